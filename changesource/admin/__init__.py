@@ -1,0 +1,1 @@
+"""Django admin: drafts, publishing, clients, replicas. No logic of its own."""

@@ -1,0 +1,1 @@
+"""Pure: what documents become. No Django, no I/O."""

@@ -1,0 +1,1 @@
+"""Pure: Zero's change source protocol v0. No Django, no I/O."""

@@ -1,0 +1,1 @@
+"""The watcher (change stream → log) and the session (log → one WebSocket)."""

@@ -1,0 +1,1 @@
+"""The deployment: settings, URLs, the ASGI application, and the embedded servers for development."""

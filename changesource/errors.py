@@ -1,0 +1,95 @@
+"""The catalogue of what can go wrong: a code, a cause and a remedy each.
+
+Every error that this project raises on purpose is a `ChangeSourceError`. The class's docstring is the
+general statement; the instance's message says where (app, table, document id) and what to do. Neither
+ever holds a secret or the content of a document.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ChangeSourceError(Exception):
+    """The change source failed."""
+
+    code: ClassVar[str] = "CS000"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip().splitlines()[0])
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.args[0]}"
+
+
+class UnknownSource(ChangeSourceError):
+    """An app names a source that has no URI. Set MONGODB_URI (source `default`) or MONGODB_URI_<NAME>."""
+
+    code = "CS101"
+
+
+class SourceUnusable(ChangeSourceError):
+    """The MongoDB deployment cannot serve a change stream. The message names the reason and the remedy."""
+
+    code = "CS102"
+
+
+class SourceUnreachable(ChangeSourceError):
+    """MongoDB did not answer. Check the URI, the network and that the server runs; work goes on when it answers."""
+
+    code = "CS103"
+
+
+class HistoryLost(ChangeSourceError):
+    """The change stream no longer reaches back to the position asked for. A new snapshot is the only way on;
+    give the oplog more room if this happens again."""
+
+    code = "CS104"
+
+
+class BarrierNotSeen(ChangeSourceError):
+    """A marker that was written to the source did not come back in its change stream in time."""
+
+    code = "CS105"
+
+
+class InvalidDefinition(ChangeSourceError):
+    """An app's tables cannot be published as they are. The message names each problem at its place."""
+
+    code = "CS201"
+
+
+class InvalidSchemaFile(ChangeSourceError):
+    """A schema file is not in Zero's JSON form. The message names the place."""
+
+    code = "CS202"
+
+
+class LogMismatch(ChangeSourceError):
+    """The change log does not end where this writer left it: somebody else wrote, or the log lost its tail."""
+
+    code = "CS301"
+
+
+class LogUnavailable(ChangeSourceError):
+    """The change log did not answer. Streams go on from MongoDB; the log refills when it is back."""
+
+    code = "CS302"
+
+
+class InvalidWatermark(ChangeSourceError):
+    """A watermark is not a LexiVersion of a position."""
+
+    code = "CS401"
+
+
+class InvalidRequest(ChangeSourceError):
+    """The query parameters of the stream's URL are not what zero-cache sends."""
+
+    code = "CS402"
+
+
+class InvalidUpstreamMessage(ChangeSourceError):
+    """A message from zero-cache is not in the protocol."""
+
+    code = "CS403"

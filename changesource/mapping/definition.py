@@ -157,8 +157,8 @@ def _app_problems(app: AppDefinition) -> Iterator[Problem]:
         yield Problem("tables", "Add at least one table.")
     for name in _repeated(table.name for table in app.tables):
         yield Problem("name", "Another table has this name. Rename one of them.", table=name)
-    for name in _repeated(table.server_name for table in app.tables):
-        table_name = next(table.name for table in app.tables if table.server_name == name)
+    for name in _repeated(table.server_name.lower() for table in app.tables):  # SQLite folds case
+        table_name = next(table.name for table in app.tables if table.server_name.lower() == name)
         yield Problem("server_name", f"Another table has the server name {name!r}. Change one.", table=table_name)
     for table in app.tables:
         yield from find_table_problems(table)

@@ -26,7 +26,6 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -117,6 +116,15 @@ CHANNEL_LAYERS = {
     }
     if REDIS_URL
     else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+}
+
+CHANGESOURCE = {
+    "heartbeat_seconds": env.float("HEARTBEAT_SECONDS", default=10.0),
+    "lease_seconds": env.float("LEASE_SECONDS", default=5.0),
+    "quiet_commit_seconds": env.float("QUIET_COMMIT_SECONDS", default=60.0),
+    "stall_seconds": env.float("STALL_SECONDS", default=120.0),
+    "snapshot_plain_inserts": env.bool("SNAPSHOT_PLAIN_INSERTS", default=False),
+    "deflate": env.bool("WEBSOCKET_DEFLATE", default=True),
 }
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")

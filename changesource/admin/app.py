@@ -1,0 +1,163 @@
+"""Apps: their drafts at a glance, and publishing."""
+
+# mypy: disallow-any-generics=False
+# (Django's admin and form classes take no type arguments at run time.)
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.db.models import Count, Model, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from changesource.conf import load_settings
+from changesource.errors import ChangeSourceError
+from changesource.models import App, Replica, RowErrorRecord, Table, Version
+from changesource.models.app import DEFAULT_SOURCE
+from changesource.models.draft import table_definition
+from changesource.publishing.json_text import IndentedJSONEncoder, StorableJSONDecoder
+from changesource.publishing.versions import describe_draft, newest_version, publish
+
+
+class AppForm(forms.ModelForm):
+    """`source` is chosen among those that are configured; what an app has stays possible."""
+
+    source = forms.ChoiceField(help_text="The MongoDB database. Its URI is in the environment, never shown here.")
+    relationships = forms.JSONField(
+        required=False,
+        encoder=IndentedJSONEncoder,
+        decoder=StorableJSONDecoder,
+        widget=forms.Textarea(attrs={"rows": 10, "class": "vLargeTextField"}),
+        help_text=App._meta.get_field("relationships").help_text,
+    )
+
+    class Meta:
+        model = App
+        fields = ["app_id", "source", "relationships"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        configured = load_settings().sources
+        names = sorted({*configured, self.instance.source or DEFAULT_SOURCE})
+        source = self.fields["source"]
+        if isinstance(source, forms.ChoiceField):  # a user who may only view has no such field
+            source.choices = [(name, name if name in configured else f"{name} (not configured)") for name in names]
+
+    def clean_relationships(self) -> Any:
+        relationships = self.cleaned_data["relationships"]
+        return {} if relationships is None else relationships
+
+
+class TableInline(admin.TabularInline):
+    """The tables of the draft in their order, each with a link to its own page."""
+
+    model = Table
+    fields = ["name", "collection_read", "column_names", "position"]
+    readonly_fields = ["name", "collection_read", "column_names"]
+    show_change_link = True
+    can_delete = False
+    extra = 0
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Table]:
+        return super().get_queryset(request).prefetch_related("columns")
+
+    @admin.display(description="collection")
+    def collection_read(self, table: Table) -> str:
+        return table_definition(table, ()).collection
+
+    @admin.display(description="columns")
+    def column_names(self, table: Table) -> str:
+        return ", ".join(column.name for column in table.columns.all())
+
+
+@admin.register(App)
+class AppAdmin(admin.ModelAdmin):
+    form = AppForm
+    inlines = [TableInline]
+    list_display = ["app_id", "source", "table_count", "state", "updated_at"]
+    list_filter = ["source", "updated_at"]
+    search_fields = ["app_id"]
+    actions = ["publish_drafts"]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).annotate(table_count=Count("tables"))
+
+    @admin.display(description="tables", ordering="table_count")
+    def table_count(self, app: Any) -> Any:
+        return app.table_count
+
+    @admin.display(description="state")
+    def state(self, app: App) -> str:
+        return describe_draft(app)
+
+    @admin.display(description="see")
+    def links(self, app: App) -> SafeString:
+        """What is known of this app besides its draft."""
+        places = [("Add a table", f"{reverse('admin:changesource_table_add')}?app={app.pk}")] + [
+            (str(model._meta.verbose_name_plural).capitalize(), f"{_changelist(model)}?app__id__exact={app.pk}")
+            for model in (Version, Replica, RowErrorRecord)
+        ]
+        return format_html_join(" · ", '<a href="{}">{}</a>', ((url, text) for text, url in places))
+
+    def get_fields(self, request: HttpRequest, obj: App | None = None) -> Any:
+        return ["app_id", "source", "relationships"] + (["state", "links"] if obj else [])
+
+    def get_readonly_fields(self, request: HttpRequest, obj: App | None = None) -> Any:
+        if obj is None:
+            return []
+        return ["state", "links"] + (["app_id"] if newest_version(obj) else [])
+
+    def get_inlines(self, request: HttpRequest, obj: App | None) -> Any:
+        return [TableInline] if obj else []
+
+    def save_model(self, request: HttpRequest, obj: App, form: forms.ModelForm, change: bool) -> None:
+        if change:
+            App.objects.locked(obj.pk)
+        super().save_model(request, obj, form, change)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Who may delete an app may delete with it what nobody may delete alone."""
+        deleted, counts, refused, protected = super().get_deleted_objects(objs, request)
+        own = {model._meta.verbose_name for model in (Version, Replica, RowErrorRecord)}
+        return deleted, counts, refused - own, protected
+
+    def has_publish_permission(self, request: HttpRequest, app: App | None = None) -> bool:
+        """Whether the user may publish `app`, or any app at all for None. Backends with object permissions count."""
+        if request.user.has_perm("changesource.publish_app"):
+            return True
+        if app is None:
+            return any(self.has_publish_permission(request, app) for app in App.objects.all())
+        return request.user.has_perm("changesource.publish_app", app)
+
+    @admin.action(description="Publish the drafts of selected apps", permissions=["publish"])
+    def publish_drafts(self, request: HttpRequest, apps: QuerySet[App]) -> None:
+        for app in apps:
+            if not self.has_publish_permission(request, app):
+                self.message_user(request, f"{app}: you may not publish this app.", messages.ERROR)
+                continue
+            before = newest_version(app)
+            try:
+                version = publish(app, cast(User, request.user))
+            except ChangeSourceError as exc:
+                lines = format_html_join(SafeString("<br>"), "{}", ((line,) for line in str(exc).splitlines()))
+                self.message_user(request, lines, messages.ERROR)
+                continue
+            if version == before:
+                text = f"{app}: the draft says what version {version.number} says; there is nothing to publish."
+                self.message_user(request, text, messages.INFO)
+                continue
+            self.log_change(request, app, f"Published version {version.number}.")
+            self.message_user(request, f"{app}: published version {version.number}.", messages.SUCCESS)
+
+
+def _changelist(model: type[Model]) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")

@@ -1,0 +1,136 @@
+"""System checks: what is configured wrongly is found by `manage.py check`. None of them connects to MongoDB or Redis.
+
+`manage.py check --database default` also compares the apps with the configured sources. A message never holds a URI or
+what a parser says about one: either may hold a password.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import Error as DriverError
+from django.db import connections, router
+from pymongo import MongoClient
+from pymongo.errors import ConfigurationError, PyMongoError
+from redis.connection import parse_url
+
+from changesource.conf import load_settings
+from changesource.models import App
+from changesource.models.app import source_variable
+
+
+@register()
+def check_sources(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """W001: no source. For each source's URI, E001: not usable, E002: without a database, W002: unknown options."""
+    if not load_settings().sources:
+        return [
+            Warning(
+                "No MongoDB source is configured.",
+                hint="Set MONGODB_URI to the URI of a replica set with a database in its path.",
+                id="changesource.W001",
+            )
+        ]
+    return [problem for name, uri in load_settings().sources.items() for problem in _uri_problems(name, uri)]
+
+
+@register()
+def check_redis(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E003: REDIS_URL is not the URL of a Redis."""
+    if not load_settings().redis_url:
+        return []
+    try:
+        parse_url(load_settings().redis_url)  # type: ignore[no-untyped-call]
+    except ValueError:
+        return [
+            Error(
+                "REDIS_URL is not the URL of a Redis.",
+                hint="Write redis://host:6379/0, rediss:// for TLS, or unix:///path; leave it empty to do without.",
+                id="changesource.E003",
+            )
+        ]
+    return []
+
+
+@register(Tags.database)
+def check_apps(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W003: an app names a source that is not configured. E005: the Django database does not answer.
+
+    W003 is not an error, because an error would stop `manage.py migrate`, which needs no source.
+    """
+    alias = router.db_for_read(App)
+    if alias not in (databases or ()):
+        return []
+    try:
+        if App._meta.db_table not in connections[alias].introspection.table_names():
+            return []  # before the first migrate
+        apps = list(App.objects.using(alias).exclude(source__in=load_settings().sources))
+    except DriverError as exc:
+        return [
+            Error(
+                f"The Django database does not answer ({type(exc).__name__}).",
+                hint="Check DATABASE_URL, and that the database runs.",
+                id="changesource.E005",
+            )
+        ]
+    return [
+        Warning(
+            f"The app {app.app_id} names the source {app.source!r}, which is not configured.",
+            hint=f"Set {source_variable(app.source)}, or choose another source for the app.",
+            id="changesource.W003",
+        )
+        for app in apps
+    ]
+
+
+@register()
+def check_channel_layer(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E004: no channel layer, which sessions hear of new changes by."""
+    if getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("BACKEND"):
+        return []
+    return [
+        Error(
+            "No default channel layer is configured.",
+            hint="Set CHANNEL_LAYERS['default'], as zerosources/settings.py does from REDIS_URL.",
+            id="changesource.E004",
+        )
+    ]
+
+
+def _uri_problems(name: str, uri: str) -> Iterator[CheckMessage]:
+    variable = source_variable(name)
+    with warnings.catch_warnings(record=True) as ignored_options:
+        warnings.simplefilter("always")
+        try:
+            client: MongoClient[dict[str, Any]] = MongoClient(uri, connect=False)
+        except (PyMongoError, ValueError, OSError):  # OSError: a certificate file that cannot be read
+            yield Error(
+                f"{variable} is not a MongoDB URI that can be used.",
+                hint=(
+                    "Write mongodb://user:password@host:27017/database?replicaSet=name. Percent-encode user and "
+                    "password, and see that every file that it names exists."
+                ),
+                id="changesource.E001",
+            )
+            return
+    if ignored_options:
+        yield Warning(
+            f"{variable} has an option or a value that PyMongo does not know and ignores.",
+            hint="Check the spelling of what follows the question mark.",
+            id="changesource.W002",
+        )
+    with client:
+        try:
+            client.get_default_database()
+        except ConfigurationError:
+            yield Error(
+                f"{variable} names no database.",
+                hint="Write the database's name after the hosts: mongodb://host:27017/database.",
+                id="changesource.E002",
+            )

@@ -1,0 +1,87 @@
+"""The doorbell: "the log grew", over Django Channels' layer.
+
+The layer drops messages by design and tells nobody when its connection was away, so it carries no data and nobody relies
+on it: who waits for it also looks at the log after a time. One channel serves all sessions of a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+
+from channels.layers import get_channel_layer
+
+logger = logging.getLogger(__name__)
+
+RING_INTERVAL_SECONDS = 0.002
+"""Rings closer together than this become one: under load, listeners find many entries at each ring."""
+RETRY_SECONDS = 1.0
+
+
+class Doorbell:
+    """Rings for, and waits for, the growth of one log. Belongs to one event loop."""
+
+    def __init__(self, name: str) -> None:
+        self._group = "changesource." + re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:80]
+        self._generation = 0
+        self._rung = asyncio.Event()
+        self._wants_ring = asyncio.Event()
+        self._ringer: asyncio.Task[None] | None = None
+        self._listener: asyncio.Task[None] | None = None
+
+    def ring(self) -> None:
+        """Tells all listeners, soon; never waits."""
+        self._wants_ring.set()
+        if self._ringer is None:
+            self._ringer = asyncio.create_task(self._keep_ringing())
+
+    @property
+    def generation(self) -> int:
+        """How often it has rung here."""
+        return self._generation
+
+    async def wait(self, generation: int, timeout_seconds: float) -> None:
+        """Returns when it rings, or has rung, after `generation`; or when the time is over."""
+        if self._listener is None:
+            self._listener = asyncio.create_task(self._keep_listening())
+        if self._generation > generation:
+            return
+        rung = self._rung
+        try:
+            await asyncio.wait_for(rung.wait(), timeout_seconds)
+        except TimeoutError:
+            return
+
+    async def close(self) -> None:
+        tasks = [task for task in (self._ringer, self._listener) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_ringing(self) -> None:
+        layer = get_channel_layer()
+        while True:
+            await self._wants_ring.wait()
+            self._wants_ring.clear()
+            try:
+                await layer.group_send(self._group, {"type": "log.grew"})
+                await asyncio.sleep(RING_INTERVAL_SECONDS)
+            except Exception as error:  # noqa: BLE001 (the layer's own and the driver's: listeners look by themselves)
+                logger.warning("doorbell: cannot ring (%s)", type(error).__name__, extra={"action": "doorbell"})
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _keep_listening(self) -> None:
+        layer = get_channel_layer()
+        while True:
+            try:
+                channel = await layer.new_channel()
+                await layer.group_add(self._group, channel)
+                while True:
+                    await layer.receive(channel)
+                    self._generation += 1
+                    rung, self._rung = self._rung, asyncio.Event()
+                    rung.set()
+            except Exception as error:  # noqa: BLE001 (the layer's own and the driver's: waiting ends by time)
+                logger.warning("doorbell: cannot listen (%s)", type(error).__name__, extra={"action": "doorbell"})
+                await asyncio.sleep(RETRY_SECONDS)

@@ -1,0 +1,118 @@
+"""What the change log holds, and its contract. `RedisLog` and `MemoryLog` keep it; one set of tests is run on both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from changesource.protocol.watermarks import Position
+
+MAX_PART = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EntryId:
+    """The place of an entry: a position, and the number of the part for a transaction that takes several entries."""
+
+    position: Position
+    part: int = 0
+
+    @classmethod
+    def before(cls, cluster_time: int) -> EntryId:
+        """A place before all entries of `cluster_time`, and after all earlier ones."""
+        return cls(Position.from_number(Position(cluster_time).number - 1), MAX_PART)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One Zero transaction, rendered, or a part of one.
+
+    A transaction's parts have the same position and are numbered from 0; the last says `is_final`. A part 0 in place of
+    the part that should follow means that the writer was interrupted and begins the transaction again: what came
+    before it is to be rolled back.
+
+    `tables` maps server table names to row frames, joined by newlines, in the order in which they apply. `markers` are
+    the nonces of the markers that were met in it. `is_start` makes the entry the first of a log: everything from its
+    cluster time on, inclusive, follows.
+    """
+
+    id: EntryId
+    commit_time_ms: int
+    tables: Mapping[str, bytes] = field(default_factory=dict)
+    markers: Sequence[str] = ()
+    is_final: bool = True
+    is_start: bool = False
+    previous: EntryId | None = None
+
+    @property
+    def position(self) -> Position:
+        return self.id.position
+
+    @property
+    def size(self) -> int:
+        """Bytes of its frames."""
+        return sum(map(len, self.tables.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a log holds. `first` and `tail` are None when it holds nothing."""
+
+    first: EntryId | None = None
+    tail: EntryId | None = None
+    begins_with_start: bool = False
+
+    def covers(self, position: Position) -> bool:
+        """Whether everything from the cluster time of `position` on, inclusive, can be read here, as far as the log goes.
+
+        The first entry left after trimming may not be the first of its cluster time; a start entry is.
+        """
+        if self.first is None:
+            return False
+        first = self.first.position.cluster_time
+        return position.cluster_time > first or (self.begins_with_start and position.cluster_time == first)
+
+
+class ChangeLog(Protocol):
+    """The rendered transactions of one published version of one app, in order, without holes between its ends.
+
+    It is a cache of the oplog: losing it loses nothing. Every method raises `LogUnavailable` when the store is away.
+    """
+
+    async def append(self, entry: Entry, after: EntryId | None) -> None:
+        """Adds `entry` if the log ends with `after` (None: the log is empty), else raises `LogMismatch`.
+
+        This compare-and-set, not the lease, is what keeps two writers from duplicating or reordering. An entry that
+        says `is_start` replaces all that the log holds.
+        """
+
+    async def extent(self) -> Extent:
+        """What the log holds now."""
+
+    async def read(self, after: EntryId | None, limit: int) -> list[Entry]:
+        """The next entries after `after` (None: from the first), at most `limit`. They may begin later than what
+        followed `after` when the log was trimmed or replaced: `Entry.previous` tells."""
+
+    @property
+    def generation(self) -> int:
+        """Counts the times that the log was heard to grow. Take it before reading, and wait for it to pass."""
+
+    async def wait(self, generation: int, timeout_seconds: float) -> None:
+        """Returns when the log grew after `generation`, or when the time is over. A missed doorbell costs the rest of the
+        time, nothing else."""
+
+    async def trim(self) -> None:
+        """Drops the oldest entries beyond the size and the age that the log may have."""
+
+    async def acquire_lease(self, owner: str, seconds: float) -> bool:
+        """Takes or renews the leadership of the log's writers. It decides who works, not what is true."""
+
+    async def release_lease(self, owner: str) -> None:
+        """Gives the leadership up, if `owner` has it."""
+
+    async def leader(self) -> str | None:
+        """Who writes the log now, if anybody."""
+
+    async def close(self) -> None:
+        """Frees connections; the log's content stays."""

@@ -1,0 +1,183 @@
+"""The change log as a Redis Stream, one for each published version of each app.
+
+The id of a stream entry is the entry's place: `<cluster time>-<ordinal << 32 | part>`. Fields: `p` the id of the entry
+before, `f` flags, `t` commit time, `m` markers, and `T<table>` the frames of a table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from changesource.errors import LogMismatch, LogUnavailable
+from changesource.log.doorbell import Doorbell
+from changesource.log.entries import Entry, EntryId, Extent
+from changesource.protocol.watermarks import Position
+
+MAX_BYTES = 256 * 2**20
+MAX_AGE_SECONDS = 24 * 3600
+PART_BITS = 32
+SOCKET_TIMEOUT_SECONDS = 5.0
+TRIM_FRACTION = 10
+"""When the log is too large, one in this many of its entries goes."""
+
+_APPEND = """
+local tail = redis.call('GET', KEYS[2]) or ''
+if redis.call('EXISTS', KEYS[1]) == 0 then tail = '' end
+if tail ~= ARGV[1] then return {'mismatch', tail} end
+local previous = ARGV[1]
+if ARGV[3] == 'start' then
+  redis.call('DEL', KEYS[1])
+  previous = ''
+elseif tail == '' then
+  return {'mismatch', tail}
+end
+redis.call('XADD', KEYS[1], ARGV[2], 'p', previous, unpack(ARGV, 4))
+redis.call('SET', KEYS[2], ARGV[2])
+return {'ok', ARGV[2]}
+"""
+
+_ACQUIRE = """
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+_RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1
+"""
+
+
+class RedisLog:
+    """Keeps the `ChangeLog` contract. `name` tells the app and its version apart from others in the same Redis."""
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        max_bytes: int = MAX_BYTES,
+        max_age_seconds: float = MAX_AGE_SECONDS,
+    ) -> None:
+        self._redis = redis.asyncio.Redis.from_url(
+            url, socket_timeout=SOCKET_TIMEOUT_SECONDS, socket_connect_timeout=SOCKET_TIMEOUT_SECONDS
+        )
+        self._key = f"changesource:{{{name}}}:log"  # braces: one slot of a Redis cluster
+        self._tail_key = f"changesource:{{{name}}}:tail"
+        self._lease_key = f"changesource:{{{name}}}:leader"
+        self._append = self._redis.register_script(_APPEND)
+        self._acquire = self._redis.register_script(_ACQUIRE)
+        self._release = self._redis.register_script(_RELEASE)
+        self._doorbell = Doorbell(name)
+        self._max_bytes = max_bytes
+        self._max_age_seconds = max_age_seconds
+
+    async def append(self, entry: Entry, after: EntryId | None) -> None:
+        fields: list[bytes | str | int] = ["f", _flags(entry), "t", entry.commit_time_ms, "m", " ".join(entry.markers)]
+        for table, frames in entry.tables.items():
+            fields += [f"T{table}", frames]
+        async with _store_errors():
+            outcome, tail = await self._append(
+                keys=[self._key, self._tail_key],
+                args=[_id_text(after), _id_text(entry.id), "start" if entry.is_start else "next", *fields],
+            )
+        if outcome != b"ok":
+            raise LogMismatch(f"The log ends at {tail.decode() or 'nothing'}, not at {_id_text(after) or 'nothing'}.")
+        self._doorbell.ring()
+
+    async def extent(self) -> Extent:
+        async with _store_errors():
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.xrange(self._key, count=1)
+            pipeline.get(self._tail_key)
+            first, tail = await pipeline.execute()
+        if not first or not tail:
+            return Extent()
+        entry = _entry_of(*first[0])
+        return Extent(entry.id, _id_of(tail), entry.is_start)
+
+    async def read(self, after: EntryId | None, limit: int) -> list[Entry]:
+        low = "-" if after is None else f"({_id_text(after)}"
+        async with _store_errors():
+            found: Any = await self._redis.xrange(self._key, min=low, count=limit)
+        return [_entry_of(entry_id, fields) for entry_id, fields in found]
+
+    @property
+    def generation(self) -> int:
+        return self._doorbell.generation
+
+    async def wait(self, generation: int, timeout_seconds: float) -> None:
+        await self._doorbell.wait(generation, timeout_seconds)
+
+    async def trim(self) -> None:
+        oldest = int(time.time() - self._max_age_seconds) << 32
+        async with _store_errors():
+            await self._redis.xtrim(self._key, minid=f"{oldest}-0", approximate=True)
+            if (await self._redis.memory_usage(self._key, samples=50) or 0) > self._max_bytes:
+                length = await self._redis.xlen(self._key)
+                await self._redis.xtrim(self._key, maxlen=length - length // TRIM_FRACTION - 1, approximate=False)
+            seconds = int(self._max_age_seconds)
+            await self._redis.expire(self._key, seconds)
+            await self._redis.expire(self._tail_key, seconds)
+
+    async def acquire_lease(self, owner: str, seconds: float) -> bool:
+        async with _store_errors():
+            return bool(await self._acquire(keys=[self._lease_key], args=[owner, int(seconds * 1000)]))
+
+    async def release_lease(self, owner: str) -> None:
+        async with _store_errors():
+            await self._release(keys=[self._lease_key], args=[owner])
+
+    async def leader(self) -> str | None:
+        async with _store_errors():
+            owner = cast("bytes | None", await self._redis.get(self._lease_key))
+        return None if owner is None else owner.decode()
+
+    async def close(self) -> None:
+        await self._doorbell.close()
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.aclose()
+
+
+@asynccontextmanager
+async def _store_errors() -> AsyncIterator[None]:
+    try:
+        yield
+    except (TimeoutError, RedisError, OSError) as error:
+        raise LogUnavailable(f"Redis did not do as asked ({type(error).__name__}).") from error
+
+
+def _id_text(entry_id: EntryId | None) -> str:
+    if entry_id is None:
+        return ""
+    return f"{entry_id.position.cluster_time}-{entry_id.position.ordinal << PART_BITS | entry_id.part}"
+
+
+def _id_of(text: bytes) -> EntryId:
+    cluster_time, _, rest = text.partition(b"-")
+    number = int(rest)
+    return EntryId(Position(int(cluster_time), number >> PART_BITS), number & ((1 << PART_BITS) - 1))
+
+
+def _flags(entry: Entry) -> str:
+    return ("f" if entry.is_final else "") + ("s" if entry.is_start else "")
+
+
+def _entry_of(entry_id: bytes, fields: Mapping[bytes, Any]) -> Entry:
+    return Entry(
+        id=_id_of(entry_id),
+        commit_time_ms=int(fields[b"t"]),
+        tables={name[1:].decode(): frames for name, frames in fields.items() if name.startswith(b"T")},
+        markers=tuple(fields[b"m"].decode().split()),
+        is_final=b"f" in fields[b"f"],
+        is_start=b"s" in fields[b"f"],
+        previous=_id_of(fields[b"p"]) if fields[b"p"] else None,
+    )

@@ -1,0 +1,32 @@
+"""`manage.py create_client NAME --app APP [--app APP …]`."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from changesource.models import App, Client
+
+
+class Command(BaseCommand):
+    help = "Creates a client and prints its token on the last line. The token cannot be read again."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", metavar="NAME", help="what the client is called in admin; unique")
+        parser.add_argument(
+            "--app", action="append", required=True, dest="apps", metavar="APP", help="an app that it may read"
+        )
+
+    def handle(self, *args: Any, name: str, apps: list[str], **options: Any) -> None:
+        try:
+            _, token = Client.objects.create_with_token(name, [_app(app_id) for app_id in apps])
+        except ValidationError as exc:
+            raise CommandError(" ".join(exc.messages)) from exc
+        self.stdout.write(token)
+
+
+def _app(app_id: str) -> App:
+    app = App.objects.find(app_id)
+    if app is None:
+        raise CommandError(f"There is no app {app_id!r}. Create it in admin or by load_schema.")
+    return app

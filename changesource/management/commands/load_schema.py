@@ -1,0 +1,42 @@
+"""`manage.py load_schema FILE --app APP [--source SOURCE] [--publish]`."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from changesource.errors import ChangeSourceError
+from changesource.models.app import DEFAULT_SOURCE
+from changesource.publishing.drafts import replace_draft
+from changesource.publishing.schema_file import read_schema
+from changesource.publishing.versions import publish
+
+
+class Command(BaseCommand):
+    help = "Replaces the draft of an app with a schema in Zero's JSON form. Nothing changes when it is refused."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", metavar="FILE", type=Path, help="the schema, JSON in UTF-8")
+        parser.add_argument("--app", required=True, help="the app id (ZERO_APP_ID); the app is created when missing")
+        parser.add_argument(
+            "--source",
+            default="",
+            help=f"the source that the app reads (default: what the app has; {DEFAULT_SOURCE} for a new app)",
+        )
+        parser.add_argument("--publish", action="store_true", help="publish the draft and print the version number")
+
+    def handle(self, *args: Any, file: Path, app: str, source: str, publish: bool, **options: Any) -> None:
+        try:
+            self._load(file, app, source, then_publish=publish)
+        except OSError as exc:
+            raise CommandError(f"{file} cannot be read: {exc.strerror}.") from exc
+        except ChangeSourceError as exc:
+            raise CommandError(str(exc)) from exc
+
+    def _load(self, file: Path, app_id: str, source: str, *, then_publish: bool) -> None:
+        schema = read_schema(file.read_bytes())
+        with transaction.atomic():
+            app = replace_draft(app_id, schema, source)
+            if then_publish:
+                self.stdout.write(str(publish(app).number))

@@ -1,0 +1,40 @@
+"""A replica that a zero-cache built from our snapshot."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from changesource.models.app import App
+from changesource.models.client import Client
+
+MAX_WATERMARK_LENGTH = 37
+"""Zero: a LexiVersion is one digit of length and up to 36 more (lexi-version.ts)."""
+
+
+class Replica(models.Model):
+    """One `(app, shard, replica version)`, and how far its zero-cache has come."""
+
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="replicas")
+    shard_num = models.PositiveIntegerField("shard")
+    replica_version = models.CharField(
+        max_length=MAX_WATERMARK_LENGTH, help_text="Watermark at which its snapshot began."
+    )
+    snapshot_end = models.CharField(
+        max_length=MAX_WATERMARK_LENGTH, help_text="Watermark that the snapshot's rows are of: it streams on from here."
+    )
+    version_number = models.PositiveIntegerField(help_text="The published version that its snapshot was made of.")
+    client = models.ForeignKey(Client, on_delete=models.SET_NULL, null=True, blank=True, related_name="replicas")
+    acknowledged = models.CharField(
+        max_length=MAX_WATERMARK_LENGTH, blank=True, help_text="The last watermark that zero-cache has stored."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_seen_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-last_seen_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["app", "shard_num", "replica_version"], name="replica_unique_in_app")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.app} shard {self.shard_num} replica {self.replica_version}"

@@ -1,0 +1,264 @@
+"""What the streaming code asks of the Django DB, as coroutines that give plain data.
+
+Each runs one query or one transaction in the thread that asgiref keeps for such work, and raises `django.db.Error`
+when the database does not answer. A connection that broke is replaced at the next call. Cancelling one of them leaves
+its query to end by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import Error, close_old_connections, transaction
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from changesource.mapping.definition import AppDefinition
+from changesource.mapping.row_errors import RowError
+from changesource.models.app import App
+from changesource.models.client import Client, digest_of
+from changesource.models.replica import Replica
+from changesource.models.row_error import MAX_DOCUMENT_ID_LENGTH, MAX_REASON_LENGTH, RowErrorRecord
+from changesource.models.version import Version
+
+logger = logging.getLogger(__name__)
+
+LAST_SEEN_INTERVAL = timedelta(minutes=1)
+"""How exact a client's `last_seen_at` is: zero-cache may reconnect every 25 ms, which is no reason to write."""
+
+MAX_ROW_ERRORS = 1_000
+"""Row errors kept in an app. More are of no use to a reader, and one bad field can give millions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A published version."""
+
+    app_id: str
+    number: int
+    definition: AppDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAccess:
+    """Who connected, and the apps that it may read."""
+
+    client_id: int
+    name: str
+    app_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRecord:
+    """A replica as it was registered at the end of its snapshot. `replica_version`, `snapshot_end`: watermarks."""
+
+    app_id: str
+    shard_num: int
+    replica_version: str
+    snapshot_end: str
+    version_number: int
+
+
+async def latest_publications(app_ids: Collection[str] = ()) -> dict[str, Publication]:
+    """The newest version of each of `app_ids` that has one, of every app for no ids, by app id.
+
+    Cheap enough to be called every second: a definition is read and parsed only when it is new here.
+    """
+    return await _in_database(_latest_publications, app_ids)
+
+
+async def authenticate(token: str) -> ClientAccess | None:
+    """Whose `token` this is; None for a wrong token and for a client that is switched off."""
+    return await _in_database(_authenticate, token)
+
+
+async def register_replica(record: ReplicaRecord, client_id: int) -> None:
+    """Keep what a resume of this replica needs. Nothing happens when its app has been deleted meanwhile."""
+    await _in_database(_register_replica, record, client_id)
+
+
+async def find_replica(app_id: str, shard_num: int, replica_version: str) -> ReplicaRecord | None:
+    """The replica as it was registered, None when it never was."""
+    return await _in_database(_find_replica, app_id, shard_num, replica_version)
+
+
+async def note_acknowledged(app_id: str, shard_num: int, replica_version: str, watermark: str) -> None:
+    """Keep the newest watermark that the replica's zero-cache has stored. An older one than is kept changes nothing."""
+    await _in_database(_note_acknowledged, app_id, shard_num, replica_version, watermark)
+
+
+async def record_row_errors(app_id: str, errors: Sequence[RowError]) -> None:
+    """Count `errors`, by table, document and column; the newest `MAX_ROW_ERRORS` of an app are kept."""
+    if errors:
+        await _in_database(_record_row_errors, app_id, errors)
+
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+async def _in_database(query: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    """`query` in the database thread. Django drops connections between requests; a stream has none."""
+
+    def with_live_connection() -> Result:
+        close_old_connections()
+        try:
+            return query(*args, **kwargs)
+        finally:
+            close_old_connections()
+
+    return await sync_to_async(with_live_connection)()
+
+
+@dataclass(frozen=True, slots=True)
+class _CachedPublication:
+    published_at: datetime
+    publication: Publication
+
+
+_cache: dict[str, _CachedPublication] = {}
+"""By app id. The time of publishing tells a deleted app from one that was created later by its name."""
+
+
+def _latest_publications(app_ids: Collection[str]) -> dict[str, Publication]:
+    of_these_apps = Q(app__app_id__in=app_ids) if app_ids else Q()
+    newest_of_app = Version.objects.filter(app=OuterRef("app")).order_by("-number").values("pk")[:1]
+    newest = Version.objects.filter(of_these_apps, pk=Subquery(newest_of_app)).order_by()
+    found: dict[str, Publication] = {}
+    unknown: list[int] = []
+    for pk, app_id, published_at in newest.values_list("pk", "app__app_id", "published_at"):
+        cached = _cache.get(app_id)
+        if cached and cached.published_at == published_at:
+            found[app_id] = cached.publication
+        else:
+            unknown.append(pk)
+    if unknown:
+        for version in Version.objects.select_related("app").in_bulk(unknown).values():
+            app_id = version.app.app_id
+            found[app_id] = Publication(app_id, version.number, version.to_definition())
+            _cache[app_id] = _CachedPublication(version.published_at, found[app_id])
+    return found
+
+
+def _authenticate(token: str) -> ClientAccess | None:
+    rows = list(
+        Client.objects.filter(token_digest=digest_of(token), is_active=True).values_list(
+            "pk", "name", "last_seen_at", "apps__app_id"
+        )
+    )
+    if not rows:
+        return None
+    client_id, name, last_seen_at, _ = rows[0]
+    _note_client_seen(client_id, last_seen_at)
+    return ClientAccess(client_id, name, frozenset(app_id for *_, app_id in rows if app_id is not None))
+
+
+def _note_client_seen(client_id: int, last_seen_at: datetime | None) -> None:
+    now = timezone.now()
+    if last_seen_at and now - last_seen_at < LAST_SEEN_INTERVAL:
+        return
+    try:
+        Client.objects.filter(pk=client_id).update(last_seen_at=now)
+    except Error as exc:  # a database that only reads for now is no reason to refuse a client
+        logger.warning("last_seen_at of client %s could not be stored: %s", client_id, type(exc).__name__)
+
+
+def _register_replica(record: ReplicaRecord, client_id: int) -> None:
+    with transaction.atomic():
+        app = App.objects.filter(app_id=record.app_id).first()
+        if app is None:
+            return
+        Replica.objects.update_or_create(
+            app=app,
+            shard_num=record.shard_num,
+            replica_version=record.replica_version,
+            defaults={
+                "snapshot_end": record.snapshot_end,
+                "version_number": record.version_number,
+                "client": Client.objects.filter(pk=client_id).first(),
+                "last_seen_at": timezone.now(),
+            },
+        )
+
+
+def _find_replica(app_id: str, shard_num: int, replica_version: str) -> ReplicaRecord | None:
+    replica = _replicas(app_id, shard_num, replica_version).first()
+    if replica is None:
+        return None
+    return ReplicaRecord(app_id, shard_num, replica_version, replica.snapshot_end, replica.version_number)
+
+
+def _note_acknowledged(app_id: str, shard_num: int, replica_version: str, watermark: str) -> None:
+    _replicas(app_id, shard_num, replica_version).update(
+        acknowledged=Greatest("acknowledged", Value(watermark)), last_seen_at=timezone.now()
+    )
+
+
+def _replicas(app_id: str, shard_num: int, replica_version: str) -> QuerySet[Replica]:
+    return Replica.objects.filter(app__app_id=app_id, shard_num=shard_num, replica_version=replica_version)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What row errors are counted by."""
+
+    table: str
+    document_id: str
+    column: str
+
+
+def _record_row_errors(app_id: str, errors: Sequence[RowError]) -> None:
+    counts: Counter[_Place] = Counter()
+    reasons: dict[_Place, str] = {}
+    for error in errors:
+        place = _Place(error.table, _storable(error.document_id, MAX_DOCUMENT_ID_LENGTH), error.column)
+        counts[place] += 1
+        reasons.pop(place, None)  # so that the newest come last
+        reasons[place] = _storable(error.reason, MAX_REASON_LENGTH)
+    newest = dict(list(reasons.items())[-MAX_ROW_ERRORS:])
+    now = timezone.now()
+    with transaction.atomic():
+        app = App.objects.filter(app_id=app_id).select_for_update(no_key=True).first()
+        if app is None:
+            return
+        known = RowErrorRecord.objects.filter(
+            app=app,
+            table__in={place.table for place in newest},
+            document_id__in={place.document_id for place in newest},
+        )
+        seen_again = []
+        for record in known:
+            place = _Place(record.table, record.document_id, record.column)
+            if place in newest:
+                record.count += counts[place]
+                record.reason = newest.pop(place)
+                record.last_seen = now
+                seen_again.append(record)
+        RowErrorRecord.objects.bulk_update(seen_again, ["count", "reason", "last_seen"])
+        RowErrorRecord.objects.bulk_create(
+            RowErrorRecord(
+                app=app,
+                table=place.table,
+                document_id=place.document_id,
+                column=place.column,
+                reason=reason,
+                count=counts[place],
+                first_seen=now,
+                last_seen=now,
+            )
+            for place, reason in newest.items()
+        )
+        surplus = app.row_errors.order_by("-last_seen", "-pk").values_list("pk", flat=True)[MAX_ROW_ERRORS:]
+        app.row_errors.filter(pk__in=list(surplus)).delete()
+
+
+def _storable(text: str, max_length: int) -> str:
+    """`text` as every database takes it: cut, and without NUL, which PostgreSQL refuses and an `_id` may hold."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:max_length]

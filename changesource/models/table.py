@@ -1,0 +1,54 @@
+"""A table of an app's draft."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from changesource.mapping.definition import MAX_IDENTIFIER_LENGTH
+from changesource.models.app import App
+
+MAX_COLLECTION_LENGTH = 255
+"""MongoDB's limit, in bytes, of a database's and a collection's name together."""
+
+
+def validate_names(value: Any) -> None:
+    """Refuse JSON that is not a list of strings."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValidationError("Write a list of column names.")
+
+
+def default_primary_key() -> list[str]:
+    return ["_id"]
+
+
+class Table(models.Model):
+    """One table of the draft. Empty names stand for their defaults, as in `mapping.definition.Table`."""
+
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="tables")
+    name = models.CharField(max_length=MAX_IDENTIFIER_LENGTH, help_text="The name that Zero queries are written with.")
+    server_name = models.CharField(
+        max_length=MAX_IDENTIFIER_LENGTH,
+        blank=True,
+        help_text="The name in zero-cache's replica (serverName). Empty: the same as the name.",
+    )
+    collection = models.CharField(
+        max_length=MAX_COLLECTION_LENGTH,
+        blank=True,
+        help_text="The MongoDB collection. Empty: the same as the server name.",
+    )
+    primary_key = models.JSONField(
+        default=default_primary_key,
+        validators=[validate_names],
+        help_text="Names of columns: the column of the field _id.",
+    )
+    position = models.PositiveIntegerField(default=0, help_text="Tables are shown and published in this order.")
+
+    class Meta:
+        ordering = ["app", "position", "pk"]
+        constraints = [models.UniqueConstraint(fields=["app", "name"], name="table_name_unique_in_app")]
+
+    def __str__(self) -> str:
+        return self.name

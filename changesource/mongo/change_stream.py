@@ -1,0 +1,160 @@
+"""One change stream of a database, read in whole batches.
+
+PyMongo's own ChangeStream hides where a batch ends, and the batch is the unit of commit; so the cursor is driven by plain
+commands in one session. Positions come from cluster times, never from resume tokens, whose form is the server's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import PyMongoError
+
+from changesource.mapping.values import CODEC_OPTIONS
+from changesource.mongo.events import ChangeEvent, parse_event
+from changesource.mongo.faults import explain
+from changesource.mongo.source import Database, timestamp_of
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 1000
+AWAIT_MS = 1000
+"""How long the server holds a getMore that has nothing to give."""
+ASK_MS = 1
+"""`maxTimeMS` of a getMore that only asks whether there is more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one reply held. An empty reply means that the stream was read to its end at that moment."""
+
+    events: Sequence[ChangeEvent]
+    is_end: bool
+
+
+class ChangeStream:
+    """Opened at a cluster time, inclusive. `collections` are the only ones whose events it gives.
+
+    Every method raises `HistoryLost`, `SourceUnusable` or `SourceUnreachable`; after any of them the stream is to be closed.
+    Cancelling `next_batch` leaves nothing to go on with but `close`.
+    """
+
+    def __init__(
+        self, database: Database, collections: Collection[str], cluster_time: int, *, splits_large_events: bool
+    ) -> None:
+        self._database = database
+        self._pipeline = _pipeline(collections, cluster_time, splits_large_events)
+        self._session: AsyncClientSession | None = None
+        self._cursor_id = 0
+        self._first: Sequence[Mapping[str, Any]] = ()
+        self._fragments: dict[str, Any] = {}
+
+    async def open(self) -> None:
+        try:
+            self._session = self._database.client.start_session(causal_consistency=False)
+            reply = await self._command(
+                {"aggregate": 1, "pipeline": self._pipeline, "cursor": {"batchSize": BATCH_SIZE}},
+                readConcern={"level": "majority"},
+            )
+        except PyMongoError as error:
+            raise explain(error) from error
+        self._cursor_id = reply["cursor"]["id"]
+        self._first = reply["cursor"]["firstBatch"]
+
+    async def next_batch(self, *, wait: bool = True) -> Batch:
+        """The next reply's events. Without `wait` an empty batch comes back at once where there is nothing more."""
+        if self._first:
+            events, self._first = self._first, ()
+            return Batch(self._parse(events), is_end=False)
+        try:
+            reply = await self._command(
+                {
+                    "getMore": self._cursor_id,
+                    "collection": "$cmd.aggregate",
+                    "batchSize": BATCH_SIZE,
+                    "maxTimeMS": AWAIT_MS if wait else ASK_MS,
+                }
+            )
+        except PyMongoError as error:
+            raise explain(error) from error
+        self._cursor_id = reply["cursor"]["id"]
+        events = reply["cursor"]["nextBatch"]
+        return Batch(self._parse(events), is_end=not events and not self._fragments)
+
+    async def close(self) -> None:
+        """Ends the cursor on the server, as far as it answers."""
+        cursor_id, self._cursor_id = self._cursor_id, 0
+        try:
+            if cursor_id:
+                await self._database.command({"killCursors": "$cmd.aggregate", "cursors": [cursor_id]})
+            if self._session is not None:
+                await self._session.end_session()
+        except PyMongoError as error:
+            logger.debug("change stream: cursor not closed (%s)", type(error).__name__)
+
+    async def _command(self, command: dict[str, Any], **options: Any) -> dict[str, Any]:
+        return await self._database.command({**command, **options}, codec_options=CODEC_OPTIONS, session=self._session)
+
+    def _parse(self, raw_events: Sequence[Mapping[str, Any]]) -> list[ChangeEvent]:
+        parsed = []
+        for raw in raw_events:
+            whole = self._join(raw) if "splitEvent" in raw else raw
+            if whole is not None and (event := parse_event(whole)) is not None:
+                parsed.append(event)
+        return parsed
+
+    def _join(self, fragment: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """An event over 16 MB comes in fragments, each with some of its top-level fields."""
+        split = fragment["splitEvent"]
+        if split["fragment"] == 1:
+            self._fragments = {}
+        self._fragments.update(fragment)
+        if split["fragment"] < split["of"]:
+            return None
+        whole, self._fragments = self._fragments, {}
+        return whole
+
+
+def _pipeline(collections: Collection[str], cluster_time: int, splits_large_events: bool) -> list[dict[str, Any]]:
+    names = sorted(collections)
+    stages: list[dict[str, Any]] = [
+        {
+            "$changeStream": {
+                "startAtOperationTime": timestamp_of(cluster_time),
+                "fullDocument": "whenAvailable",
+                "showExpandedEvents": True,
+            }
+        },
+        # By `ns.coll` alone: matching `{ns: {db, coll}}` is many times slower with many collections (SERVER-114532).
+        {
+            "$match": {
+                "$or": [
+                    {"ns.coll": {"$in": names}},
+                    {"to.coll": {"$in": names}},
+                    {"operationType": "invalidate"},
+                ]
+            }
+        },
+        {"$project": {"updateDescription": 0}},
+    ]
+    if splits_large_events:
+        stages.append({"$changeStreamSplitLargeEvent": {}})
+    return stages
+
+
+async def open_change_stream(
+    database: Database, collections: Collection[str], cluster_time: int, *, splits_large_events: bool
+) -> ChangeStream:
+    """An open stream; nothing is left behind when opening fails or is cancelled."""
+    stream = ChangeStream(database, collections, cluster_time, splits_large_events=splits_large_events)
+    try:
+        await stream.open()
+    except (Exception, asyncio.CancelledError):
+        await stream.close()
+        raise
+    return stream

@@ -1,0 +1,92 @@
+"""Reading documents: whole collections for snapshots, single ones for updates without a post-image."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import bson
+from pymongo.errors import PyMongoError
+
+from changesource.errors import SourceUnreachable
+from changesource.mapping.values import CODEC_OPTIONS
+from changesource.mongo.faults import explain
+from changesource.mongo.source import Database
+
+logger = logging.getLogger(__name__)
+
+SCAN_BATCH_SIZE = 500
+LOOKUP_BATCH_SIZE = 500
+MAX_SCAN_RETRIES = 10
+"""Interruptions in a row, without a document in between, after which a scan gives up."""
+RETRY_SECONDS = 1.0
+
+Documents = list[dict[str, Any]]
+
+
+async def scan(database: Database, collection: str, batch_size: int = SCAN_BATCH_SIZE) -> AsyncIterator[Documents]:
+    """All documents of a collection in the order of `_id`, in batches; goes on after the last `_id` when interrupted.
+
+    Each document is one that a majority had at some moment of the scan: the caller closes the gap by replaying changes.
+    Raises `SourceUnreachable` when MongoDB stays away, `SourceUnusable` when it refuses.
+    """
+    progress: list[Any] = []
+    retries = 0
+    while True:
+        try:
+            async for documents in _scan_once(database, collection, batch_size, progress):
+                retries = 0
+                yield documents
+                progress[:] = [documents[-1]["_id"]]
+        except PyMongoError as error:
+            reason = explain(error)
+            retries += 1
+            if not isinstance(reason, SourceUnreachable) or retries > MAX_SCAN_RETRIES:
+                raise reason from error
+            logger.warning("snapshot: scan of %s interrupted, going on (%s)", collection, reason)
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return
+
+
+async def _scan_once(
+    database: Database, collection: str, batch_size: int, progress: Sequence[Any]
+) -> AsyncIterator[Documents]:
+    # `{_id: {$gt: x}}` compares within one BSON type and skips all later types without a word; `$expr` does not.
+    after = {"$expr": {"$gt": ["$_id", {"$literal": progress[0]}]}} if progress else {}
+    cursor = database[collection].find_raw_batches(after, sort=[("_id", 1)], batch_size=batch_size)
+    try:
+        async for raw in cursor:
+            if documents := _decode(raw):
+                yield documents
+    finally:
+        await cursor.close()
+
+
+async def find_documents(database: Database, collection: str, document_ids: Sequence[Any]) -> Documents:
+    """The documents with these ids that exist now, in no order. Raises `SourceUnreachable` or `SourceUnusable`."""
+    found: Documents = []
+    try:
+        for start in range(0, len(document_ids), LOOKUP_BATCH_SIZE):
+            wanted = list(document_ids[start : start + LOOKUP_BATCH_SIZE])
+            cursor = database[collection].find_raw_batches({"_id": {"$in": wanted}}, batch_size=LOOKUP_BATCH_SIZE)
+            async for raw in cursor:
+                found += _decode(raw)
+    except PyMongoError as error:
+        raise explain(error) from error
+    return found
+
+
+def _decode(batch: Any) -> Documents:
+    """A raw batch is bytes, whatever PyMongo's annotation of the cursor says."""
+    return bson.decode_all(batch, CODEC_OPTIONS)
+
+
+async def estimate_count(database: Database, collection: str) -> int:
+    """About how many documents there are, from the collection's metadata. For progress only."""
+    try:
+        return await database[collection].estimated_document_count()
+    except PyMongoError as error:
+        raise explain(error) from error

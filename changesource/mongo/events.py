@@ -1,0 +1,61 @@
+"""Change events, as the rest of the project sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bson import DatetimeMS
+
+from changesource.mongo.source import cluster_time_of
+
+Operation = Literal["upsert", "delete", "drop", "invalidate"]
+
+_OPERATIONS: Mapping[str, Operation] = {
+    "insert": "upsert",
+    "update": "upsert",
+    "replace": "upsert",
+    "delete": "delete",
+    "drop": "drop",
+    "rename": "drop",
+    "invalidate": "invalidate",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeEvent:
+    """One event. `document` is what the event says that the document is now; None for an upsert means: look it up.
+
+    `in_transaction` says that it belongs to a multi-document transaction of MongoDB. `renamed_to` is the collection that
+    a renamed one has become.
+    """
+
+    operation: Operation
+    collection: str
+    document_id: Any
+    document: dict[str, Any] | None
+    cluster_time: int
+    in_transaction: bool
+    wall_time_ms: int
+    renamed_to: str | None = None
+
+
+def parse_event(event: Mapping[str, Any]) -> ChangeEvent | None:
+    """None for operations that change no document (`create`, `createIndexes`, `modify` …)."""
+    operation = _OPERATIONS.get(event["operationType"])
+    if operation is None:
+        return None
+    key = event.get("documentKey")
+    cluster_time = cluster_time_of(event["clusterTime"])
+    wall_time = event.get("wallTime")
+    return ChangeEvent(
+        operation=operation,
+        collection=event["ns"]["coll"] if "ns" in event and "coll" in event["ns"] else "",
+        document_id=key["_id"] if key else None,
+        document=event.get("fullDocument"),
+        cluster_time=cluster_time,
+        in_transaction="txnNumber" in event,
+        wall_time_ms=int(wall_time) if isinstance(wall_time, DatetimeMS) else (cluster_time >> 32) * 1000,
+        renamed_to=event["to"]["coll"] if "to" in event else None,
+    )

@@ -1,0 +1,39 @@
+"""MongoDB's errors, sorted by what is left to do."""
+
+from __future__ import annotations
+
+from pymongo.errors import ConnectionFailure, ExecutionTimeout, OperationFailure, PyMongoError
+
+from changesource.errors import ChangeSourceError, HistoryLost, SourceUnreachable, SourceUnusable
+
+NO_WAY_ON = frozenset({136, 260, 280, 286})
+"""CappedPositionLost, InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost."""
+
+TOO_LARGE = 10_334
+"""BSONObjectTooLarge: opening the stream again meets the same event."""
+
+REOPEN = frozenset({6, 7, 43, 50, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436})
+"""The server's resumable errors, by the drivers' change stream specification, and CursorNotFound (43) and
+MaxTimeMSExpired (50)."""
+
+NOT_ALLOWED = frozenset({13, 18})
+
+
+def explain(error: PyMongoError) -> ChangeSourceError:
+    """What `error` means for us: `HistoryLost`, `SourceUnusable`, or `SourceUnreachable`, after which one tries again."""
+    if isinstance(error, OperationFailure) and not isinstance(error, ExecutionTimeout):
+        name = f"{(error.details or {}).get('codeName', 'error')} {error.code}"
+        if error.code in NO_WAY_ON or error.has_error_label("NonResumableChangeStreamError"):
+            return HistoryLost(f"MongoDB's change stream cannot go on from this position ({name}).")
+        if error.code == TOO_LARGE:
+            return SourceUnusable(
+                f"A change event is larger than 16 MB ({name}). Upgrade MongoDB to 7.0 or 6.0.9, which split such events."
+            )
+        if error.code in NOT_ALLOWED:
+            return SourceUnusable(f"The user of the URI may not do this ({name}). Grant it readWrite on the database.")
+        if error.code not in REOPEN and not error.has_error_label("ResumableChangeStreamError"):
+            return SourceUnusable(f"MongoDB refuses ({name}).")
+        return SourceUnreachable(f"MongoDB's change stream was interrupted ({name}).")
+    if isinstance(error, ConnectionFailure | ExecutionTimeout):
+        return SourceUnreachable(f"MongoDB did not answer ({type(error).__name__}).")
+    return SourceUnusable(f"PyMongo cannot do this ({type(error).__name__}).")

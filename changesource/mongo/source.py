@@ -1,0 +1,127 @@
+"""Connections to the MongoDB deployments that apps name as their sources, and whether one is usable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bson import Timestamp
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.server_description import ServerDescription
+from pymongo.write_concern import WriteConcern
+
+from changesource.errors import SourceUnreachable, SourceUnusable, UnknownSource
+from changesource.mapping.values import CODEC_OPTIONS
+
+Database = AsyncDatabase[dict[str, Any]]
+
+APP_NAME = "zero-sources"
+SERVER_SELECTION_TIMEOUT_MS = 5_000
+MIN_VERSION = (6, 0)
+"""Change streams with pre- and post-images."""
+MIN_SPLIT_VERSION = (6, 0, 9)
+"""`$changeStreamSplitLargeEvent`, which 6.1 to 6.3 lack."""
+
+
+class Sources:
+    """The databases behind the names of sources, each with one client. Belongs to one event loop."""
+
+    def __init__(self, uris: Mapping[str, str]) -> None:
+        self._uris = uris
+        self._clients: dict[str, AsyncMongoClient[dict[str, Any]]] = {}
+
+    def database(self, name: str) -> Database:
+        """The database that the URI of source `name` names; connects when it is first used.
+
+        Reads are of what a majority of the replica set has, writes are acknowledged by a majority: nothing that is
+        shown to zero-cache can be rolled back.
+        """
+        uri = self._uris.get(name)
+        if uri is None:
+            variable = "MONGODB_URI" if name == "default" else f"MONGODB_URI_{name.upper()}"
+            raise UnknownSource(f"The source {name!r} has no URI. Set {variable}.")
+        try:
+            if name not in self._clients:
+                self._clients[name] = AsyncMongoClient(
+                    uri,
+                    appname=APP_NAME,
+                    serverSelectionTimeoutMS=SERVER_SELECTION_TIMEOUT_MS,
+                    server_selector=_one_mongos,
+                )
+            database = self._clients[name].get_default_database(codec_options=CODEC_OPTIONS)
+        except (ConfigurationError, InvalidURI, ValueError) as error:
+            raise UnknownSource(
+                f"The URI of the source {name!r} is not usable: it must be a mongodb:// URI with a database in its path."
+            ) from error
+        return database.with_options(
+            read_concern=ReadConcern("majority"), write_concern=WriteConcern("majority", wtimeout=30_000)
+        )
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+
+def _one_mongos(servers: Sequence[ServerDescription]) -> Sequence[ServerDescription]:
+    """Of several routers the first that is up: a cursor lives on one of them, and plain commands do not say which."""
+    routers = [server for server in servers if server.server_type_name == "Mongos"]
+    return sorted(routers, key=lambda server: server.address)[:1] or servers
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """What a deployment says of itself. `version` is `major, minor, patch`; `topology` a word for people."""
+
+    version: tuple[int, ...]
+    topology: str
+
+    @property
+    def can_split_large_events(self) -> bool:
+        return self.version >= (7, 0) or MIN_SPLIT_VERSION <= self.version < (6, 1)
+
+
+async def inspect_source(database: Database) -> SourceReport:
+    """Raises `SourceUnusable` with the remedy, or `SourceUnreachable`."""
+    try:
+        hello = await database.command("hello")
+        version = tuple((await database.command("buildInfo"))["versionArray"][:3])
+    except PyMongoError as error:
+        raise SourceUnreachable(f"MongoDB did not answer ({type(error).__name__}).") from error
+    if hello.get("msg") == "isdbgrid":
+        topology = "sharded cluster"
+    elif "setName" in hello:
+        topology = f"replica set {hello['setName']}"
+    else:
+        raise SourceUnusable(
+            "The server is a standalone, which has no change streams. Start mongod with --replSet and run "
+            "rs.initiate() once; a replica set of one member is enough."
+        )
+    if version < MIN_VERSION:
+        found = ".".join(map(str, version))
+        raise SourceUnusable(f"MongoDB {found} is too old. Upgrade to 6.0 or later.")
+    return SourceReport(version, topology)
+
+
+async def current_cluster_time(database: Database) -> int:
+    """A cluster time that every write acknowledged before this call has reached, as `seconds << 32 | increment`."""
+    try:
+        reply = await database.command("ping")
+    except PyMongoError as error:
+        raise SourceUnreachable(f"MongoDB did not answer ({type(error).__name__}).") from error
+    moment = reply.get("operationTime")
+    if not isinstance(moment, Timestamp):
+        raise SourceUnusable("The server reports no operation time; it is not a member of a replica set.")
+    return cluster_time_of(moment)
+
+
+def cluster_time_of(timestamp: Timestamp) -> int:
+    return timestamp.time << 32 | timestamp.inc
+
+
+def timestamp_of(cluster_time: int) -> Timestamp:
+    return Timestamp(cluster_time >> 32, cluster_time & 0xFFFF_FFFF)

@@ -1,0 +1,177 @@
+"""Zero's change source protocol v0, downstream: each function gives one text frame, as UTF-8 JSON without newlines.
+
+Frames are bytes so that they go from the log to the socket untouched. All transactions say `"json": "s"`: a string in a
+json column is JSON text, which zero-cache stores as it is (Zero: types/lite.ts), the cheapest form for both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from changesource.protocol.watermarks import Position
+
+Row = Mapping[str, Any]
+"""Server column name → JSON value, in the order of the columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSpec:
+    """A column as zero-cache is told of it; `pg_type` is a PostgreSQL type name."""
+
+    name: str
+    pg_type: str
+    is_required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """A table as zero-cache is told of it. `schema` "public" stands for none: the table is called `name` in queries."""
+
+    name: str
+    columns: tuple[ColumnSpec, ...]
+    key: tuple[str, ...]
+    schema: str = "public"
+
+    @property
+    def index_name(self) -> str:
+        """Global in the replica, and shared with the names of tables, none of which holds a colon."""
+        return f"{self.name}:key"
+
+    @property
+    def relation(self) -> dict[str, Any]:
+        return {"schema": self.schema, "name": self.name, "rowKey": {"columns": list(self.key)}}
+
+
+class TableFrames:
+    """Row messages of one table."""
+
+    __slots__ = ("_delete_prefix", "_insert_prefix", "spec")
+
+    def __init__(self, spec: TableSpec) -> None:
+        self.spec = spec
+        relation = orjson.dumps(spec.relation)
+        self._insert_prefix = b'["data",{"tag":"insert","relation":' + relation + b',"new":'
+        self._delete_prefix = b'["data",{"tag":"delete","relation":' + relation + b',"key":'
+
+    def upsert(self, row: Row) -> bytes:
+        """Zero applies `insert` as INSERT OR REPLACE, so it serves for new and for changed rows."""
+        return self._insert_prefix + orjson.dumps(row) + b"}]"
+
+    def delete(self, key: Row) -> bytes:
+        """A delete of a missing row does nothing."""
+        return self._delete_prefix + orjson.dumps(key) + b"}]"
+
+    def truncate(self) -> bytes:
+        return _frame(["data", {"tag": "truncate", "relations": [self.spec.relation]}])
+
+    def backfill(self, rows: Iterable[Row], position: Position) -> bytes:
+        """Many rows in one frame, for a snapshot only: zero-cache shows them to clients when the snapshot commits."""
+        spec = self.spec
+        others = [column.name for column in spec.columns if column.name not in spec.key]
+        names = [*spec.key, *others]
+        values = [[row[name] for name in names] for row in rows]
+        message = {
+            "tag": "backfill",
+            "relation": spec.relation,
+            "columns": others,
+            "watermark": position.watermark,
+            "rowValues": values,
+        }
+        return _frame(["data", message])
+
+
+def begin(position: Position) -> bytes:
+    return _frame(["begin", {"tag": "begin", "json": "s"}, {"commitWatermark": position.watermark}])
+
+
+def commit(position: Position, commit_time_ms: int) -> bytes:
+    """`commit_time_ms`, epoch milliseconds by the source's clock, feeds zero-cache's measure of its lag."""
+    return _frame(["commit", {"tag": "commit", "commitTimeMs": commit_time_ms}, {"watermark": position.watermark}])
+
+
+def rollback() -> bytes:
+    """Ends the open transaction without effect; not allowed in a snapshot."""
+    return _frame(["rollback", {"tag": "rollback"}])
+
+
+def reset_required(message: str) -> bytes:
+    """zero-cache throws its replica away and asks for a snapshot."""
+    return _frame(["control", {"tag": "reset-required", "message": message}])
+
+
+def create_table(spec: TableSpec) -> list[bytes]:
+    """The table and its unique index: zero-cache hides a table that has none over required columns."""
+    columns = {
+        column.name: {"pos": pos, "dataType": column.pg_type, "notNull": column.is_required}
+        for pos, column in enumerate(spec.columns, start=1)
+    }
+    table = {"schema": spec.schema, "name": spec.name, "columns": columns, "primaryKey": list(spec.key)}
+    index = {
+        "schema": spec.schema,
+        "name": spec.index_name,
+        "tableName": spec.name,
+        "unique": True,
+        "columns": dict.fromkeys(spec.key, "ASC"),
+    }
+    return [
+        _frame(["data", {"tag": "create-table", "spec": table}]),
+        _frame(["data", {"tag": "create-index", "spec": index}]),
+    ]
+
+
+def zero_tables(app_id: str, shard_num: int) -> tuple[TableSpec, TableSpec, TableSpec]:
+    """The tables that zero-cache insists on: clients, mutations, permissions.
+
+    `mutations` has both `mutation`, which the initial sync checks for, and `result`, which is what zero-cache reads
+    (Zero: change-source/custom/change-source.ts, view-syncer/client-handler.ts).
+    """
+    shard_schema = f"{app_id}_{shard_num}"
+    clients = TableSpec(
+        schema=shard_schema,
+        name="clients",
+        columns=(
+            ColumnSpec("clientGroupID", "text", True),
+            ColumnSpec("clientID", "text", True),
+            ColumnSpec("lastMutationID", "int8", True),
+            ColumnSpec("userID", "text", False),
+        ),
+        key=("clientGroupID", "clientID"),
+    )
+    mutations = TableSpec(
+        schema=shard_schema,
+        name="mutations",
+        columns=(
+            ColumnSpec("clientGroupID", "text", True),
+            ColumnSpec("clientID", "text", True),
+            ColumnSpec("mutationID", "int8", True),
+            ColumnSpec("mutation", "json", False),
+            ColumnSpec("result", "json", False),
+        ),
+        key=("clientGroupID", "clientID", "mutationID"),
+    )
+    permissions = TableSpec(
+        schema=app_id,
+        name="permissions",
+        columns=(
+            ColumnSpec("lock", "bool", True),
+            ColumnSpec("permissions", "json", False),
+            ColumnSpec("hash", "text", False),
+        ),
+        key=("lock",),
+    )
+    return clients, mutations, permissions
+
+
+def permissions_row(app_id: str, shard_num: int) -> bytes:
+    """The one row of permissions, which must be there from the start and is never deleted. None of the tables has
+    rules, so zero-cache shows no rows to queries that clients define themselves."""
+    permissions = zero_tables(app_id, shard_num)[2]
+    return TableFrames(permissions).upsert({"lock": True, "permissions": None, "hash": None})
+
+
+def _frame(message: Sequence[Any]) -> bytes:
+    return orjson.dumps(message)

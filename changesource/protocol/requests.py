@@ -1,0 +1,123 @@
+"""What zero-cache asks for when it opens the stream: query parameters and credentials.
+
+`GET /changes/v0/stream?token=…&appID=zero&shardNum=0[&publications=a&publications=b]` for a snapshot; on resume also
+`&lastWatermark=W&replicaVersion=R` (Zero: change-source/custom/change-source.ts).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qs, unquote
+
+from changesource.errors import InvalidRequest, InvalidWatermark
+from changesource.protocol.watermarks import Position
+
+MAX_QUERY_BYTES = 8192
+MAX_FIELDS = 100
+MAX_SHARD_NUM = 2**31 - 1
+_APP_ID = re.compile(r"[a-z0-9_]{1,63}")
+_SHARD_NUM = re.compile(r"0|[1-9][0-9]{0,9}")
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Where a replica is: it has everything up to `last_watermark`, and was built by the snapshot `replica_version`."""
+
+    last_watermark: Position
+    replica_version: Position
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """One connection's request; `resume` is None when zero-cache wants a snapshot."""
+
+    app_id: str
+    shard_num: int
+    publications: tuple[str, ...]
+    resume: Resume | None
+
+
+def parse_stream_request(query_string: bytes) -> StreamRequest:
+    """Raises `InvalidRequest`, which names the parameter and never repeats the token."""
+    fields = _parse_query(query_string)
+    app_id = _single(fields, "appID")
+    if app_id is None or not _APP_ID.fullmatch(app_id):
+        raise InvalidRequest("appID must be lower case letters, digits and underscores; set ZERO_APP_ID.")
+    shard_num = _single(fields, "shardNum")
+    if shard_num is None or not _SHARD_NUM.fullmatch(shard_num) or int(shard_num) > MAX_SHARD_NUM:
+        raise InvalidRequest("shardNum must be a whole number from 0; set ZERO_SHARD_NUM.")
+    return StreamRequest(
+        app_id=app_id,
+        shard_num=int(shard_num),
+        publications=tuple(fields.get("publications", ())),
+        resume=_parse_resume(fields),
+    )
+
+
+def find_token(query_string: bytes, authorization: str | None) -> str | None:
+    """The client's token: `?token=`, or the password of Basic credentials. None when there is neither.
+
+    zero-cache turns the user info of its upstream URL into Basic credentials, which keeps the token out of the path;
+    a user name without a password counts as the token.
+    """
+    if authorization is not None and (token := _token_of_basic(authorization)) is not None:
+        return token
+    try:
+        return _single(_parse_query(query_string), "token")
+    except InvalidRequest:
+        return None
+
+
+def _parse_resume(fields: dict[str, list[str]]) -> Resume | None:
+    last_watermark = _single(fields, "lastWatermark")
+    replica_version = _single(fields, "replicaVersion")
+    if last_watermark is None and replica_version is None:
+        return None
+    if last_watermark is None or replica_version is None:
+        raise InvalidRequest("lastWatermark and replicaVersion come together or not at all.")
+    try:
+        resume = Resume(Position.from_watermark(last_watermark), Position.from_watermark(replica_version))
+    except InvalidWatermark as error:
+        raise InvalidRequest(f"lastWatermark or replicaVersion: {error.args[0]}") from error
+    if resume.last_watermark < resume.replica_version:
+        raise InvalidRequest("lastWatermark lies before replicaVersion; no replica is older than its snapshot.")
+    return resume
+
+
+def _parse_query(query_string: bytes) -> dict[str, list[str]]:
+    if len(query_string) > MAX_QUERY_BYTES:
+        raise InvalidRequest(f"The query is longer than {MAX_QUERY_BYTES} bytes.")
+    try:
+        return parse_qs(
+            query_string.decode("ascii"),
+            keep_blank_values=True,
+            max_num_fields=MAX_FIELDS,
+            encoding="utf-8",
+            errors="strict",
+        )
+    except ValueError as error:
+        raise InvalidRequest("The query is not URL-encoded UTF-8.") from error
+
+
+def _single(fields: dict[str, list[str]], name: str) -> str | None:
+    values = fields.get(name)
+    if values is None:
+        return None
+    if len(values) > 1:
+        raise InvalidRequest(f"{name} is given {len(values)} times; give it once.")
+    return values[0]
+
+
+def _token_of_basic(authorization: str) -> str | None:
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    user, _, password = decoded.partition(":")
+    return unquote(password or user) or None

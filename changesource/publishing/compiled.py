@@ -1,0 +1,39 @@
+"""A published version, compiled: what the reader watches and what each collection's documents become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from changesource.mapping.definition import AppDefinition
+from changesource.mapping.tables import CompiledTable
+from changesource.protocol.frames import TableFrames
+
+
+class CompiledTableFrames:
+    """A table's rows and the frames that carry them."""
+
+    __slots__ = ("frames", "table")
+
+    def __init__(self, table: CompiledTable) -> None:
+        self.table = table
+        self.frames = TableFrames(table.spec)
+
+
+class CompiledVersion:
+    """Everything that is computed once for a published version. `name` tells it apart from all others."""
+
+    def __init__(self, definition: AppDefinition, number: int) -> None:
+        self.app_id = definition.app_id
+        self.source = definition.source
+        self.number = number
+        self.tables: tuple[CompiledTableFrames, ...] = tuple(
+            CompiledTableFrames(CompiledTable(table)) for table in definition.tables
+        )
+        self.tables_of_collection: Mapping[str, tuple[CompiledTableFrames, ...]] = {
+            collection: tuple(table for table in self.tables if table.table.collection == collection)
+            for collection in dict.fromkeys(table.table.collection for table in self.tables)
+        }
+
+    @property
+    def name(self) -> str:
+        return f"{self.app_id}.v{self.number}"

@@ -1,0 +1,66 @@
+"""Filling the draft of an app with a whole schema at once."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from changesource.errors import InvalidDefinition
+from changesource.mapping import definition
+from changesource.models import App, Column, Table
+from changesource.models.app import DEFAULT_SOURCE
+from changesource.models.draft import draft_definition
+from changesource.publishing.schema_file import Schema
+
+
+def replace_draft(app_id: str, schema: Schema, source: str = "") -> App:
+    """Put the tables and relationships of `schema` in place of the draft of the app, which is created when missing.
+
+    An app keeps its source when `source` is empty; a new one gets `default`. Nothing changes on an error.
+    Raises `InvalidDefinition` with every reason why such a draft could not be published.
+    """
+    relationships = dict(schema.relationships)
+    _check_fields(App(app_id=app_id, source=source or DEFAULT_SOURCE, relationships=relationships))
+    with transaction.atomic():
+        stored, _ = App.objects.get_or_create(app_id=app_id)
+        app = App.objects.locked(stored.pk)
+        app.source = source or app.source
+        app.relationships = relationships
+        app.save()
+        app.tables.all().delete()
+        for position, table in enumerate(schema.tables):
+            _create_table(app, position, table)
+        if problems := definition.find_problems(draft_definition(app)):
+            raise InvalidDefinition("\n".join([f"The schema does not fit {app}.", *map(str, problems)]))
+    return app
+
+
+def _check_fields(app: App) -> None:
+    try:
+        app.clean_fields()
+    except ValidationError as exc:
+        problems = (f"{field}: {message}" for field, messages in exc.message_dict.items() for message in messages)
+        raise InvalidDefinition("\n".join([f"The app {app.app_id!r} cannot be stored.", *problems])) from exc
+
+
+def _create_table(app: App, position: int, table: definition.Table) -> None:
+    stored = Table.objects.create(
+        app=app,
+        name=table.name,
+        server_name="" if table.server_name == table.name else table.server_name,
+        collection="" if table.collection == table.server_name else table.collection,
+        primary_key=list(table.primary_key),
+        position=position,
+    )
+    Column.objects.bulk_create(
+        Column(
+            table=stored,
+            name=column.name,
+            server_name="" if column.server_name == column.name else column.server_name,
+            field="" if column.field == column.server_name else column.field,
+            type=column.type,
+            optional=column.optional,
+            position=column_position,
+        )
+        for column_position, column in enumerate(table.columns)
+    )

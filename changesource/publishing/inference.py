@@ -1,0 +1,186 @@
+"""A table proposed for a collection, from its validator and some of its documents. Pure."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import isfinite
+from typing import Any
+
+from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, MaxKey, MinKey, ObjectId, Regex, Timestamp
+
+from changesource.mapping.definition import Column, ColumnType, Table, find_table_problems
+from changesource.mapping.values import MAX_SAFE_INTEGER
+
+KEY = "_id"
+
+TYPES_OF_BSON_NAMES: Mapping[str, ColumnType] = {
+    "double": "number",
+    "number": "number",
+    "int": "number",
+    "long": "number",
+    "date": "number",
+    "bool": "boolean",
+    "boolean": "boolean",
+    "object": "json",
+    "array": "json",
+    "string": "string",
+    "symbol": "string",
+    "objectId": "string",
+    "binData": "string",
+    "regex": "string",
+    "javascript": "string",
+    "decimal": "string",
+    "timestamp": "string",
+    "minKey": "string",
+    "maxKey": "string",
+}
+"""Column types of the names that `bsonType` and `type` of `$jsonSchema` take. `null` only makes a column optional."""
+
+TYPES_OF_CLASSES: Sequence[tuple[tuple[type, ...], ColumnType]] = (
+    ((bool,), "boolean"),  # before its base, int
+    ((int, float, datetime, DatetimeMS), "number"),
+    ((Mapping, list, tuple, DBRef), "json"),
+    (
+        (str, bytes, ObjectId, uuid.UUID, Binary, Regex, re.Pattern, Decimal128, Timestamp, Code, MinKey, MaxKey),
+        "string",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A `table` in the JSON form of Zero's schema, and `warnings` about what it could not say well."""
+
+    table: dict[str, Any]
+    warnings: list[str]
+
+
+def propose_table(name: str, validator: Mapping[str, Any], documents: Sequence[Mapping[str, Any]]) -> Proposal:
+    """The table `name` that fits the `$jsonSchema` of a collection's `validator`, and its `documents`.
+
+    Both may be empty. A column is optional when one of the documents has no value for it, even where the validator
+    requires one: documents that are older than a validator need not obey it.
+    """
+    warnings = [] if documents else ["There are no documents to look at: the proposal rests on the validator alone."]
+    columns: list[Column] = []
+    for known in _look_at(_object(_object(validator).get("$jsonSchema")), documents):
+        column = _column(known, has_documents=bool(documents))
+        if reason := _why_not(column, columns):
+            warnings.append(f"{known.name}: left out. {reason}")
+            continue
+        columns.append(column)
+        warnings += _doubts(known, column)
+    table = Table(name=name, columns=tuple(columns), primary_key=(KEY,))
+    warnings += [f"{problem} As it is, this table cannot be loaded." for problem in find_table_problems(table)]
+    return Proposal(_schema_json(table), warnings)
+
+
+@dataclass(slots=True)
+class _Field:
+    """What is known of one top-level field. `values` is how many documents have a value for it that is not null."""
+
+    name: str
+    types: set[ColumnType] = field(default_factory=set)
+    is_required: bool = False
+    may_be_null: bool = False
+    has_long_integers: bool = False
+    values: int = 0
+
+    def add(self, value: Any) -> None:
+        """Take note of a value that the field has, or may have."""
+        if _becomes_null(value):
+            self.may_be_null = True
+            return
+        self.types.add(next(column_type for classes, column_type in TYPES_OF_CLASSES if isinstance(value, classes)))
+        self.has_long_integers |= isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER
+
+
+def _look_at(schema: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) -> Iterable[_Field]:
+    """The fields of `schema` and `documents` in the order in which they are met, `_id` first."""
+    fields = {KEY: _Field(KEY)}
+    for name, rules in _object(schema.get("properties")).items():
+        known = fields.setdefault(name, _Field(name))
+        for bson_name in _names(rules, "bsonType") + _names(rules, "type"):
+            if bson_name == "null":
+                known.may_be_null = True
+            elif bson_name in TYPES_OF_BSON_NAMES:
+                known.types.add(TYPES_OF_BSON_NAMES[bson_name])
+        for value in _object(rules).get("enum", ()):
+            known.add(value)
+    for name in _names(schema, "required"):
+        fields.setdefault(name, _Field(name)).is_required = True
+    count = 0
+    for document in documents:
+        count += 1
+        for name, value in document.items():
+            known = fields.setdefault(name, _Field(name))
+            known.add(value)
+            known.values += not _becomes_null(value)
+    for known in fields.values():
+        known.may_be_null |= known.values < count
+    return fields.values()
+
+
+def _becomes_null(value: Any) -> bool:
+    """Whether `value` is null in every column: `mapping.values`."""
+    if isinstance(value, Decimal128):
+        return not value.to_decimal().is_finite()
+    return value is None or (isinstance(value, float) and not isfinite(value))
+
+
+def _column(known: _Field, *, has_documents: bool) -> Column:
+    is_optional = known.may_be_null or not (known.is_required or has_documents)
+    return Column(name=known.name, type=_type(known), optional=is_optional and known.name != KEY)
+
+
+def _type(known: _Field) -> ColumnType:
+    if not known.types:
+        return "string" if known.name == KEY else "json"
+    if len(known.types) > 1:
+        return "json" if "json" in known.types else "string"
+    if known.has_long_integers:
+        return "string"
+    return next(iter(known.types))
+
+
+def _why_not(column: Column, columns: Iterable[Column]) -> str:
+    """Why `column` cannot stand in a table beside `columns`; empty when it can."""
+    if column.name == KEY:
+        return ""
+    # It comes first: where two columns clash, the problem then names this one.
+    table = Table(name="table", columns=(column, *columns), primary_key=(KEY,))
+    return " ".join(problem.message for problem in find_table_problems(table) if problem.column == column.name)
+
+
+def _doubts(known: _Field, column: Column) -> Iterable[str]:
+    """What should be looked at before `column` is used for `known`."""
+    if not known.types and known.name != KEY:
+        yield f"{known.name}: json, because no value of it was seen and no type is declared."
+    elif len(known.types) > 1:
+        yield f"{known.name}: {column.type}, because its values have several types ({', '.join(sorted(known.types))})."
+    elif known.has_long_integers and column.type == "string":
+        yield f"{known.name}: string, because JavaScript cannot hold all its integers (beyond 2^53)."
+    if column.optional and known.is_required:
+        yield f"{known.name}: optional, because documents without a value exist, although the validator requires one."
+
+
+def _schema_json(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "columns": {column.name: {"type": column.type, "optional": column.optional} for column in table.columns},
+        "primaryKey": list(table.primary_key),
+    }
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _names(rules: Any, keyword: str) -> list[str]:
+    """What stands under `keyword`, which takes a name or a list of names."""
+    value = _object(rules).get(keyword, [])
+    return [name for name in ([value] if isinstance(value, str) else value) if isinstance(name, str)]

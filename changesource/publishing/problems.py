@@ -1,0 +1,24 @@
+"""What is wrong with one table of a draft, for those who edit it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from changesource.mapping.definition import AppDefinition, Problem, find_problems, find_table_problems
+from changesource.models import Column, Table
+from changesource.models.draft import table_definition
+
+
+def problems_of_table(table: Table, columns: Iterable[Column]) -> list[Problem]:
+    """What would keep its app from being published that is due to `table` with `columns`. Neither has to be stored."""
+    edited = table_definition(table, columns)
+    if table.app_id is None:
+        return list(find_table_problems(edited))
+    others = tuple(
+        table_definition(other, other.columns.all())
+        for other in table.app.tables.exclude(pk=table.pk).prefetch_related("columns")
+    )
+    # The edited table comes first: where two tables clash, the problem then names this one.
+    with_edited = AppDefinition(table.app.app_id, table.app.source, (edited, *others))
+    without = find_problems(AppDefinition(table.app.app_id, table.app.source, others))
+    return [problem for problem in find_problems(with_edited) if problem not in without]

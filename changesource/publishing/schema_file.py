@@ -1,0 +1,119 @@
+"""Zero's schema in its JSON form.
+
+`{"tables": {name: {"name", "serverName"?, "columns": {name: {"type", "optional"?, "serverName"?}}, "primaryKey"}},
+"relationships": …}` is what `JSON.stringify(createSchema(…))` gives. Keys that are not named here are left alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from changesource.errors import InvalidSchemaFile
+from changesource.mapping.definition import COLUMN_TYPES, MAX_IDENTIFIER_LENGTH, Column, ColumnType, Table
+from changesource.publishing.json_text import StorableJSONDecoder
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a schema file says. Whether it may be published is not asked here."""
+
+    tables: tuple[Table, ...]
+    relationships: Mapping[str, Any]
+
+
+def read_schema(content: bytes) -> Schema:
+    """The schema in a file's `content`. Raises `InvalidSchemaFile` with the place that is wrong."""
+    try:
+        # A byte order mark is what Windows' editors begin a file with.
+        schema = json.loads(content.decode("utf-8-sig"), cls=StorableJSONDecoder)
+    except UnicodeDecodeError as exc:
+        raise InvalidSchemaFile(f"The file is not UTF-8: byte {exc.start} is wrong.") from exc
+    except json.JSONDecodeError as exc:
+        raise InvalidSchemaFile(f"The file is not JSON: {exc}.") from exc
+    schema = _object(schema, "The file")
+    tables = _object(_required(schema, "tables", ""), "tables")
+    if not tables:
+        raise InvalidSchemaFile("tables: Add at least one table.")
+    return Schema(
+        tables=tuple(_table(name, table, f"tables.{name}") for name, table in tables.items()),
+        relationships=_object(schema.get("relationships", {}), "relationships"),
+    )
+
+
+def _table(name: str, table: Any, place: str) -> Table:
+    table = _object(table, place)
+    columns = _object(_required(table, "columns", place), f"{place}.columns")
+    primary_key = _required(table, "primaryKey", place)
+    if not isinstance(primary_key, list):
+        raise InvalidSchemaFile(f"{place}.primaryKey: Write a list of column names, not {_kind(primary_key)}.")
+    server_name = _name(table.get("serverName", ""), f"{place}.serverName", may_be_empty=True)
+    return Table(
+        name=_own_name(name, table, place),
+        server_name=server_name,
+        columns=tuple(_column(key, column, f"{place}.columns.{key}") for key, column in columns.items()),
+        primary_key=tuple(_name(column, f"{place}.primaryKey[{index}]") for index, column in enumerate(primary_key)),
+    )
+
+
+def _column(name: str, column: Any, place: str) -> Column:
+    column = _object(column, place)
+    optional = column.get("optional", False)
+    if not isinstance(optional, bool):
+        raise InvalidSchemaFile(f"{place}.optional: Write true or false, not {_kind(optional)}.")
+    return Column(
+        name=_name(name, place),
+        type=_type(_required(column, "type", place), f"{place}.type"),
+        optional=optional,
+        server_name=_name(column.get("serverName", ""), f"{place}.serverName", may_be_empty=True),
+    )
+
+
+def _type(name: Any, place: str) -> ColumnType:
+    if name == "null":
+        raise InvalidSchemaFile(f"{place}: A null column never holds a value. Leave the column out.")
+    if name not in COLUMN_TYPES:
+        shown = repr(name[:MAX_IDENTIFIER_LENGTH]) if isinstance(name, str) else _kind(name)
+        raise InvalidSchemaFile(f"{place}: Choose one of {', '.join(COLUMN_TYPES)}, not {shown}.")
+    return cast(ColumnType, name)
+
+
+def _own_name(key: str, table: Mapping[str, Any], place: str) -> str:
+    name = _name(key, place)
+    if table.get("name", name) != name:
+        raise InvalidSchemaFile(f"{place}.name: Write the name that the table stands under, {name!r}.")
+    return name
+
+
+def _name(name: Any, place: str, *, may_be_empty: bool = False) -> str:
+    if not isinstance(name, str):
+        raise InvalidSchemaFile(f"{place}: Write a name, not {_kind(name)}.")
+    if not name and not may_be_empty:
+        raise InvalidSchemaFile(f"{place}: A name is not empty.")
+    if name.lstrip().startswith("{"):
+        raise InvalidSchemaFile(f"{place}: A mapping written as a name is not supported. Write the collection's name.")
+    if len(name) > MAX_IDENTIFIER_LENGTH:
+        raise InvalidSchemaFile(f"{place}: Use at most {MAX_IDENTIFIER_LENGTH} characters.")
+    return name
+
+
+def _required(parent: Mapping[str, Any], key: str, place: str) -> Any:
+    if key not in parent:
+        raise InvalidSchemaFile(f"{place}.{key}: This is missing.".lstrip("."))
+    return parent[key]
+
+
+def _object(value: Any, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidSchemaFile(f"{place}: Write a JSON object, not {_kind(value)}.")
+    return value
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    return {str: "a string", int: "a number", float: "a number", list: "a list", dict: "an object"}[type(value)]

@@ -1,0 +1,181 @@
+"""Daphne, with three things that a stream needs: sending waits for the socket, permessage-deflate, no lifetime limit.
+
+Daphne writes without waiting, so a client that does not read would be buffered without bound. Here Twisted tells a
+producer, registered on the WebSocket's transport, when its buffer is full and when it has drained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from daphne.server import Server
+from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+logger = logging.getLogger(__name__)
+
+SEND_FRAMES = "changesource.send_frames"
+"""ASGI extension and message type: `{"type": SEND_FRAMES, "frames": [bytes]}` sends text frames without a call for each."""
+
+PING_SECONDS = 30
+MAX_UPSTREAM_BYTES = 65_536
+"""zero-cache says nothing longer than an acknowledgement."""
+CLOSE_SECONDS = 2.0
+
+
+@implementer(IPushProducer)
+class Drain:
+    """Knows whether a transport's buffer has room. Twisted calls the camel-case methods."""
+
+    def __init__(self, transport: Any) -> None:
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        # After the upgrade the transport still has Twisted's HTTP channel as its producer.
+        transport.unregisterProducer()
+        transport.registerProducer(self, True)
+
+    @property
+    def is_full(self) -> bool:
+        return not self._has_room.is_set()
+
+    async def wait(self) -> None:
+        await self._has_room.wait()
+
+    def pauseProducing(self) -> None:
+        self._has_room.clear()
+
+    def resumeProducing(self) -> None:
+        self._has_room.set()
+
+    def stopProducing(self) -> None:
+        """The connection is gone: whoever waits finds that out by going on."""
+        self._has_room.set()
+
+
+class StreamProtocol(WebSocketProtocol):
+    """A WebSocket whose sender can wait for room, and whose close says why."""
+
+    drain: Drain | None = None
+
+    def onOpen(self) -> None:
+        self.drain = Drain(self.transport)
+        super().onOpen()
+
+    async def handle_reply_and_drain(self, message: dict[str, Any]) -> None:
+        if message["type"] == SEND_FRAMES:
+            for frame in message["frames"]:
+                self.sendMessage(frame, False)
+                if self.drain is not None and self.drain.is_full:
+                    await self.drain.wait()
+                    if self.state != self.STATE_OPEN:
+                        return
+        elif message["type"] == "websocket.close" and self.state == self.STATE_OPEN:
+            self.sendClose(code=message.get("code") or 1000, reason=message.get("reason") or None)
+        else:
+            self.handle_reply(message)
+            if self.drain is not None:
+                await self.drain.wait()
+
+
+class StreamServer(Server):
+    """`on_start` and `on_stop` run in the server's event loop, before it serves and when it has been told to stop."""
+
+    def __init__(
+        self,
+        *args: Any,
+        on_start: Callable[[], Awaitable[None]],
+        on_stop: Callable[[], Awaitable[None]],
+        deflate: bool,
+        stall_seconds: float,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            *args,
+            websocket_timeout=-1,
+            ping_interval=PING_SECONDS,
+            ping_timeout=stall_seconds,
+            websocket_max_message_size=MAX_UPSTREAM_BYTES,
+            websocket_max_frame_size=MAX_UPSTREAM_BYTES,
+            **kwargs,
+        )
+        self._on_start = on_start
+        self._on_stop = on_stop
+        self._deflate = deflate
+
+    @property
+    def ws_factory(self) -> WebSocketFactory:
+        return self._ws_factory
+
+    @ws_factory.setter
+    def ws_factory(self, factory: WebSocketFactory) -> None:
+        """Daphne makes its factory in the middle of `run`; this is where it can be given our protocol."""
+        factory.protocol = StreamProtocol
+        if self._deflate:
+            factory.setProtocolOptions(perMessageCompressionAccept=_accept_deflate)
+        self._ws_factory = factory
+
+    def run(self) -> None:
+        from twisted.internet import reactor
+
+        reactor.callWhenRunning(self._start)
+        super().run()
+
+    def _start(self) -> None:
+        self._started = asyncio.ensure_future(self._on_start())
+        self._started.add_done_callback(self._report_start)
+
+    def _report_start(self, started: asyncio.Future[None]) -> None:
+        if not started.cancelled() and (error := started.exception()) is not None:
+            logger.critical("the server could not start: %s", error, exc_info=error)
+            self.stop()
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if scope["type"] == "websocket":
+            scope.setdefault("extensions", {})[SEND_FRAMES] = {}
+        return super().create_application(protocol, scope)
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        if not isinstance(protocol, StreamProtocol):
+            await super().handle_reply(protocol, message)
+            return
+        details = self.connections.get(protocol)
+        if details is not None and not details.get("disconnected"):
+            await protocol.handle_reply_and_drain(message)
+
+    def kill_all_applications(self) -> Deferred[Any]:
+        return Deferred.fromFuture(asyncio.ensure_future(self._stop_all()))
+
+    async def _stop_all(self) -> None:
+        """Streams are closed in order, then the rest is cancelled; Twisted waits for this before it stops."""
+        await self._on_stop()
+        deadline = asyncio.get_running_loop().time() + CLOSE_SECONDS
+        while self._open_websockets() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        running = [
+            details["application_instance"]
+            for details in self.connections.values()
+            if "application_instance" in details and not details["application_instance"].done()
+        ]
+        for application in running:
+            application.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _open_websockets(self) -> int:
+        return sum(
+            1
+            for protocol, details in self.connections.items()
+            if isinstance(protocol, StreamProtocol) and not details.get("disconnected")
+        )
+
+
+def _accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept | None:
+    for offer in offers:
+        if isinstance(offer, PerMessageDeflateOffer):
+            return PerMessageDeflateOfferAccept(offer)
+    return None

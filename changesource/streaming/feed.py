@@ -1,0 +1,162 @@
+"""What a session reads: the entries of one published version from a position on, from the log where it reaches, else from
+MongoDB itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from changesource.errors import LogUnavailable, SourceUnreachable
+from changesource.log.entries import ChangeLog, Entry, EntryId, Extent
+from changesource.mongo.source import Database
+from changesource.protocol.watermarks import Position
+from changesource.publishing.compiled import CompiledVersion
+from changesource.streaming.reading import read_entries
+from changesource.streaming.rendering import RowErrorSink
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+"""After how long a session looks at the log without having been told to."""
+PATIENCE_SECONDS = 3.0
+"""How long a log without a leader is waited for before MongoDB is read instead."""
+RETURN_CHECK_SECONDS = 0.5
+"""How often a session that reads MongoDB asks whether the log has caught up with it."""
+RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
+MAX_READ_ENTRIES = 256
+TARGET_READ_BYTES = 4 * 2**20
+
+
+@dataclass(slots=True)
+class _ReadSize:
+    """How many entries to ask the log for, so that an answer has about `TARGET_READ_BYTES`."""
+
+    entries: int = 4
+
+    def adapt(self, found: list[Entry]) -> None:
+        size = sum(entry.size for entry in found)
+        if size > TARGET_READ_BYTES:
+            self.entries = max(1, self.entries // 2)
+        elif len(found) == self.entries and size < TARGET_READ_BYTES // 4:
+            self.entries = min(MAX_READ_ENTRIES, self.entries * 2)
+
+
+class Feed:
+    """`position` is that of the last whole transaction given. `reads_from` says where it reads now, for people."""
+
+    def __init__(
+        self, database: Database, version: CompiledVersion, log: ChangeLog, after: Position, sink: RowErrorSink
+    ) -> None:
+        self.position = after
+        self.reads_from = "nowhere"
+        self._database = database
+        self._version = version
+        self._log = log
+        self._sink = sink
+        self._leaderless_since: float | None = None
+
+    async def entries(self) -> AsyncGenerator[Entry | None, None]:
+        """Entries from the cluster time of the start on, inclusive, and then without an end; None when there is nothing
+        for now. Where the source of entries changes, a transaction that was begun begins again with its part 0.
+
+        Raises `HistoryLost` when nobody reaches back to the position any more, `SourceUnusable` when MongoDB refuses.
+        Everything else is tried again.
+        """
+        failures = 0
+        while True:
+            if await self._log_serves():
+                self.reads_from = "log"
+                async for entry in self._from_log():
+                    yield entry
+                continue
+            if not self._has_lost_patience():
+                yield None
+                await self._log.wait(self._log.generation, POLL_SECONDS)
+                continue
+            self.reads_from = "MongoDB"
+            try:
+                async with aclosing(self._from_mongodb()) as entries:
+                    async for entry in entries:
+                        failures = 0
+                        yield entry
+            except SourceUnreachable as error:
+                delay = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
+                failures += 1
+                logger.warning("feed of %s: %s Trying again in %s s.", self._version.name, error, delay)
+                yield None
+                await asyncio.sleep(delay)
+
+    async def _from_log(self) -> AsyncGenerator[Entry | None, None]:
+        """Ends when the log has a hole after what was given, or nobody writes it."""
+        after = EntryId.before(self.position.cluster_time)
+        size = _ReadSize()
+        while True:
+            generation = self._log.generation
+            try:
+                found = await self._log.read(after, size.entries)
+            except LogUnavailable:
+                return
+            for entry in found:
+                if not self._follows(entry, after):
+                    return
+                after = entry.id
+                if entry.is_start:
+                    continue
+                if entry.is_final:
+                    self.position = max(self.position, entry.position)
+                yield entry
+            size.adapt(found)
+            if not found:
+                yield None
+                await self._log.wait(generation, POLL_SECONDS)
+                if self._log.generation == generation and not await self._log_serves():
+                    return
+
+    def _follows(self, entry: Entry, after: EntryId) -> bool:
+        if entry.is_start:
+            return entry.position.cluster_time <= self.position.cluster_time
+        return entry.previous is not None and entry.previous <= after
+
+    async def _from_mongodb(self) -> AsyncGenerator[Entry | None, None]:
+        """Ends when the log has caught up."""
+        logger.info("feed of %s: reading MongoDB from %s", self._version.name, self.position.watermark)
+        checked_at = time.monotonic()
+        async with aclosing(read_entries(self._database, self._version, self.position, self._sink)) as entries:
+            async for entry in entries:
+                if entry is not None and entry.is_final:
+                    self.position = max(self.position, entry.position)
+                yield entry
+                is_between = entry is None or entry.is_final
+                if is_between and time.monotonic() - checked_at > RETURN_CHECK_SECONDS:
+                    checked_at = time.monotonic()
+                    if await self._log_has_caught_up():
+                        logger.info("feed of %s: back to the log", self._version.name)
+                        return
+
+    async def _log_serves(self) -> bool:
+        """Whether the log reaches back to the position and somebody writes it, or did until a moment ago."""
+        extent, leader = await self._look()
+        if leader is not None:
+            self._leaderless_since = None
+        elif self._leaderless_since is None:
+            self._leaderless_since = time.monotonic()
+        return extent.covers(self.position) and (leader is not None or not self._has_lost_patience())
+
+    def _has_lost_patience(self) -> bool:
+        since = self._leaderless_since
+        return since is None or time.monotonic() - since > PATIENCE_SECONDS
+
+    async def _log_has_caught_up(self) -> bool:
+        extent, leader = await self._look()
+        is_ahead = extent.tail is not None and extent.tail.position >= self.position
+        return leader is not None and is_ahead and extent.covers(self.position)
+
+    async def _look(self) -> tuple[Extent, str | None]:
+        try:
+            return await self._log.extent(), await self._log.leader()
+        except LogUnavailable:
+            return Extent(), None

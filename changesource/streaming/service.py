@@ -1,0 +1,185 @@
+"""What one process shares: connections, logs, the published versions, watchers, and the sessions to end when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Collection, Mapping, Sequence
+
+from django.db import Error as DatabaseError
+
+from changesource.conf import ChangeSourceSettings, load_settings
+from changesource.errors import UnknownSource
+from changesource.log.entries import ChangeLog
+from changesource.log.memory import MemoryLog
+from changesource.log.redis import RedisLog
+from changesource.mapping.row_errors import RowError
+from changesource.models import store
+from changesource.mongo.source import Sources
+from changesource.publishing.compiled import CompiledVersion
+from changesource.streaming.rendering import RowErrorSink
+from changesource.streaming.watcher import Watcher
+
+logger = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 1.0
+"""How soon a publish is noticed."""
+MAX_PENDING_ROW_ERRORS = 10_000
+SESSION_GRACE_SECONDS = 3.0
+"""How long sessions may take to reach the end of a transaction when the process stops."""
+
+
+class StreamService:
+    """Belongs to one event loop. `start` before use, `stop` at the end."""
+
+    def __init__(self, settings: ChangeSourceSettings, app_ids: Collection[str] = ()) -> None:
+        self.settings = settings
+        self.sources = Sources(settings.sources)
+        self.is_stopping = False
+        self._app_ids = app_ids
+        self._versions: dict[str, CompiledVersion] = {}
+        self._logs: dict[str, ChangeLog] = {}
+        self._watchers: dict[str, tuple[Watcher, asyncio.Task[None]]] = {}
+        self._watches = False
+        self._row_errors: dict[str, list[RowError]] = {}
+        self._sessions: set[asyncio.Task[None]] = set()
+        self._refresher: asyncio.Task[None] | None = None
+
+    async def start(self, *, watch: bool) -> None:
+        """`watch`: also run a watcher for each app (of `app_ids`, if any are given)."""
+        self._watches = watch
+        await self._refresh()
+        self._refresher = asyncio.create_task(self._keep_fresh())
+
+    async def stop(self) -> None:
+        """Sessions end at the next end of a transaction, or after a grace time in the middle; watchers give up."""
+        self.is_stopping = True
+        if self._sessions:
+            await asyncio.wait(self._sessions, timeout=SESSION_GRACE_SECONDS)
+        tasks = [*self._sessions, *(task for _, task in self._watchers.values())]
+        if self._refresher is not None:
+            tasks.append(self._refresher)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._flush_row_errors()
+        for log in self._logs.values():
+            await log.close()
+        await self.sources.close()
+
+    def version(self, app_id: str) -> CompiledVersion | None:
+        """The version of the app that is published, at most a second old; None for an app that has none."""
+        return self._versions.get(app_id)
+
+    @property
+    def versions(self) -> Mapping[str, CompiledVersion]:
+        return self._versions
+
+    def log_of(self, version: CompiledVersion) -> ChangeLog:
+        if version.name not in self._logs:
+            self._logs[version.name] = (
+                RedisLog(self.settings.redis_url, version.name) if self.settings.redis_url else MemoryLog()
+            )
+        return self._logs[version.name]
+
+    def row_error_sink(self, app_id: str) -> RowErrorSink:
+        """Takes row errors of an app; they are stored within a second or so, the newest ones if there are very many."""
+
+        def sink(errors: Sequence[RowError]) -> None:
+            pending = self._row_errors.setdefault(app_id, [])
+            pending += errors
+            del pending[:-MAX_PENDING_ROW_ERRORS]
+
+        return sink
+
+    def add_session(self, task: asyncio.Task[None]) -> None:
+        self._sessions.add(task)
+        task.add_done_callback(self._sessions.discard)
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await self._refresh()
+            await self._flush_row_errors()
+
+    async def _refresh(self) -> None:
+        try:
+            publications = await store.latest_publications(self._app_ids)
+        except DatabaseError as error:
+            logger.warning("published versions could not be read (%s); going on with those known", type(error).__name__)
+            return
+        self._versions = {app_id: self._compiled(publication) for app_id, publication in publications.items()}
+        if self._watches:
+            await self._match_watchers()
+
+    def _compiled(self, publication: store.Publication) -> CompiledVersion:
+        known = self._versions.get(publication.app_id)
+        if known is not None and known.number == publication.number:
+            return known
+        return CompiledVersion(publication.definition, publication.number)
+
+    async def _match_watchers(self) -> None:
+        """One watcher for each published version, none for any other."""
+        wanted = {version.name: version for version in self._versions.values()}
+        for name in self._watchers.keys() - wanted.keys():
+            _, task = self._watchers.pop(name)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        for name in wanted.keys() - self._watchers.keys():
+            with contextlib.suppress(UnknownSource):
+                watcher = self._new_watcher(wanted[name])
+                self._watchers[name] = (watcher, asyncio.create_task(watcher.run()))
+
+    def _new_watcher(self, version: CompiledVersion) -> Watcher:
+        try:
+            database = self.sources.database(version.source)
+        except UnknownSource as error:
+            logger.error("app %s cannot be watched: %s", version.app_id, error)
+            raise
+        return Watcher(
+            database,
+            version,
+            self.log_of(version),
+            self.row_error_sink(version.app_id),
+            lease_seconds=self.settings.lease_seconds,
+            heartbeat_seconds=self.settings.heartbeat_seconds,
+        )
+
+    async def _flush_row_errors(self) -> None:
+        pending, self._row_errors = self._row_errors, {}
+        for app_id, errors in pending.items():
+            if not errors:
+                continue
+            try:
+                await store.record_row_errors(app_id, errors)
+            except DatabaseError as error:
+                logger.warning(
+                    "%d row errors of %s could not be stored (%s)", len(errors), app_id, type(error).__name__
+                )
+
+
+_service: StreamService | None = None
+
+
+async def start_service(*, watch: bool, app_ids: Collection[str] = ()) -> StreamService:
+    """Makes the service of this process and starts it."""
+    global _service
+    _service = StreamService(load_settings(), app_ids)
+    await _service.start(watch=watch)
+    return _service
+
+
+async def running_service() -> StreamService:
+    """The service of this process; made at the first call under a server that is not `manage.py serve`."""
+    if _service is None:
+        settings = load_settings()
+        return await start_service(watch=not settings.redis_url)
+    return _service
+
+
+async def stop_service() -> None:
+    global _service
+    service, _service = _service, None
+    if service is not None:
+        await service.stop()

@@ -1,0 +1,75 @@
+"""Log entries → Zero transactions on one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from changesource.log.entries import Entry
+from changesource.protocol import frames
+from changesource.protocol.watermarks import Position
+from changesource.streaming.acknowledgements import InFlight
+from changesource.streaming.outlet import PacedOutlet
+
+
+class TransactionSender:
+    """Sends each transaction whole, between one begin and one commit, at a watermark above all before it.
+
+    `last` is the watermark that the replica has. Rows of tables outside `tables` are left out, and a transaction without
+    rows is not sent.
+    """
+
+    def __init__(self, outlet: PacedOutlet, in_flight: InFlight, tables: Collection[str], last: Position) -> None:
+        self.last = last
+        self._outlet = outlet
+        self._in_flight = in_flight
+        self._tables = frozenset(tables)
+        self._open: Position | None = None
+        self._open_bytes = self._open_rows = 0
+
+    async def send(self, entry: Entry) -> bool:
+        """Whether the entry ended a transaction that was sent. Raises `ClientStalled`."""
+        rows = select_frames(entry, self._tables)
+        if self._open is not None and entry.id.part == 0:
+            self._open = None
+            await self._outlet.send([frames.rollback()])
+        out: list[bytes] = []
+        if self._open is None:
+            if not rows:
+                return False
+            await self._in_flight.wait_for_room()
+            self._open = self._next(entry.position)
+            self._open_bytes = self._open_rows = 0
+            out.append(frames.begin(self._open))
+        out += rows
+        self._open_rows += len(rows)
+        self._open_bytes += sum(map(len, rows))
+        if not entry.is_final:
+            await self._outlet.send(out)
+            return False
+        await self._commit(self._open, out, entry.commit_time_ms)
+        return True
+
+    async def send_empty(self, position: Position, commit_time_ms: int) -> None:
+        """A transaction without rows moves the replica's watermark on; nothing else does."""
+        await self._in_flight.wait_for_room()
+        self._open = self._next(position)
+        self._open_bytes = self._open_rows = 0
+        await self._commit(self._open, [frames.begin(self._open)], commit_time_ms)
+
+    def _next(self, position: Position) -> Position:
+        return max(position, Position.from_number(self.last.number + 1))
+
+    async def _commit(self, position: Position, out: list[bytes], commit_time_ms: int) -> None:
+        self._in_flight.sent(position, self._open_rows, self._open_bytes)
+        await self._outlet.send([*out, frames.commit(position, commit_time_ms)])
+        self.last = position
+        self._open = None
+
+
+def select_frames(entry: Entry, tables: Collection[str]) -> list[bytes]:
+    """The row frames of an entry that are of `tables`."""
+    selected: list[bytes] = []
+    for table, joined in entry.tables.items():
+        if table in tables:
+            selected += joined.split(b"\n")
+    return selected

@@ -1,0 +1,151 @@
+"""The watcher: reads the change stream of one app's source, renders it once, and appends it to the log.
+
+Any number may run; one leads. A lease says who works, so that there is one change stream for each app; the log's
+compare-and-set says what is true, so that a leader that was paused and wakes up can do no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from changesource.errors import (
+    ChangeSourceError,
+    HistoryLost,
+    LogMismatch,
+    LogUnavailable,
+    SourceUnreachable,
+    SourceUnusable,
+)
+from changesource.log.entries import ChangeLog, Entry, EntryId
+from changesource.mongo.markers import write_marker
+from changesource.mongo.source import Database, current_cluster_time
+from changesource.protocol.watermarks import Position
+from changesource.publishing.compiled import CompiledVersion
+from changesource.streaming.reading import read_entries
+from changesource.streaming.rendering import RowErrorSink
+
+logger = logging.getLogger(__name__)
+
+TRIM_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+
+
+class LeaseLost(ChangeSourceError):
+    """Another watcher leads now."""
+
+    code = "CS303"
+
+
+class Watcher:
+    """Fills the log of one published version. `owner` is its name in the lease; `is_leading` says whether it works."""
+
+    def __init__(
+        self,
+        database: Database,
+        version: CompiledVersion,
+        log: ChangeLog,
+        sink: RowErrorSink,
+        *,
+        lease_seconds: float,
+        heartbeat_seconds: float,
+    ) -> None:
+        self._database = database
+        self._version = version
+        self._log = log
+        self._sink = sink
+        self._lease_seconds = lease_seconds
+        self._heartbeat_seconds = heartbeat_seconds
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.is_leading = False
+
+    async def run(self) -> None:
+        """Until it is cancelled, which gives the leadership up. What fails is tried again."""
+        while True:
+            try:
+                while not await self._log.acquire_lease(self.owner, self._lease_seconds):
+                    await asyncio.sleep(self._lease_seconds / 3)
+                await self._lead()
+            except (LogMismatch, LeaseLost) as error:
+                logger.info("watcher of %s: %s", self._version.name, error)
+            except ChangeSourceError as error:
+                logger.warning("watcher of %s: %s Trying again.", self._version.name, error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _lead(self) -> None:
+        self.is_leading = True
+        logger.info("watcher of %s: leads as %s", self._version.name, self.owner, extra={"action": "lead"})
+        try:
+            await _until_first_ends(self._copy(), self._keep_lease(), self._keep_heartbeat(), self._keep_trim())
+        finally:
+            self.is_leading = False
+            await self._give_up_lease()
+
+    async def _give_up_lease(self) -> None:
+        try:
+            await self._log.release_lease(self.owner)
+        except LogUnavailable as error:
+            logger.info("watcher of %s: the lease will expire by itself: %s", self._version.name, error)
+
+    async def _copy(self) -> None:
+        """The change stream into the log, from the log's end on."""
+        tail = (await self._log.extent()).tail or await self._start_log(None)
+        while True:
+            try:
+                async with aclosing(read_entries(self._database, self._version, tail.position, self._sink)) as entries:
+                    async for entry in entries:
+                        if entry is not None:
+                            await self._log.append(entry, tail)
+                            tail = entry.id
+            except HistoryLost as error:
+                logger.error("watcher of %s: %s The log begins anew.", self._version.name, error)
+                tail = await self._start_log(tail)
+
+    async def _start_log(self, tail: EntryId | None) -> EntryId:
+        start = Position(await current_cluster_time(self._database))
+        if tail is not None:
+            start = tail.position.next_for(start.cluster_time)
+        entry = Entry(id=EntryId(start), commit_time_ms=start.seconds * 1000, is_start=True)
+        await self._log.append(entry, tail)
+        logger.info("watcher of %s: the log begins at %s", self._version.name, start.watermark)
+        return entry.id
+
+    async def _keep_lease(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease_seconds / 3)
+            if not await self._log.acquire_lease(self.owner, self._lease_seconds):
+                raise LeaseLost
+
+    async def _keep_heartbeat(self) -> None:
+        if self._heartbeat_seconds <= 0:
+            return await asyncio.Event().wait() and None
+        while True:
+            try:
+                await write_marker(self._database, self._version.app_id, "heartbeat")
+            except (SourceUnreachable, SourceUnusable) as error:
+                logger.warning("watcher of %s: no heartbeat: %s", self._version.name, error)
+            await asyncio.sleep(self._heartbeat_seconds)
+
+    async def _keep_trim(self) -> None:
+        while True:
+            await asyncio.sleep(TRIM_SECONDS)
+            await self._log.trim()
+
+
+async def _until_first_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Runs all; when one ends or fails the others are cancelled, and its error is raised."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

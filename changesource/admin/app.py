@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from changesource.conf import load_settings
 from changesource.errors import ChangeSourceError
 from changesource.models import App, Replica, RowErrorRecord, Table, Version
-from changesource.models.app import DEFAULT_SOURCE
+from changesource.models.app import DEFAULT_SOURCE, validate_json_object
 from changesource.models.draft import table_definition
 from changesource.publishing.json_text import IndentedJSONEncoder, StorableJSONDecoder
 from changesource.publishing.versions import describe_draft, newest_version, publish
@@ -31,6 +31,7 @@ class AppForm(forms.ModelForm):
     source = forms.ChoiceField(help_text="The MongoDB database. Its URI is in the environment, never shown here.")
     relationships = forms.JSONField(
         required=False,
+        initial=dict,
         encoder=IndentedJSONEncoder,
         decoder=StorableJSONDecoder,
         widget=forms.Textarea(attrs={"rows": 10, "class": "vLargeTextField"}),
@@ -51,7 +52,10 @@ class AppForm(forms.ModelForm):
 
     def clean_relationships(self) -> Any:
         relationships = self.cleaned_data["relationships"]
-        return {} if relationships is None else relationships
+        if relationships is None:
+            return {}
+        validate_json_object(relationships)  # the model's validators do not see values that are empty
+        return relationships
 
 
 class TableInline(admin.TabularInline):

@@ -18,7 +18,11 @@ from django.http import HttpRequest
 from changesource.mapping.definition import Problem
 from changesource.models import App, Column, Table
 from changesource.models.draft import table_definition
+from changesource.models.table import default_primary_key
 from changesource.publishing.problems import problems_of_table
+
+DEFAULTS_FROM = {"collection": "server_name", "field": "server_name", "server_name": "name"}
+"""Where the value of an input that was left empty comes from."""
 
 
 class NamesField(forms.CharField):
@@ -34,7 +38,9 @@ class NamesField(forms.CharField):
 
 
 class TableForm(forms.ModelForm):
-    primary_key = NamesField(help_text=f"{Table._meta.get_field('primary_key').help_text} Several: with commas.")
+    primary_key = NamesField(
+        initial=default_primary_key, help_text=f"{Table._meta.get_field('primary_key').help_text} Several: with commas."
+    )
 
     class Meta:
         model = Table
@@ -70,9 +76,11 @@ class ColumnFormSet(BaseInlineFormSet):
 
 
 def _add_problem(form: forms.ModelForm, problem: Problem) -> None:
-    """Show `problem` at its field, unless something is said there already."""
-    field = problem.attribute if problem.attribute in form.fields else None
-    if field is None or field not in form.errors:
+    """Show `problem` where its value was written, unless something is said there already."""
+    field = problem.attribute
+    while field in DEFAULTS_FROM and not form[field].value():
+        field = DEFAULTS_FROM[field]
+    if field not in form.errors:
         form.add_error(field, problem.message)
 
 

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 RING_INTERVAL_SECONDS = 0.002
 """Rings closer together than this become one: under load, listeners find many entries at each ring."""
 RETRY_SECONDS = 1.0
+DEAF_SECONDS = 0.05
+"""How long a wait lasts while nothing can be heard: until the layer has subscribed, or while it is away."""
 
 
 class Doorbell:
@@ -25,6 +27,7 @@ class Doorbell:
     def __init__(self, name: str) -> None:
         self._group = "changesource." + re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:80]
         self._generation = 0
+        self._is_listening = False
         self._rung = asyncio.Event()
         self._wants_ring = asyncio.Event()
         self._ringer: asyncio.Task[None] | None = None
@@ -48,6 +51,8 @@ class Doorbell:
         if self._generation > generation:
             return
         rung = self._rung
+        if not self._is_listening:
+            timeout_seconds = min(timeout_seconds, DEAF_SECONDS)
         try:
             await asyncio.wait_for(rung.wait(), timeout_seconds)
         except TimeoutError:
@@ -77,11 +82,13 @@ class Doorbell:
             try:
                 channel = await layer.new_channel()
                 await layer.group_add(self._group, channel)
+                self._is_listening = True
                 while True:
                     await layer.receive(channel)
                     self._generation += 1
                     rung, self._rung = self._rung, asyncio.Event()
                     rung.set()
             except Exception as error:  # noqa: BLE001 (the layer's own and the driver's: waiting ends by time)
+                self._is_listening = False
                 logger.warning("doorbell: cannot listen (%s)", type(error).__name__, extra={"action": "doorbell"})
                 await asyncio.sleep(RETRY_SECONDS)

@@ -20,6 +20,9 @@
 | MinKey, MaxKey | `MinKey`, `MaxKey` | does not fit | does not fit | string |
 | document, array, DBRef | its JSON text | does not fit | does not fit | object or array |
 
+U+0000 in a string column becomes U+FFFD: zero-cache keeps the stream in PostgreSQL, which cannot give back JSON with it, and
+would go on acknowledging while none of its replicas gets any further. JSON text only has the escape, which is fine.
+
 A number never goes into a string column as a number: zero-cache would store 5 as `"5.0"`. A value that does not fit
 makes a row error; nothing is guessed.
 
@@ -85,6 +88,10 @@ def _converter_of_base(column_type: ColumnType, value: object) -> Converter:
 
 
 # Strings
+
+
+def _without_nul(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in text else text
 
 
 def _iso_of_milliseconds(milliseconds: int) -> str:
@@ -160,7 +167,7 @@ def _base64(value: bytes) -> str:
 
 _STRING: dict[type, Converter] = {
     type(None): lambda _: None,
-    str: lambda value: value,
+    str: _without_nul,
     bool: lambda value: "true" if value else "false",
     int: str,
     Int64: lambda value: str(int(value)),
@@ -173,8 +180,8 @@ _STRING: dict[type, Converter] = {
     uuid.UUID: str,
     bytes: _base64,
     Binary: _base64,
-    Regex: _text_of_regex,
-    Code: lambda value: str.__str__(value),
+    Regex: lambda value: _without_nul(_text_of_regex(value)),
+    Code: lambda value: _without_nul(str.__str__(value)),
     MinKey: lambda _: "MinKey",
     MaxKey: lambda _: "MaxKey",
     dict: lambda value: _json_text(value),

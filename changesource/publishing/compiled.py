@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 
 from changesource.mapping.definition import AppDefinition
@@ -26,6 +28,7 @@ class CompiledVersion:
         self.app_id = definition.app_id
         self.source = definition.source
         self.number = number
+        self.digest = hashlib.sha256(json.dumps(definition.to_json(), sort_keys=True).encode()).hexdigest()[:12]
         self.tables: tuple[CompiledTableFrames, ...] = tuple(
             CompiledTableFrames(CompiledTable(table)) for table in definition.tables
         )
@@ -36,4 +39,5 @@ class CompiledVersion:
 
     @property
     def name(self) -> str:
-        return f"{self.app_id}.v{self.number}"
+        """Names its log. The digest keeps it apart from a version of this number in another Django database."""
+        return f"{self.app_id}.v{self.number}.{self.digest}"

@@ -1,0 +1,50 @@
+# Everything is set up inside this folder: Python packages in .venv, servers' data and npm packages in .embedded.
+#   make run     the whole system, with sample data; ARGS="--redis" for the split deployment
+#   make test    all tests; ARGS="-k name" for some
+#   make lint    ruff and mypy
+#   make bench   measurements; not part of the tests
+#   make clean   removes what the targets above have made
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+VENV_PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+# The commands below name their Python; another environment that happens to be active must not leak in.
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+
+# Django's settings ask for a secret key unless this is development.
+lint test bench: export DEBUG = 1
+
+.PHONY: run test lint bench install node clean
+
+run: node
+	@exec $(VENV_PYTHON) -m zerosources.embedded $(ARGS)
+
+test: node
+	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+lint: install
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy
+
+bench: node
+	@$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
+
+install: $(INSTALLED)
+
+node: install
+	@$(VENV_PYTHON) -m zerosources.embedded.node
+
+$(INSTALLED): requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] < (3, 14) else f"Python 3.11, 3.12 or 3.13 is needed, this is {sys.version}. Choose one with: make PYTHON=python3.11")'
+	@$(VENV_PYTHON) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	$(VENV_PYTHON) -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .embedded .mypy_cache .ruff_cache .pytest_cache .hypothesis staticfiles test-artefacts
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

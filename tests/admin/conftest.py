@@ -1,0 +1,30 @@
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client as Browser
+
+from changesource.models import App
+from tests.models.builders import build_app
+
+
+@pytest.fixture(autouse=True)
+def configuration(settings, tmp_path) -> None:
+    settings.CHANGESOURCE_SOURCES = {"default": "mongodb://me:secret@localhost/shop"}
+    settings.STATIC_ROOT = str(tmp_path)  # WhiteNoise warns of a folder that is missing before collectstatic
+
+
+@pytest.fixture
+def user(db) -> User:
+    return User.objects.create_superuser("ada")
+
+
+@pytest.fixture
+def browser(user: User) -> Browser:
+    """Ada's, logged in; she may do everything."""
+    browser = Browser()
+    browser.force_login(user)
+    return browser
+
+
+@pytest.fixture
+def app(db) -> App:
+    return build_app()

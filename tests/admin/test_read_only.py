@@ -1,0 +1,75 @@
+"""What the change source has written is shown and not edited."""
+
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from changesource.models import App, Client, Replica, RowErrorRecord
+from changesource.protocol.watermarks import Position
+from changesource.publishing.versions import publish
+from tests.admin.pages import url
+
+SECONDS = 1_700_000_000
+
+
+@pytest.fixture
+def records(app: App) -> dict[str, Any]:
+    """One of each."""
+    now = timezone.now()
+    watermark = Position(SECONDS << 32).watermark
+    return {
+        "version": publish(app),
+        "replica": Replica.objects.create(
+            app=app,
+            shard_num=0,
+            replica_version=watermark,
+            snapshot_end=watermark,
+            acknowledged=watermark,
+            version_number=1,
+            client=Client.objects.create_with_token("cache", [app])[0],
+            last_seen_at=now,
+        ),
+        "rowerrorrecord": RowErrorRecord.objects.create(
+            app=app, table="city", document_id="<1>", column="size", reason="is text", first_seen=now, last_seen=now
+        ),
+    }
+
+
+MODELS = pytest.mark.parametrize("model", ["version", "replica", "rowerrorrecord"])
+
+
+@MODELS
+def test_shown(browser, records: dict[str, Any], model: str) -> None:
+    """There is a list, which can be searched, and a page."""
+    assert browser.get(url(f"{model}_changelist"), {"q": "shop"}).status_code == 200
+    assert browser.get(url(f"{model}_change", records[model].pk)).status_code == 200
+
+
+@MODELS
+@pytest.mark.parametrize("page", ["add", "change", "delete"])
+def test_not_edited(browser, records: dict[str, Any], model: str, page: str) -> None:
+    """Nobody adds, changes or deletes, also not who may do everything."""
+    args = [] if page == "add" else [records[model].pk]
+    assert browser.post(url(f"{model}_{page}", *args), {"post": "yes", "number": 7}).status_code == 403
+    assert type(records[model]).objects.values().get() == type(records[model]).objects.values().get()
+    assert type(records[model]).objects.count() == 1
+
+
+def test_definition_is_shown_with_lines(browser, records: dict[str, Any]) -> None:
+    """The definition of a version is shown for people."""
+    text = browser.get(url("version_change", records["version"].pk)).content.decode()
+    assert "<pre>{\n  &quot;app&quot;: &quot;shop&quot;," in text
+
+
+def test_progress_of_a_replica(browser, records: dict[str, Any]) -> None:
+    """The list says until when a replica has everything; nothing for one that has not acknowledged yet."""
+    page = url("replica_changelist")
+    assert "Nov. 14, 2023" in browser.get(page).content.decode()
+    Replica.objects.update(acknowledged="")
+    assert "Nov. 14, 2023" not in browser.get(page).content.decode()
+
+
+def test_text_of_documents_is_escaped(browser, records: dict[str, Any]) -> None:
+    """What came out of a database is shown as text."""
+    assert "&lt;1&gt;" in browser.get(url("rowerrorrecord_changelist")).content.decode()

@@ -1,0 +1,157 @@
+"""The page of a table: what is wrong is said at its input."""
+
+from typing import Any
+
+import pytest
+
+from changesource.models import App, Column, Table
+from changesource.models.draft import draft_definition
+from tests.admin.pages import TablePage, table_data, url
+from tests.models.builders import build_table
+
+ID = {"name": "_id"}
+
+
+def test_new_table(browser, app: App) -> None:
+    """A table with its columns is saved into the draft."""
+    page = TablePage(browser, table_data(app, ID, {"name": "size", "type": "number", "optional": "on"}))
+    assert page.errors == {}
+    table = draft_definition(app).tables[1]
+    assert table.name == "country"
+    assert [(column.name, column.type, column.optional) for column in table.columns] == [
+        ("_id", "string", False),
+        ("size", "number", True),
+    ]
+
+
+def test_new_page_suggests_the_key(browser, app: App) -> None:
+    """The page of a new table begins with a column for `_id`."""
+    response = browser.get(url("table_add"), {"app": app.pk})
+    [columns] = response.context["inline_admin_formsets"]
+    assert columns.formset.forms[0]["name"].value() == "_id"
+    assert response.context["adminform"].form["primary_key"].value() == "_id"
+
+
+def test_suggested_key_is_saved(browser, app: App) -> None:
+    """The suggested column is saved when it was left as it is."""
+    assert TablePage(browser, table_data(app, ID)).saved
+    assert Table.objects.get(name="country").columns.get().name == "_id"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"name": "my table"}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "x" * 64}, "name"),
+        ({"name": "city"}, "name"),
+        ({"server_name": "_zero_x"}, "server_name"),
+        ({"server_name": "CITY"}, "server_name"),
+        ({"collection": "system.views"}, "collection"),
+        ({"collection": "a$b"}, "collection"),
+        ({"primary_key": ""}, "primary_key"),
+        ({"primary_key": "nope"}, "primary_key"),
+        ({"primary_key": "_id, size"}, "primary_key"),
+        ({"position": "x"}, "position"),
+        ({"app": ""}, "app"),
+        ({"app": "999"}, "app"),
+    ],
+)
+def test_bad_table(browser, app: App, changes: dict[str, Any], field: str) -> None:
+    """What is wrong with the table is said at its input, and nothing is saved."""
+    page = TablePage(browser, table_data(app, ID, {"name": "size", "type": "number"}, **changes))
+    assert field in page.errors
+    assert list(Table.objects.all()) == [app.tables.get()]
+
+
+@pytest.mark.parametrize(
+    ("column", "field"),
+    [
+        ({"name": "my column"}, "name"),
+        ({"name": "x" * 64}, "name"),
+        ({"name": "", "field": "x"}, "name"),
+        ({"name": "_id"}, "name"),
+        ({"name": "n", "server_name": "_0_version"}, "server_name"),
+        ({"name": "n", "server_name": "my column"}, "server_name"),
+        ({"name": "n", "field": "a.b"}, "field"),
+        ({"name": "n", "field": "$a"}, "field"),
+        ({"name": "n", "type": "text"}, "type"),
+        ({"name": "n", "position": "-1"}, "position"),
+    ],
+)
+def test_bad_column(browser, app: App, column: dict[str, Any], field: str) -> None:
+    """What is wrong with a column is said at its input, and nothing is saved."""
+    page = TablePage(browser, table_data(app, ID, column))
+    assert f"columns-1-{field}" in page.errors
+    assert not Table.objects.filter(name="country").exists()
+
+
+def test_one_message_for_one_mistake(browser, app: App) -> None:
+    """Names that were left empty, and follow the wrong one, are not complained about."""
+    page = TablePage(browser, table_data(app, ID, {"name": "my column"}, name="1st"))
+    assert {field: len(messages) for field, messages in page.errors.items()} == {"name": 1, "columns-1-name": 1}
+
+
+def test_message_stands_beside_the_input(browser, app: App) -> None:
+    """The page that comes back holds the message and what was typed."""
+    page = TablePage(browser, table_data(app, ID, {"name": "my column"}))
+    assert "Begin with a letter or underscore" in page.text
+    assert 'value="my column"' in page.text
+
+
+def test_key_that_is_optional(browser, app: App) -> None:
+    """A problem between table and column stands where it has to be changed."""
+    page = TablePage(browser, table_data(app, {"name": "_id", "optional": "on"}))
+    assert list(page.errors) == ["columns-0-optional"]
+
+
+def test_table_without_columns(browser, app: App) -> None:
+    """A table without a column has no key."""
+    assert "primary_key" in TablePage(browser, table_data(app)).errors
+
+
+def test_column_that_is_deleted(browser, app: App) -> None:
+    """A column that is being deleted is not looked at, and the key needs one that stays."""
+    table = build_table(app, "country", {"_id": {}, "size": {}})
+    key, size = table.columns.all()
+    Column.objects.filter(pk=size.pk).update(name="my column")
+    rows = [{"id": key.pk, "name": "_id"}, {"id": size.pk, "name": "my column", "DELETE": "on"}]
+    assert TablePage(browser, table_data(app, *rows), table).errors == {}
+    assert TablePage(browser, table_data(app, {**rows[0], "DELETE": "on"}), table).errors.keys() == {"primary_key"}
+
+
+def test_names_are_exchanged(browser, app: App) -> None:
+    """Two columns may exchange their names in one go."""
+    table = build_table(app, "country", {"_id": {}, "a": {}, "b": {}})
+    key, first, second = table.columns.all()
+    rows = [{"id": key.pk, "name": "_id"}, {"id": first.pk, "name": "b"}, {"id": second.pk, "name": "a"}]
+    assert TablePage(browser, table_data(app, *rows), table).saved
+    assert [column.name for column in table.columns.all()] == ["_id", "b", "a"]
+
+
+def test_saving_what_is_there(browser, app: App) -> None:
+    """The page of a stored table can be saved as it is."""
+    table = app.tables.get()
+    rows = [{"id": column.pk, "name": column.name} for column in table.columns.all()]
+    assert TablePage(browser, table_data(app, *rows, name="city"), table).saved
+
+
+@pytest.mark.parametrize("page", ["table_changelist", "table_add"])
+def test_pages(browser, app: App, page: str) -> None:
+    """The list and the page of a new table are shown."""
+    assert browser.get(url(page)).status_code == 200
+
+
+def test_page_of_a_table(browser, app: App) -> None:
+    """The page of a stored table shows its columns."""
+    text = browser.get(url("table_change", app.tables.get().pk)).content.decode()
+    assert 'value="_id"' in text
+
+
+def test_delete(browser, app: App) -> None:
+    """A table is deleted from its page and from the list."""
+    build_table(app, "country", {"_id": {}})
+    browser.post(url("table_delete", app.tables.get(name="city").pk), {"post": "yes"})
+    data = {"action": "delete_selected", "_selected_action": app.tables.get().pk, "post": "yes"}
+    browser.post(url("table_changelist"), data)
+    assert not app.tables.exists()

@@ -1,0 +1,43 @@
+"""Servers that the whole test run shares. Tests keep apart by using databases and key prefixes of their own."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from zerosources.embedded import EMBEDDED_DIR
+from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
+
+
+@pytest.fixture(scope="session")
+def run_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder for this run's servers and their logs. It is kept if a test has failed."""
+    path = EMBEDDED_DIR / "tests" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    path.mkdir(parents=True)
+    yield path
+    if not request.session.testsfailed:
+        shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def mongo_server(run_dir: Path) -> Iterator[MongoServer]:
+    """One MongoDB replica set for the run, with fail points. Not for tests that stop it."""
+    with MongoServer(run_dir / "mongodb", test_commands=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(run_dir: Path) -> Iterator[ValkeyServer]:
+    """One Valkey for the run. Not for tests that stop or flush it."""
+    with ValkeyServer(run_dir / "valkey") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(run_dir: Path) -> Iterator[PostgresServer]:
+    """One PostgreSQL for the run. Not for tests that stop it."""
+    with PostgresServer(run_dir / "postgres") as server:
+        yield server

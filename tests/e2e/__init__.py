@@ -1,0 +1,1 @@
+"""The whole system, with the real zero-cache: what it replicates must be what MongoDB holds."""

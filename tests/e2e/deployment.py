@@ -1,0 +1,231 @@
+"""A change source of its own for one test: a MongoDB database, Django's database, watchers, servers, zero-caches."""
+
+import json
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pymongo
+from pymongo.database import Database
+from pymongo.write_concern import WriteConcern
+
+from changesource.mapping.definition import AppDefinition
+from changesource.mapping.tables import CompiledTable
+from changesource.mapping.values import CODEC_OPTIONS
+from tests.e2e.recording_proxy import RecordingProxy
+from tests.embedded.waiting import wait_until
+from tests.node.tools import ReplicaContents, ReplicaError, read_replica, validate_frames
+from zerosources.embedded.project import ServeCommand, WatchChangesCommand, manage, project_environment
+from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
+from zerosources.embedded.zero_cache import ZeroCache
+
+Rows = dict[str, list[dict[str, Any]]]
+
+CONVERGENCE_SECONDS = 90
+
+
+class Deployment:
+    """Starts nothing by itself; everything that it is told to start ends with `stack`."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        folder: Path,
+        mongo: MongoServer,
+        postgres: PostgresServer,
+        valkey: ValkeyServer | None,
+        schema: dict[str, Any],
+        **environment: str,
+    ) -> None:
+        self.stack = stack
+        self.folder = folder
+        self.postgres = postgres
+        self.valkey = valkey
+        self.app_id = f"app_{uuid.uuid4().hex[:10]}"
+        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(mongo.uri(self.app_id))
+        stack.callback(client.close)
+        self.client = client
+        self.database: Database[dict[str, Any]] = client.get_default_database(
+            codec_options=CODEC_OPTIONS, write_concern=WriteConcern("majority")
+        )
+        folder.mkdir(parents=True)
+        self.environment = {
+            **project_environment(
+                folder / "django.sqlite3",
+                mongodb_uri=mongo.uri(self.app_id),
+                secret_key="for tests only",
+                redis_url=valkey.url if valkey else "",
+            ),
+            "DJANGO_SETTINGS_MODULE": "zerosources.settings",
+            "HEARTBEAT_SECONDS": "2",
+            "LEASE_SECONDS": "2",
+            **environment,
+        }
+        self.manage("migrate", "--verbosity", "0")
+        self.publish(schema)
+        self.token = self.manage("create_client", "zero-cache", "--app", self.app_id).splitlines()[-1]
+
+    def manage(self, *arguments: str) -> str:
+        return manage(self.environment, *arguments)
+
+    def publish(self, schema: dict[str, Any]) -> None:
+        path = self.folder / "schema.json"
+        path.write_text(json.dumps(schema))
+        self.manage("load_schema", str(path), "--app", self.app_id, "--publish")
+        self.definition = published_definition(schema, self.app_id)
+
+    def serve(self, name: str = "serve") -> ServeCommand:
+        server = ServeCommand(self.folder / name, environment=self.environment)
+        self.stack.callback(server.stop)
+        server.start()
+        return server
+
+    def watch(self, name: str = "watcher") -> WatchChangesCommand:
+        watcher = WatchChangesCommand(self.folder / name, environment=self.environment)
+        self.stack.callback(watcher.stop)
+        watcher.start()
+        return watcher
+
+    def start(self) -> ServeCommand:
+        """A server, and a watcher where one is needed beside it."""
+        if self.valkey is not None:
+            self.watch()
+        return self.serve()
+
+    def proxy(self, server: ServeCommand) -> RecordingProxy:
+        return self.stack.enter_context(RecordingProxy(server.stream_url(self.token)))
+
+    def zero_cache(self, proxy: RecordingProxy, shard_num: int = 0) -> ZeroCache:
+        zero_cache = ZeroCache(
+            self.folder / f"zero-cache-{shard_num}",
+            upstream_url=proxy.stream_url(),
+            postgres=self.postgres,
+            app_id=self.app_id,
+            shard_num=shard_num,
+        )
+        self.stack.callback(zero_cache.stop)
+        zero_cache.start(wait=False)
+        return zero_cache
+
+    def expected_rows(self) -> Rows:
+        """What the rules give for the documents in MongoDB now."""
+        rows: Rows = {}
+        for definition in self.definition.tables:
+            table = CompiledTable(definition)
+            documents = self.database[definition.collection].find({})
+            rows[table.name] = [row for document in documents for row in table.rows(document, [])]
+        return self.comparable(rows)
+
+    def comparable(self, rows: Rows) -> Rows:
+        """Rows in one order, with numbers as doubles and json as values: SQLite keeps the JSON text `1.50` as a number, since
+        a column of type json has numeric affinity."""
+
+        def value_of(kind: str, value: Any) -> Any:
+            if value is None:
+                return None
+            if kind == "number":
+                return float(value)
+            return json.loads(value) if kind == "json" and isinstance(value, str) else value
+
+        kinds = {
+            table.server_name: {column.server_name: column.type for column in table.columns}
+            for table in self.definition.tables
+        }
+        return {
+            table: sorted_rows(
+                [{name: value_of(kinds[table][name], row[name]) for name in kinds[table]} for row in table_rows]
+            )
+            for table, table_rows in rows.items()
+        }
+
+    def wait_until_equal(self, zero_cache: ZeroCache, timeout: float = CONVERGENCE_SECONDS) -> ReplicaContents:
+        """Waits until the replica holds what MongoDB holds; nothing may be writing any more."""
+        expected = self.expected_rows()
+        last: dict[str, Rows] = {}
+
+        def is_equal() -> ReplicaContents | None:
+            zero_cache.check_running()
+            contents = replica_or_none(zero_cache, tuple(expected))
+            last["rows"] = {} if contents is None else self.comparable(contents.rows)
+            return contents if last["rows"] == expected else None
+
+        try:
+            return wait_until_not_none(is_equal, timeout)
+        except AssertionError:
+            raise AssertionError(difference(expected, last["rows"])) from None
+
+
+def wait_until_not_none(condition: Any, timeout: float) -> Any:
+    found: list[Any] = []
+
+    def holds() -> bool:
+        result = condition()
+        found[:] = [result]
+        return result is not None
+
+    wait_until(holds, timeout)
+    return found[0]
+
+
+def replica_or_none(zero_cache: ZeroCache, tables: tuple[str, ...] = ()) -> ReplicaContents | None:
+    """None while zero-cache has no replica with these tables."""
+    if not zero_cache.replica_path.exists():
+        return None
+    try:
+        return read_replica(zero_cache.replica_path, tables)
+    except ReplicaError:
+        return None
+
+
+def sorted_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: json.dumps(row, sort_keys=True, default=str))
+
+
+def difference(expected: Rows, found: Rows) -> str:
+    lines = []
+    for table, rows in expected.items():
+        there = [json.dumps(row, sort_keys=True, default=str) for row in found.get(table, [])]
+        wanted = [json.dumps(row, sort_keys=True, default=str) for row in rows]
+        missing = sorted(set(wanted) - set(there))
+        surplus = sorted(set(there) - set(wanted))
+        if missing or surplus:
+            lines.append(f"{table}: {len(missing)} rows missing or different, {len(surplus)} that should not be so")
+            lines += [f"  expected {row}" for row in missing[:3]] + [f"  found    {row}" for row in surplus[:3]]
+    return "The replica differs from MongoDB.\n" + "\n".join(lines)
+
+
+def published_definition(schema: dict[str, Any], app_id: str) -> AppDefinition:
+    """What `load_schema` makes of a schema in Zero's form, worked out here once more."""
+    tables = []
+    for name, table in schema["tables"].items():
+        server_name = table.get("serverName", name)
+        columns = [
+            {
+                "name": column_name,
+                "serverName": column.get("serverName", column_name),
+                "field": column.get("serverName", column_name),
+                "type": column["type"],
+                "optional": column.get("optional", False),
+            }
+            for column_name, column in table["columns"].items()
+        ]
+        tables.append(
+            {
+                "name": name,
+                "serverName": server_name,
+                "collection": server_name,
+                "columns": columns,
+                "primaryKey": table["primaryKey"],
+            }
+        )
+    return AppDefinition.from_json({"app": app_id, "source": "default", "tables": tables, "relationships": {}})
+
+
+def check_protocol(proxy: RecordingProxy) -> None:
+    """Every frame that went through is one that zero-cache's own schemas take, every transaction is whole, and watermarks
+    only grow on a connection, from the one that it resumed at."""
+    assert validate_frames(proxy.frames) == []
+    for connection in proxy.connections:
+        watermarks = [connection.last_watermark, *(transaction.watermark for transaction in connection.transactions())]
+        assert all(earlier < later for earlier, later in zip(watermarks, watermarks[1:], strict=False)), watermarks

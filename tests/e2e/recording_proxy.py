@@ -1,0 +1,130 @@
+"""A WebSocket proxy between zero-cache and the change source that keeps every frame it passes on."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import websockets
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+
+
+@dataclass
+class Connection:
+    """One connection of zero-cache: its query, and the text frames that it was sent."""
+
+    query: dict[str, list[str]]
+    frames: list[str] = field(default_factory=list)
+
+    @property
+    def last_watermark(self) -> str:
+        return self.query.get("lastWatermark", [""])[0]
+
+    def transactions(self) -> Iterator["Transaction"]:
+        """The whole transactions that it was sent, in order."""
+        open_transaction: Transaction | None = None
+        for frame in self.frames:
+            message = json.loads(frame)
+            match message[0]:
+                case "begin":
+                    assert open_transaction is None, "a begin within a transaction"
+                    open_transaction = Transaction(message[2]["commitWatermark"])
+                case "rollback":
+                    assert open_transaction is not None, "a rollback outside of a transaction"
+                    open_transaction = None
+                case "data":
+                    assert open_transaction is not None, "data outside of a transaction"
+                    open_transaction.changes.append(message[1])
+                case "commit":
+                    assert open_transaction is not None, "a commit outside of a transaction"
+                    assert message[2]["watermark"] == open_transaction.watermark
+                    yield open_transaction
+                    open_transaction = None
+
+
+@dataclass
+class Transaction:
+    """What came between one begin and one commit."""
+
+    watermark: str
+    changes: list[dict[str, Any]] = field(default_factory=list)
+
+
+class RecordingProxy:
+    """Listens on a free port of 127.0.0.1 in a thread of its own. `target` may be changed: new connections go there."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.connections: list[Connection] = []
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),), name="proxy")
+        self.port = 0
+
+    def __enter__(self) -> "RecordingProxy":
+        self._thread.start()
+        self._ready.wait()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._loop.close()
+
+    def stream_url(self) -> str:
+        """`target` by way of this proxy."""
+        parts = urlsplit(self.target)
+        credentials = f"{parts.username}:{parts.password}@" if parts.username else ""
+        return f"ws://{credentials}127.0.0.1:{self.port}{parts.path}"
+
+    @property
+    def frames(self) -> list[str]:
+        """All frames, over all connections."""
+        return [frame for connection in self.connections for frame in connection.frames]
+
+    async def _run(self) -> None:
+        async with serve(self._pass_on, "127.0.0.1", 0, max_size=None, compression=None, ping_interval=None) as server:
+            self.port = next(iter(server.sockets)).getsockname()[1]
+            self._ready.set()
+            await self._stop.wait()
+
+    async def _pass_on(self, downstream: ServerConnection) -> None:
+        assert downstream.request is not None
+        target = urlsplit(self.target)
+        path = urlsplit(downstream.request.path)
+        connection = Connection(parse_qs(path.query))
+        headers = {}
+        if authorization := downstream.request.headers.get("Authorization"):
+            headers["Authorization"] = authorization
+        url = f"ws://{target.hostname}:{target.port}{downstream.request.path}"
+        try:
+            upstream = await connect(
+                url, additional_headers=headers, max_size=None, ping_interval=None, compression=None, open_timeout=30
+            )
+        except (OSError, websockets.WebSocketException, TimeoutError):
+            return
+        self.connections.append(connection)
+
+        async def upwards() -> None:
+            async for message in downstream:
+                await upstream.send(message)
+
+        async def downwards() -> None:
+            async for message in upstream:
+                assert isinstance(message, str)
+                connection.frames.append(message)
+                await downstream.send(message)
+
+        tasks = [asyncio.create_task(upwards()), asyncio.create_task(downwards())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await upstream.close()
+        code = upstream.close_code or 1011
+        await downstream.close(code if code in (1000, 1011, 1012) or code >= 3000 else 1011, upstream.close_reason or "")

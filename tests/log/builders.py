@@ -1,0 +1,53 @@
+"""Entries to fill logs with."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from changesource.log.entries import ChangeLog, Entry, EntryId
+from changesource.protocol.watermarks import Position
+
+NOW_SECONDS = int(time.time())
+
+
+def cluster_time(step: int) -> int:
+    """The cluster time of a write `step` increments after a moment just now: logs trim what is old by the clock."""
+    return (NOW_SECONDS << 32) + step
+
+
+def place(step: int, ordinal: int = 0, part: int = 0) -> EntryId:
+    return EntryId(Position(cluster_time(step), ordinal), part)
+
+
+def start(step: int) -> Entry:
+    """The entry that a log begins with."""
+    return Entry(id=place(step), commit_time_ms=0, is_start=True)
+
+
+def entry(
+    step: int,
+    *,
+    ordinal: int = 0,
+    part: int = 0,
+    tables: Mapping[str, bytes] | None = None,
+    markers: Sequence[str] = (),
+    is_final: bool = True,
+) -> Entry:
+    return Entry(
+        id=place(step, ordinal, part),
+        commit_time_ms=1_700_000_000_000 + step,
+        tables={} if tables is None else tables,
+        markers=markers,
+        is_final=is_final,
+    )
+
+
+async def fill(log: ChangeLog, *steps: int, size: int = 0) -> None:
+    """Begins the log at the first step and adds an entry, with `size` bytes of frames, for each of the others."""
+    await log.append(start(steps[0]), None)
+    for before, step in zip(steps, steps[1:], strict=False):
+        await log.append(entry(step, tables={"city": b"x" * size}), place(before))
+
+
+async def places(log: ChangeLog) -> list[EntryId]:
+    """Where the log's entries are, in order."""
+    return [found.id for found in await log.read(None, 10_000)]

@@ -1,0 +1,133 @@
+"""`infer_schema`, on a MongoDB server."""
+
+import json
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from django.core.management import CommandError, call_command
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from changesource.models import App
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def database(mongo_server, settings) -> Iterator[Database[dict[str, Any]]]:
+    """A database of its own, which is the default source."""
+    settings.CHANGESOURCE_SOURCES = {"default": mongo_server.uri(f"infer_{ObjectId()}")}
+    with MongoClient(settings.CHANGESOURCE_SOURCES["default"]) as client:
+        database = client.get_default_database()
+        yield database
+        client.drop_database(database.name)
+
+
+def infer(*arguments: str) -> tuple[dict[str, Any], str]:
+    """The schema on stdout, and what stands on stderr."""
+    output, errors = StringIO(), StringIO()
+    call_command("infer_schema", *arguments, stdout=output, stderr=errors, no_color=True)
+    return json.loads(output.getvalue()), errors.getvalue()
+
+
+def test_documents(database) -> None:
+    """A collection of documents gives a table of its name."""
+    database.city.insert_many([{"name": "Zürich", "size": 400_000}, {"name": "Bern", "tags": ["capital"]}])
+    schema, _ = infer("city")
+    assert schema["tables"]["city"] == {
+        "name": "city",
+        "columns": {
+            "_id": {"type": "string", "optional": False},
+            "name": {"type": "string", "optional": False},
+            "size": {"type": "number", "optional": True},
+            "tags": {"type": "json", "optional": True},
+        },
+        "primaryKey": ["_id"],
+    }
+
+
+def test_validator(database) -> None:
+    """The validator of an empty collection is enough."""
+    rules = {"required": ["name"], "properties": {"name": {"bsonType": "string"}}}
+    database.create_collection("city", validator={"$jsonSchema": rules})
+    schema, warnings = infer("city")
+    assert schema["tables"]["city"]["columns"]["name"] == {"type": "string", "optional": False}
+    assert "no documents" in warnings
+
+
+def test_warnings_are_not_on_stdout(database) -> None:
+    """Doubts stand on stderr, so that stdout can be redirected to a file."""
+    database.city.insert_many([{"a": 1}, {"a": "x"}])
+    _, warnings = infer("city")
+    assert warnings == "a: string, because its values have several types (number, string).\n"
+
+
+def test_output_can_be_loaded(database, tmp_path: Path) -> None:
+    """What is proposed is what `load_schema` reads."""
+    database.city.insert_one({"name": "Zürich"})
+    schema, _ = infer("city")
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    call_command("load_schema", str(tmp_path / "schema.json"), app="shop")
+    assert [column.name for column in App.objects.get().tables.get().columns.all()] == ["_id", "name"]
+
+
+def test_sample(database) -> None:
+    """No more documents are looked at than asked for."""
+    database.city.insert_many([{f"field_{n}": n} for n in range(5)])
+    schema, _ = infer("city", "--sample", "1")
+    assert len(schema["tables"]["city"]["columns"]) == 2
+
+
+def test_source_of_app(database, settings) -> None:
+    """`--app` looks in the app's source."""
+    settings.CHANGESOURCE_SOURCES = {"archive": settings.CHANGESOURCE_SOURCES["default"]}
+    App.objects.create(app_id="shop", source="archive")
+    database.city.insert_one({})
+    schema, _ = infer("city", "--app", "shop")
+    assert list(schema["tables"]) == ["city"]
+
+
+def test_unknown_collection(database) -> None:
+    """A collection that does not exist is said."""
+    with pytest.raises(CommandError, match="no collection 'nope'"):
+        infer("nope")
+
+
+def test_view(database) -> None:
+    """A view has no change stream."""
+    database.create_collection("city")
+    database.command("create", "towns", viewOn="city", pipeline=[])
+    with pytest.raises(CommandError, match="is a view"):
+        infer("towns")
+
+
+def test_unknown_app(database) -> None:
+    """An app that does not exist is said."""
+    with pytest.raises(CommandError, match="There is no app"):
+        infer("city", "--app", "nope")
+
+
+def test_unknown_source(settings) -> None:
+    """A source without a URI is said."""
+    settings.CHANGESOURCE_SOURCES = {}
+    with pytest.raises(CommandError, match="MONGODB_URI"):
+        infer("city")
+
+
+def test_unreachable_source(settings) -> None:
+    """A server that does not answer is said, without the URI's password."""
+    settings.CHANGESOURCE_SOURCES = {"default": "mongodb://me:secret@127.0.0.1:1/shop"}
+    with pytest.raises(CommandError, match="CS103") as refusal:
+        infer("city")
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("sample", ["0", "-1", "x", "1.5"])
+def test_bad_sample(sample: str) -> None:
+    """A sample is one document or more."""
+    with pytest.raises(CommandError, match="--sample"):
+        infer("city", f"--sample={sample}")

@@ -1,0 +1,117 @@
+"""`load_schema` and `publish`."""
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from changesource.models import App, Version
+from tests.models.builders import build_app
+
+pytestmark = pytest.mark.django_db
+
+SCHEMA: dict[str, Any] = {
+    "tables": {"city": {"name": "city", "columns": {"_id": {"type": "string"}}, "primaryKey": ["_id"]}},
+    "relationships": {},
+}
+
+
+@pytest.fixture(autouse=True)
+def default_source(settings) -> None:
+    settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "schema.json"
+    path.write_text(json.dumps(SCHEMA))
+    return path
+
+
+def run(*arguments: object) -> str:
+    """What the command writes to stdout."""
+    output = StringIO()
+    call_command(*map(str, arguments), stdout=output)
+    return output.getvalue()
+
+
+def test_load(file: Path) -> None:
+    """A file becomes the draft of an app; nothing is published."""
+    run("load_schema", file, "--app", "shop")
+    assert [table.name for table in App.objects.get(app_id="shop").tables.all()] == ["city"]
+    assert not Version.objects.exists()
+
+
+def test_load_with_source(file: Path) -> None:
+    """`--source` is the app's source."""
+    run("load_schema", file, "--app", "shop", "--source", "archive")
+    assert App.objects.get().source == "archive"
+
+
+def test_load_and_publish(file: Path) -> None:
+    """`--publish` prints the version number, as `publish` does."""
+    assert run("load_schema", file, "--app", "shop", "--publish") == "1\n"
+    assert run("publish", "shop") == "1\n"
+
+
+def test_next_version(file: Path) -> None:
+    """A changed file is the next version."""
+    run("load_schema", file, "--app", "shop", "--publish")
+    file.write_text(json.dumps({**SCHEMA, "relationships": {"city": {}}}))
+    assert run("load_schema", file, "--app", "shop", "--publish") == "2\n"
+
+
+def test_refused_publish_changes_nothing(file: Path) -> None:
+    """A draft that cannot be published is not loaded either, when it was to be published."""
+    with pytest.raises(CommandError, match="MONGODB_URI_ARCHIVE"):
+        run("load_schema", file, "--app", "shop", "--source", "archive", "--publish")
+    assert not App.objects.exists()
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A file that is not there is said."""
+    with pytest.raises(CommandError, match="cannot be read: No such file"):
+        run("load_schema", tmp_path / "nope.json", "--app", "shop")
+
+
+def test_folder(tmp_path: Path) -> None:
+    """So is a folder."""
+    with pytest.raises(CommandError, match="cannot be read: Is a directory"):
+        run("load_schema", tmp_path, "--app", "shop")
+
+
+def test_no_schema(file: Path) -> None:
+    """A file that is no schema is refused with the place."""
+    file.write_text('{"tables": {"city": 1}}')
+    with pytest.raises(CommandError, match=r"CS202: tables\.city: "):
+        run("load_schema", file, "--app", "shop")
+
+
+def test_invalid_definition(file: Path) -> None:
+    """A schema that Zero would refuse is refused with the place."""
+    file.write_text(json.dumps(SCHEMA).replace("city", "my city"))
+    with pytest.raises(CommandError, match=r"my city\.name: "):
+        run("load_schema", file, "--app", "shop")
+
+
+def test_publish() -> None:
+    """The version number is printed, alone on the line."""
+    build_app()
+    assert run("publish", "shop") == "1\n"
+
+
+@pytest.mark.parametrize("app_id", ["nope", "", "\ud800", "a\0b"])
+def test_publish_unknown_app(app_id: str) -> None:
+    """An app that does not exist is refused, whatever it is called."""
+    with pytest.raises(CommandError, match="There is no app"):
+        run("publish", app_id)
+
+
+def test_publish_empty_app() -> None:
+    """A refusal names the reason."""
+    App.objects.create(app_id="shop")
+    with pytest.raises(CommandError, match=r"CS201: .*\ntables: Add at least one table"):
+        run("publish", "shop")

@@ -1,0 +1,135 @@
+"""Several processes on one Django DB, as in production: on SQLite and on PostgreSQL."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROCESSES = 4
+DEADLINE_SECONDS = 120
+
+SET_UP = """
+import asyncio, os, sys, time
+import django
+django.setup()
+from pathlib import Path
+from changesource.mapping.row_errors import RowError
+from changesource.models import App, RowErrorRecord, Version, store
+from changesource.publishing.versions import publish
+from tests.models.builders import build_app
+
+def wait_for(path):
+    while not Path(path).exists():
+        time.sleep(0.001)
+"""
+
+
+class Database:
+    """A migrated database of its own, and processes that work on it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.finish(self.start("from django.core.management import call_command; call_command('migrate', verbosity=0)"))
+
+    def start(self, script: str, *args: str) -> subprocess.Popen[str]:
+        """A Python process that runs `script`, with Django set up and `args` in `sys.argv`."""
+        environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "zerosources.settings",
+            "DATABASE_URL": self.url,
+            "MONGODB_URI": "mongodb://localhost/shop",
+            "SECRET_KEY": "for tests",
+        }
+        command = [sys.executable, "-c", SET_UP + textwrap.dedent(script), *args]
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def finish(self, process: subprocess.Popen[str]) -> str:
+        """What the process printed, when it has ended well."""
+        output, errors = process.communicate(timeout=DEADLINE_SECONDS)
+        assert process.returncode == 0, errors
+        return output
+
+    def run(self, script: str, *args: str) -> str:
+        return self.finish(self.start(script, *args))
+
+
+@pytest.fixture
+def postgresql(postgres_server) -> str:
+    return postgres_server.create_database(f"django_{os.getpid()}_{os.urandom(4).hex()}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    if request.param == "sqlite":
+        return Database(f"sqlite:///{tmp_path / 'db.sqlite3'}")
+    return Database(request.getfixturevalue("postgresql"))
+
+
+def test_publishing_at_once(database: Database, tmp_path: Path) -> None:
+    """Processes that edit and publish one app at the same time get versions 1, 2, 3 … without a gap or an error."""
+    database.run("build_app()")
+    script = """
+        wait_for(sys.argv[1])
+        for turn in range(15):
+            App.objects.update(relationships={"by": [os.getpid(), turn]})
+            publish(App.objects.get())
+    """
+    processes = [database.start(script, str(tmp_path / "go")) for _ in range(PROCESSES)]
+    (tmp_path / "go").touch()
+    for process in processes:
+        database.finish(process)
+    numbers = database.run("print(*Version.objects.order_by('number').values_list('number', flat=True))").split()
+    assert [int(number) for number in numbers] == list(range(1, len(numbers) + 1))
+    assert len(numbers) > 15
+
+
+def test_row_errors_at_once(database: Database, tmp_path: Path) -> None:
+    """Counts of processes that report the same rows at the same time add up."""
+    database.run("build_app()")
+    script = """
+        wait_for(sys.argv[1])
+        errors = [RowError("city", str(n), "size", "is text") for n in range(10)]
+        for turn in range(10):
+            asyncio.run(store.record_row_errors("shop", errors))
+    """
+    processes = [database.start(script, str(tmp_path / "go")) for _ in range(PROCESSES)]
+    (tmp_path / "go").touch()
+    for process in processes:
+        database.finish(process)
+    counts = database.run("print(*RowErrorRecord.objects.values_list('count', flat=True))").split()
+    assert counts == [str(10 * PROCESSES)] * 10
+
+
+def test_lost_connection_is_replaced(postgresql: str) -> None:
+    """After the server ended a kept connection, at most one call fails."""
+    database = Database(f"{postgresql}?conn_max_age=600")
+    output = database.run(
+        """
+        import psycopg
+        from django.db import Error
+
+        async def main():
+            print(await store.latest_publications())
+            with psycopg.connect(sys.argv[1], autocommit=True) as other:
+                ended = other.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid != pg_backend_pid()"
+                )
+                print(ended.rowcount)
+            try:
+                await store.latest_publications()
+            except Error:
+                pass
+            print(await store.latest_publications())
+
+        asyncio.run(main())
+        """,
+        postgresql,
+    )
+    assert output.split() == ["{}", "1", "{}"]

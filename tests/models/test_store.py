@@ -1,0 +1,240 @@
+"""What the streaming code asks of the Django DB."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from changesource.mapping.row_errors import RowError
+from changesource.models import App, Client, Replica, RowErrorRecord, store
+from changesource.models.store import MAX_ROW_ERRORS, ReplicaRecord
+from changesource.publishing.versions import publish
+from tests.models.builders import build_app, build_table
+
+pytestmark = [pytest.mark.django_db(transaction=True)]
+
+RECORD = ReplicaRecord("shop", 0, replica_version="5abcde", snapshot_end="5abcdz", version_number=1)
+
+
+@pytest.fixture(autouse=True)
+def default_source(settings) -> None:
+    settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
+
+
+@pytest.fixture
+def app() -> App:
+    return build_app()
+
+
+@pytest.fixture
+def client(app: App) -> Client:
+    return Client.objects.create_with_token("cache", [app])[0]
+
+
+def queries_of(coroutine) -> int:
+    """How many queries the database thread runs for `coroutine`."""
+
+    async def count() -> int:
+        def start() -> CaptureQueriesContext:
+            return CaptureQueriesContext(connection).__enter__()
+
+        captured = await sync_to_async(start)()
+        await coroutine
+        return await sync_to_async(lambda: len(captured))()
+
+    return asyncio.run(count())
+
+
+class TestLatestPublications:
+    async def test_app_without_version(self, app: App) -> None:
+        """An app that was never published does not stream."""
+        assert await store.latest_publications() == {}
+
+    async def test_newest_version(self, app: App) -> None:
+        """Each app has its newest version, with the definition that was published."""
+        await sync_to_async(publish)(app)
+        assert (await store.latest_publications())["shop"].number == 1
+        await sync_to_async(build_table)(app, "country", {"_id": {}})
+        version = await sync_to_async(publish)(app)
+        publication = (await store.latest_publications())["shop"]
+        assert (publication.app_id, publication.number) == ("shop", 2)
+        assert publication.definition == version.to_definition()
+
+    async def test_only_apps_asked_for(self, app: App) -> None:
+        """With app ids, other apps are left out, and unknown ones are missing."""
+        await sync_to_async(publish)(app)
+        await sync_to_async(lambda: publish(build_app("other")))()
+        assert set(await store.latest_publications()) == {"shop", "other"}
+        assert set(await store.latest_publications(["other", "nope"])) == {"other"}
+
+    def test_known_definitions_are_not_read_again(self, app: App) -> None:
+        """Polling costs one query while nothing is published."""
+        publish(app)
+        asyncio.run(store.latest_publications())
+        assert queries_of(store.latest_publications()) == 1
+
+    async def test_app_created_again(self, app: App) -> None:
+        """Version 1 of an app that was deleted is not taken for version 1 of its successor."""
+        await sync_to_async(publish)(app)
+        await store.latest_publications()
+
+        def recreate() -> None:
+            app.delete()
+            successor = build_app()
+            build_table(successor, "successor", {"_id": {}})
+            publish(successor)
+
+        await sync_to_async(recreate)()
+        assert (await store.latest_publications())["shop"].definition.tables[1].name == "successor"
+
+
+class TestAuthenticate:
+    async def test_right_token(self, app: App) -> None:
+        """A token tells the client and its apps."""
+        client, token = await sync_to_async(Client.objects.create_with_token)("cache", [app])
+        access = await store.authenticate(token)
+        assert access == store.ClientAccess(client.pk, "cache", frozenset({"shop"}))
+
+    async def test_client_without_apps(self) -> None:
+        """A client without apps is known, and may read none."""
+        _, token = await sync_to_async(Client.objects.create_with_token)("cache", [])
+        access = await store.authenticate(token)
+        assert access is not None
+        assert access.app_ids == frozenset()
+
+    @pytest.mark.parametrize("token", ["", "x", "\0", "\ud800", "'; --", "x" * 1_000_000])
+    async def test_wrong_token(self, client: Client, token: str) -> None:
+        """Anything else is nobody's token, and nothing is raised."""
+        assert await store.authenticate(token) is None
+
+    async def test_digest_is_no_token(self, client: Client) -> None:
+        """Who read the database cannot connect with what stands there."""
+        assert await store.authenticate(client.token_digest) is None
+
+    async def test_inactive_client(self, app: App) -> None:
+        """A client that is switched off is refused."""
+        client, token = await sync_to_async(Client.objects.create_with_token)("cache", [app])
+        client.is_active = False
+        await client.asave()
+        assert await store.authenticate(token) is None
+
+    async def test_last_seen(self) -> None:
+        """A client's last visit is kept, to the minute."""
+        client, token = await sync_to_async(Client.objects.create_with_token)("cache", [])
+        await store.authenticate(token)
+        await client.arefresh_from_db()
+        first = client.last_seen_at
+        assert first is not None
+        await store.authenticate(token)
+        await client.arefresh_from_db()
+        assert client.last_seen_at == first
+        client.last_seen_at = first - timedelta(seconds=61)
+        await client.asave()
+        await store.authenticate(token)
+        await client.arefresh_from_db()
+        assert client.last_seen_at >= first
+
+
+class TestReplicas:
+    async def test_unknown(self, app: App) -> None:
+        """A replica that was never registered is None."""
+        assert await store.find_replica("shop", 0, "5abcde") is None
+
+    async def test_registered(self, client: Client) -> None:
+        """A registered replica is found as it was."""
+        await store.register_replica(RECORD, client.pk)
+        assert await store.find_replica("shop", 0, "5abcde") == RECORD
+
+    async def test_registered_twice(self, client: Client) -> None:
+        """Registering again, as after a lost reply, replaces."""
+        await store.register_replica(RECORD, client.pk)
+        await store.register_replica(RECORD, client.pk)
+        assert await Replica.objects.acount() == 1
+
+    async def test_shards_are_apart(self, client: Client) -> None:
+        """Another shard of the same replica version is another replica."""
+        await store.register_replica(RECORD, client.pk)
+        assert await store.find_replica("shop", 1, "5abcde") is None
+
+    async def test_deleted_app(self, app: App, client: Client) -> None:
+        """A snapshot that ends after its app was deleted registers nothing and fails nobody."""
+        await app.adelete()
+        await store.register_replica(RECORD, client.pk)
+        assert await Replica.objects.acount() == 0
+
+    async def test_deleted_client(self, client: Client) -> None:
+        """A replica outlives its client."""
+        client_id = client.pk
+        await client.adelete()
+        await store.register_replica(RECORD, client_id)
+        assert (await Replica.objects.aget()).client_id is None
+
+    async def test_acknowledged(self, client: Client) -> None:
+        """The newest acknowledged watermark is kept; one that comes late does not take it back."""
+        await store.register_replica(RECORD, client.pk)
+        for watermark in ("5abcdf", "5abcdz", "5abcdh"):
+            await store.note_acknowledged("shop", 0, "5abcde", watermark)
+        assert (await Replica.objects.aget()).acknowledged == "5abcdz"
+
+
+class TestRowErrors:
+    async def test_counted(self, app: App) -> None:
+        """The same place is one record with a count, over several calls, and its newest reason."""
+        error = RowError("city", "1", "size", "is text")
+        await store.record_row_errors("shop", [error, error])
+        await store.record_row_errors("shop", [RowError("city", "1", "size", "is too long")])
+        record = await RowErrorRecord.objects.aget()
+        assert (record.count, record.reason) == (3, "is too long")
+        assert record.first_seen < record.last_seen
+
+    async def test_places_are_apart(self, app: App) -> None:
+        """Table, document and column tell records apart."""
+        errors = [RowError(table, document, column, "") for table in "ab" for document in "12" for column in "xy"]
+        await store.record_row_errors("shop", errors)
+        await store.record_row_errors("shop", errors[:1])
+        assert await RowErrorRecord.objects.acount() == 8
+        assert await RowErrorRecord.objects.filter(count=2).acount() == 1
+
+    async def test_long_and_odd_text(self, app: App) -> None:
+        """An `_id` of any length and with any character is stored, cut."""
+        await store.record_row_errors("shop", [RowError("city", "ä\0" * 5_000, "size", "r" * 5_000)] * 2)
+        record = await RowErrorRecord.objects.aget()
+        assert (len(record.document_id), len(record.reason), record.count) == (200, 500, 2)
+        assert "\0" not in record.document_id
+
+    async def test_newest_are_kept(self, app: App) -> None:
+        """No more than the newest thousand of an app are kept."""
+        await store.record_row_errors("shop", [RowError("city", "old", "size", "")])
+        await store.record_row_errors("shop", [RowError("city", str(n), "size", "") for n in range(MAX_ROW_ERRORS + 5)])
+        assert await RowErrorRecord.objects.acount() == MAX_ROW_ERRORS
+        assert not await RowErrorRecord.objects.filter(document_id__in=["old", "4"]).aexists()
+        assert await RowErrorRecord.objects.filter(document_id="5").aexists()
+
+    async def test_apps_are_apart(self, app: App) -> None:
+        """Many errors of one app push out none of another."""
+        await sync_to_async(build_app)("other")
+        await store.record_row_errors("other", [RowError("city", "1", "size", "")])
+        await store.record_row_errors("shop", [RowError("city", str(n), "size", "") for n in range(MAX_ROW_ERRORS)])
+        assert await RowErrorRecord.objects.filter(app__app_id="other").acount() == 1
+
+    async def test_unknown_app(self) -> None:
+        """Errors of an app that was deleted are dropped."""
+        await store.record_row_errors("nope", [RowError("city", "1", "size", "")])
+        assert await RowErrorRecord.objects.acount() == 0
+
+    async def test_none(self, app: App) -> None:
+        """No errors, no work."""
+        await store.record_row_errors("shop", [])
+        assert await RowErrorRecord.objects.acount() == 0
+
+
+async def test_concurrent_calls(client: Client) -> None:
+    """Calls of many streams at once all get their answer."""
+    await store.register_replica(RECORD, client.pk)
+    found = await asyncio.gather(*(store.find_replica("shop", 0, "5abcde") for _ in range(50)))
+    assert found == [RECORD] * 50
+    assert (await Replica.objects.aget()).last_seen_at <= timezone.now()

@@ -1,0 +1,85 @@
+"""Whole schemas into drafts."""
+
+import pytest
+
+from changesource.errors import InvalidDefinition
+from changesource.mapping.definition import Column, Table
+from changesource.models import App
+from changesource.models.draft import draft_definition
+from changesource.publishing.drafts import replace_draft
+from changesource.publishing.schema_file import Schema
+from tests.models.builders import build_app
+
+pytestmark = pytest.mark.django_db
+
+COUNTRY = Table(
+    "country",
+    (Column("id", "string", server_name="_id"), Column("name", "string", optional=True, field="title")),
+    ("id",),
+    server_name="countries",
+    collection="lands",
+)
+SCHEMA = Schema((COUNTRY,), {"country": {}})
+
+
+def test_new_app() -> None:
+    """An app that is missing is created, on the default source."""
+    app = replace_draft("shop", SCHEMA)
+    assert App.objects.get() == app
+    assert (app.app_id, app.source) == ("shop", "default")
+
+
+def test_nothing_is_lost() -> None:
+    """The draft says what the schema says."""
+    definition = draft_definition(replace_draft("shop", SCHEMA))
+    assert (definition.tables, definition.relationships) == ((COUNTRY,), {"country": {}})
+
+
+def test_defaults_stay_empty() -> None:
+    """Names that are defaults are stored empty, so that they follow when the name is edited."""
+    table = replace_draft("shop", Schema((Table("city", (Column("_id", "string"),), ("_id",)),), {})).tables.get()
+    column = table.columns.get()
+    assert (table.server_name, table.collection, column.server_name, column.field) == ("", "", "", "")
+
+
+def test_whole_draft_is_replaced() -> None:
+    """Tables that the schema lacks are gone, and no others are touched."""
+    build_app()
+    build_app("other")
+    replace_draft("shop", SCHEMA)
+    assert [table.name for table in App.objects.get(app_id="shop").tables.all()] == ["country"]
+    assert [table.name for table in App.objects.get(app_id="other").tables.all()] == ["city"]
+
+
+def test_source_stays() -> None:
+    """An app keeps its source unless another is given."""
+    build_app(source="archive")
+    assert replace_draft("shop", SCHEMA).source == "archive"
+    assert replace_draft("shop", SCHEMA, "default").source == "default"
+
+
+def test_problems_change_nothing() -> None:
+    """A schema that could not be published is refused whole, with each problem."""
+    build_app()
+    bad = Schema((COUNTRY, Table("my city", (Column("id", "string"),), ("id",))), {})
+    with pytest.raises(InvalidDefinition) as refusal:
+        replace_draft("shop", bad)
+    assert "my city.name: " in str(refusal.value)
+    assert "my city.primary_key: " in str(refusal.value)
+    assert [table.name for table in App.objects.get().tables.all()] == ["city"]
+
+
+@pytest.mark.parametrize("app_id", ["", "My Shop", "shop\n", "x" * 64, "\ud800", "ä"])
+def test_bad_app_id(app_id: str) -> None:
+    """An app id that Zero refuses, or that could not be stored, creates nothing."""
+    with pytest.raises(InvalidDefinition, match="app_id"):
+        replace_draft(app_id, SCHEMA)
+    assert not App.objects.exists()
+
+
+@pytest.mark.parametrize("source", ["My-Source", "x" * 64, "\ud800"])
+def test_bad_source(source: str) -> None:
+    """So does a name that no source can have."""
+    with pytest.raises(InvalidDefinition, match="source"):
+        replace_draft("shop", SCHEMA, source)
+    assert not App.objects.exists()

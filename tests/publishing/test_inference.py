@@ -1,0 +1,190 @@
+"""Tables proposed for collections."""
+
+import json
+import re
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from changesource.mapping.definition import AppDefinition, find_problems
+from changesource.mapping.values import DoesNotFit, convert
+from changesource.publishing.inference import propose_table
+from changesource.publishing.schema_file import read_schema
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.text(max_size=3),
+    st.binary(max_size=3),
+    st.datetimes(timezones=st.just(UTC)),
+    st.builds(ObjectId),
+    st.uuids(),
+    st.decimals(allow_nan=False, places=3, min_value=-9, max_value=9).map(Decimal128),
+)
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner))
+documents = st.dictionaries(st.text(max_size=3) | st.sampled_from(["a", "b", "c", "_0_version"]), values, max_size=5)
+
+
+def columns(*documents: dict[str, Any], **rules: Any) -> dict[str, Any]:
+    """The columns proposed for `documents` with a validator of `rules`, without `_id`."""
+    with_ids = [{"_id": ObjectId(), **document} for document in documents]
+    proposed = propose_table("city", {"$jsonSchema": rules}, with_ids).table["columns"]
+    return {name: column for name, column in proposed.items() if name != "_id"}
+
+
+def warnings(*documents: dict[str, Any], **rules: Any) -> list[str]:
+    with_ids = [{"_id": ObjectId(), **document} for document in documents]
+    return propose_table("city", {"$jsonSchema": rules}, with_ids).warnings
+
+
+@pytest.mark.parametrize(
+    ("value", "column_type"),
+    [
+        (True, "boolean"),
+        (1, "number"),
+        (Int64(2**53 - 1), "number"),
+        (Int64(2**53), "string"),
+        (Int64(-(2**63)), "string"),
+        (1.5, "number"),
+        (datetime(2026, 1, 1, tzinfo=UTC), "number"),
+        (DatetimeMS(2**60), "number"),
+        ("x", "string"),
+        (ObjectId(), "string"),
+        (uuid.uuid4(), "string"),
+        (b"x", "string"),
+        (Binary(b"x", 128), "string"),
+        (Decimal128("1.5"), "string"),
+        (Timestamp(1, 1), "string"),
+        (Regex("x"), "string"),
+        (re.compile("x"), "string"),
+        (Code("x"), "string"),
+        (MinKey(), "string"),
+        (MaxKey(), "string"),
+        ({}, "json"),
+        ([], "json"),
+        (DBRef("a", 1), "json"),
+    ],
+)
+def test_type_of_value(value: object, column_type: str) -> None:
+    """Each BSON type has its column type."""
+    assert columns({"a": value}) == {"a": {"type": column_type, "optional": False}}
+
+
+@pytest.mark.parametrize(
+    ("values", "column_type"),
+    [
+        ((1, 1.5), "number"),
+        ((1, Int64(2**53)), "string"),
+        ((1, "x"), "string"),
+        (("x", {}), "json"),
+        ((True, []), "json"),
+    ],
+)
+def test_mixed_values(values: tuple[object, ...], column_type: str) -> None:
+    """Scalars of several types are a string column, anything with documents or arrays a json column."""
+    assert columns(*({"a": value} for value in values))["a"]["type"] == column_type
+
+
+def test_mixed_values_are_doubtful() -> None:
+    """Several types of values are said."""
+    assert warnings({"a": 1}, {"a": "x"}) == ["a: string, because its values have several types (number, string)."]
+
+
+@pytest.mark.parametrize("missing", [{}, {"a": None}, {"a": float("nan")}, {"a": Decimal128("Infinity")}])
+def test_optional(missing: dict[str, Any]) -> None:
+    """A column is optional when a document has no value, or one that becomes null."""
+    assert columns({"a": 1.5}, missing)["a"]["optional"] is True
+
+
+def test_validator_alone() -> None:
+    """Without documents the validator tells types, and which columns are required."""
+    rules = {
+        "required": ["a", "b", "e"],
+        "properties": {
+            "a": {"bsonType": "date"},
+            "b": {"bsonType": ["null", "long"]},
+            "c": {"type": "boolean"},
+            "d": {"enum": ["x", "y"]},
+        },
+    }
+    assert columns(**rules) == {
+        "a": {"type": "number", "optional": False},
+        "b": {"type": "number", "optional": True},
+        "c": {"type": "boolean", "optional": True},
+        "d": {"type": "string", "optional": True},
+        "e": {"type": "json", "optional": False},
+    }
+
+
+def test_no_documents_are_doubtful() -> None:
+    """A proposal that rests on the validator alone says so."""
+    assert warnings() == ["There are no documents to look at: the proposal rests on the validator alone."]
+
+
+def test_validator_and_documents() -> None:
+    """Types of both count: documents may be older than their validator."""
+    assert columns({"a": "x"}, properties={"a": {"bsonType": "int"}})["a"]["type"] == "string"
+
+
+def test_document_without_required_value() -> None:
+    """A document without a value makes a column optional, also a required one, because its row would be left out."""
+    assert columns({"a": 1}, {}, required=["a"])["a"]["optional"] is True
+    assert warnings({"a": 1}, {}, required=["a"]) == [
+        "a: optional, because documents without a value exist, although the validator requires one."
+    ]
+
+
+def test_key_comes_first_and_is_required() -> None:
+    """`_id` is the first column, never optional, and the primary key, wherever it stands."""
+    table = propose_table("city", {"$jsonSchema": {"properties": {"a": {}}}}, [{"a": 1, "_id": 1}]).table
+    assert list(table["columns"]) == ["_id", "a"]
+    assert table["columns"]["_id"] == {"type": "number", "optional": False}
+    assert table["primaryKey"] == ["_id"]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a.b", "$a", "ä", "_0_version", "x" * 64])
+def test_field_that_cannot_be_a_column(name: str) -> None:
+    """A field whose name Zero would refuse is left out, and that is said."""
+    assert columns({name: 1, "a": 1}) == {"a": {"type": "number", "optional": False}}
+    [warning] = warnings({name: 1})
+    assert warning.startswith(f"{name}: left out. ")
+
+
+def test_fields_that_differ_in_case() -> None:
+    """Of two fields that differ in case only, which SQLite takes for one, the first is kept."""
+    assert list(columns({"name": 1, "Name": 2})) == ["name"]
+
+
+def test_table_that_cannot_be_loaded() -> None:
+    """What keeps the table from being loaded is said: here documents as `_id`."""
+    proposal = propose_table("city", {}, [{"_id": {"a": 1}}])
+    assert len(proposal.warnings) == 1
+    assert proposal.warnings[0].startswith("city._id.type: ")
+
+
+@given(st.lists(documents, max_size=4))
+def test_proposal_can_be_loaded(sampled: list[dict[str, Any]]) -> None:
+    """Whatever documents hold, the proposal is a schema file without problems."""
+    with_ids = [{**document, "_id": n} for n, document in enumerate(sampled)]
+    text = json.dumps({"tables": {"city": propose_table("city", {}, with_ids).table}})
+    assert find_problems(AppDefinition("shop", "default", read_schema(text.encode()).tables)) == []
+
+
+@given(st.lists(documents, min_size=1, max_size=4))
+def test_documents_fit_their_proposal(sampled: list[dict[str, Any]]) -> None:
+    """Every value of the documents fits its proposed column, and is null only where the column is optional."""
+    with_ids = [{**document, "_id": n} for n, document in enumerate(sampled)]
+    for name, column in propose_table("city", {}, with_ids).table["columns"].items():
+        for document in with_ids:
+            try:
+                value = convert(column["type"], document.get(name))
+            except DoesNotFit:
+                pytest.fail(f"{document[name]!r} does not fit {column}")
+            assert value is not None or column["optional"]

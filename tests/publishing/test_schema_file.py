@@ -1,0 +1,153 @@
+"""Zero's schema in its JSON form."""
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from changesource.errors import InvalidSchemaFile
+from changesource.mapping.definition import Column, Table
+from changesource.publishing.schema_file import Schema, read_schema
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def almost(value: Any) -> st.SearchStrategy[Any]:
+    """`value` in which any part may be replaced by any JSON."""
+    if isinstance(value, dict):
+        whole: st.SearchStrategy[Any] = st.fixed_dictionaries(
+            {}, optional={key: almost(member) for key, member in value.items()}
+        )
+    elif isinstance(value, list):
+        whole = st.tuples(*map(almost, value)).map(list)
+    else:
+        whole = st.just(value)
+    return st.one_of(whole, whole, whole, json_values)
+
+
+CITY: dict[str, Any] = {
+    "name": "city",
+    "serverName": "cities",
+    "columns": {
+        "id": {"type": "string", "optional": False, "serverName": "_id", "customType": None},
+        "size": {"type": "number", "optional": True},
+    },
+    "primaryKey": ["id"],
+}
+SCHEMA = {"tables": {"city": CITY}, "relationships": {"city": {"country": []}}}
+
+
+def read(schema: Any) -> Schema:
+    return read_schema(json.dumps(schema).encode())
+
+
+def city(**changes: Any) -> Any:
+    """A schema of one table, with `changes` to it."""
+    return {"tables": {"city": {**CITY, **changes}}}
+
+
+def column(**changes: Any) -> Any:
+    """A schema of one table of one column, with `changes` to it."""
+    return city(columns={"id": {"type": "string", **changes}})
+
+
+def test_everything_is_read() -> None:
+    """Tables, columns, keys and relationships arrive as they stand in the file."""
+    assert read(SCHEMA) == Schema(
+        tables=(
+            Table(
+                name="city",
+                server_name="cities",
+                columns=(Column("id", "string", server_name="_id"), Column("size", "number", optional=True)),
+                primary_key=("id",),
+            ),
+        ),
+        relationships={"city": {"country": []}},
+    )
+
+
+def test_unknown_keys_are_left_alone() -> None:
+    """A newer Zero may say more."""
+    assert read({**SCHEMA, "version": 3, "enableLegacyQueries": False}) == read(SCHEMA)
+
+
+def test_names_may_be_left_out() -> None:
+    """A table is called as it is keyed, and a column is required, unless the file says otherwise."""
+    table = read({"tables": {"city": {"columns": {"_id": {"type": "string"}}, "primaryKey": ["_id"]}}}).tables[0]
+    assert (table.name, table.server_name, table.columns[0].optional) == ("city", "city", False)
+
+
+def test_byte_order_mark() -> None:
+    """A file of a Windows editor is read too."""
+    assert read_schema(b"\xef\xbb\xbf" + json.dumps(SCHEMA).encode()) == read(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("schema", "place"),
+    [
+        ([], "The file: "),
+        ({}, "tables: "),
+        ({"tables": []}, "tables: "),
+        ({"tables": {}}, "tables: "),
+        ({"tables": {"city": None}}, "tables.city: "),
+        ({"tables": {"": CITY}}, "tables.: "),
+        ({**SCHEMA, "relationships": []}, "relationships: "),
+        (city(name="town"), "tables.city.name: "),
+        (city(serverName=1), "tables.city.serverName: "),
+        (city(serverName="x" * 64), "tables.city.serverName: "),
+        (city(columns=[]), "tables.city.columns: "),
+        (city(columns={"id": 1}), "tables.city.columns.id: "),
+        (city(primaryKey="id"), "tables.city.primaryKey: "),
+        (city(primaryKey=[["id"]]), "tables.city.primaryKey[0]: "),
+        ({"tables": {"city": {"columns": {}}}}, "tables.city.primaryKey: "),
+        ({"tables": {"city": {"primaryKey": []}}}, "tables.city.columns: "),
+        (column(type="text"), "tables.city.columns.id.type: "),
+        (column(type=["string"]), "tables.city.columns.id.type: "),
+        (column(type="null"), "tables.city.columns.id.type: "),
+        (city(columns={"id": {}}), "tables.city.columns.id.type: "),
+        (column(optional="yes"), "tables.city.columns.id.optional: "),
+        (column(serverName=None), "tables.city.columns.id.serverName: "),
+        (city(columns={"x" * 64: {"type": "string"}}), f"tables.city.columns.{'x' * 64}: "),
+    ],
+)
+def test_place_is_named(schema: Any, place: str) -> None:
+    """What has the wrong shape is named by its place in the file."""
+    with pytest.raises(InvalidSchemaFile) as refusal:
+        read(schema)
+    assert str(refusal.value).startswith(f"CS202: {place}")
+
+
+def test_mapping_as_server_name() -> None:
+    """A mapping that stands as JSON text in a name is refused as such."""
+    with pytest.raises(InvalidSchemaFile, match="mapping"):
+        read(city(serverName='{"source": "cities"}'))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b"{", b"[" * 100_000, b'{"tables": NaN}', b'{"tables": "\\u0000"}']
+)
+def test_no_json(content: bytes) -> None:
+    """A file that holds no JSON, or JSON that could not be stored, is refused."""
+    with pytest.raises(InvalidSchemaFile, match="The file is not"):
+        read_schema(content)
+
+
+@given(st.one_of(json_values, almost(SCHEMA)))
+def test_nonsense_is_refused_or_read(schema: Any) -> None:
+    """Whatever JSON a file holds, it is read or refused as a schema file."""
+    with contextlib.suppress(InvalidSchemaFile):
+        assert read(schema).tables
+
+
+@given(st.binary(max_size=50))
+def test_any_bytes(content: bytes) -> None:
+    """Whatever a file holds, nothing else than `InvalidSchemaFile` is raised."""
+    with pytest.raises(InvalidSchemaFile):
+        read_schema(content)

@@ -1,0 +1,99 @@
+"""Drafts become versions."""
+
+import pytest
+from django.contrib.auth.models import User
+
+from changesource.errors import InvalidDefinition, UnknownSource
+from changesource.models import App, Column, Version
+from changesource.models.draft import draft_definition
+from changesource.publishing.versions import describe_draft, newest_version, publish
+from tests.models.builders import build_app, build_table
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def default_source(settings) -> None:
+    settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
+
+
+@pytest.fixture
+def app() -> App:
+    return build_app()
+
+
+def test_first_version(app: App) -> None:
+    """The first version has the number 1 and says what the draft says."""
+    version = publish(app)
+    assert (version.number, version.to_definition()) == (1, draft_definition(app))
+
+
+def test_next_version(app: App) -> None:
+    """A draft that was edited becomes the next version; the one before keeps what it said."""
+    first = publish(app)
+    build_table(app, "country", {"_id": {}})
+    second = publish(app)
+    assert second.number == 2
+    assert [len(Version.objects.get(pk=version.pk).definition["tables"]) for version in (first, second)] == [1, 2]
+
+
+def test_unchanged_draft(app: App) -> None:
+    """A draft that says what the newest version says is not stored again."""
+    assert publish(app) == publish(app)
+    assert app.versions.count() == 1
+
+
+def test_draft_changed_back(app: App) -> None:
+    """What an older version said is published as a new one."""
+    publish(app)
+    table = build_table(app, "country", {"_id": {}})
+    publish(app)
+    table.delete()
+    assert publish(app).number == 3
+
+
+def test_numbers_of_apps_are_apart(app: App) -> None:
+    """Each app counts its own versions."""
+    publish(app)
+    assert publish(build_app("other")).number == 1
+
+
+def test_author(app: App) -> None:
+    """A version knows who published it."""
+    user = User.objects.create(username="ada")
+    assert publish(app, user).published_by == user
+
+
+def test_stale_app(app: App) -> None:
+    """What is published is the draft in the database, not the caller's copy."""
+    App.objects.update(relationships={"city": {}})
+    assert publish(app).definition["relationships"] == {"city": {}}
+
+
+def test_problems_are_listed(app: App) -> None:
+    """A draft with problems is refused with each of them, and nothing is stored."""
+    Column.objects.filter(name="name").update(name="my name")
+    Column.objects.filter(name="_id").update(type="json")
+    with pytest.raises(InvalidDefinition) as refusal:
+        publish(app)
+    assert "city.my name.name: " in str(refusal.value)
+    assert "city._id.type: " in str(refusal.value)
+    assert newest_version(app) is None
+
+
+def test_unknown_source(app: App) -> None:
+    """An app whose source has no URI is refused; the message names the variable to set."""
+    App.objects.update(source="archive")
+    with pytest.raises(UnknownSource, match="MONGODB_URI_ARCHIVE"):
+        publish(app)
+    assert newest_version(app) is None
+
+
+def test_description(app: App) -> None:
+    """Draft and published state are told apart in words."""
+    described = [describe_draft(app)]
+    publish(app)
+    described.append(describe_draft(app))
+    Column.objects.filter(name="name").update(type="json")
+    described.append(describe_draft(app))
+    assert described == ["never published", "version 1", "draft differs from version 1"]

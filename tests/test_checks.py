@@ -1,0 +1,145 @@
+"""System checks: each misconfiguration has its id, and no message holds a secret."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage
+
+from changesource import checks
+from tests.models.builders import build_app
+
+ROOT = Path(__file__).resolve().parents[1]
+URI = "mongodb://me:secret@localhost:27017/shop?replicaSet=rs0"
+
+
+def ids(messages: list[CheckMessage]) -> list[str]:
+    for message in messages:
+        assert "secret" not in str(message)
+        assert message.hint
+    return [str(message.id).removeprefix("changesource.") for message in messages]
+
+
+def of_uri(settings: Any, uri: str) -> list[str]:
+    settings.CHANGESOURCE_SOURCES = {"default": uri}
+    return ids(checks.check_sources(None))
+
+
+@pytest.mark.parametrize(
+    "uri", [URI, "mongodb://a,b:1/shop", "mongodb+srv://me:secret@nowhere.invalid/shop?srvMaxHosts=1"]
+)
+def test_good_uri(settings, uri: str) -> None:
+    """A URI that PyMongo takes and that names a database is right; nothing connects, nor asks DNS."""
+    assert of_uri(settings, uri) == []
+
+
+def test_no_source(settings) -> None:
+    """No source at all is a warning: the project can be looked at without one."""
+    settings.CHANGESOURCE_SOURCES = {}
+    assert ids(checks.check_sources(None)) == ["W001"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://me:secret@localhost/shop",
+        "mongodb://",
+        "mongodb://me:sec/secret@localhost/shop",
+        "mongodb://me:secret@localhost:secret/shop",
+        "mongodb://localhost:99999/shop",
+        "mongodb://localhost/my secret",
+        "mongodb://[::1/shop",
+        "mongodb://localhost/shop?tls=true&tlsCAFile=/nowhere/secret.pem",
+    ],
+)
+def test_bad_uri(settings, uri: str) -> None:
+    """A URI that PyMongo refuses is an error."""
+    assert of_uri(settings, uri) == ["E001"]
+
+
+@pytest.mark.parametrize("uri", ["localhost", "mongodb://me:secret@localhost", "mongodb://localhost/?replicaSet=rs0"])
+def test_uri_without_database(settings, uri: str) -> None:
+    """A URI names the database that is published."""
+    assert of_uri(settings, uri) == ["E002"]
+
+
+def test_misspelt_option(settings) -> None:
+    """An option that PyMongo ignores is a warning."""
+    assert of_uri(settings, f"{URI}&replicasett=rs0") == ["W002"]
+
+
+def test_each_source_is_named(settings) -> None:
+    """The message names the variable."""
+    settings.CHANGESOURCE_SOURCES = {"default": URI, "archive": "secret"}
+    [message] = checks.check_sources(None)
+    assert message.msg.startswith("MONGODB_URI_ARCHIVE ")
+
+
+@pytest.mark.parametrize("url", ["", "redis://:secret@localhost:6379/0", "rediss://localhost", "unix:///run/redis"])
+def test_good_redis_url(settings, url: str) -> None:
+    """Redis may be left out."""
+    settings.REDIS_URL = url
+    assert checks.check_redis(None) == []
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://:secret@localhost", "redis://localhost:secret"])
+def test_bad_redis_url(settings, url: str) -> None:
+    """Anything else is an error."""
+    settings.REDIS_URL = url
+    assert ids(checks.check_redis(None)) == ["E003"]
+
+
+@pytest.mark.parametrize("layers", [{}, {"default": {}}, {"other": {"BACKEND": "x"}}])
+def test_no_channel_layer(settings, layers: dict[str, Any]) -> None:
+    """Sessions need the default channel layer."""
+    settings.CHANNEL_LAYERS = layers
+    assert ids(checks.check_channel_layer(None)) == ["E004"]
+
+
+def test_channel_layer() -> None:
+    """The project's own settings have one."""
+    assert checks.check_channel_layer(None) == []
+
+
+@pytest.mark.django_db
+def test_app_with_unknown_source(settings) -> None:
+    """An app on a source that is not configured is a warning."""
+    settings.CHANGESOURCE_SOURCES = {"default": URI}
+    build_app("shop")
+    build_app("old", source="archive")
+    [message] = checks.check_apps(None, databases=["default"])
+    assert ids([message]) == ["W003"]
+    assert "old" in message.msg
+
+
+def test_database_is_left_alone() -> None:
+    """Without `--database` nobody looks into the database: this test may not."""
+    assert checks.check_apps(None, databases=None) == []
+
+
+def test_database_that_does_not_answer() -> None:
+    """A database that cannot be opened is an error, not a traceback."""
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "zerosources.settings",
+        "DATABASE_URL": "postgresql://me:secret@127.0.0.1:1/shop",
+        "SECRET_KEY": "for tests",
+    }
+    command = [sys.executable, "manage.py", "check", "--database", "default"]
+    checked = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert checked.returncode == 1
+    assert "changesource.E005" in checked.stderr
+    assert "Traceback" not in checked.stderr
+    assert "secret" not in checked.stderr
+
+
+@pytest.mark.django_db
+def test_before_the_first_migrate(monkeypatch) -> None:
+    """A database without tables has nothing wrong with it."""
+    monkeypatch.setattr(checks.App._meta, "db_table", "not_yet_there")
+    assert checks.check_apps(None, databases=["default"]) == []

@@ -70,17 +70,27 @@ class StreamProtocol(WebSocketProtocol):
     async def handle_reply_and_drain(self, message: dict[str, Any]) -> None:
         if message["type"] == SEND_FRAMES:
             for frame in message["frames"]:
-                self.sendMessage(frame, False)
+                self._send_text(frame)
                 if self.drain is not None and self.drain.is_full:
                     await self.drain.wait()
                     if self.state != self.STATE_OPEN:
                         return
         elif message["type"] == "websocket.close" and self.state == self.STATE_OPEN:
             self.sendClose(code=message.get("code") or 1000, reason=message.get("reason") or None)
-        else:
-            self.handle_reply(message)
+        elif message["type"] == "websocket.send":
+            self._send_text(message["text"].encode())
             if self.drain is not None:
                 await self.drain.wait()
+        else:
+            self.handle_reply(message)
+
+    def _send_text(self, frame: bytes) -> None:
+        """Of any size: Autobahn has one limit for both directions, and ours is for what comes in."""
+        limit, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
+        try:
+            self.sendMessage(frame, False)
+        finally:
+            self.maxMessagePayloadSize = limit
 
 
 class StreamServer(Server):

@@ -1,40 +1,41 @@
-"""Logs, and a Valkey for the tests that flush, pause or stop it."""
+"""Logs of both kinds."""
 
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from channels.layers import get_channel_layer
 
 from changesource.log.entries import ChangeLog
 from changesource.log.memory import MemoryLog
-from changesource.log.redis import RedisLog
+from tests.log.opening import RedisLogs
 from zerosources.embedded.servers import ValkeyServer
 
 OpenLog = Callable[..., ChangeLog]
-"""Opens the test's one log, again at each call, as several processes would. Takes the log's limits."""
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def open_log(request: pytest.FixtureRequest, settings: Any) -> AsyncIterator[OpenLog]:
-    """Both kinds of log. The memory log has one process, so that opening it again gives the same object."""
-    if request.param == "redis":
-        server: ValkeyServer = request.getfixturevalue("valkey_server")
-        async with redis_logs(server.url, settings) as open_redis_log:
-            yield open_redis_log
-        return
-    opened: list[MemoryLog] = []
-
-    def open_memory_log(*, max_bytes: int | None = None) -> MemoryLog:
-        if not opened:
-            opened.append(MemoryLog() if max_bytes is None else MemoryLog(max_bytes))
-        return opened[0]
-
-    yield open_memory_log
+"""Opens the test's one log, again at each call, as several processes would. Takes `max_bytes`."""
 
 
 @pytest.fixture
-async def log(open_log: OpenLog) -> ChangeLog:
+async def redis_logs(valkey_server: ValkeyServer, settings: Any) -> AsyncIterator[RedisLogs]:
+    async with RedisLogs(valkey_server.url, settings) as logs:
+        yield logs
+
+
+@pytest.fixture(params=["memory", "redis"])
+def open_log(request: pytest.FixtureRequest) -> OpenLog:
+    """Both kinds of log. The memory log has one process: opening it again gives the same object."""
+    if request.param == "redis":
+        logs: RedisLogs = request.getfixturevalue("redis_logs")
+        return logs.open
+    opened: list[MemoryLog] = []
+
+    def open_memory_log(**limits: Any) -> MemoryLog:
+        if not opened:
+            opened.append(MemoryLog(**limits))
+        return opened[0]
+
+    return open_memory_log
+
+
+@pytest.fixture
+def log(open_log: OpenLog) -> ChangeLog:
     return open_log()

@@ -27,6 +27,8 @@ def project_environment(
     """
     return {
         **os.environ,
+        # Tests have settings of their own; what runs here is the real thing.
+        "DJANGO_SETTINGS_MODULE": "zerosources.settings",
         "DEBUG": "1",
         "SECRET_KEY": secret_key,
         "DATABASE_URL": f"sqlite:///{quote(str(database_path))}",

@@ -11,12 +11,13 @@ ARGS ?=
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+IS_SUPPORTED := import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is " + sys.version.split()[0] + ". Choose another: make PYTHON=python3.11")
 
 # The commands below name their Python; another environment that happens to be active must not leak in.
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
-# Django's settings ask for a secret key unless this is development.
-lint test bench: export DEBUG = 1
+# For the Django plugin of mypy: the settings ask for a secret key unless this is development.
+lint: export DEBUG = 1
 
 .PHONY: run test lint bench install node clean
 
@@ -40,8 +41,8 @@ node: install
 	@$(VENV_PYTHON) -m zerosources.embedded.node
 
 $(INSTALLED): requirements.txt requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] < (3, 14) else f"Python 3.11, 3.12 or 3.13 is needed, this is {sys.version}. Choose one with: make PYTHON=python3.11")'
-	@$(VENV_PYTHON) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@$(VENV_PYTHON) -c '$(IS_SUPPORTED)' 2>/dev/null || \
+	  { $(PYTHON) -c '$(IS_SUPPORTED)' && $(PYTHON) -m venv --clear $(VENV); }
 	$(VENV_PYTHON) -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
 	@touch $@
 

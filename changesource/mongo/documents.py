@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import bson
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from changesource.errors import SourceUnreachable
 from changesource.mapping.values import CODEC_OPTIONS
@@ -17,7 +17,10 @@ from changesource.mongo.source import Database
 
 logger = logging.getLogger(__name__)
 
-SCAN_BATCH_SIZE = 500
+MAX_SCAN_BATCH_SIZE = 1_000
+UNKNOWN_SCAN_BATCH_SIZE = 100
+SCAN_BATCH_BYTES = 2 * 2**20
+"""About how much of a collection a scan holds at a time."""
 LOOKUP_BATCH_SIZE = 500
 MAX_SCAN_RETRIES = 10
 """Interruptions in a row, without a document in between, after which a scan gives up."""
@@ -26,7 +29,7 @@ RETRY_SECONDS = 1.0
 Documents = list[dict[str, Any]]
 
 
-async def scan(database: Database, collection: str, batch_size: int = SCAN_BATCH_SIZE) -> AsyncIterator[Documents]:
+async def scan(database: Database, collection: str, batch_size: int | None = None) -> AsyncIterator[Documents]:
     """All documents of a collection in the order of `_id`, in batches; goes on after the last `_id` when interrupted.
 
     Each document is one that a majority had at some moment of the scan: the caller closes the gap by replaying changes.
@@ -36,6 +39,7 @@ async def scan(database: Database, collection: str, batch_size: int = SCAN_BATCH
     retries = 0
     while True:
         try:
+            batch_size = batch_size or await _fitting_batch_size(database, collection)
             async for documents in _scan_once(database, collection, batch_size, progress):
                 retries = 0
                 yield documents
@@ -63,6 +67,15 @@ async def _scan_once(
                 yield documents
     finally:
         await cursor.close()
+
+
+async def _fitting_batch_size(database: Database, collection: str) -> int:
+    try:
+        statistics = await database.command("collStats", collection)
+    except OperationFailure:  # no such collection yet, or a user who may not ask
+        return UNKNOWN_SCAN_BATCH_SIZE
+    average_bytes = statistics.get("avgObjSize") or 1
+    return max(1, min(MAX_SCAN_BATCH_SIZE, int(SCAN_BATCH_BYTES / average_bytes)))
 
 
 async def find_documents(database: Database, collection: str, document_ids: Sequence[Any]) -> Documents:

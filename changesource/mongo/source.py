@@ -53,7 +53,7 @@ class Sources:
                     server_selector=_one_mongos,
                 )
             database = self._clients[name].get_default_database(codec_options=CODEC_OPTIONS)
-        except (ConfigurationError, InvalidURI, ValueError) as error:
+        except (ConfigurationError, InvalidURI, ValueError, OSError) as error:
             raise UnknownSource(
                 f"The URI of the source {name!r} is not usable: it must be a mongodb:// URI with a database in its path."
             ) from error

@@ -56,4 +56,4 @@ def stalled(seconds: float) -> Closing:
 
 
 def source_unavailable() -> Closing:
-    return Closing(4503, "MongoDB does not answer; connect again.")
+    return Closing(4503, "The source cannot be read now; the change source's log says why. Connect again.")

@@ -6,13 +6,16 @@ json column is JSON text, which zero-cache stores as it is (Zero: types/lite.ts)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from changesource.protocol.watermarks import Position
+
+MAX_BACKFILL_BYTES = 256 * 1024
+"""Enough for zero-cache to gain from many rows a message, little enough for a slow reader; its own limit is 100 MiB."""
 
 Row = Mapping[str, Any]
 """Server column name → JSON value, in the order of the columns."""
@@ -68,20 +71,26 @@ class TableFrames:
     def truncate(self) -> bytes:
         return _frame(["data", {"tag": "truncate", "relations": [self.spec.relation]}])
 
-    def backfill(self, rows: Iterable[Row], position: Position) -> bytes:
-        """Many rows in one frame, for a snapshot only: zero-cache shows them to clients when the snapshot commits."""
+    def backfills(self, rows: Iterable[Row], position: Position) -> Iterator[bytes]:
+        """Many rows in a frame, for a snapshot only: zero-cache shows them to clients when the snapshot commits.
+
+        A frame ends with the row that makes it longer than `MAX_BACKFILL_BYTES`.
+        """
         spec = self.spec
         others = [column.name for column in spec.columns if column.name not in spec.key]
         names = [*spec.key, *others]
-        values = [[row[name] for name in names] for row in rows]
-        message = {
-            "tag": "backfill",
-            "relation": spec.relation,
-            "columns": others,
-            "watermark": position.watermark,
-            "rowValues": values,
-        }
-        return _frame(["data", message])
+        head = {"tag": "backfill", "relation": spec.relation, "columns": others, "watermark": position.watermark}
+        prefix = b'["data",' + orjson.dumps(head)[:-1] + b',"rowValues":['
+        values: list[bytes] = []
+        size = 0
+        for row in rows:
+            values.append(orjson.dumps([row[name] for name in names]))
+            size += len(values[-1])
+            if size >= MAX_BACKFILL_BYTES:
+                yield prefix + b",".join(values) + b"]}]"
+                values, size = [], 0
+        if values:
+            yield prefix + b",".join(values) + b"]}]"
 
 
 def begin(position: Position) -> bytes:

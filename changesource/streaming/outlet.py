@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from changesource.errors import ChangeSourceError
@@ -33,8 +33,8 @@ class PacedOutlet:
         self._stall_seconds = stall_seconds
         self.sent_bytes = 0
 
-    async def send(self, frames: Sequence[bytes]) -> None:
-        """Raises `ClientStalled`."""
+    async def send(self, frames: Iterable[bytes]) -> None:
+        """Takes from `frames` as they are sent. Raises `ClientStalled`."""
         portion: list[bytes] = []
         size = 0
         for frame in frames:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from changesource.errors import BarrierNotSeen
 from changesource.log.entries import Entry
 from changesource.mapping.row_errors import RowError
-from changesource.mapping.tables import Row
+from changesource.mapping.tables import Document, Row
 from changesource.mongo.documents import estimate_count, scan
 from changesource.mongo.markers import write_marker
 from changesource.mongo.source import Database
@@ -30,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 BARRIER_SECONDS = 60.0
 """How long a marker may take to come back."""
-MAX_FRAME_BYTES = 16 * 2**20
-"""A frame with more rows than one is kept below this; zero-cache refuses messages over 100 MiB."""
 PROGRESS_SECONDS = 5.0
 
 
@@ -117,15 +115,27 @@ class Snapshot:
         async for documents in scan(self._database, collection):
             errors: list[RowError] = []
             for table in tables:
-                rows = [row for document in documents for row in table.table.rows(document, errors)]
-                self._rows += len(rows)
-                if self._plain_inserts:
-                    await self._outlet.send([table.frames.upsert(row) for row in rows])
-                elif rows:
-                    await self._outlet.send(_backfills(table, rows, position))
+                await self._outlet.send(self._row_frames(table, documents, position, errors))
             if errors:
                 self._sink(errors)
             self._report_progress()
+
+    def _row_frames(
+        self,
+        table: CompiledTableFrames,
+        documents: Iterable[Document],
+        position: Position,
+        errors: list[RowError],
+    ) -> Iterator[bytes]:
+        rows = self._counted(row for document in documents for row in table.table.rows(document, errors))
+        if self._plain_inserts:
+            return map(table.frames.upsert, rows)
+        return table.frames.backfills(rows, position)
+
+    def _counted(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            self._rows += 1
+            yield row
 
     def _report_progress(self) -> None:
         now = time.monotonic()
@@ -135,12 +145,3 @@ class Snapshot:
             logger.info(
                 "snapshot of %s: %d rows of about %d, %.0f rows/s", self._version.name, self._rows, self._total, rate
             )
-
-
-def _backfills(table: CompiledTableFrames, rows: Sequence[Row], position: Position) -> list[bytes]:
-    """Frames of many rows; halved until none is too large."""
-    frame = table.frames.backfill(rows, position)
-    if len(frame) <= MAX_FRAME_BYTES or len(rows) == 1:
-        return [frame]
-    middle = len(rows) // 2
-    return _backfills(table, rows[:middle], position) + _backfills(table, rows[middle:], position)

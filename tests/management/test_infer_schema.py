@@ -97,6 +97,19 @@ def test_unknown_collection(database) -> None:
         infer("nope")
 
 
+@pytest.mark.parametrize("name", ["", "a$b", ".a", "城市"])
+def test_odd_name(database, name: str) -> None:
+    """So is a name that no collection has or can have."""
+    with pytest.raises(CommandError, match="no collection"):
+        infer(name)
+
+
+def test_name_that_cannot_be_written(database) -> None:
+    """A name that is not text is refused."""
+    with pytest.raises(CommandError, match="printable"):
+        infer("\ud800")
+
+
 def test_view(database) -> None:
     """A view has no change stream."""
     database.create_collection("city")
@@ -118,6 +131,15 @@ def test_unknown_source(settings) -> None:
         infer("city")
 
 
+@pytest.mark.parametrize("uri", ["mongodb://me:sec/secret@localhost", "mongodb://me:secret@localhost"])
+def test_unusable_uri(settings, uri: str) -> None:
+    """A URI that is wrong, or names no database, is said, without its password."""
+    settings.CHANGESOURCE_SOURCES = {"default": uri}
+    with pytest.raises(CommandError, match=r"manage\.py check") as refusal:
+        infer("city")
+    assert "secret" not in str(refusal.value)
+
+
 def test_unreachable_source(settings) -> None:
     """A server that does not answer is said, without the URI's password."""
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://me:secret@127.0.0.1:1/shop"}
@@ -126,7 +148,7 @@ def test_unreachable_source(settings) -> None:
     assert "secret" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("sample", ["0", "-1", "x", "1.5"])
+@pytest.mark.parametrize("sample", ["0", "-1", "x", "1.5", "9" * 20, "9" * 5_000])
 def test_bad_sample(sample: str) -> None:
     """A sample is one document or more."""
     with pytest.raises(CommandError, match="--sample"):

@@ -25,12 +25,13 @@ from pathlib import Path
 
 IS_LINUX = sys.platform == "linux"
 
-# <linux/prctl.h>, <linux/capability.h>
+# <linux/prctl.h>, <linux/securebits.h>, <linux/capability.h>
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
 PR_SET_CHILD_SUBREAPER = 36
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
+SECBIT_NO_SETUID_FIXUP = 4
 CAP_DAC_OVERRIDE = 1
 CAPABILITY_VERSION_3 = 0x20080522
 
@@ -200,12 +201,13 @@ def become_unprivileged() -> None:
     """
     user = pwd.getpwnam("nobody")
     libc = ctypes.CDLL(None, use_errno=True)
-    if IS_LINUX:
-        prctl(PR_SET_KEEPCAPS, 1)
+    # Not for the sake of setuid alone, for which PR_SET_KEEPCAPS would do: access(2), with which PostgreSQL looks at its
+    # programs, ignores the capabilities of other users than root unless this is set.
+    keeps_capabilities = IS_LINUX and libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) == 0
     os.setgroups([])
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
-    if IS_LINUX:
+    if keeps_capabilities:
         mask = 1 << CAP_DAC_OVERRIDE
         header = struct.pack("Ii", CAPABILITY_VERSION_3, 0)
         # Effective, permitted, inheritable, then the same for the upper 32 capabilities.

@@ -82,10 +82,16 @@ class MongoServer(Server):
         options = "" if self._standalone else f"?replicaSet={self.replica_set}"
         return f"mongodb://{HOST}:{self.port}/{database}{options}"
 
+    def prepare(self) -> None:
+        super().prepare()
+        # An empty one, so that it does not look for one in the user's home and in /etc.
+        self._config_path.touch()
+
     def command(self) -> list[str]:
-        place = ["--host", HOST, "--port", str(self.port), "--storage-path", str(self.data_dir / "db")]
+        place = ["--config", str(self._config_path), "--storage-path", str(self.data_dir / "db")]
+        address = ["--host", HOST, "--port", str(self.port)]
         # By module: the installed script names the Python of the place where it was installed, not where it is now.
-        return [sys.executable, "-m", "secantus", *place, *self._arguments]
+        return [sys.executable, "-m", "secantus", *place, *address, *self._arguments]
 
     def is_ready(self) -> bool:
         client: pymongo.MongoClient[dict[str, object]]
@@ -95,6 +101,10 @@ class MongoServer(Server):
             except PyMongoError:
                 return False
         return True
+
+    @property
+    def _config_path(self) -> Path:
+        return self.data_dir / "secantusd.toml"
 
 
 class ValkeyServer(Server):

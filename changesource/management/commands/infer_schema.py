@@ -1,23 +1,27 @@
 """`manage.py infer_schema COLLECTION [--app APP | --source SOURCE] [--sample N]`."""
 
-import asyncio
 import json
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from pymongo import MongoClient
+from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from changesource.conf import load_settings
-from changesource.errors import ChangeSourceError, SourceUnusable
+from changesource.errors import ChangeSourceError, SourceUnusable, UnknownSource
+from changesource.mapping.values import CODEC_OPTIONS
 from changesource.models import App
-from changesource.models.app import DEFAULT_SOURCE
+from changesource.models.app import DEFAULT_SOURCE, source_variable
 from changesource.mongo.faults import explain
-from changesource.mongo.source import Sources
+from changesource.mongo.source import APP_NAME, SERVER_SELECTION_TIMEOUT_MS
 from changesource.publishing.inference import propose_table
 
 DEFAULT_SAMPLE = 1_000
+MAX_SAMPLE = 1_000_000
+"""The sample is held in memory."""
 
 
 class Command(BaseCommand):
@@ -27,7 +31,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("collection", metavar="COLLECTION")
+        parser.add_argument("collection", type=_printable, metavar="COLLECTION")
         source = parser.add_mutually_exclusive_group()
         source.add_argument("--app", help="look in the database of this app")
         source.add_argument("--source", default=DEFAULT_SOURCE, help="look in this source (default: %(default)s)")
@@ -41,7 +45,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, collection: str, app: str | None, source: str, sample: int, **options: Any) -> None:
         try:
-            found = asyncio.run(_look_at(source if app is None else _source_of(app), collection, sample))
+            found = _look_at(source if app is None else _source_of(app), collection, sample)
         except ChangeSourceError as exc:
             raise CommandError(str(exc)) from exc
         proposal = propose_table(collection, found.validator, found.documents)
@@ -51,9 +55,15 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(schema, indent=2, ensure_ascii=False))
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ArgumentTypeError("a name in printable characters")
+    return text
+
+
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise ArgumentTypeError("a number of documents, 1 or more")
+    if not text.isdecimal() or not 0 < int(text) <= MAX_SAMPLE:
+        raise ArgumentTypeError(f"a number of documents from 1 to {MAX_SAMPLE:,}")
     return int(text)
 
 
@@ -72,18 +82,35 @@ class _Collection:
     documents: list[dict[str, Any]]
 
 
-async def _look_at(source: str, collection: str, sample: int) -> _Collection:
-    sources = Sources(load_settings().sources)
+def _look_at(source: str, collection: str, sample: int) -> _Collection:
+    with _connect(source) as client:
+        try:
+            return _read(client.get_default_database(codec_options=CODEC_OPTIONS), collection, sample)
+        except PyMongoError as exc:
+            raise explain(exc) from exc
+
+
+def _connect(source: str) -> MongoClient[dict[str, Any]]:
+    uri = load_settings().sources.get(source)
+    if uri is None:
+        raise UnknownSource(f"The source {source!r} has no URI. Set {source_variable(source)}.")
     try:
-        database = sources.database(source)
-        listed = await (await database.list_collections(filter={"name": collection})).to_list()
-        if not listed:
-            raise SourceUnusable(f"The database of the source {source!r} has no collection {collection!r}.")
-        if listed[0].get("type", "collection") != "collection":
-            raise SourceUnusable(f"{collection!r} is a {listed[0]['type']}, which has no change stream.")
-        documents = await (await database[collection].aggregate([{"$sample": {"size": sample}}])).to_list()
-    except PyMongoError as exc:
-        raise explain(exc) from exc
-    finally:
-        await sources.close()
+        client: MongoClient[dict[str, Any]] = MongoClient(
+            uri, connect=False, appname=APP_NAME, serverSelectionTimeoutMS=SERVER_SELECTION_TIMEOUT_MS
+        )
+        client.get_default_database()
+    except (PyMongoError, ValueError, OSError) as exc:
+        raise UnknownSource(
+            f"The URI of the source {source!r} is not usable. `manage.py check` says what is wrong."
+        ) from exc
+    return client
+
+
+def _read(database: Database[dict[str, Any]], collection: str, sample: int) -> _Collection:
+    listed = list(database.list_collections(filter={"name": collection}))
+    if not listed:
+        raise SourceUnusable(f"The database {database.name!r} has no collection {collection!r}.")
+    if (kind := listed[0].get("type", "collection")) != "collection":
+        raise SourceUnusable(f"{collection!r} is a {kind}, which has no change stream.")
+    documents = list(database[collection].aggregate([{"$sample": {"size": sample}}]))
     return _Collection(listed[0].get("options", {}).get("validator", {}), documents)

@@ -1,0 +1,59 @@
+"""Whether this process can do its work now, and if not, what is missing. Names no host, URI or user."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from django.db import Error as DatabaseError
+
+from changesource.errors import ChangeSourceError
+from changesource.models import store
+from changesource.mongo.source import inspect_source
+from changesource.publishing.compiled import CompiledVersion
+from changesource.streaming.service import StreamService
+
+CHECK_SECONDS = 4.0
+
+
+async def find_missing(service: StreamService) -> dict[str, str]:
+    """What is missing, by name: `database`, `source <name>`, `app <id>`. Empty when all is well; takes at most some seconds."""
+    versions = list(service.versions.values())
+    checks: dict[str, Awaitable[str]] = {"database": _check_database()}
+    for version in versions:
+        checks[f"source {version.source}"] = _check_source(service, version)
+        checks[f"app {version.app_id}"] = _check_watched(service, version)
+    answers = await asyncio.gather(*(_in_time(check) for check in checks.values()))
+    return {name: answer for name, answer in zip(checks, answers, strict=True) if answer}
+
+
+async def _in_time(check: Awaitable[str]) -> str:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            return await check
+    except TimeoutError:
+        return f"no answer within {CHECK_SECONDS:.0f} seconds"
+
+
+async def _check_database() -> str:
+    try:
+        await store.latest_publications()
+    except DatabaseError as error:
+        return f"the Django database failed ({type(error).__name__})"
+    return ""
+
+
+async def _check_source(service: StreamService, version: CompiledVersion) -> str:
+    try:
+        await inspect_source(service.sources.database(version.source))
+    except ChangeSourceError as error:
+        return str(error)
+    return ""
+
+
+async def _check_watched(service: StreamService, version: CompiledVersion) -> str:
+    try:
+        leader = await service.log_of(version).leader()
+    except ChangeSourceError as error:
+        return str(error)
+    return "" if leader else "nobody watches it; run manage.py watch_changes"

@@ -62,6 +62,7 @@ class StreamProtocol(WebSocketProtocol):
     """A WebSocket whose sender can wait for room, and whose close says why."""
 
     drain: Drain | None = None
+    maxMessagePayloadSize: int
 
     def onOpen(self) -> None:
         self.drain = Drain(self.transport)

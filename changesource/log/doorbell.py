@@ -7,6 +7,7 @@ on it: who waits for it also looks at the log after a time. One channel serves a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 
@@ -19,6 +20,7 @@ RING_INTERVAL_SECONDS = 0.002
 RETRY_SECONDS = 1.0
 DEAF_SECONDS = 0.05
 """How long a wait lasts while nothing can be heard: until the layer has subscribed, or while it is away."""
+CANCEL_SECONDS = 0.1
 
 
 class Doorbell:
@@ -53,16 +55,18 @@ class Doorbell:
         rung = self._rung
         if not self._is_listening:
             timeout_seconds = min(timeout_seconds, DEAF_SECONDS)
-        try:
-            await asyncio.wait_for(rung.wait(), timeout_seconds)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await rung.wait()
 
     async def close(self) -> None:
-        tasks = [task for task in (self._ringer, self._listener) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Ends its tasks."""
+        tasks = {task for task in (self._ringer, self._listener) if task is not None}
+        # More than once: redis-py's `asyncio.wait_for` swallows a cancellation in Python 3.11.
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
 
     async def _keep_ringing(self) -> None:
         layer = get_channel_layer()

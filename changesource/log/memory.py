@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from bisect import bisect_right
 from dataclasses import replace
@@ -22,7 +23,7 @@ class MemoryLog:
         self._ids: list[EntryId] = []
         self._bytes = 0
         self._generation = 0
-        self._grown = asyncio.Condition()
+        self._grown = asyncio.Event()
         self._lease: tuple[str, float] | None = None
 
     async def append(self, entry: Entry, after: EntryId | None) -> None:
@@ -37,8 +38,8 @@ class MemoryLog:
         self._ids.append(entry.id)
         self._bytes += entry.size
         self._generation += 1
-        async with self._grown:
-            self._grown.notify_all()
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
 
     async def extent(self) -> Extent:
         if not self._entries:
@@ -54,11 +55,11 @@ class MemoryLog:
         return self._generation
 
     async def wait(self, generation: int, timeout_seconds: float) -> None:
-        async with self._grown:
-            try:
-                await asyncio.wait_for(self._grown.wait_for(lambda: self._generation > generation), timeout_seconds)
-            except TimeoutError:
-                return
+        if self._generation > generation:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._grown.wait()
 
     async def trim(self) -> None:
         excess = self._bytes - self._max_bytes

@@ -6,6 +6,7 @@ before, `f` flags, `t` commit time, `m` markers, and `T<table>` the frames of a 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -23,13 +24,14 @@ from changesource.protocol.watermarks import Position
 MAX_BYTES = 256 * 2**20
 MAX_AGE_SECONDS = 24 * 3600
 PART_BITS = 32
-SOCKET_TIMEOUT_SECONDS = 5.0
-TRIM_FRACTION = 10
-"""When the log is too large, one in this many of its entries goes."""
+TIMEOUT_SECONDS = 5.0
+"""How long Redis may take for one thing that it is asked to do."""
+TRIMMED_FRACTION = 0.9
+"""How much of what a log may have is left when it was too large."""
 
 _APPEND = """
 local tail = redis.call('GET', KEYS[2]) or ''
-if redis.call('EXISTS', KEYS[1]) == 0 then tail = '' end
+if redis.call('XLEN', KEYS[1]) == 0 then tail = '' end
 if tail ~= ARGV[1] then return {'mismatch', tail} end
 local previous = ARGV[1]
 if ARGV[3] == 'start' then
@@ -67,9 +69,8 @@ class RedisLog:
         max_bytes: int = MAX_BYTES,
         max_age_seconds: float = MAX_AGE_SECONDS,
     ) -> None:
-        self._redis = redis.asyncio.Redis.from_url(
-            url, socket_timeout=SOCKET_TIMEOUT_SECONDS, socket_connect_timeout=SOCKET_TIMEOUT_SECONDS
-        )
+        # No timeout of redis-py's own: its `asyncio.wait_for` swallows most cancellations in Python 3.11.
+        self._redis = redis.asyncio.Redis.from_url(url, socket_timeout=None, socket_connect_timeout=TIMEOUT_SECONDS)
         self._key = f"changesource:{{{name}}}:log"  # braces: one slot of a Redis cluster
         self._tail_key = f"changesource:{{{name}}}:tail"
         self._lease_key = f"changesource:{{{name}}}:leader"
@@ -81,6 +82,8 @@ class RedisLog:
         self._max_age_seconds = max_age_seconds
 
     async def append(self, entry: Entry, after: EntryId | None) -> None:
+        if after is not None and entry.id <= after and not entry.is_start:
+            raise LogMismatch(f"The entry {_id_text(entry.id)} does not follow {_id_text(after)}.")
         fields: list[bytes | str | int] = ["f", _flags(entry), "t", entry.commit_time_ms, "m", " ".join(entry.markers)]
         for table, frames in entry.tables.items():
             fields += [f"T{table}", frames]
@@ -118,12 +121,18 @@ class RedisLog:
         await self._doorbell.wait(generation, timeout_seconds)
 
     async def trim(self) -> None:
-        oldest = int(time.time() - self._max_age_seconds) << 32
         async with _store_errors():
-            await self._redis.xtrim(self._key, minid=f"{oldest}-0", approximate=True)
-            if (await self._redis.memory_usage(self._key, samples=50) or 0) > self._max_bytes:
+            tail = await self._redis.get(self._tail_key)
+            if tail is None:
+                return
+            # Never the tail: a writer goes on from it.
+            oldest = min(EntryId(Position(int(time.time() - self._max_age_seconds) << 32)), _id_of(tail))
+            await self._redis.xtrim(self._key, minid=_id_text(oldest), approximate=True)
+            size = await self._redis.memory_usage(self._key, samples=50) or 0
+            if size > self._max_bytes:
                 length = await self._redis.xlen(self._key)
-                await self._redis.xtrim(self._key, maxlen=length - length // TRIM_FRACTION - 1, approximate=False)
+                left = max(1, int(length * self._max_bytes / size * TRIMMED_FRACTION))
+                await self._redis.xtrim(self._key, maxlen=left, approximate=False)
             seconds = int(self._max_age_seconds)
             await self._redis.expire(self._key, seconds)
             await self._redis.expire(self._tail_key, seconds)
@@ -150,7 +159,8 @@ class RedisLog:
 @asynccontextmanager
 async def _store_errors() -> AsyncIterator[None]:
     try:
-        yield
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            yield
     except (TimeoutError, RedisError, OSError) as error:
         raise LogUnavailable(f"Redis did not do as asked ({type(error).__name__}).") from error
 

@@ -48,7 +48,7 @@ class ChangeStream:
         self, database: Database, collections: Collection[str], cluster_time: int, *, splits_large_events: bool
     ) -> None:
         self._database = database
-        self._pipeline = _pipeline(collections, cluster_time, splits_large_events)
+        self._pipeline = change_stream_pipeline(collections, cluster_time, splits_large_events)
         self._session: AsyncClientSession | None = None
         self._cursor_id = 0
         self._first: Sequence[Mapping[str, Any]] = ()
@@ -120,7 +120,10 @@ class ChangeStream:
         return whole
 
 
-def _pipeline(collections: Collection[str], cluster_time: int, splits_large_events: bool) -> list[dict[str, Any]]:
+def change_stream_pipeline(
+    collections: Collection[str], cluster_time: int, splits_large_events: bool
+) -> list[dict[str, Any]]:
+    """The stages of our streams: always the same for the same collections, so that a stream can be opened again."""
     names = sorted(collections)
     stages: list[dict[str, Any]] = [
         {

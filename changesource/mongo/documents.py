@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import bson
+from pymongo.asynchronous.cursor import AsyncRawBatchCursor
 from pymongo.errors import OperationFailure, PyMongoError
 
 from changesource.errors import SourceUnreachable
@@ -61,12 +62,21 @@ async def _scan_once(
     # `{_id: {$gt: x}}` compares within one BSON type and skips all later types without a word; `$expr` does not.
     after = {"$expr": {"$gt": ["$_id", {"$literal": progress[0]}]}} if progress else {}
     cursor = database[collection].find_raw_batches(after, sort=[("_id", 1)], batch_size=batch_size)
+    request = asyncio.ensure_future(_next_batch(cursor))
     try:
-        async for raw in cursor:
+        while (raw := await request) is not None:
+            request = asyncio.ensure_future(_next_batch(cursor))  # while the caller works on this one
             if documents := _decode(raw):
                 yield documents
     finally:
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
         await cursor.close()
+
+
+async def _next_batch(cursor: AsyncRawBatchCursor[Any]) -> Any:
+    """None at the end."""
+    return await anext(cursor, None)
 
 
 async def _fitting_batch_size(database: Database, collection: str) -> int:

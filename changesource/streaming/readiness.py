@@ -17,7 +17,7 @@ CHECK_SECONDS = 4.0
 
 
 async def find_missing(service: StreamService) -> dict[str, str]:
-    """What is missing, by name: `database`, `source <name>`, `app <id>`. Empty when all is well; takes at most some seconds."""
+    """What is missing, by name: `database`, `source <name>`, `app <id>`. Empty when all is well."""
     versions = list(service.versions.values())
     checks: dict[str, Awaitable[str]] = {"database": _check_database()}
     for version in versions:

@@ -3,6 +3,7 @@
 import json
 import uuid
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -228,4 +229,4 @@ def check_protocol(proxy: RecordingProxy) -> None:
     assert validate_frames(proxy.frames) == []
     for connection in proxy.connections:
         watermarks = [connection.last_watermark, *(transaction.watermark for transaction in connection.transactions())]
-        assert all(earlier < later for earlier, later in zip(watermarks, watermarks[1:], strict=False)), watermarks
+        assert all(earlier < later for earlier, later in pairwise(watermarks)), watermarks

@@ -127,4 +127,6 @@ class RecordingProxy:
         await asyncio.gather(*tasks, return_exceptions=True)
         await upstream.close()
         code = upstream.close_code or 1011
-        await downstream.close(code if code in (1000, 1011, 1012) or code >= 3000 else 1011, upstream.close_reason or "")
+        await downstream.close(
+            code if code in (1000, 1011, 1012) or code >= 3000 else 1011, upstream.close_reason or ""
+        )

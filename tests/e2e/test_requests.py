@@ -4,7 +4,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,11 @@ class Endpoint:
     replica_version: str
 
     def url(self, *, token: str | None = None, **parameters: Any) -> str:
-        query = {"token": self.deployment.token if token is None else token, "appID": self.deployment.app_id, "shardNum": 0}
+        query = {
+            "token": self.deployment.token if token is None else token,
+            "appID": self.deployment.app_id,
+            "shardNum": 0,
+        }
         query |= parameters
         pairs = [f"{name}={quote(str(value))}" for name, value in query.items() if value != ""]
         return f"ws://127.0.0.1:{self.server.port}/changes/v0/stream?{'&'.join(pairs)}"
@@ -72,7 +76,9 @@ def test_without_the_right_token_the_handshake_is_refused_slowly(endpoint: Endpo
     assert time.monotonic() - started >= 1
 
 
-@pytest.mark.parametrize("header", ["Basic", "Basic !!!", "Basic " + base64.b64encode(b"a:b").decode(), "Bearer x", "x" * 4000])
+@pytest.mark.parametrize(
+    "header", ["Basic", "Basic !!!", "Basic " + base64.b64encode(b"a:b").decode(), "Bearer x", "x" * 4000]
+)
 def test_bad_credentials_in_the_header_are_refused(endpoint: Endpoint, header: str) -> None:
     """403, whatever the header holds."""
     with (
@@ -151,6 +157,12 @@ def test_no_way_on_is_said_once(endpoint: Endpoint, case: str) -> None:
             connection.recv(timeout=1.5)
 
 
+def read_to_the_end(connection: ClientConnection) -> None:
+    while connection.close_code is None:
+        with suppress(ConnectionClosed):
+            connection.recv(timeout=20)
+
+
 def resumed(endpoint: Endpoint) -> ClientConnection:
     version = endpoint.replica_version
     return endpoint.connect(endpoint.url(lastWatermark=version, replicaVersion=version))
@@ -158,15 +170,21 @@ def resumed(endpoint: Endpoint) -> ClientConnection:
 
 @pytest.mark.parametrize(
     "message",
-    ["nonsense", "{}", "[]", '["status"]', '["status",{},{"watermark":1}]', '["status",{},{"watermark":"ZZZ"}]', "[" * 5000],
+    [
+        "nonsense",
+        "{}",
+        "[]",
+        '["status"]',
+        '["status",{},{"watermark":1}]',
+        '["status",{},{"watermark":"ZZZ"}]',
+        "[" * 5000,
+    ],
 )
 def test_nonsense_from_zero_cache_closes_its_stream_only(endpoint: Endpoint, message: str) -> None:
     """4400 with a reason; another stream of the same server is not disturbed."""
     with resumed(endpoint) as other, resumed(endpoint) as connection:
         connection.send(message)
-        with pytest.raises(ConnectionClosed):
-            while True:
-                connection.recv(timeout=20)
+        read_to_the_end(connection)
         assert connection.close_code == 4400
         other.send(json.dumps(["something", "new"]))
         endpoint.deployment.database.notes.insert_one({"n": 1})
@@ -177,7 +195,5 @@ def test_a_huge_message_from_zero_cache_is_refused(endpoint: Endpoint) -> None:
     """The connection is dropped before all of it has come."""
     with resumed(endpoint) as connection:
         connection.send("x" * 200_000)
-        with pytest.raises(ConnectionClosed):
-            while True:
-                connection.recv(timeout=20)
+        read_to_the_end(connection)
         assert connection.close_code in (1006, 1009)

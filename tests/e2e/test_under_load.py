@@ -83,7 +83,7 @@ def test_nothing_is_lost_between_snapshot_and_stream(deploy: Deploy, log: str) -
 
 
 def test_faults_with_the_log_in_memory(deploy: Deploy) -> None:
-    """zero-cache restarted, then the server killed, under load: the replica goes on from its watermark, without a snapshot."""
+    """zero-cache restarted, then the server killed, under load: the replica goes on, without a snapshot."""
     deployment = deploy(SCHEMA)
     fill(deployment.database, 500)
     server = deployment.start()

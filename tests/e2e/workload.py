@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pymongo.database import Database
-from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure, PyMongoError
 
 COLLECTIONS = ("accounts", "orders", "notes")
 LEDGER = ("ledger", "audit")
@@ -44,7 +44,9 @@ SCHEMA: dict[str, Any] = {
 def fill(database: Database[dict[str, Any]], count: int) -> None:
     """`count` documents in each collection, so that a snapshot takes its time."""
     for name in COLLECTIONS:
-        database[name].insert_many([{"_id": f"seed-{i}", "n": i, "text": "seed " * 10, "tags": [i]} for i in range(count)])
+        database[name].insert_many(
+            [{"_id": f"seed-{i}", "n": i, "text": "seed " * 10, "tags": [i]} for i in range(count)]
+        )
 
 
 class Workload:
@@ -62,7 +64,7 @@ class Workload:
             for i in range(threads)
         ]
         self._counts = [0] * threads
-        self._errors: list[BaseException] = []
+        self._errors: list[PyMongoError] = []
         self._started_at = 0.0
 
     @property
@@ -90,7 +92,7 @@ class Workload:
                 self._counts[index] += self._write(rng, ids, index)
                 due += self._pause
                 self._stop.wait(max(0.0, due - time.monotonic()))
-        except BaseException as error:
+        except PyMongoError as error:
             self._errors.append(error)
 
     def _write(self, rng: random.Random, ids: Sequence[str], index: int) -> int:

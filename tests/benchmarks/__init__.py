@@ -1,0 +1,1 @@
+"""Measurements against bare PyMongo, in one run and on the same documents: `make bench`."""

@@ -77,7 +77,9 @@ class StreamProtocol(WebSocketProtocol):
                     if self.state != self.STATE_OPEN:
                         return
         elif message["type"] == "websocket.close" and self.state == self.STATE_OPEN:
-            self.sendClose(code=message.get("code") or 1000, reason=message.get("reason") or None)
+            # Not `sendClose`, which takes only the codes of applications, and 1012 is a server's.
+            reason = (message.get("reason") or "").encode()
+            self.sendCloseFrame(code=message.get("code") or 1000, reasonUtf8=reason, isReply=False)
         elif message["type"] == "websocket.send":
             self._send_text(message["text"].encode())
             if self.drain is not None:

@@ -45,6 +45,17 @@ redis.call('SET', KEYS[2], ARGV[2])
 return {'ok', ARGV[2]}
 """
 
+_EXTENT = """
+local tail = redis.call('GET', KEYS[2])
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+if not tail or not first then return {} end
+for i = 1, #first[2], 2 do
+  if first[2][i] == 'f' then return {first[1], first[2][i + 1], tail} end
+end
+return {}
+"""
+"""Without the frames of the first entry, which can be many."""
+
 _ACQUIRE = """
 local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] then return 0 end
@@ -75,6 +86,7 @@ class RedisLog:
         self._tail_key = f"changesource:{{{name}}}:tail"
         self._lease_key = f"changesource:{{{name}}}:leader"
         self._append = self._redis.register_script(_APPEND)
+        self._extent = self._redis.register_script(_EXTENT)
         self._acquire = self._redis.register_script(_ACQUIRE)
         self._release = self._redis.register_script(_RELEASE)
         self._doorbell = Doorbell(name)
@@ -98,14 +110,11 @@ class RedisLog:
 
     async def extent(self) -> Extent:
         async with _store_errors():
-            pipeline = self._redis.pipeline(transaction=True)
-            pipeline.xrange(self._key, count=1)
-            pipeline.get(self._tail_key)
-            first, tail = await pipeline.execute()
-        if not first or not tail:
+            found = await self._extent(keys=[self._key, self._tail_key])
+        if not found:
             return Extent()
-        entry = _entry_of(*first[0])
-        return Extent(entry.id, _id_of(tail), entry.is_start)
+        first, flags, tail = found
+        return Extent(_id_of(first), _id_of(tail), b"s" in flags)
 
     async def read(self, after: EntryId | None, limit: int) -> list[Entry]:
         low = "-" if after is None else f"({_id_text(after)}"
@@ -122,7 +131,7 @@ class RedisLog:
 
     async def trim(self) -> None:
         async with _store_errors():
-            tail = await self._redis.get(self._tail_key)
+            tail: Any = await self._redis.get(self._tail_key)
             if tail is None:
                 return
             # Never the tail: a writer goes on from it.

@@ -125,17 +125,26 @@ class Feed:
         """Ends when the log has caught up."""
         logger.info("feed of %s: reading MongoDB from %s", self._version.name, self.position.watermark)
         checked_at = time.monotonic()
-        async with aclosing(read_entries(self._database, self._version, self.position, self._sink)) as entries:
+        check: asyncio.Task[bool] | None = None
+        entries = read_entries(self._database, self._version, self.position, self._sink)
+        try:
             async for entry in entries:
                 if entry is not None and entry.is_final:
                     self.position = max(self.position, entry.position)
                 yield entry
-                is_between = entry is None or entry.is_final
-                if is_between and time.monotonic() - checked_at > RETURN_CHECK_SECONDS:
-                    checked_at = time.monotonic()
-                    if await self._log_has_caught_up():
+                if check is not None and check.done() and (entry is None or entry.is_final):
+                    if check.result():
                         logger.info("feed of %s: back to the log", self._version.name)
                         return
+                    check = None
+                if check is None and time.monotonic() - checked_at > RETURN_CHECK_SECONDS:
+                    checked_at = time.monotonic()
+                    # Beside the stream: a Redis that does not answer must not hold it up.
+                    check = asyncio.create_task(self._log_has_caught_up())
+        finally:
+            if check is not None:
+                check.cancel()
+            await entries.aclose()
 
     async def _log_serves(self) -> bool:
         """Whether the log reaches back to the position and somebody writes it, or did until a moment ago."""

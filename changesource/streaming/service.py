@@ -37,6 +37,7 @@ class StreamService:
         self.settings = settings
         self.sources = Sources(settings.sources)
         self.is_stopping = False
+        self._has_started = asyncio.Event()
         self._app_ids = app_ids
         self._versions: dict[str, CompiledVersion] = {}
         self._logs: dict[str, ChangeLog] = {}
@@ -50,7 +51,11 @@ class StreamService:
         """`watch`: also run a watcher for each app (of `app_ids`, if any are given)."""
         self._watches = watch
         await self._refresh()
+        self._has_started.set()
         self._refresher = asyncio.create_task(self._keep_fresh())
+
+    async def wait_until_started(self) -> None:
+        await self._has_started.wait()
 
     async def stop(self) -> None:
         """Sessions end at the next end of a transaction, or after a grace time in the middle; watchers give up."""
@@ -175,6 +180,7 @@ async def running_service() -> StreamService:
     if _service is None:
         settings = load_settings()
         return await start_service(watch=not settings.redis_url)
+    await _service.wait_until_started()
     return _service
 
 

@@ -120,6 +120,8 @@ class StreamServer(Server):
         self._on_start = on_start
         self._on_stop = on_stop
         self._deflate = deflate
+        self.failure = ""
+        """Why it could not serve; empty when it did."""
 
     @property
     def ws_factory(self) -> WebSocketFactory:
@@ -145,8 +147,13 @@ class StreamServer(Server):
 
     def _report_start(self, started: asyncio.Future[None]) -> None:
         if not started.cancelled() and (error := started.exception()) is not None:
-            logger.critical("the server could not start: %s", error, exc_info=error)
+            logger.critical("the server could not start", exc_info=error)
+            self.failure = f"The server could not start ({type(error).__name__})."
             self.stop()
+
+    def listen_error(self, failure: Any) -> None:
+        self.failure = failure.getErrorMessage()
+        self.stop()
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         if scope["type"] == "websocket":

@@ -6,17 +6,27 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from zerosources.embedded import EMBEDDED_DIR
 from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
 
+RUNS_DIR = EMBEDDED_DIR / "tests"
+
+# Each may take a hundred megabytes.
+KEPT_RUNS = 3
+
 
 @pytest.fixture(scope="session")
 def run_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A folder for this run's servers and their logs. It is kept if a test has failed."""
-    path = EMBEDDED_DIR / "tests" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    """A folder for this run's servers and their logs. It is kept if a test has failed, until later ones have."""
+    path = RUNS_DIR / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     path.mkdir(parents=True)
+    ended = [run for run in sorted(RUNS_DIR.iterdir()) if not psutil.pid_exists(int(run.name.rpartition("-")[2]))]
+    for run in ended[:-KEPT_RUNS]:
+        # Another run may be doing the same.
+        shutil.rmtree(run, ignore_errors=True)
     yield path
     if not request.session.testsfailed:
         shutil.rmtree(path)

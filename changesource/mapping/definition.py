@@ -25,11 +25,11 @@ IDENTIFIER_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 MAX_IDENTIFIER_LENGTH = 63
 """PostgreSQL's, which Zero's own change source has for names of tables and columns."""
 
-RESERVED_COLUMNS = frozenset({"_0_version"})
-"""Columns that zero-cache adds to every table of its replica."""
+RESERVED_COLUMNS = frozenset({"_0_version", "__proto__"})
+"""What zero-cache adds to every table of its replica, and what no object in JavaScript can have as an ordinary key."""
 
-RESERVED_TABLE_PREFIXES = ("_zero", "sqlite_")
-"""Tables that zero-cache and SQLite keep for themselves in the replica."""
+RESERVED_TABLE_PREFIXES = ("_zero", "sqlite_", "__proto__")
+"""Tables that zero-cache and SQLite keep for themselves in the replica, and what JavaScript does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ def find_table_problems(table: Table) -> Iterator[Problem]:
         if reason := _why_not_identifier(name):
             yield problem(attribute, reason)
     if table.server_name.lower().startswith(RESERVED_TABLE_PREFIXES):
-        yield problem("server_name", "Names that begin with _zero or sqlite_ are zero-cache's own. Choose another.")
+        yield problem("server_name", "Names that begin with _zero, sqlite_ or __proto__ are taken. Choose another.")
     if not table.collection or "\0" in table.collection or "$" in table.collection:
         yield problem("collection", "Name an existing collection; a name has no $ and no NUL.")
     elif table.collection.startswith("system."):
@@ -190,7 +190,7 @@ def find_table_problems(table: Table) -> Iterator[Problem]:
             if reason := _why_not_identifier(name):
                 yield problem(attribute, reason, column.name)
         if column.server_name.lower() in RESERVED_COLUMNS:
-            yield problem("server_name", "zero-cache adds a column of this name itself. Choose another.", column.name)
+            yield problem("server_name", "zero-cache keeps this name for itself. Choose another.", column.name)
         if column.type not in COLUMN_TYPES:
             yield problem("type", f"Choose one of {', '.join(COLUMN_TYPES)}.", column.name)
         if not column.field or "\0" in column.field:

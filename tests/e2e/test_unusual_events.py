@@ -109,7 +109,9 @@ def test_sigterm_under_load(deploy: Deploy, command: str) -> None:
     deployment.database.notes.insert_many([{"_id": f"big-{i}", "text": text} for i in range(3_000)])
     watcher = deployment.watch()
     server = deployment.serve()
-    url = f"ws://127.0.0.1:{server.port}/changes/v0/stream?token={deployment.token}&appID={deployment.app_id}&shardNum=0"
+    url = (
+        f"ws://127.0.0.1:{server.port}/changes/v0/stream?token={deployment.token}&appID={deployment.app_id}&shardNum=0"
+    )
     with Workload(deployment.database, seed=5):
         with connect(url, max_size=None) as connection:
             version = json.loads(connection.recv())[2]["commitWatermark"]

@@ -1,5 +1,6 @@
 """server.py and servers.py: the databases start, stop, fail and come back."""
 
+import gc
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import pytest
 import redis
 from pymongo.errors import OperationFailure
 
+from tests.embedded.waiting import wait_until
 from zerosources.embedded import servers
 from zerosources.embedded.server import Server, ServerError
 from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
@@ -70,6 +72,16 @@ def test_kill_and_start(server: Server) -> None:
         assert server.exit_status == 128 + signal.SIGKILL
         server.start()
         assert server.port == port
+        assert server.is_ready()
+
+
+def test_start_after_a_crash(tmp_path: Path) -> None:
+    """A server that has ended without being asked is started again like any other."""
+    with ValkeyServer(tmp_path) as server:
+        os.kill(server.pid, signal.SIGKILL)
+        wait_until(lambda: not server.is_running)
+        server.start()
+        gc.collect()
         assert server.is_ready()
 
 

@@ -33,13 +33,28 @@ class RedisLogs:
         self._opened.append(log)
         return log
 
+    def open_another(self, **limits: Any) -> RedisLog:
+        """A writer or reader of a log by a new name; what follows is of that one."""
+        self.name = uuid.uuid4().hex
+        return self.open(**limits)
+
     async def lose(self, *parts: str) -> None:
         """Deletes keys of the log: its `log`, its `tail`, its `leader`."""
-        await self._redis.delete(*(f"changesource:{{{self.name}}}:{part}" for part in parts))
+        await self._redis.delete(*map(self._key, parts))
 
-    async def pause(self, milliseconds: int) -> None:
-        """Redis answers nobody for this time."""
-        await self._redis.client_pause(milliseconds)
+    async def shorten(self, length: int) -> None:
+        """Leaves this number of entries, the newest."""
+        await self._redis.xtrim(self._key("log"), maxlen=length, approximate=False)
+
+    async def flush(self) -> None:
+        """Deletes everything in this Redis."""
+        await self._redis.flushall()
+
+    async def seconds_to_live(self, *parts: str) -> list[int]:
+        return [await self._redis.ttl(self._key(part)) for part in parts]
+
+    def _key(self, part: str) -> str:
+        return f"changesource:{{{self.name}}}:{part}"
 
     async def __aenter__(self) -> Self:
         return self

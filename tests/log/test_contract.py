@@ -262,9 +262,16 @@ async def test_wait_ends_when_the_log_grows(open_log: OpenLog) -> None:
     await fill(writer, 1)
     began = time.monotonic()
     waiting = asyncio.create_task(reader.wait(reader.generation, NEVER_SECONDS))
+    await begun()
     await writer.append(entry(2), place(1))
     await until_read(reader, waiting)
     assert time.monotonic() - began < SOON_SECONDS
+
+
+async def begun() -> None:
+    """Lets tasks that were just made run until they wait."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 async def until_read(reader: ChangeLog, waiting: asyncio.Task[None]) -> None:
@@ -294,8 +301,8 @@ async def listening(log: ChangeLog) -> None:
     deadline = time.monotonic() + SOON_SECONDS
     while True:
         began = time.monotonic()
-        await log.wait(log.generation, 0.2)
-        if time.monotonic() - began >= 0.2:
+        await log.wait(log.generation, 0.1)
+        if time.monotonic() - began >= 0.1:
             return
         assert time.monotonic() < deadline, "the log hears nothing"
 
@@ -324,6 +331,7 @@ async def test_all_who_wait_are_woken(open_log: OpenLog) -> None:
     log = open_log()
     await listening(log)
     waiting = [asyncio.create_task(log.wait(log.generation, NEVER_SECONDS)) for _ in range(20)]
+    await begun()
     await fill(open_log(), 1)
     _, pending = await asyncio.wait(waiting, timeout=SOON_SECONDS)
     assert not pending

@@ -80,7 +80,10 @@ class Server(abc.ABC):
             self.wait_until_ready()
 
     def launch(self) -> None:
-        """Start the server's process."""
+        """Start the server's process. The one before must have ended."""
+        if self._process is not None:
+            # Takes in its status and closes its pipes, if it has ended without anyone asking.
+            self._process.stop()
         self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         self.prepare()
         self._process = GuardedProcess(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from twisted.internet.endpoints import quoteStringArgument
 
 
@@ -29,7 +29,7 @@ class Command(BaseCommand):
         async def start() -> None:
             await start_service(watch=not settings.redis_url)
 
-        StreamServer(
+        server = StreamServer(
             application,
             endpoints=[f"tcp:port={port}:interface={quoteStringArgument(host)}"],
             on_start=start,
@@ -37,4 +37,7 @@ class Command(BaseCommand):
             deflate=settings.deflate,
             stall_seconds=settings.stall_seconds,
             server_name="zero-sources",
-        ).run()
+        )
+        server.run()
+        if server.failure:
+            raise CommandError(server.failure)

@@ -1,0 +1,348 @@
+"""redis.py: what becomes of the log when Redis forgets, hangs or goes away."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from changesource.errors import LogMismatch, LogUnavailable
+from changesource.log import redis as redis_module
+from changesource.log.entries import ChangeLog, Entry, EntryId, Extent
+from changesource.log.redis import RedisLog
+from changesource.protocol.watermarks import Position
+from tests.log.builders import NOW_SECONDS, entry, fill, place, places, start
+from tests.log.opening import RedisLogs
+from zerosources.embedded.ports import free_port
+from zerosources.embedded.servers import ValkeyServer
+
+SOON_SECONDS = 5.0
+
+
+@pytest.fixture(scope="module")
+def own_valkey(run_dir: Path) -> Iterator[ValkeyServer]:
+    """A Valkey that tests may flush, freeze and restart."""
+    with ValkeyServer(run_dir / "valkey-log") as server:
+        yield server
+
+
+@pytest.fixture
+async def own_logs(own_valkey: ValkeyServer, settings: Any) -> AsyncIterator[RedisLogs]:
+    own_valkey.start()
+    async with RedisLogs(own_valkey.url, settings) as logs:
+        yield logs
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis has a fifth of a second for an answer."""
+    monkeypatch.setattr(redis_module, "TIMEOUT_SECONDS", 0.2)
+
+
+# What Redis forgets
+
+
+@pytest.mark.parametrize("lost", [["log", "tail"], ["log"], ["tail"]], ids="+".join)
+async def test_lost_keys(redis_logs: RedisLogs, lost: list[str]) -> None:
+    """A log that lost a key is empty for readers and for writers alike."""
+    log = redis_logs.open()
+    await fill(log, 1, 2)
+    await redis_logs.lose(*lost)
+    assert await log.extent() == Extent()
+    with pytest.raises(LogMismatch):
+        await log.append(entry(3), place(2))
+
+
+@pytest.mark.parametrize("lost", [["log", "tail"], ["log"], ["tail"]], ids="+".join)
+async def test_begin_again_after_a_loss(redis_logs: RedisLogs, lost: list[str]) -> None:
+    """After a loss the log begins again with a start, and holds nothing of what was before."""
+    log = redis_logs.open()
+    await fill(log, 1, 2, 3)
+    await redis_logs.lose(*lost)
+    await log.append(start(4), None)
+    await log.append(entry(5), place(4))
+    assert await places(log) == [place(4), place(5)]
+    assert await log.extent() == Extent(place(4), place(5), begins_with_start=True)
+
+
+async def test_all_entries_deleted(redis_logs: RedisLogs) -> None:
+    """A log whose entries somebody deleted one by one is empty for writers too: one can begin it again."""
+    log = redis_logs.open()
+    await fill(log, 1, 2)
+    await redis_logs.shorten(0)
+    assert await log.extent() == Extent()
+    await log.append(start(3), None)
+    assert await places(log) == [place(3)]
+
+
+async def test_flush(own_logs: RedisLogs) -> None:
+    """FLUSHALL leaves an empty log without a leader."""
+    log = own_logs.open()
+    await fill(log, 1, 2)
+    await log.acquire_lease("one", 60)
+    await own_logs.flush()
+    assert (await log.extent(), await log.leader()) == (Extent(), None)
+
+
+async def test_restart(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
+    """The same log object goes on with a Redis that was restarted, empty."""
+    log = own_logs.open()
+    await fill(log, 1, 2)
+    own_valkey.restart()
+    with pytest.raises((LogMismatch, LogUnavailable)):
+        await log.append(entry(3), place(2))
+    await fill(log, 4, 5)
+    assert await places(log) == [place(4), place(5)]
+
+
+async def test_doorbell_after_a_restart(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
+    """A reader that was listening when Redis went away hears the doorbell of the new one."""
+    reader, writer = own_logs.open(), own_logs.open()
+    await listening(reader)
+    own_valkey.restart()
+    await writer.append(start(1), None)
+    tail = place(1)
+    deadline = time.monotonic() + 4 * SOON_SECONDS
+    generation = reader.generation
+    while reader.generation == generation:
+        assert time.monotonic() < deadline, "nothing is heard any more"
+        step = entry(tail.position.cluster_time + 1 - place(0).position.cluster_time)
+        await writer.append(step, tail)
+        tail = step.id
+        await reader.wait(generation, 0.2)
+
+
+async def listening(log: ChangeLog) -> None:
+    """Returns when the log hears its doorbell: a wait then lasts as long as it says."""
+    while True:
+        began = time.monotonic()
+        await log.wait(log.generation, 0.1)
+        if time.monotonic() - began >= 0.1:
+            return
+
+
+# Limits
+
+
+async def test_trim_by_age(redis_logs: RedisLogs) -> None:
+    """Entries that are older than the log may be go, by the time of the source."""
+    log = redis_logs.open(max_age_seconds=3600)
+    ages = [7200 - age for age in range(200)] + [10, 5]
+    tables = {"city": b"x" * 5000}  # Redis drops whole nodes of 4096 bytes
+    await log.append(Entry(id=place_aged(9000), commit_time_ms=0, is_start=True), None)
+    tail = place_aged(9000)
+    for age in ages:
+        await log.append(Entry(id=place_aged(age), commit_time_ms=0, tables=tables), tail)
+        tail = place_aged(age)
+    await log.trim()
+    assert await places(log) == [place_aged(10), place_aged(5)]
+
+
+def place_aged(seconds: int) -> EntryId:
+    return EntryId(Position((NOW_SECONDS - seconds) << 32))
+
+
+async def test_trim_by_age_leaves_the_tail(redis_logs: RedisLogs) -> None:
+    """A log in which nothing happened for longer than its age keeps its tail, so that its writer can go on."""
+    log = redis_logs.open(max_age_seconds=3600)
+    await log.append(Entry(id=place_aged(9000), commit_time_ms=0, is_start=True), None)
+    await log.append(Entry(id=place_aged(8000), commit_time_ms=0, tables={"city": b"x" * 5000}), place_aged(9000))
+    await log.trim()
+    assert (await log.extent()).tail == place_aged(8000)
+    await log.append(entry(1), (await log.extent()).tail)
+
+
+async def test_trim_of_a_log_far_too_large(redis_logs: RedisLogs) -> None:
+    """However fast the log grew, one trimming brings it near its size."""
+    log = redis_logs.open(max_bytes=100_000)
+    await fill(log, *range(1, 201), size=5_000)
+    await log.trim()
+    assert 10 <= len(await places(log)) <= 20
+
+
+async def test_forgotten_log_expires(redis_logs: RedisLogs) -> None:
+    """A log that nobody writes any more leaves Redis by itself, both keys of it."""
+    log = redis_logs.open(max_age_seconds=3600)
+    await fill(log, 1, 2)
+    await log.trim()
+    assert all(3500 < seconds <= 3600 for seconds in await redis_logs.seconds_to_live("log", "tail"))
+
+
+# Apart from each other
+
+
+async def test_logs_by_other_names(valkey_server: ValkeyServer, redis_logs: RedisLogs, settings: Any) -> None:
+    """Logs of other apps and versions are not touched."""
+    async with RedisLogs(valkey_server.url, settings) as others:
+        one, other = redis_logs.open(), others.open()
+        await fill(one, 1, 2)
+        assert await other.extent() == Extent()
+        await other.acquire_lease("other", 60)
+        assert await one.leader() is None
+
+
+async def test_large_entry(redis_logs: RedisLogs) -> None:
+    """An entry of tens of megabytes is written and read."""
+    log = redis_logs.open()
+    await log.append(start(1), None)
+    frames = os.urandom(40 * 2**20)
+    await log.append(entry(2, tables={"city": frames}), place(1))
+    (found,) = await log.read(place(1), 1)
+    assert found.tables["city"] == frames
+
+
+async def test_many_tables(redis_logs: RedisLogs) -> None:
+    """An entry can have frames of a thousand tables."""
+    log = redis_logs.open()
+    await log.append(start(1), None)
+    tables = {f"table_{number}": b"x" for number in range(1000)}
+    await log.append(entry(2, tables=tables), place(1))
+    assert (await log.read(place(1), 1))[0].tables == tables
+
+
+# Redis that does not answer
+
+
+async def test_unreachable(settings: Any) -> None:
+    """Where no Redis is, every method says so."""
+    async with RedisLogs(f"redis://127.0.0.1:{free_port()}/0", settings) as logs:
+        log = logs.open()
+        for action in (
+            log.append(start(1), None),
+            log.extent(),
+            log.read(None, 1),
+            log.trim(),
+            log.acquire_lease("one", 1),
+            log.release_lease("one"),
+            log.leader(),
+        ):
+            with pytest.raises(LogUnavailable):
+                await action
+
+
+async def test_message_of_unreachable(settings: Any) -> None:
+    """The error holds nothing of the URL, in which a password may be."""
+    port = free_port()
+    async with RedisLogs(f"redis://user:secret@127.0.0.1:{port}/0", settings) as logs:
+        with pytest.raises(LogUnavailable) as caught:
+            await logs.open().extent()
+        assert "secret" not in str(caught.value)
+        assert str(port) not in str(caught.value)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_frozen(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
+    """A Redis that hangs is unavailable after a time, and answers again when it goes on."""
+    log = own_logs.open()
+    await fill(log, 1, 2)
+    os.kill(own_valkey.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(LogUnavailable):
+            await log.extent()
+    finally:
+        os.kill(own_valkey.pid, signal.SIGCONT)
+    assert (await log.extent()).tail == place(2)
+
+
+async def test_answer_to_a_cancelled_question(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
+    """Who was cancelled while Redis answered leaves no answer behind for the next question."""
+    log = own_logs.open()
+    await fill(log, 1, 2)
+    await log.acquire_lease("one", 60)
+    os.kill(own_valkey.pid, signal.SIGSTOP)
+    try:
+        asking = asyncio.create_task(log.read(None, 10))
+        _, pending = await asyncio.wait([asking], timeout=0.1)
+        assert pending
+        asking.cancel()
+        await asyncio.wait([asking], timeout=SOON_SECONDS)
+    finally:
+        os.kill(own_valkey.pid, signal.SIGCONT)
+    assert asking.cancelled()
+    assert [await log.leader() for _ in range(3)] == ["one"] * 3
+
+
+async def test_appended_without_hearing_of_it(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
+    """A writer that was not told of its success finds its entry as the tail, and cannot append it twice."""
+    log = own_logs.open()
+    await fill(log, 1, 2)
+    os.kill(own_valkey.pid, signal.SIGSTOP)
+    try:
+        appending = asyncio.create_task(log.append(entry(3), place(2)))
+        await asyncio.wait([appending], timeout=0.1)
+        appending.cancel()
+        await asyncio.wait([appending], timeout=SOON_SECONDS)
+    finally:
+        os.kill(own_valkey.pid, signal.SIGCONT)
+    deadline = time.monotonic() + SOON_SECONDS
+    while (await log.extent()).tail != place(3):
+        assert time.monotonic() < deadline
+    with pytest.raises(LogMismatch):
+        await log.append(entry(4), place(2))
+    assert await places(log) == [place(1), place(2), place(3)]
+
+
+# Cancelling
+
+
+async def test_cancelling(redis_logs: RedisLogs) -> None:
+    """A task that does nothing but ask Redis ends when it is cancelled, at whatever moment."""
+    log = redis_logs.open()
+
+    async def ask() -> None:
+        while True:
+            await log.leader()
+
+    for turns in range(60):
+        task = asyncio.create_task(ask())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        _, pending = await asyncio.wait([task], timeout=SOON_SECONDS)
+        assert not pending, f"goes on after it was cancelled in turn {turns}"
+
+
+@pytest.mark.parametrize("turns", range(0, 60, 3))
+async def test_close_while_ringing(redis_logs: RedisLogs, turns: int) -> None:
+    """Closing ends at once, in the middle of ringing too."""
+    log = redis_logs.open()
+    await fill(log, 1, 2)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    closing = asyncio.create_task(log.close())
+    _, pending = await asyncio.wait([closing], timeout=SOON_SECONDS)
+    assert not pending
+
+
+async def test_close_keeps_the_log(redis_logs: RedisLogs) -> None:
+    """Closing frees connections only."""
+    log = redis_logs.open()
+    await fill(log, 1, 2)
+    await log.close()
+    assert await places(redis_logs.open()) == [place(1), place(2)]
+
+
+async def test_start_is_replaced_whole(redis_logs: RedisLogs) -> None:
+    """No reader sees a log between its end and its new beginning."""
+    log, reader = redis_logs.open(), redis_logs.open()
+    await fill(log, 1, 2)
+    seen: list[Extent] = []
+
+    async def watch() -> None:
+        while True:
+            seen.append(await reader.extent())
+
+    watching = asyncio.create_task(watch())
+    tail = place(2)
+    for step in range(3, 200):
+        await log.append(replace(start(step)), tail)
+        tail = place(step)
+    watching.cancel()
+    await asyncio.wait([watching])
+    assert all(extent.first is not None for extent in seen)
+    assert all(extent.first == extent.tail for extent in seen if extent.first != place(1))

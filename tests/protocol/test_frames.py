@@ -1,0 +1,113 @@
+"""changesource/protocol/frames.py"""
+
+import json
+
+from changesource.protocol import frames
+from changesource.protocol.frames import MAX_BACKFILL_BYTES, ColumnSpec, TableFrames, TableSpec
+from changesource.protocol.watermarks import Position
+from tests.node.tools import validate_frames
+
+SPEC = TableSpec(
+    name="items",
+    columns=(ColumnSpec("a", "text", True), ColumnSpec("b", "float8", True), ColumnSpec("c", "json", False)),
+    key=("b", "a"),
+)
+RELATION = {"schema": "public", "name": "items", "rowKey": {"columns": ["b", "a"]}}
+POSITION = Position(7 << 32, 3)
+ROW = {"a": 'x\n"é\u2028', "b": 1.5, "c": '{"k":[1]}'}
+
+
+def test_every_frame_is_one_that_zero_cache_takes() -> None:
+    """All kinds of frames pass the schemas that @rocicorp/zero exports, and none holds a newline, which joins them."""
+    table = TableFrames(SPEC)
+    every_kind = [
+        frames.begin(POSITION),
+        *frames.create_table(SPEC),
+        *(frame for spec in frames.zero_tables("zero", 0) for frame in frames.create_table(spec)),
+        *table.backfills([ROW, ROW], POSITION),
+        table.upsert(ROW),
+        table.delete({"b": 1.5, "a": "x"}),
+        table.truncate(),
+        frames.permissions_row("zero", 0),
+        frames.rollback(),
+        frames.commit(POSITION, 1_700_000_000_000),
+        frames.reset_required("because"),
+    ]
+    assert validate_frames(frame.decode() for frame in every_kind) == []
+    assert not any(b"\n" in frame for frame in every_kind)
+
+
+def test_begin_and_commit_say_the_same_watermark() -> None:
+    """zero-cache ends for good when they differ."""
+    assert json.loads(frames.begin(POSITION)) == [
+        "begin",
+        {"tag": "begin", "json": "s"},
+        {"commitWatermark": POSITION.watermark},
+    ]
+    assert json.loads(frames.commit(POSITION, 5)) == [
+        "commit",
+        {"tag": "commit", "commitTimeMs": 5},
+        {"watermark": POSITION.watermark},
+    ]
+
+
+def test_rows_are_upserts_by_insert() -> None:
+    """Zero: INSERT OR REPLACE, so one message serves for new and for changed rows."""
+    assert json.loads(TableFrames(SPEC).upsert(ROW)) == ["data", {"tag": "insert", "relation": RELATION, "new": ROW}]
+
+
+def test_a_delete_bears_the_key() -> None:
+    """And nothing else of the row."""
+    key = {"b": 1.5, "a": "x"}
+    assert json.loads(TableFrames(SPEC).delete(key)) == ["data", {"tag": "delete", "relation": RELATION, "key": key}]
+
+
+def test_a_table_comes_with_a_unique_index_over_its_key() -> None:
+    """Without one zero-cache hides the table; the index's name can be no table's."""
+    table, index = (json.loads(frame)[1] for frame in frames.create_table(SPEC))
+    assert table["spec"]["columns"]["a"] == {"pos": 1, "dataType": "text", "notNull": True}
+    assert table["spec"]["columns"]["c"] == {"pos": 3, "dataType": "json", "notNull": False}
+    assert index["spec"] == {
+        "schema": "public",
+        "name": "items:key",
+        "tableName": "items",
+        "unique": True,
+        "columns": {"b": "ASC", "a": "ASC"},
+    }
+    assert list(index["spec"]["columns"]) == ["b", "a"]
+
+
+def test_backfilled_rows_are_arrays_with_the_key_in_front() -> None:
+    """Zero: key values, then the values of `columns`."""
+    (frame,) = TableFrames(SPEC).backfills([ROW], POSITION)
+    assert json.loads(frame)[1] == {
+        "tag": "backfill",
+        "relation": RELATION,
+        "columns": ["c"],
+        "watermark": POSITION.watermark,
+        "rowValues": [[ROW["b"], ROW["a"], ROW["c"]]],
+    }
+
+
+def test_a_backfill_frame_ends_when_it_is_large() -> None:
+    """All rows are in it once, in order, and no frame is longer than the limit and one row."""
+    rows = [{"a": f"{i}" + "x" * 10_000, "b": i, "c": None} for i in range(100)]
+    found = list(TableFrames(SPEC).backfills(rows, POSITION))
+    assert len(found) > 1
+    assert max(map(len, found)) < MAX_BACKFILL_BYTES + 11_000
+    assert [values[0] for frame in found for values in json.loads(frame)[1]["rowValues"]] == list(range(100))
+
+
+def test_no_rows_are_no_frame() -> None:
+    """An empty table is not mentioned."""
+    assert list(TableFrames(SPEC).backfills([], POSITION)) == []
+
+
+def test_the_tables_that_zero_cache_insists_on() -> None:
+    """`mutations` has both columns: one is checked for, the other is read."""
+    clients, mutations, permissions = frames.zero_tables("app", 3)
+    assert (clients.schema, mutations.schema, permissions.schema) == ("app_3", "app_3", "app")
+    assert {"mutation", "result"} <= {column.name for column in mutations.columns}
+    assert permissions.key == ("lock",)
+    required = {column.name for column in clients.columns if column.is_required}
+    assert set(clients.key) <= required

@@ -1,5 +1,6 @@
 """Entries to fill logs with."""
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 
@@ -44,7 +45,7 @@ def entry(
 async def fill(log: ChangeLog, *steps: int, size: int = 0) -> None:
     """Begins the log at the first step and adds an entry, with `size` bytes of frames, for each of the others."""
     await log.append(start(steps[0]), None)
-    for before, step in zip(steps, steps[1:], strict=False):
+    for before, step in itertools.pairwise(steps):
         await log.append(entry(step, tables={"city": b"x" * size}), place(before))
 
 

@@ -37,38 +37,50 @@ class Source:
 
 
 class Writer:
-    """A watcher. `copy` may come long after `lead`: it was paused then."""
+    """A watcher. Between its steps it may be paused for long."""
 
     def __init__(self, log: ChangeLog, source: Source) -> None:
         self._log = log
         self._source = source
         self._tail: EntryId | None = None
+        self._found: tuple[EntryId | None, int] | None = None
+
+    async def look(self) -> None:
+        self._found = (await self._log.extent()).tail, self._source.now
 
     async def lead(self) -> None:
-        tail = (await self._log.extent()).tail
+        if self._found is None:
+            await self.look()
+        assert self._found is not None
+        (tail, now), self._found = self._found, None
         if tail is None:
-            start = Entry(EntryId(Position(self._source.now)), 0, is_start=True)
-            if not await self._append(start, None):
+            tail = EntryId(Position(now))
+            if not await self._append(Entry(tail, 0, is_start=True), None):
                 return
-            tail = start.id
         self._tail = tail
         self._numbering = Numbering(tail.position)
+        self._left = range(0)
         self._next = self._source.first_at(tail.position.cluster_time)
 
-    async def copy(self, count: int, *, is_final: bool = True) -> None:
-        """Appends the next `count` events as a transaction, or as a part of one."""
+    async def copy(self, count: int, *, in_parts: bool) -> None:
+        """Appends the next `count` events as a transaction, or only the first half; or the half that was left."""
         if self._tail is None:
             return
-        numbers = range(self._next, min(self._next + count, len(self._source.times)))
-        if not numbers:
+        if not self._left:
+            self._left = range(self._next, min(self._next + count, len(self._source.times)))
+        if not self._left:
             return
-        entry_id = self._numbering.next(self._source.times[numbers[-1]], is_final=is_final)
-        frames = b"\n".join(str(number).encode() for number in numbers)
-        if await self._append(Entry(entry_id, 0, {"events": frames}, is_final=is_final), self._tail):
-            self._tail = entry_id
-            self._next = numbers[-1] + 1
-        else:
+        is_final = not (in_parts and self._left.stop - self._left.start > 1 and self._left.start == self._next)
+        here = self._left if is_final else self._left[: len(self._left) // 2]
+        entry_id = self._numbering.next(self._source.times[self._left[-1]], is_final=is_final)
+        frames = b"\n".join(str(number).encode() for number in here)
+        if not await self._append(Entry(entry_id, 0, {"events": frames}, is_final=is_final), self._tail):
             self._tail = None
+            return
+        self._tail = entry_id
+        self._left = self._left[len(here) :]
+        if is_final:
+            self._next = here.stop
 
     async def begin_anew(self) -> None:
         """What a watcher does whose history was lost."""
@@ -76,6 +88,7 @@ class Writer:
             return
         start = Entry(EntryId(self._tail.position.next_for(self._source.now)), 0, is_start=True)
         if await self._append(start, self._tail):
+            await self.look()
             await self.lead()
 
     async def _append(self, entry: Entry, after: EntryId | None) -> bool:
@@ -134,6 +147,7 @@ writers = st.integers(0, 1)
 counts = st.integers(1, 4)
 steps = st.one_of(
     st.tuples(st.just("write"), counts),
+    st.tuples(st.just("look"), writers),
     st.tuples(st.just("lead"), writers),
     st.tuples(st.just("copy"), writers, counts, st.booleans()),
     st.tuples(st.just("begin anew"), writers),
@@ -153,14 +167,16 @@ async def test_no_hole_goes_unnoticed(redis_logs: RedisLogs, steps: list[tuple[A
     source = Source()
     two_writers = [Writer(log, source), Writer(log, source)]
     follower = Follower(log, source)
-    for step in [*steps, ("lead", 0), *[("copy", 0, 50, True)] * 2, *[("follow", 50)] * 3]:
+    for step in [*steps, ("look", 0), ("lead", 0), *[("copy", 0, 50, False)] * 2, *[("follow", 50)] * 3]:
         match step:
             case "write", count:
                 source.write(count)
+            case "look", number:
+                await two_writers[number].look()
             case "lead", number:
                 await two_writers[number].lead()
-            case "copy", number, count, is_final:
-                await two_writers[number].copy(count, is_final=is_final)
+            case "copy", number, count, in_parts:
+                await two_writers[number].copy(count, in_parts=in_parts)
             case "begin anew", number:
                 await two_writers[number].begin_anew()
             case "trim", length:

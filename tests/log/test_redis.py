@@ -14,7 +14,6 @@ import pytest
 from changesource.errors import LogMismatch, LogUnavailable
 from changesource.log import redis as redis_module
 from changesource.log.entries import ChangeLog, Entry, EntryId, Extent
-from changesource.log.redis import RedisLog
 from changesource.protocol.watermarks import Position
 from tests.log.builders import NOW_SECONDS, entry, fill, place, places, start
 from tests.log.opening import RedisLogs

@@ -58,5 +58,5 @@ def test_check_source_of_a_standalone(deploy: Deploy, run_dir: Path) -> None:
     deployment = deploy(SCHEMA)
     with MongoServer(run_dir / "standalone", standalone=True) as standalone:
         deployment.environment["MONGODB_URI"] = standalone.uri("shop")
-        with pytest.raises(ServerError, match="standalone.*--replSet"):
+        with pytest.raises(ServerError, match=r"standalone.*--replSet"):
             deployment.manage("check_source")

@@ -140,5 +140,7 @@ LOGGING = {
     "loggers": {
         "changesource": {"level": LOG_LEVEL},
         "zerosources": {"level": LOG_LEVEL},
+        # Its tracebacks while Redis is away say nothing that changesource.log does not, and nobody relies on the layer.
+        "channels_redis": {"level": "CRITICAL"},
     },
 }

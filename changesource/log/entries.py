@@ -35,6 +35,10 @@ class Entry:
     `tables` maps server table names to row frames, joined by newlines, in the order in which they apply. `markers` are
     the nonces of the markers that were met in it. `is_start` makes the entry the first of a log: everything from its
     cluster time on, inclusive, follows.
+
+    The log itself says what the entry before was, `previous`, and names itself, `log_id`: each start begins a log by a new
+    name. Entries of two logs may cut the events of one cluster time differently, so their places tell nothing about each
+    other.
     """
 
     id: EntryId
@@ -44,6 +48,7 @@ class Entry:
     is_final: bool = True
     is_start: bool = False
     previous: EntryId | None = None
+    log_id: str = ""
 
     @property
     def position(self) -> Position:
@@ -57,11 +62,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What a log holds. `first` and `tail` are None when it holds nothing."""
+    """What a log holds. `first`, `tail` and `whole` are None when it holds nothing.
+
+    `whole` is the last entry that ended a transaction. A writer reads the source from there on: a transaction that was
+    left unfinished at the tail may hold events of earlier cluster times than its position, and begins again.
+    """
 
     first: EntryId | None = None
     tail: EntryId | None = None
     begins_with_start: bool = False
+    whole: EntryId | None = None
+    log_id: str = ""
 
     def covers(self, position: Position) -> bool:
         """Whether everything from the cluster time of `position` on, inclusive, can be read here, as far as the log goes.
@@ -92,7 +103,7 @@ class ChangeLog(Protocol):
 
     async def read(self, after: EntryId | None, limit: int) -> list[Entry]:
         """The next entries after `after` (None: from the first), at most `limit`. They may begin later than what
-        followed `after` when the log was trimmed or replaced: `Entry.previous` tells."""
+        followed `after` when the log was trimmed or replaced: `Entry.previous` and `Entry.log_id` tell."""
 
     @property
     def generation(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import uuid
 from bisect import bisect_right
 from dataclasses import replace
 
@@ -22,6 +23,8 @@ class MemoryLog:
         self._entries: list[Entry] = []
         self._ids: list[EntryId] = []
         self._bytes = 0
+        self._whole: EntryId | None = None
+        self._log_id = ""
         self._generation = 0
         self._grown = asyncio.Event()
         self._lease: tuple[str, float] | None = None
@@ -32,11 +35,15 @@ class MemoryLog:
             raise LogMismatch(f"The log ends at {tail}, not at {after}.")
         if entry.is_start:
             self._entries, self._ids, self._bytes = [], [], 0
+            self._log_id = uuid.uuid4().hex
         elif tail is None or entry.id <= tail:
             raise LogMismatch(f"The entry {entry.id} does not follow the log's tail {tail}.")
-        self._entries.append(replace(entry, previous=None if entry.is_start else after))
+        previous = None if entry.is_start else after
+        self._entries.append(replace(entry, previous=previous, log_id=self._log_id))
         self._ids.append(entry.id)
         self._bytes += entry.size
+        if entry.is_final:
+            self._whole = entry.id
         self._generation += 1
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
@@ -44,7 +51,7 @@ class MemoryLog:
     async def extent(self) -> Extent:
         if not self._entries:
             return Extent()
-        return Extent(self._ids[0], self._ids[-1], self._entries[0].is_start)
+        return Extent(self._ids[0], self._ids[-1], self._entries[0].is_start, self._whole, self._log_id)
 
     async def read(self, after: EntryId | None, limit: int) -> list[Entry]:
         start = 0 if after is None else bisect_right(self._ids, after)

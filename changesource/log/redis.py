@@ -1,7 +1,8 @@
 """The change log as a Redis Stream, one for each published version of each app.
 
 The id of a stream entry is the entry's place: `<cluster time>-<ordinal << 32 | part>`. Fields: `p` the id of the entry
-before, `f` flags, `t` commit time, `m` markers, and `T<table>` the frames of a table.
+before, `l` the log's own id, `f` flags, `t` commit time, `m` markers, and `T<table>` the frames of a table. A second key
+holds the ids of the tail, of the last entry that ended a transaction, and of the log.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -30,27 +32,29 @@ TRIMMED_FRACTION = 0.9
 """How much of what a log may have is left when it was too large."""
 
 _APPEND = """
-local tail = redis.call('GET', KEYS[2]) or ''
-if redis.call('XLEN', KEYS[1]) == 0 then tail = '' end
+local tail, whole, log = string.match(redis.call('GET', KEYS[2]) or '', '^(%S+) (%S+) (%S+)$')
+if not tail or redis.call('XLEN', KEYS[1]) == 0 then tail = '' end
 if tail ~= ARGV[1] then return {'mismatch', tail} end
 local previous = ARGV[1]
 if ARGV[3] == 'start' then
   redis.call('DEL', KEYS[1])
   previous = ''
+  log = ARGV[4]
 elseif tail == '' then
   return {'mismatch', tail}
 end
-redis.call('XADD', KEYS[1], ARGV[2], 'p', previous, unpack(ARGV, 4))
-redis.call('SET', KEYS[2], ARGV[2])
+if ARGV[3] ~= 'part' then whole = ARGV[2] end
+redis.call('XADD', KEYS[1], ARGV[2], 'p', previous, 'l', log, unpack(ARGV, 5))
+redis.call('SET', KEYS[2], ARGV[2] .. ' ' .. whole .. ' ' .. log)
 return {'ok', ARGV[2]}
 """
 
 _EXTENT = """
-local tail = redis.call('GET', KEYS[2])
+local ends = redis.call('GET', KEYS[2])
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-if not tail or not first then return {} end
+if not ends or not first then return {} end
 for i = 1, #first[2], 2 do
-  if first[2][i] == 'f' then return {first[1], first[2][i + 1], tail} end
+  if first[2][i] == 'f' then return {first[1], first[2][i + 1], ends} end
 end
 return {}
 """
@@ -102,7 +106,7 @@ class RedisLog:
         async with _store_errors():
             outcome, tail = await self._append(
                 keys=[self._key, self._tail_key],
-                args=[_id_text(after), _id_text(entry.id), "start" if entry.is_start else "next", *fields],
+                args=[_id_text(after), _id_text(entry.id), _kind(entry), uuid.uuid4().hex, *fields],
             )
         if outcome != b"ok":
             raise LogMismatch(f"The log ends at {tail.decode() or 'nothing'}, not at {_id_text(after) or 'nothing'}.")
@@ -113,8 +117,9 @@ class RedisLog:
             found = await self._extent(keys=[self._key, self._tail_key])
         if not found:
             return Extent()
-        first, flags, tail = found
-        return Extent(_id_of(first), _id_of(tail), b"s" in flags)
+        first, flags, ends = found
+        tail, whole, log_id = ends.split()
+        return Extent(_id_of(first), _id_of(tail), b"s" in flags, _id_of(whole), log_id.decode())
 
     async def read(self, after: EntryId | None, limit: int) -> list[Entry]:
         low = "-" if after is None else f"({_id_text(after)}"
@@ -131,11 +136,12 @@ class RedisLog:
 
     async def trim(self) -> None:
         async with _store_errors():
-            tail: Any = await self._redis.get(self._tail_key)
-            if tail is None:
+            ends: Any = await self._redis.get(self._tail_key)
+            if ends is None:
                 return
+            tail = _id_of(ends.split()[0])
             # Never the tail: a writer goes on from it.
-            oldest = min(EntryId(Position(int(time.time() - self._max_age_seconds) << 32)), _id_of(tail))
+            oldest = min(EntryId(Position(int(time.time() - self._max_age_seconds) << 32)), tail)
             await self._redis.xtrim(self._key, minid=_id_text(oldest), approximate=True)
             size = await self._redis.memory_usage(self._key, samples=50) or 0
             if size > self._max_bytes:
@@ -186,6 +192,12 @@ def _id_of(text: bytes) -> EntryId:
     return EntryId(Position(int(cluster_time), number >> PART_BITS), number & ((1 << PART_BITS) - 1))
 
 
+def _kind(entry: Entry) -> str:
+    if entry.is_start:
+        return "start"
+    return "final" if entry.is_final else "part"
+
+
 def _flags(entry: Entry) -> str:
     return ("f" if entry.is_final else "") + ("s" if entry.is_start else "")
 
@@ -199,4 +211,5 @@ def _entry_of(entry_id: bytes, fields: Mapping[bytes, Any]) -> Entry:
         is_final=b"f" in fields[b"f"],
         is_start=b"s" in fields[b"f"],
         previous=_id_of(fields[b"p"]) if fields[b"p"] else None,
+        log_id=fields[b"l"].decode(),
     )

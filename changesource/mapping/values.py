@@ -11,9 +11,10 @@
 | NaN, ±Infinity (also decimal) | null | null | does not fit | null |
 | decimal128 | exact text | nearest double, if there is one | does not fit | string |
 | date | ISO 8601, UTC, milliseconds | epoch milliseconds | does not fit | epoch milliseconds |
+| date beyond ±(2^53 - 1) ms | decimal digits of its milliseconds | does not fit | does not fit | string |
 | timestamp | `seconds:increment` | epoch milliseconds | does not fit | string |
 | ObjectId | 24 hex digits | does not fit | does not fit | string |
-| UUID (binary subtype 4) | 8-4-4-4-12 hex digits | does not fit | does not fit | string |
+| UUID (binary subtype 4 of 16 bytes) | 8-4-4-4-12 hex digits | does not fit | does not fit | string |
 | other binary | Base64 | does not fit | does not fit | string |
 | regular expression | `/pattern/flags` | does not fit | does not fit | string |
 | code | its text | does not fit | does not fit | string |
@@ -41,22 +42,25 @@ from typing import Any
 
 import orjson
 from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
-from bson.binary import UuidRepresentation
+from bson.binary import UUID_SUBTYPE, UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 
 from changesource.mapping.definition import ColumnType
 
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     document_class=dict,
-    uuid_representation=UuidRepresentation.STANDARD,
+    uuid_representation=UuidRepresentation.UNSPECIFIED,
     unicode_decode_error_handler="replace",
     datetime_conversion=DatetimeConversion.DATETIME_MS,
 )
-"""How documents are decoded: dates of any year as milliseconds, and text with invalid UTF-8 with U+FFFD in place of it
-(an error there would stop the stream at a document that nobody can repair from here)."""
+"""How documents are decoded: so that no document stops the stream. Dates of any year come as milliseconds, text with
+invalid UTF-8 with U+FFFD in place of it, and UUIDs as `Binary`: MongoDB stores ones that have not 16 bytes, which PyMongo
+refuses to make a `UUID` of."""
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """JavaScript's Number.MAX_SAFE_INTEGER: zero-cache cannot read integers beyond it."""
+
+UUID_BYTES = 16
 
 JsonScalar = str | int | float | bool | None
 
@@ -165,6 +169,12 @@ def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode("ascii")
 
 
+def _text_of_binary(value: Binary) -> str:
+    if value.subtype == UUID_SUBTYPE and len(value) == UUID_BYTES:
+        return str(uuid.UUID(bytes=bytes(value)))
+    return _base64(value)
+
+
 _STRING: dict[type, Converter] = {
     type(None): lambda _: None,
     str: _without_nul,
@@ -179,7 +189,7 @@ _STRING: dict[type, Converter] = {
     ObjectId: str,
     uuid.UUID: str,
     bytes: _base64,
-    Binary: _base64,
+    Binary: _text_of_binary,
     Regex: lambda value: _without_nul(_text_of_regex(value)),
     Code: lambda value: _without_nul(str.__str__(value)),
     MinKey: lambda _: "MinKey",
@@ -250,7 +260,7 @@ _NUMBER: dict[type, Converter] = {
     Int64: _safe_integer,
     float: lambda value: value if math.isfinite(value) else None,
     Decimal128: _number_of_decimal,
-    DatetimeMS: int,
+    DatetimeMS: lambda value: _safe_integer(int(value)),
     datetime: _milliseconds_of,
     Timestamp: lambda value: value.time * 1000,
 }
@@ -288,6 +298,8 @@ def _integers_as_text(value: object) -> object:
         return value
     if isinstance(value, int):
         return int(value) if abs(value) <= MAX_SAFE_INTEGER else str(int(value))
+    if isinstance(value, DatetimeMS):
+        return _integers_as_text(int(value))
     if isinstance(value, Mapping):
         return {key: _integers_as_text(item) for key, item in value.items()}
     if isinstance(value, DBRef):

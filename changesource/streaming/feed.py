@@ -126,7 +126,7 @@ class Feed:
         logger.info("feed of %s: reading MongoDB from %s", self._version.name, self.position.watermark)
         checked_at = time.monotonic()
         check: asyncio.Task[bool] | None = None
-        entries = read_entries(self._database, self._version, self.position, self._sink)
+        entries = read_entries(self._database, self._version, self.position.cluster_time, self.position, self._sink)
         try:
             async for entry in entries:
                 if entry is not None and entry.is_final:

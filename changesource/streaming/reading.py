@@ -36,17 +36,16 @@ class Numbering:
 
 
 async def read_entries(
-    database: Database, version: CompiledVersion, after: Position, sink: RowErrorSink
+    database: Database, version: CompiledVersion, cluster_time: int, last: Position, sink: RowErrorSink
 ) -> AsyncGenerator[Entry | None, None]:
-    """Entries from the cluster time of `after` on, inclusive, numbered after it; None whenever the stream was read to its
-    end. Close it (`contextlib.aclosing`) to free the cursor.
+    """Entries from `cluster_time` on, inclusive, numbered after `last`; None whenever the stream was read to its end. Close
+    it (`contextlib.aclosing`) to free the cursor.
 
     While an entry is worked on, the next batch is under way. Raises `HistoryLost`, `SourceUnreachable`, `SourceUnusable`.
     """
     report = await inspect_source(database)
     collections = [*version.tables_of_collection, MARKERS_COLLECTION]
-    cluster_time = after.cluster_time
-    numbering = Numbering(after)
+    numbering = Numbering(last)
     renderer = Renderer(database, version, sink)
     while True:
         stream = await open_change_stream(

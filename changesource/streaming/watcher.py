@@ -77,6 +77,9 @@ class Watcher:
             except ChangeSourceError as error:
                 logger.warning("watcher of %s: %s Trying again.", self._version.name, error)
                 await asyncio.sleep(RETRY_SECONDS)
+            except Exception:  # a watcher that ended for a fault of ours would leave nobody to say so
+                logger.exception("watcher of %s failed. Trying again.", self._version.name)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _lead(self) -> None:
         self.is_leading = True
@@ -95,17 +98,23 @@ class Watcher:
 
     async def _copy(self) -> None:
         """The change stream into the log, from the log's end on."""
-        tail = (await self._log.extent()).tail or await self._start_log(None)
+        extent = await self._log.extent()
+        tail = extent.tail or await self._start_log(None)
+        # An unfinished transaction at the tail begins again, with all events that it holds.
+        whole = extent.whole or tail
         while True:
+            entries = read_entries(
+                self._database, self._version, whole.position.cluster_time, tail.position, self._sink
+            )
             try:
-                async with aclosing(read_entries(self._database, self._version, tail.position, self._sink)) as entries:
+                async with aclosing(entries):
                     async for entry in entries:
                         if entry is not None:
                             await self._log.append(entry, tail)
                             tail = entry.id
             except HistoryLost as error:
                 logger.error("watcher of %s: %s The log begins anew.", self._version.name, error)
-                tail = await self._start_log(tail)
+                whole = tail = await self._start_log(tail)
 
     async def _start_log(self, tail: EntryId | None) -> EntryId:
         start = Position(await current_cluster_time(self._database))

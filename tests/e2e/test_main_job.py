@@ -16,7 +16,8 @@ pytestmark = pytest.mark.timeout(300)
 
 VALUES = {
     "object_id": ObjectId("507f1f77bcf86cd799439011"),
-    "uuid": uuid.UUID("00112233-4455-6677-8899-aabbccddeeff"),
+    "uuid": Binary.from_uuid(uuid.UUID("00112233-4455-6677-8899-aabbccddeeff")),
+    "broken_uuid": Binary(b"abc", 4),
     "date": datetime(2024, 5, 1, 12, 30, 0, 123000, tzinfo=UTC),
     "int32": 5,
     "int64": Int64(2**53 - 1),
@@ -42,6 +43,7 @@ VALUES = {
 AS_STRING = {
     "object_id": "507f1f77bcf86cd799439011",
     "uuid": "00112233-4455-6677-8899-aabbccddeeff",
+    "broken_uuid": "YWJj",
     "date": "2024-05-01T12:30:00.123Z",
     "int32": "5",
     "int64": "9007199254740991",

@@ -3,8 +3,9 @@
 import itertools
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from changesource.log.entries import ChangeLog, Entry, EntryId
+from changesource.log.entries import ChangeLog, Entry, EntryId, Extent
 from changesource.protocol.watermarks import Position
 
 NOW_SECONDS = int(time.time())
@@ -52,3 +53,8 @@ async def fill(log: ChangeLog, *steps: int, size: int = 0) -> None:
 async def places(log: ChangeLog) -> list[EntryId]:
     """Where the log's entries are, in order."""
     return [found.id for found in await log.read(None, 10_000)]
+
+
+async def ends(log: ChangeLog) -> Extent:
+    """What the log holds, but for its name."""
+    return replace(await log.extent(), log_id="")

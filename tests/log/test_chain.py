@@ -6,12 +6,12 @@ feed do (changesource/streaming), on a real log.
 
 from typing import Any
 
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from changesource.errors import LogMismatch
-from changesource.log.entries import ChangeLog, Entry, EntryId
+from changesource.log.entries import ChangeLog, Entry, EntryId, Extent
 from changesource.protocol.watermarks import Position
 from changesource.streaming.reading import Numbering
 from tests.log.builders import cluster_time
@@ -24,8 +24,10 @@ class Source:
     def __init__(self) -> None:
         self.times = [cluster_time(1)]
 
-    def write(self, count: int) -> None:
-        self.times += range(self.now + 1, self.now + 1 + count)
+    def write(self, count: int, *, at_once: bool) -> None:
+        """Events at cluster times of their own, or all at one, which writers may cut where they like."""
+        first = self.now + 1
+        self.times += [first] * count if at_once else range(first, first + count)
 
     @property
     def now(self) -> int:
@@ -43,24 +45,25 @@ class Writer:
         self._log = log
         self._source = source
         self._tail: EntryId | None = None
-        self._found: tuple[EntryId | None, int] | None = None
+        self._found: tuple[Extent, int] | None = None
 
     async def look(self) -> None:
-        self._found = (await self._log.extent()).tail, self._source.now
+        self._found = await self._log.extent(), self._source.now
 
     async def lead(self) -> None:
         if self._found is None:
             await self.look()
         assert self._found is not None
-        (tail, now), self._found = self._found, None
-        if tail is None:
-            tail = EntryId(Position(now))
+        (extent, now), self._found = self._found, None
+        tail, whole = extent.tail, extent.whole
+        if tail is None or whole is None:
+            tail = whole = EntryId(Position(now))
             if not await self._append(Entry(tail, 0, is_start=True), None):
                 return
         self._tail = tail
         self._numbering = Numbering(tail.position)
         self._left = range(0)
-        self._next = self._source.first_at(tail.position.cluster_time)
+        self._next = self._source.first_at(whole.position.cluster_time)
 
     async def copy(self, count: int, *, in_parts: bool) -> None:
         """Appends the next `count` events as a transaction, or only the first half; or the half that was left."""
@@ -107,6 +110,7 @@ class Follower:
         self._source = source
         self._position = Position(source.now)
         self._after: EntryId | None = None
+        self._log_id = ""
         self._pending: list[int] = []
         self.applied: set[int] = set()
 
@@ -116,7 +120,11 @@ class Follower:
                 self._read_source()
                 return
             self._after = EntryId.before(self._position.cluster_time)
-        for entry in await self._log.read(self._after, limit):
+            self._log_id = (await self._log.extent()).log_id
+        found = await self._log.read(self._after, limit)
+        if not found and (await self._log.extent()).log_id != self._log_id:
+            self._after = None
+        for entry in found:
             if not self._follows(entry, self._after):
                 self._after = None
                 return
@@ -125,6 +133,8 @@ class Follower:
                 self._apply(entry)
 
     def _follows(self, entry: Entry, after: EntryId) -> bool:
+        if entry.log_id != self._log_id:
+            return False
         if entry.is_start:
             return entry.position.cluster_time <= self._position.cluster_time
         return entry.previous is not None and entry.previous <= after
@@ -146,7 +156,7 @@ class Follower:
 writers = st.integers(0, 1)
 counts = st.integers(1, 4)
 steps = st.one_of(
-    st.tuples(st.just("write"), counts),
+    st.tuples(st.just("write"), counts, st.booleans()),
     st.tuples(st.just("look"), writers),
     st.tuples(st.just("lead"), writers),
     st.tuples(st.just("copy"), writers, counts, st.booleans()),
@@ -157,10 +167,38 @@ steps = st.one_of(
 )
 
 
+UNFINISHED = [
+    ("lead", 0),
+    ("write", 1, False),
+    ("follow", 1),
+    ("copy", 0, 2, True),
+    ("lose", ("tail",)),
+    ("follow", 1),
+]
+"""The log begins anew at the place of an unfinished transaction that the follower has read."""
+
+CUT_DIFFERENTLY = [
+    ("lead", 0),
+    ("write", 3, True),
+    ("copy", 0, 2, False),
+    ("copy", 0, 1, False),
+    ("follow", 5),
+    ("lose", ("log", "tail")),
+    ("lead", 0),
+    ("copy", 0, 3, False),
+    ("write", 1, False),
+    ("copy", 0, 1, False),
+    ("follow", 5),
+]
+"""The log begins anew in the middle of a cluster time, and has more at the place that the follower has read."""
+
+
 @hypothesis_settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.lists(steps, min_size=5, max_size=40))
+@example(UNFINISHED)
+@example(CUT_DIFFERENTLY)
 async def test_no_hole_goes_unnoticed(redis_logs: RedisLogs, steps: list[tuple[Any, ...]]) -> None:
     """Whatever writers and Redis do, a follower has everything up to some event, and gets the rest in the end."""
     log = redis_logs.open_another()
@@ -169,8 +207,8 @@ async def test_no_hole_goes_unnoticed(redis_logs: RedisLogs, steps: list[tuple[A
     follower = Follower(log, source)
     for step in [*steps, ("look", 0), ("lead", 0), *[("copy", 0, 50, False)] * 2, *[("follow", 50)] * 3]:
         match step:
-            case "write", count:
-                source.write(count)
+            case "write", count, at_once:
+                source.write(count, at_once=at_once)
             case "look", number:
                 await two_writers[number].look()
             case "lead", number:

@@ -8,7 +8,7 @@ import pytest
 
 from changesource.errors import LogMismatch
 from changesource.log.entries import ChangeLog, Entry, Extent
-from tests.log.builders import entry, fill, place, places, start
+from tests.log.builders import ends, entry, fill, place, places, start
 from tests.log.conftest import OpenLog
 
 SOON_SECONDS = 5.0
@@ -25,8 +25,9 @@ async def test_empty_log(log: ChangeLog) -> None:
 async def test_start(log: ChangeLog) -> None:
     """A start entry begins an empty log and is its first and its last."""
     await log.append(start(1), None)
-    assert await log.extent() == Extent(place(1), place(1), begins_with_start=True)
-    assert await log.read(None, 10) == [start(1)]
+    assert await ends(log) == Extent(place(1), place(1), begins_with_start=True, whole=place(1))
+    (found,) = await log.read(None, 10)
+    assert replace(found, log_id="") == start(1)
 
 
 async def test_entry_round_trip(log: ChangeLog) -> None:
@@ -41,7 +42,8 @@ async def test_entry_round_trip(log: ChangeLog) -> None:
         is_final=False,
     )
     await log.append(written, place(1))
-    assert (await log.read(place(1), 1)) == [replace(written, previous=place(1))]
+    (found,) = await log.read(place(1), 1)
+    assert replace(found, log_id="") == replace(written, previous=place(1))
 
 
 async def test_order_of_tables(log: ChangeLog) -> None:
@@ -111,6 +113,18 @@ async def test_previous_is_the_logs_own(log: ChangeLog) -> None:
     assert found.previous == place(2)
 
 
+async def test_log_id(log: ChangeLog) -> None:
+    """All entries from one start on name the same log, those from another start on another."""
+    await fill(log, 1, 2, 3)
+    one = {found.log_id for found in await log.read(None, 10)}
+    await log.append(start(4), place(3))
+    await log.append(entry(5), place(4))
+    other = {found.log_id for found in await log.read(None, 10)}
+    assert len(one) == len(other) == 1
+    assert one != other
+    assert {(await log.extent()).log_id} == other
+
+
 @pytest.mark.parametrize("after", [None, place(1), place(3)], ids=["none", "earlier", "later"])
 async def test_mismatch(log: ChangeLog, after: object) -> None:
     """An entry for another tail than the log's is refused and changes nothing."""
@@ -118,7 +132,7 @@ async def test_mismatch(log: ChangeLog, after: object) -> None:
     with pytest.raises(LogMismatch):
         await log.append(entry(4), after)  # type: ignore[arg-type]
     assert await places(log) == [place(1), place(2)]
-    assert await log.extent() == Extent(place(1), place(2), begins_with_start=True)
+    assert await ends(log) == Extent(place(1), place(2), begins_with_start=True, whole=place(2))
 
 
 @pytest.mark.parametrize("after", [None, place(1), place(3)], ids=["none", "earlier", "later"])
@@ -144,7 +158,7 @@ async def test_entry_that_is_not_later(log: ChangeLog, step: int) -> None:
     await fill(log, 1, 2)
     with pytest.raises(LogMismatch):
         await log.append(entry(step), place(2))
-    assert await log.extent() == Extent(place(1), place(2), begins_with_start=True)
+    assert await ends(log) == Extent(place(1), place(2), begins_with_start=True, whole=place(2))
 
 
 async def test_start_replaces(log: ChangeLog) -> None:
@@ -156,7 +170,7 @@ async def test_start_replaces(log: ChangeLog) -> None:
         (place(7), None),
         (place(8), place(7)),
     ]
-    assert await log.extent() == Extent(place(7), place(8), begins_with_start=True)
+    assert await ends(log) == Extent(place(7), place(8), begins_with_start=True, whole=place(8))
 
 
 async def test_start_at_the_same_place(log: ChangeLog) -> None:
@@ -206,6 +220,28 @@ async def test_parts(log: ChangeLog) -> None:
     ]
 
 
+async def test_whole(log: ChangeLog) -> None:
+    """The extent tells which entry was the last to end a transaction."""
+    await fill(log, 1, 2)
+    await log.append(entry(3, part=0, is_final=False), place(2))
+    await log.append(entry(3, part=1, is_final=False), place(3))
+    unfinished = await log.extent()
+    await log.append(entry(3, part=2), place(3, 0, 1))
+    finished = await log.extent()
+    assert (unfinished.tail, unfinished.whole) == (place(3, 0, 1), place(2))
+    assert (finished.tail, finished.whole) == (place(3, 0, 2), place(3, 0, 2))
+
+
+async def test_whole_of_a_trimmed_log(open_log: OpenLog) -> None:
+    """The last end of a transaction is known when its entry is gone."""
+    log = open_log(max_bytes=1000)
+    await fill(log, 1, 2, size=10_000)
+    await log.append(entry(3, is_final=False, tables={"city": b"x" * 10_000}), place(2))
+    for _ in range(10):
+        await log.trim()
+    assert await ends(log) == Extent(place(3), place(3), begins_with_start=False, whole=place(2))
+
+
 async def test_trim_by_size(open_log: OpenLog) -> None:
     """A log that is too large loses its oldest entries, and no longer begins with a start."""
     log = open_log(max_bytes=100_000)
@@ -215,7 +251,7 @@ async def test_trim_by_size(open_log: OpenLog) -> None:
     left = await places(log)
     assert left == [place(step) for step in range(61 - len(left), 61)]
     assert 5 <= len(left) <= 10
-    assert await log.extent() == Extent(left[0], place(60), begins_with_start=False)
+    assert await ends(log) == Extent(left[0], place(60), begins_with_start=False, whole=place(60))
 
 
 async def test_trim_of_a_small_log(open_log: OpenLog) -> None:
@@ -232,7 +268,7 @@ async def test_trim_leaves_the_tail(open_log: OpenLog) -> None:
     await fill(log, 1, 2, size=100_000)
     for _ in range(10):
         await log.trim()
-    assert await log.extent() == Extent(place(2), place(2), begins_with_start=False)
+    assert await ends(log) == Extent(place(2), place(2), begins_with_start=False, whole=place(2))
     await log.append(entry(3), place(2))
     assert (await log.extent()).tail == place(3)
 

@@ -15,7 +15,7 @@ from changesource.errors import LogMismatch, LogUnavailable
 from changesource.log import redis as redis_module
 from changesource.log.entries import ChangeLog, Entry, EntryId, Extent
 from changesource.protocol.watermarks import Position
-from tests.log.builders import NOW_SECONDS, entry, fill, place, places, start
+from tests.log.builders import NOW_SECONDS, ends, entry, fill, place, places, start
 from tests.log.opening import RedisLogs
 from zerosources.embedded.ports import free_port
 from zerosources.embedded.servers import ValkeyServer
@@ -66,7 +66,7 @@ async def test_begin_again_after_a_loss(redis_logs: RedisLogs, lost: list[str]) 
     await log.append(start(4), None)
     await log.append(entry(5), place(4))
     assert await places(log) == [place(4), place(5)]
-    assert await log.extent() == Extent(place(4), place(5), begins_with_start=True)
+    assert await ends(log) == Extent(place(4), place(5), begins_with_start=True, whole=place(5))
 
 
 async def test_all_entries_deleted(redis_logs: RedisLogs) -> None:

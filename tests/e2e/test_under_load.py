@@ -1,8 +1,10 @@
 """Nothing is lost or doubled while writers are busy: during the snapshot, the hand-over, and faults."""
 
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 
@@ -12,7 +14,7 @@ from tests.e2e.recording_proxy import RecordingProxy, Transaction
 from tests.e2e.workload import LEDGER, SCHEMA, Workload, fill
 from tests.embedded.waiting import wait_until
 from tests.node.tools import ReplicaContents, ReplicaError, read_replica
-from zerosources.embedded.servers import ValkeyServer
+from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
 from zerosources.embedded.zero_cache import ZeroCache
 
 pytestmark = pytest.mark.timeout(400)
@@ -140,3 +142,49 @@ def test_faults_with_the_log_in_redis(deploy: Deploy, run_dir: Path) -> None:
     assert contents.replica_version == first.replica_version
     check_that_transactions_are_whole(proxy)
     check_protocol(proxy)
+
+
+def test_a_paused_leader_does_no_harm(deploy: Deploy) -> None:
+    """The leading watcher is paused for longer than its lease and wakes up: the other one leads, nothing is doubled."""
+    deployment = deploy(SCHEMA, log="redis")
+    fill(deployment.database, 200)
+    leader = deployment.watch("watcher-1")
+    server = deployment.serve()
+    wait_until(lambda: "leads as" in leader.log_path.read_text())
+    standby = deployment.watch("watcher-2")
+    proxy = deployment.proxy(server)
+    with Workload(deployment.database, seed=6):
+        zero_cache = deployment.zero_cache(proxy)
+        first = check_that_replication_goes_on(deployment, zero_cache, "the start")
+        psutil.Process(leader.pid).suspend()
+        wait_until(lambda: "leads as" in standby.log_path.read_text())
+        check_that_replication_goes_on(deployment, zero_cache, "the leader was paused")
+        psutil.Process(leader.pid).resume()
+        check_that_replication_goes_on(deployment, zero_cache, "the leader woke up")
+        standby.kill()
+        check_that_replication_goes_on(deployment, zero_cache, "the second leader was killed")
+    contents = deployment.wait_until_equal(zero_cache)
+
+    assert contents.replica_version == first.replica_version
+    check_that_transactions_are_whole(proxy)
+    check_protocol(proxy)
+
+
+def test_mongodb_restarted(run_dir: Path, postgres_server: PostgresServer) -> None:
+    """The source is stopped and comes back, twice: the stream goes on at its position."""
+    with ExitStack() as stack:
+        mongo = stack.enter_context(MongoServer(run_dir / "mongodb-of-restarts", sync_on_commit=True))
+        deployment = Deployment(stack, run_dir / "restarts", mongo, postgres_server, None, SCHEMA)
+        fill(deployment.database, 200)
+        proxy = deployment.proxy(deployment.serve())
+        zero_cache = deployment.zero_cache(proxy)
+        first = deployment.wait_until_equal(zero_cache)
+        for restart in range(2):
+            deployment.database.notes.insert_many([{"_id": f"before-{restart}-{i}"} for i in range(50)])
+            mongo.restart()
+            deployment.database.notes.insert_many([{"_id": f"after-{restart}-{i}"} for i in range(50)])
+            deployment.database.orders.delete_one({"_id": f"seed-{restart}"})
+            contents = deployment.wait_until_equal(zero_cache)
+
+        assert contents.replica_version == first.replica_version
+        check_protocol(proxy)

@@ -25,6 +25,7 @@ class CompiledVersion:
     """Everything that is computed once for a published version. `name` tells it apart from all others."""
 
     def __init__(self, definition: AppDefinition, number: int) -> None:
+        self.definition = definition
         self.app_id = definition.app_id
         self.source = definition.source
         self.number = number

@@ -120,8 +120,8 @@ class StreamService:
 
     def _compiled(self, publication: store.Publication) -> CompiledVersion:
         known = self._versions.get(publication.app_id)
-        if known is not None and known.number == publication.number:
-            return known
+        if known is not None and known.number == publication.number and known.definition == publication.definition:
+            return known  # the same object: sessions tell by it whether their version is still the one
         return CompiledVersion(publication.definition, publication.number)
 
     async def _match_watchers(self) -> None:

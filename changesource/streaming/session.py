@@ -162,19 +162,18 @@ class Session:
         committed_at = time.monotonic()
         async with aclosing(feed.entries()) as entries:
             async for entry in entries:
-                if self._service.is_stopping and (entry is None or entry.id.part == 0):
+                is_between = not sender.is_open or (entry is not None and entry.id.part == 0)
+                if is_between and self._service.is_stopping:
                     return closing.going_away()
-                if entry is None:
-                    current = self._service.version(version.app_id)
+                if is_between and (current := self._service.version(version.app_id)) is not version:
                     if current is None:
                         return await self._refuse(closing.not_allowed())
-                    if current.number != version.number:
-                        await self._require_reset(f"Version {current.number} of the app has been published.")
-                        return None
-                elif await sender.send(entry):
+                    await self._require_reset(f"Version {current.number} of the app has been published.")
+                    return None
+                if entry is not None and await sender.send(entry):
                     committed_at = time.monotonic()
                 is_quiet = time.monotonic() - committed_at > self._settings.quiet_commit_seconds
-                if is_quiet and feed.position.number > sender.last.number and (entry is None or entry.is_final):
+                if is_quiet and not sender.is_open and feed.position.number > sender.last.number:
                     await sender.send_empty(feed.position, feed.position.seconds * 1000)
                     committed_at = time.monotonic()
                 await self._note_acknowledged()

@@ -26,6 +26,11 @@ class TransactionSender:
         self._open: Position | None = None
         self._open_bytes = self._open_rows = 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a transaction has begun and not ended."""
+        return self._open is not None
+
     async def send(self, entry: Entry) -> bool:
         """Whether the entry ended a transaction that was sent. Raises `ClientStalled`."""
         rows = select_frames(entry, self._tables)

@@ -77,7 +77,7 @@ def test_nothing_is_lost_between_snapshot_and_stream(deploy: Deploy, log: str) -
         wait_until(lambda: workload.writes > before + 1_500)
     contents = deployment.wait_until_equal(zero_cache)
 
-    assert workload.rate > 100, "the writers were too slow for this to mean anything"
+    assert workload.rate > 50, "the writers were too slow for this to mean anything"
     assert {connection.last_watermark for connection in proxy.connections[:2]} == {"", contents.replica_version}
     assert len(proxy.connections) == 2
     check_that_transactions_are_whole(proxy)

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 RING_INTERVAL_SECONDS = 0.002
 """Rings closer together than this become one: under load, listeners find many entries at each ring."""
+RING_TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 DEAF_SECONDS = 0.05
 """How long a wait lasts while nothing can be heard: until the layer has subscribed, or while it is away."""
@@ -74,7 +75,8 @@ class Doorbell:
             await self._wants_ring.wait()
             self._wants_ring.clear()
             try:
-                await layer.group_send(self._group, {"type": "log.grew"})
+                async with asyncio.timeout(RING_TIMEOUT_SECONDS):
+                    await layer.group_send(self._group, {"type": "log.grew"})
                 await asyncio.sleep(RING_INTERVAL_SECONDS)
             except Exception as error:  # noqa: BLE001 (the layer's own and the driver's: listeners look by themselves)
                 logger.warning("doorbell: cannot ring (%s)", type(error).__name__, extra={"action": "doorbell"})

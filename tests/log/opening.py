@@ -24,7 +24,7 @@ class RedisLogs:
         settings.CHANNEL_LAYERS = {
             "default": {
                 "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-                "CONFIG": {"hosts": [url], "prefix": f"tests-{self.name}"},
+                "CONFIG": {"hosts": [{"address": url, "socket_timeout": None}], "prefix": f"tests-{self.name}"},
             }
         }
 

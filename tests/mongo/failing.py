@@ -1,0 +1,39 @@
+"""Fail points of the embedded MongoDB."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pymongo import AsyncMongoClient
+
+from changesource.mongo.source import APP_NAME
+from zerosources.embedded.servers import MongoServer
+
+
+@asynccontextmanager
+async def fail_commands(
+    server: MongoServer,
+    *commands: str,
+    times: int | None = None,
+    skip: int | None = None,
+    labels: Sequence[str] = (),
+    **data: Any,
+) -> AsyncIterator[None]:
+    """The commands fail, always, or the next `times`, or all but the next `skip`, as `data` says: `errorCode`,
+    `closeConnection` … Only those of the product's clients: the server is shared.
+    """
+    arguments = {"failCommands": list(commands), "appName": APP_NAME, **data}
+    if labels:
+        arguments["errorLabels"] = list(labels)
+    mode: Any = "alwaysOn"
+    if times is not None:
+        mode = {"times": times}
+    elif skip is not None:
+        mode = {"skip": skip}
+    # A client of its own: after some errors the product's does not trust the server for seconds.
+    async with AsyncMongoClient[dict[str, Any]](server.uri()) as client:
+        await client.admin.command({"configureFailPoint": "failCommand", "mode": mode, "data": arguments})
+        try:
+            yield
+        finally:
+            await client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})

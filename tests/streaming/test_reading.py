@@ -1,0 +1,212 @@
+"""reading.py: the change stream of a busy MongoDB, as entries."""
+
+import asyncio
+import random
+import time
+from contextlib import aclosing
+
+import pytest
+
+from changesource.errors import HistoryLost, SourceUnreachable
+from changesource.mongo import change_stream
+from changesource.mongo.assembler import TransactionAssembler
+from changesource.mongo.markers import write_marker
+from changesource.mongo.source import Database
+from changesource.protocol.watermarks import Position
+from changesource.publishing.compiled import CompiledVersion
+from changesource.streaming import reading, rendering
+from changesource.streaming.reading import read_entries
+from tests.mongo.failing import fail_commands
+from tests.streaming.builders import APP_ID, BUSY, table, version
+from tests.streaming.replica import BusyReplica, Replica
+from tests.streaming.workload import Workload, contents, several
+from zerosources.embedded.servers import MongoServer
+
+DEADLINE_SECONDS = 30.0
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transactions of a few events, and entries of a few rows, are already large."""
+    monkeypatch.setattr(reading, "TransactionAssembler", lambda: TransactionAssembler(3))
+    monkeypatch.setattr(rendering, "MAX_CHUNK_BYTES", 400)
+
+
+async def read_into(
+    replica: Replica,
+    database: Database,
+    after: Position,
+    *,
+    until: str,
+    wanted: CompiledVersion = BUSY,
+    entries: int | None = None,
+) -> None:
+    """Applies entries until the marker `until` has been committed, or until this number of entries."""
+    stream = read_entries(database, wanted, after.cluster_time, after, lambda errors: None)
+    count = 0
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
+        async for entry in stream:
+            if entry is not None:
+                replica.apply(entry)
+                count += 1
+                if until in replica.markers or count == entries:
+                    return
+
+
+async def test_under_load(database: Database, start: Position) -> None:
+    """What is read while writers are busy ends as the database does, each MongoDB transaction in one commit."""
+    replica = BusyReplica()
+    reader = asyncio.create_task(read_into(replica, database, start, until="the end"))
+    async with several(database, 3) as loads:
+        await asyncio.sleep(2)
+    nonce = await write_marker(database, APP_ID, "barrier")
+    await replica.until(lambda: nonce in replica.markers)
+    reader.cancel()
+    await asyncio.wait([reader])
+    assert replica.tables == await contents(database)
+    assert replica.committed == sorted(set(replica.committed))
+    assert replica.transactions_split() == []
+    assert replica.transactions_seen() <= {name for load in loads for name in load.transactions}
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("seed", range(4))
+async def test_read_again_and_again(database: Database, start: Position, seed: int) -> None:
+    """A reader that ends anywhere, in the middle of transactions too, goes on from its last commit without a loss."""
+    async with several(database, 2, seed):
+        await asyncio.sleep(0.6)
+    nonce = await write_marker(database, APP_ID, "barrier")
+    replica = BusyReplica()
+    dice = random.Random(seed)
+    while nonce not in replica.markers:
+        last = replica.committed[-1].position if replica.committed else start
+        # At least past what is read again, or it would never end.
+        await read_into(replica, database, last, until=nonce, entries=dice.randint(15, 60))
+    assert replica.committed == sorted(set(replica.committed))
+    assert replica.tables == await contents(database)
+
+
+@pytest.mark.usefixtures("small_parts")
+async def test_order_of_rows(database: Database, start: Position) -> None:
+    """Every commit lies on the way from the beginning to the end: a document's values only go forward."""
+    seen: list[int] = []
+    replica = Replica(["city"], lambda rows: seen.extend(int(row["value"]) for row in rows))
+    for number in range(60):
+        await database.city.replace_one({"_id": 1}, {"_id": 1, "value": number}, upsert=True)
+    nonce = await write_marker(database, APP_ID, "barrier")
+    await read_into(replica, database, start, until=nonce, wanted=version(table("city")))
+    assert seen == sorted(seen)
+    assert seen[-1] == 59
+
+
+async def test_large_transaction(database: Database, start: Position) -> None:
+    """A transaction of thousands of documents is one commit, in entries of bounded size."""
+    count = 5000
+    await database.create_collection("city")
+    async with database.client.start_session() as session, await session.start_transaction():
+        await database.city.insert_many([{"_id": number, "value": number} for number in range(count)], session=session)
+    nonce = await write_marker(database, APP_ID, "barrier")
+    commits: list[int] = []
+    replica = Replica(["city"], lambda rows: commits.append(len(rows)))
+    await read_into(replica, database, start, until=nonce, wanted=version(table("city")))
+    assert [rows for rows in commits if rows] == [count]
+    assert max(replica.part_counts) >= 2
+    assert max(replica.rows_of_parts) < count / 2
+
+
+async def test_connection_lost(mongo_server: MongoServer, database: Database, start: Position) -> None:
+    """An interrupted stream says that MongoDB is away, and whoever reads again loses nothing."""
+    replica = BusyReplica()
+    interruptions = 0
+    async with several(database, 2):
+        for _ in range(5):
+            last = replica.committed[-1].position if replica.committed else start
+            async with fail_commands(mongo_server, "getMore", closeConnection=True, skip=4):
+                with pytest.raises(SourceUnreachable):
+                    await read_into(replica, database, last, until="the end")
+            interruptions += 1
+    nonce = await write_marker(database, APP_ID, "barrier")
+    await read_into(replica, database, replica.committed[-1].position, until=nonce)
+    assert replica.tables == await contents(database)
+    assert interruptions == 5
+
+
+async def test_history_lost(mongo_server: MongoServer, database: Database, start: Position) -> None:
+    """A stream that cannot go on says so."""
+    async with fail_commands(mongo_server, "aggregate", errorCode=286):
+        with pytest.raises(HistoryLost):
+            await read_into(BusyReplica(), database, start, until="the end")
+
+
+async def test_dropped_collection(database: Database, start: Position) -> None:
+    """A collection that is dropped and written again has the rows that were written then."""
+    await database.city.insert_many([{"_id": number} for number in range(5)])
+    await database.city.drop()
+    await database.city.insert_one({"_id": 9})
+    await expect_contents(database, start)
+
+
+async def test_dropped_database(database: Database, start: Position) -> None:
+    """The stream outlives the database: what is written afterwards comes too."""
+    await database.city.insert_many([{"_id": number} for number in range(5)])
+    replica = BusyReplica()
+    reader = asyncio.create_task(read_into(replica, database, start, until="the end"))
+    await replica.until(lambda: len(replica.tables["city"]) == 5)
+    await database.client.drop_database(database.name)
+    await replica.until(lambda: not replica.tables["city"])
+    await database.city.insert_one({"_id": 9})
+    await replica.until(lambda: len(replica.tables["city"]) == 1)
+    reader.cancel()
+    await asyncio.wait([reader])
+
+
+async def test_renamed_collection(database: Database, start: Position) -> None:
+    """A collection that takes the name of another replaces its rows."""
+    await database.city.insert_many([{"_id": number, "value": "old"} for number in range(5)])
+    await database.draft.insert_many([{"_id": number, "value": "new"} for number in range(3, 8)])
+    await database.draft.rename("city", dropTarget=True)
+    await database.city.update_one({"_id": 4}, {"$set": {"value": "newer"}})
+    await expect_contents(database, start)
+
+
+async def expect_contents(database: Database, start: Position) -> None:
+    nonce = await write_marker(database, APP_ID, "barrier")
+    replica = BusyReplica()
+    await read_into(replica, database, start, until=nonce)
+    assert replica.tables == await contents(database)
+
+
+async def test_commit_time(database: Database, start: Position) -> None:
+    """An entry says when its last event happened, by the source's clock."""
+    before = time.time()
+    nonce = await write_marker(database, APP_ID, "barrier")
+    after = time.time()
+    stream = read_entries(database, BUSY, start.cluster_time, start, lambda errors: None)
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
+        async for entry in stream:
+            if entry is not None and nonce in entry.markers:
+                break
+    assert entry is not None
+    assert before - 1 <= entry.commit_time_ms / 1000 <= after + 1
+
+
+async def test_quiet_source(database: Database, start: Position, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing happens the reader says again and again that it has read to the end."""
+    monkeypatch.setattr(change_stream, "AWAIT_MS", 50)
+    stream = read_entries(database, version(table("city")), start.cluster_time, start, lambda errors: None)
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
+        found = [await anext(stream) for _ in range(4)]
+    assert found[-2:] == [None, None]
+
+
+async def test_lone_write_is_not_held(database: Database, start: Position) -> None:
+    """A write outside transactions is an entry at once, without waiting for the next."""
+    replica = BusyReplica()
+    reader = asyncio.create_task(read_into(replica, database, start, until="the end"))
+    load = Workload(database)
+    for _ in range(5):
+        await load.write(1)
+        wanted = await contents(database)
+        await replica.until(lambda wanted=wanted: replica.tables == wanted)
+    reader.cancel()
+    await asyncio.wait([reader])

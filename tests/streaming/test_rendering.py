@@ -1,0 +1,325 @@
+"""rendering.py: what events become, with documents looked up in the embedded MongoDB."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from bson import Binary, Decimal128, Int64, ObjectId
+from hypothesis import given
+from hypothesis import strategies as st
+
+from changesource.mapping.definition import Column
+from changesource.mapping.row_errors import RowError
+from changesource.mongo.assembler import Part
+from changesource.mongo.events import ChangeEvent
+from changesource.mongo.markers import MARKERS_COLLECTION
+from changesource.mongo.source import Database
+from changesource.streaming import rendering
+from changesource.streaming.rendering import Chunk, Renderer, identity_of
+from tests.mongo.builders import BEGIN, event
+from tests.streaming.builders import APP_ID, table, version
+from tests.streaming.replica import frame_summary
+
+CITY = table("city")
+
+
+class Rendered:
+    """All chunks of a part, together."""
+
+    def __init__(self, chunks: Sequence[Chunk], errors: list[RowError]) -> None:
+        self.chunks = chunks
+        self.errors = errors
+        self.changes = [
+            (name, *frame_summary(frame))
+            for chunk in chunks
+            for name, frames in chunk.frames.items()
+            for frame in frames
+        ]
+        self.markers = [nonce for chunk in chunks for nonce in chunk.markers]
+
+
+async def render(database: Database, *events: ChangeEvent, tables: Any = (CITY,), is_final: bool = True) -> Rendered:
+    errors: list[RowError] = []
+    renderer = Renderer(database, version(*tables), errors.extend)
+    part = Part(events, events[-1].cluster_time if events else BEGIN, is_final=is_final)
+    return Rendered([chunk async for chunk in renderer.render(part)], errors)
+
+
+def upserted(number: Any, value: Any, **values: Any) -> ChangeEvent:
+    """An event that says what its document is now."""
+    return replace(event(1, number, **values), document={"_id": number, "value": value})
+
+
+def updated(number: Any, **values: Any) -> ChangeEvent:
+    """An event that does not: the document has to be looked up."""
+    return event(1, number, **values)
+
+
+def deleted(number: Any, **values: Any) -> ChangeEvent:
+    return event(1, number, operation="delete", **values)
+
+
+async def test_document_in_the_event(database: Database) -> None:
+    """A document that its event carries is not looked up."""
+    found = await render(database, upserted(1, "x"))
+    assert found.changes == [("city", "insert", {"_id": "1", "value": '"x"'})]
+
+
+async def test_look_up(database: Database) -> None:
+    """A document that its event does not carry is as it is now."""
+    await database.city.insert_one({"_id": 1, "value": "now"})
+    found = await render(database, updated(1))
+    assert found.changes == [("city", "insert", {"_id": "1", "value": '"now"'})]
+
+
+async def test_look_up_of_a_vanished_document(database: Database) -> None:
+    """A document that is gone when it is looked up is a removed row."""
+    found = await render(database, updated(1))
+    assert found.changes == [("city", "delete", {"_id": "1"})]
+
+
+async def test_many_look_ups(database: Database) -> None:
+    """More documents than one look-up asks for are all found."""
+    await database.city.insert_many([{"_id": number, "value": number} for number in range(1200)])
+    found = await render(database, *(updated(number) for number in range(1200)))
+    assert found.changes == [("city", "insert", {"_id": str(number), "value": str(number)}) for number in range(1200)]
+
+
+async def test_collapse(database: Database) -> None:
+    """Several events on one document become its last state, in the place of its last event."""
+    found = await render(database, upserted(1, "a"), upserted(2, "b"), upserted(1, "c"))
+    assert found.changes == [
+        ("city", "insert", {"_id": "2", "value": '"b"'}),
+        ("city", "insert", {"_id": "1", "value": '"c"'}),
+    ]
+
+
+async def test_update_and_delete(database: Database) -> None:
+    """A document that is deleted after an update is a removed row, and is not looked up."""
+    await database.city.insert_one({"_id": 1, "value": "again there"})
+    found = await render(database, updated(1), deleted(1))
+    assert found.changes == [("city", "delete", {"_id": "1"})]
+
+
+async def test_delete_and_insert(database: Database) -> None:
+    """A document that comes back is a row."""
+    found = await render(database, deleted(1), upserted(1, "back"))
+    assert found.changes == [("city", "insert", {"_id": "1", "value": '"back"'})]
+
+
+async def test_insert_and_update(database: Database) -> None:
+    """A later look-up counts, not what an earlier event said."""
+    await database.city.insert_one({"_id": 1, "value": "now"})
+    found = await render(database, upserted(1, "then"), updated(1))
+    assert found.changes == [("city", "insert", {"_id": "1", "value": '"now"'})]
+
+
+async def test_two_tables_of_one_collection(database: Database) -> None:
+    """Each table of a collection gets its row."""
+    tables = [table("city"), table("name", Column("name", "string", optional=True), collection="city")]
+    found = await render(
+        database, replace(event(1, 1), document={"_id": 1, "value": 2, "name": "Bern"}), deleted(2), tables=tables
+    )
+    assert found.changes == [
+        ("city", "insert", {"_id": "1", "value": "2"}),
+        ("city", "delete", {"_id": "2"}),
+        ("name", "insert", {"_id": "1", "name": "Bern"}),
+        ("name", "delete", {"_id": "2"}),
+    ]
+
+
+async def test_other_collections(database: Database) -> None:
+    """Collections without a table give nothing; the part still gives its chunk."""
+    found = await render(database, upserted(1, "x", collection="elsewhere"))
+    assert found.changes == []
+    assert [chunk.is_final for chunk in found.chunks] == [True]
+
+
+async def test_empty_part(database: Database) -> None:
+    """A part that only ends a transaction gives an empty final chunk."""
+    found = await render(database)
+    assert (found.changes, [chunk.is_final for chunk in found.chunks]) == ([], [True])
+
+
+# Whole collections
+
+
+async def test_drop(database: Database) -> None:
+    """A dropped collection empties its tables; what came before it in the part is left out, what came after follows."""
+    found = await render(database, upserted(1, "a"), drop(), upserted(2, "b"))
+    assert found.changes == [("city", "truncate", None), ("city", "insert", {"_id": "2", "value": '"b"'})]
+
+
+def drop(collection: str = "city", renamed_to: str | None = None) -> ChangeEvent:
+    dropped = event(1, operation="drop", collection=collection)
+    return replace(dropped, document_id=None, renamed_to=renamed_to)
+
+
+async def test_drop_of_another_collection(database: Database) -> None:
+    """A dropped collection touches no other."""
+    tables = [table("city"), table("river")]
+    found = await render(database, upserted(1, "a"), drop("river"), tables=tables)
+    assert found.changes == [("city", "insert", {"_id": "1", "value": '"a"'}), ("river", "truncate", None)]
+
+
+async def test_rename_away(database: Database) -> None:
+    """A collection that is renamed to one without a table empties its tables."""
+    found = await render(database, upserted(1, "a"), drop(renamed_to="elsewhere"))
+    assert found.changes == [("city", "truncate", None)]
+
+
+async def test_rename_to_a_collection_with_a_table(database: Database) -> None:
+    """The tables of the new name are emptied and loaded from the collection, and go on with later events."""
+    await database.city.insert_many([{"_id": 1, "value": "one"}, {"_id": 2, "value": "two"}])
+    found = await render(database, upserted(9, "old"), drop("elsewhere", "city"), upserted(2, "newer"))
+    assert found.changes == [
+        ("city", "truncate", None),
+        ("city", "insert", {"_id": "1", "value": '"one"'}),
+        ("city", "insert", {"_id": "2", "value": '"two"'}),
+        ("city", "insert", {"_id": "2", "value": '"newer"'}),
+    ]
+
+
+async def test_rename_between_collections_with_tables(database: Database) -> None:
+    """The tables of the old name are emptied, those of the new one loaded."""
+    await database.river.insert_one({"_id": 1, "value": "one"})
+    tables = [table("city"), table("river")]
+    found = await render(database, drop("city", "river"), tables=tables)
+    assert found.changes == [
+        ("city", "truncate", None),
+        ("river", "truncate", None),
+        ("river", "insert", {"_id": "1", "value": '"one"'}),
+    ]
+
+
+async def test_invalidate(database: Database) -> None:
+    """The end of the stream that a dropped database makes says nothing of its own."""
+    gone = replace(event(1, operation="invalidate", collection=""), document_id=None)
+    assert (await render(database, gone)).changes == []
+
+
+# Rows that cannot be built
+
+STRICT = table("city", Column("value", "number"), Column("note", "number", optional=True))
+
+
+async def test_row_that_no_longer_fits(database: Database) -> None:
+    """A document that gives no row any more removes the row that it gave, and is an error that can be read."""
+    found = await render(database, upserted(1, "secret"), tables=[STRICT])
+    assert found.changes == [("city", "delete", {"_id": "1"})]
+    (error,) = found.errors
+    assert (error.table, error.document_id, error.column) == ("city", "1", "value")
+    assert "secret" not in error.reason
+
+
+async def test_optional_value_that_does_not_fit(database: Database) -> None:
+    """A value that does not fit is null where it may be, and an error."""
+    document = {"_id": 1, "value": 5, "note": "secret"}
+    found = await render(database, replace(event(1, 1), document=document), tables=[STRICT])
+    assert found.changes == [("city", "insert", {"_id": "1", "value": 5, "note": None})]
+    assert [(error.document_id, error.column) for error in found.errors] == [("1", "note")]
+
+
+async def test_document_without_a_key(database: Database) -> None:
+    """A document whose _id has no form in the key's column gives neither a row nor a removal."""
+    number_key = table("city", id_type="number")
+    found = await render(database, upserted("x", 1), deleted("y"), tables=[number_key])
+    assert found.changes == []
+    assert [error.document_id for error in found.errors] == ["x"]
+
+
+async def test_errors_of_a_reload(database: Database) -> None:
+    """Rows that cannot be built are found while a collection is loaded too, and do not stop it."""
+    await database.city.insert_many([{"_id": 1, "value": "x"}, {"_id": 2, "value": 2}])
+    found = await render(database, drop("elsewhere", "city"), tables=[STRICT])
+    assert found.changes == [
+        ("city", "truncate", None),
+        ("city", "delete", {"_id": "1"}),
+        ("city", "insert", {"_id": "2", "value": 2, "note": None}),
+    ]
+    assert [error.document_id for error in found.errors] == ["1"]
+
+
+# Chunks
+
+
+async def test_chunks(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part with many bytes comes in several chunks, the last of which ends it."""
+    monkeypatch.setattr(rendering, "MAX_CHUNK_BYTES", 1000)
+    found = await render(database, *(upserted(number, "x" * 100) for number in range(20)))
+    assert len(found.chunks) > 2
+    assert all(chunk.size < 1500 for chunk in found.chunks)
+    assert [chunk.is_final for chunk in found.chunks] == [False] * (len(found.chunks) - 1) + [True]
+    assert len(found.changes) == 20
+
+
+async def test_chunks_of_a_part_that_is_not_final(database: Database) -> None:
+    """A part that does not end its transaction gives no final chunk."""
+    found = await render(database, upserted(1, "x"), is_final=False)
+    assert [chunk.is_final for chunk in found.chunks] == [False]
+
+
+# Markers
+
+
+def marker(nonce: str, app_id: str = APP_ID) -> ChangeEvent:
+    document = {"_id": f"barrier:{app_id}", "app": app_id, "nonce": nonce}
+    return replace(event(1, collection=MARKERS_COLLECTION), document=document)
+
+
+async def test_markers(database: Database) -> None:
+    """Markers of the app are named in the order in which they were met, and are no rows."""
+    found = await render(database, marker("one"), upserted(1, 1), marker("two"))
+    assert found.markers == ["one", "two"]
+    assert [change[0] for change in found.changes] == ["city"]
+
+
+async def test_markers_of_other_apps(database: Database) -> None:
+    """Markers of other apps, and what is none, are passed over."""
+    no_marker = replace(marker("x"), document={"_id": 1, "app": APP_ID, "nonce": 5})
+    gone = replace(marker("x"), document=None)
+    found = await render(database, marker("x", "other"), no_marker, gone)
+    assert found.markers == []
+
+
+async def test_table_of_the_markers(database: Database) -> None:
+    """Somebody who publishes the markers' collection gets both."""
+    found = await render(database, marker("one"), tables=[table("marks", collection=MARKERS_COLLECTION)])
+    assert (found.markers, [change[:2] for change in found.changes]) == (["one"], [("marks", "insert")])
+
+
+# Identity
+
+IDS = [
+    1,
+    True,
+    "1",
+    1.5,
+    Int64(7),
+    False,
+    0,
+    ObjectId("0123456789abcdef01234567"),
+    "0123456789abcdef01234567",
+    Binary.from_uuid(UUID(int=1)),
+    b"1",
+    Decimal128("2"),
+    {"a": 1},
+    {"a": True},
+]
+
+
+async def test_ids_that_python_holds_for_equal(database: Database) -> None:
+    """Each document is found by its own _id, where Python takes 1 and True for the same key."""
+    await database.city.insert_many([{"_id": found, "value": number} for number, found in enumerate(IDS)])
+    found = await render(database, *(updated(found) for found in IDS))
+    assert [change[2]["value"] for change in found.changes] == [str(number) for number in range(len(IDS))]
+
+
+@given(st.permutations(IDS))
+def test_identities(ids: list[Any]) -> None:
+    """Different ids have different identities, and each is equal to itself."""
+    identities = [identity_of(found) for found in ids]
+    assert len(set(identities)) == len(IDS)
+    assert identities == [identity_of(found) for found in ids]

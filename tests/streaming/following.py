@@ -1,8 +1,7 @@
 """A watcher and a session's feed, running."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 
 from changesource.log.entries import ChangeLog
 from changesource.mongo.source import Database
@@ -15,26 +14,45 @@ from tests.streaming.replica import BusyReplica
 LEASE_SECONDS = 0.6
 
 
-@asynccontextmanager
-async def watching(database: Database, log: ChangeLog, *, heartbeat_seconds: float = 0.2) -> AsyncIterator[Watcher]:
-    """A watcher that runs meanwhile."""
-    watcher = new_watcher(database, log, heartbeat_seconds=heartbeat_seconds)
-    running = asyncio.create_task(watcher.run())
-    try:
-        yield watcher
-    finally:
-        await end(running)
+class Watching:
+    """A watcher that runs meanwhile; a context manager, which ends it if it has not been ended."""
+
+    def __init__(self, database: Database, log: ChangeLog, *, heartbeat_seconds: float = 0.2) -> None:
+        self.watcher = Watcher(
+            database,
+            BUSY,
+            log,
+            lambda errors: None,
+            lease_seconds=LEASE_SECONDS,
+            heartbeat_seconds=heartbeat_seconds,
+        )
+        self._log = log
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_leading(self) -> bool:
+        return self.watcher.is_leading
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            task, self._task = self._task, None
+            await end(task)
+
+    async def die(self) -> None:
+        """Ends it as a kill does: nothing is given up."""
+        self._log.release_lease = do_nothing  # type: ignore[method-assign]
+        await self.stop()
+
+    async def __aenter__(self) -> "Watching":
+        self._task = asyncio.create_task(self.watcher.run())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stop()
 
 
-def new_watcher(database: Database, log: ChangeLog, *, heartbeat_seconds: float = 0.2) -> Watcher:
-    return Watcher(
-        database,
-        BUSY,
-        log,
-        lambda errors: None,
-        lease_seconds=LEASE_SECONDS,
-        heartbeat_seconds=heartbeat_seconds,
-    )
+async def do_nothing(owner: str) -> None:
+    return None
 
 
 async def end(task: asyncio.Task[None]) -> None:

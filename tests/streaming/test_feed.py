@@ -23,7 +23,7 @@ from changesource.streaming import feed, watcher
 from tests.log.opening import RedisLogs
 from tests.mongo.failing import fail_commands
 from tests.streaming.builders import APP_ID
-from tests.streaming.following import Following, watching
+from tests.streaming.following import Following, Watching
 from tests.streaming.workload import contents, several
 from zerosources.embedded.servers import MongoServer, ValkeyServer
 
@@ -64,7 +64,7 @@ async def begun(log: ChangeLog) -> Position:
 async def test_log(database: Database, redis_logs: RedisLogs) -> None:
     """A session whose position the log covers reads the log."""
     log = redis_logs.open()
-    async with watching(database, redis_logs.open()):
+    async with Watching(database, redis_logs.open()):
         start = await begun(log)
         async with Following(database, log, start) as following:
             async with several(database, 2):
@@ -77,7 +77,7 @@ async def test_log(database: Database, redis_logs: RedisLogs) -> None:
 async def test_log_of_the_process(database: Database) -> None:
     """The log in memory serves as well."""
     log = MemoryLog()
-    async with watching(database, log):
+    async with Watching(database, log):
         start = await begun(log)
         async with Following(database, log, start) as following:
             async with several(database, 2):
@@ -90,11 +90,11 @@ async def test_log_that_starts_later(database: Database, redis_logs: RedisLogs, 
     """A session whose position is before the log reads MongoDB until it has caught up, and then the log."""
     async with several(database, 2):
         await asyncio.sleep(A_WHILE_SECONDS)
-        async with watching(database, redis_logs.open()), Following(database, redis_logs.open(), start) as following:
+        async with Watching(database, redis_logs.open()), Following(database, redis_logs.open(), start) as following:
             await following.reads_from("log")
             await asyncio.sleep(A_WHILE_SECONDS)
             assert following.sources == ["MongoDB", "log"]
-    async with watching(database, redis_logs.open()), Following(database, redis_logs.open(), start) as following:
+    async with Watching(database, redis_logs.open()), Following(database, redis_logs.open(), start) as following:
         await expect_contents(database, following)
 
 
@@ -110,7 +110,7 @@ async def test_nobody_watches(database: Database, redis_logs: RedisLogs, start: 
 async def test_trimmed_past_the_reader(database: Database, redis_logs: RedisLogs) -> None:
     """A session that was slower than the log's trimming reads what is missing from MongoDB, and comes back."""
     log = redis_logs.open()
-    async with watching(database, redis_logs.open()):
+    async with Watching(database, redis_logs.open()):
         start = await begun(log)
         async with Following(database, log, start) as following:
             async with several(database, 2):
@@ -128,7 +128,7 @@ async def test_trimmed_past_the_reader(database: Database, redis_logs: RedisLogs
 async def test_log_lost(database: Database, redis_logs: RedisLogs, lost: tuple[str, ...]) -> None:
     """Redis forgets the log, again and again, while it is written and read: nothing is missing in the end."""
     log = redis_logs.open()
-    async with watching(database, redis_logs.open()):
+    async with Watching(database, redis_logs.open()):
         start = await begun(log)
         async with Following(database, log, start) as following:
             async with several(database, 2):
@@ -143,14 +143,14 @@ async def test_leader_gone(database: Database, redis_logs: RedisLogs) -> None:
     """When the watcher ends a session reads MongoDB; when one is back it returns to the log."""
     log = redis_logs.open()
     async with AsyncExitStack() as stack:
-        async with watching(database, redis_logs.open()):
+        async with Watching(database, redis_logs.open()):
             start = await begun(log)
             following = await stack.enter_async_context(Following(database, log, start))
             loads = several(database, 2)
             await loads.__aenter__()
             await following.reads_from("log")
         await following.reads_from("MongoDB")
-        async with watching(database, redis_logs.open()):
+        async with Watching(database, redis_logs.open()):
             await following.reads_from("log")
             await loads.__aexit__(None, None, None)
             await expect_contents(database, following)
@@ -200,7 +200,7 @@ async def own_logs(own_valkey: ValkeyServer, settings: Any) -> AsyncIterator[Red
 async def test_redis_restarted(database: Database, own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
     """Redis goes away and comes back empty: the stream goes on from MongoDB meanwhile, and returns to the log."""
     log = own_logs.open()
-    async with watching(database, own_logs.open()):
+    async with Watching(database, own_logs.open()):
         start = await begun(log)
         async with Following(database, log, start) as following:
             async with several(database, 2):
@@ -222,7 +222,7 @@ async def test_redis_frozen(
     """A Redis that does not answer does not hold up the stream for longer than it is waited for once."""
     monkeypatch.setattr(redis_module, "TIMEOUT_SECONDS", 1.0)
     log = own_logs.open()
-    async with watching(database, own_logs.open()):
+    async with Watching(database, own_logs.open()):
         start = await begun(log)
         async with Following(database, log, start) as following:
             async with several(database, 2):
@@ -247,7 +247,7 @@ async def test_everything_at_once(
     dice = random.Random(seed)
     log = redis_logs.open()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(watching(database, redis_logs.open()))
+        await stack.enter_async_context(Watching(database, redis_logs.open()))
         following = await stack.enter_async_context(Following(database, log, await begun(log)))
         async with several(database, 2, seed):
             for _ in range(10):
@@ -257,7 +257,7 @@ async def test_everything_at_once(
                     case 1:
                         await redis_logs.shorten(dice.randint(1, 3))
                     case 2:
-                        async with watching(database, redis_logs.open()):
+                        async with Watching(database, redis_logs.open()):
                             await asyncio.sleep(dice.random() * A_WHILE_SECONDS)
                     case 3:
                         async with fail_commands(

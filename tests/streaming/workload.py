@@ -40,6 +40,9 @@ class Workload:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
         self._stops = True
         assert self._task is not None
         await self._task

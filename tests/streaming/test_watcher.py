@@ -1,0 +1,338 @@
+"""watcher.py: leadership, and a log that is right whoever writes it."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from changesource.log.entries import ChangeLog, Entry
+from changesource.log.memory import MemoryLog
+from changesource.mongo import change_stream
+from changesource.mongo.markers import MARKERS_COLLECTION, write_marker
+from changesource.mongo.source import Database
+from changesource.streaming import rendering
+from changesource.streaming import watcher as watcher_module
+from tests.log.opening import RedisLogs
+from tests.mongo.failing import fail_commands
+from tests.streaming.builders import APP_ID
+from tests.streaming.following import LEASE_SECONDS, Watching
+from tests.streaming.replica import BusyReplica
+from tests.streaming.workload import contents, several
+from zerosources.embedded.servers import MongoServer, ValkeyServer
+
+A_WHILE_SECONDS = 0.4
+SOON_SECONDS = 10.0
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that is waited for by the clock comes soon."""
+    monkeypatch.setattr(watcher_module, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(change_stream, "AWAIT_MS", 100)
+
+
+async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    async with asyncio.timeout(SOON_SECONDS):
+        while True:
+            holds = condition()
+            if holds if isinstance(holds, bool) else await holds:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def begun(log: ChangeLog) -> None:
+    """Returns when the log has begun: what is written from then on is in it."""
+
+    async def has_begun() -> bool:
+        return (await log.extent()).first is not None
+
+    await eventually(has_begun)
+
+
+async def entries_until_now(log: ChangeLog, database: Database) -> list[Entry]:
+    """All entries of the log, once a marker that is written now is in it."""
+    nonce = await write_marker(database, APP_ID, "barrier")
+    found: list[Entry] = []
+
+    async def has_marker() -> bool:
+        found[:] = await log.read(None, 100_000)
+        return any(nonce in entry.markers and entry.is_final for entry in found)
+
+    await eventually(has_marker)
+    return found
+
+
+async def expect_whole_log(log: ChangeLog, database: Database) -> None:
+    """The log's entries chain, and lead from nothing to what the database holds."""
+    found = await entries_until_now(log, database)
+    expect_chain(found)
+    replica = BusyReplica()
+    for entry in found[1:]:
+        replica.apply(entry)
+    assert replica.tables == await contents(database)
+
+
+def expect_chain(found: Sequence[Entry]) -> None:
+    assert found[0].is_start
+    assert [entry.previous for entry in found] == [None, *(entry.id for entry in found[:-1])]
+    assert [entry.id for entry in found] == sorted({entry.id for entry in found})
+
+
+async def test_log_of_a_busy_source(database: Database, redis_logs: RedisLogs) -> None:
+    """The log leads to what the database holds."""
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open()):
+        await begun(log)
+        async with several(database, 2):
+            await asyncio.sleep(A_WHILE_SECONDS)
+        await expect_whole_log(log, database)
+
+
+async def test_one_leads(database: Database, redis_logs: RedisLogs) -> None:
+    """Of several watchers one leads for as long as it lives, and the lease bears its name."""
+    async with (
+        Watching(database, redis_logs.open()) as one,
+        Watching(database, redis_logs.open()) as two,
+        Watching(database, redis_logs.open()) as three,
+    ):
+        all_watching = (one, two, three)
+        await eventually(lambda: any(each.is_leading for each in all_watching))
+        await asyncio.sleep(2 * LEASE_SECONDS)
+        (leader,) = [each for each in all_watching if each.is_leading]
+        assert await redis_logs.open().leader() == leader.watcher.owner
+
+
+async def test_leadership_is_given_up(database: Database, redis_logs: RedisLogs) -> None:
+    """A watcher that is told to end leaves the lease to others."""
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open()) as watching:
+        await eventually(lambda: watching.is_leading)
+        await watching.stop()
+        assert not watching.is_leading
+        assert await log.leader() is None
+
+
+@pytest.mark.parametrize("how", ["stop", "die"])
+async def test_take_over(database: Database, redis_logs: RedisLogs, how: str) -> None:
+    """When the leader ends, orderly or not, another goes on: no entry is missing, none is there twice."""
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open()) as leader, several(database, 2) as loads:
+        await begun(log)
+        async with Watching(database, redis_logs.open()) as standby:
+            await asyncio.sleep(A_WHILE_SECONDS)
+            assert (leader.is_leading, standby.is_leading) == (True, False)
+            await getattr(leader, how)()
+            began = time.monotonic()
+            await eventually(lambda: standby.is_leading)
+            assert time.monotonic() - began < 2 * LEASE_SECONDS
+            await asyncio.sleep(A_WHILE_SECONDS)
+            for load in loads:
+                await load.stop()
+            await expect_whole_log(log, database)
+
+
+async def test_two_leaders(database: Database, redis_logs: RedisLogs) -> None:
+    """A lease that is lost again and again lets several lead at once: the log is right all the same."""
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open()), several(database, 2) as loads:
+        await begun(log)
+        async with Watching(database, redis_logs.open()), Watching(database, redis_logs.open()):
+            for _ in range(8):
+                await asyncio.sleep(LEASE_SECONDS / 4)
+                await redis_logs.lose("leader")
+            for load in loads:
+                await load.stop()
+            await expect_whole_log(log, database)
+
+
+async def test_paused_leader(database: Database, redis_logs: RedisLogs) -> None:
+    """A leader that wakes up long after another took over appends nothing, and stands by."""
+    log, its_log = redis_logs.open(), redis_logs.open()
+    async with Watching(database, its_log) as paused, several(database, 2) as loads:
+        await begun(log)
+        go_on = asyncio.Event()
+        append, acquire = its_log.append, its_log.acquire_lease
+
+        async def append_later(*arguments: Any) -> None:
+            await go_on.wait()
+            await append(*arguments)
+
+        async def acquire_later(*arguments: Any) -> bool:
+            await go_on.wait()
+            return await acquire(*arguments)
+
+        its_log.append, its_log.acquire_lease = append_later, acquire_later  # type: ignore[method-assign]
+        async with Watching(database, redis_logs.open()) as other:
+            await eventually(lambda: other.is_leading)
+            await asyncio.sleep(A_WHILE_SECONDS)
+            go_on.set()
+            await eventually(lambda: not paused.is_leading)
+            for load in loads:
+                await load.stop()
+            await expect_whole_log(log, database)
+            assert other.is_leading
+
+
+@pytest.mark.parametrize("how", ["stop", "die"])
+async def test_unfinished_transactions(
+    database: Database, redis_logs: RedisLogs, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaders that end in the middle of transactions leave no hole: the next one begins them again, whole."""
+    monkeypatch.setattr(rendering, "MAX_CHUNK_BYTES", 300)
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open()) as first, several(database, 3) as loads:
+        await begun(log)
+        await first.stop()
+        for _ in range(8):
+            # What gathered meanwhile comes in large batches, so that an end mostly falls into a transaction.
+            await asyncio.sleep(0.1)
+            await redis_logs.lose("leader")
+            its_log = Interrupted(redis_logs, 7)
+            async with Watching(database, its_log.log) as watching:
+                await its_log.until_interrupted()
+                await getattr(watching, how)()
+        for load in loads:
+            await load.stop()
+        await redis_logs.lose("leader")
+        async with Watching(database, redis_logs.open()):
+            await expect_whole_log(log, database)
+    found = await log.read(None, 100_000)
+    unfinished = [before for before, after in itertools.pairwise(found) if after.id.part == 0]
+    assert any(not entry.is_final for entry in unfinished), "no leader ended in the middle of a transaction"
+
+
+class Interrupted:
+    """A log to which only `count` entries can be appended."""
+
+    def __init__(self, redis_logs: RedisLogs, count: int) -> None:
+        self.log = redis_logs.open()
+        self._append = self.log.append
+        self._left = count
+        self._is_interrupted = asyncio.Event()
+        self.log.append = self._append_or_wait  # type: ignore[method-assign]
+
+    async def until_interrupted(self) -> None:
+        async with asyncio.timeout(SOON_SECONDS):
+            await self._is_interrupted.wait()
+
+    async def _append_or_wait(self, *arguments: Any) -> None:
+        if self._left == 0:
+            self._is_interrupted.set()
+            await asyncio.Event().wait()
+        self._left -= 1
+        await self._append(*arguments)
+
+
+@pytest.mark.parametrize("lost", [("log", "tail", "leader"), ("log",), ("tail",)], ids="+".join)
+async def test_log_lost(database: Database, redis_logs: RedisLogs, lost: tuple[str, ...]) -> None:
+    """Where Redis forgot the log it begins anew, and goes on."""
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open()), several(database, 1):
+        await begun(log)
+        await asyncio.sleep(A_WHILE_SECONDS)
+        before = (await log.extent()).log_id
+        await redis_logs.lose(*lost)
+        await begun(log)
+        expect_chain(await entries_until_now(log, database))
+        assert (await log.extent()).log_id != before
+
+
+async def test_history_lost(mongo_server: MongoServer, database: Database, redis_logs: RedisLogs) -> None:
+    """A watcher that cannot go on from the log's end begins the log anew, later than all that it held."""
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open()), several(database, 1):
+        await begun(log)
+        await asyncio.sleep(A_WHILE_SECONDS)
+        before = await log.extent()
+        async with fail_commands(mongo_server, "getMore", times=1, errorCode=286):
+            await eventually(lambda: is_other_log(log, before.log_id))
+        found = await entries_until_now(log, database)
+        expect_chain(found)
+        assert before.tail is not None
+        assert found[0].id > before.tail
+
+
+async def is_other_log(log: ChangeLog, log_id: str) -> bool:
+    return (await log.extent()).log_id not in ("", log_id)
+
+
+async def test_mongodb_interrupted(mongo_server: MongoServer, database: Database, redis_logs: RedisLogs) -> None:
+    """Interruptions of the source that pass leave no hole and no double."""
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open()), several(database, 2) as loads:
+        await begun(log)
+        for failure in ({"closeConnection": True}, {"errorCode": 43}, {"errorCode": 6}):
+            async with fail_commands(mongo_server, "getMore", times=2, **failure):
+                await asyncio.sleep(A_WHILE_SECONDS)
+        for load in loads:
+            await load.stop()
+        await expect_whole_log(log, database)
+
+
+@pytest.fixture
+def own_valkey(run_dir: Path) -> Iterator[ValkeyServer]:
+    """A Valkey that the test restarts."""
+    with ValkeyServer(run_dir / "valkey-watcher") as server:
+        yield server
+
+
+async def test_redis_restarted(database: Database, own_valkey: ValkeyServer, settings: Any) -> None:
+    """A Redis that comes back empty gets a new log from the same watcher."""
+    async with RedisLogs(own_valkey.url, settings) as logs:
+        log = logs.open()
+        async with Watching(database, logs.open()), several(database, 1):
+            await begun(log)
+            await asyncio.to_thread(own_valkey.restart)
+            await asyncio.sleep(A_WHILE_SECONDS)
+            await begun(log)
+            expect_chain(await entries_until_now(log, database))
+
+
+async def test_log_of_the_process(database: Database) -> None:
+    """A watcher fills the log in memory as well."""
+    log = MemoryLog()
+    async with Watching(database, log), several(database, 2) as loads:
+        await begun(log)
+        await asyncio.sleep(A_WHILE_SECONDS)
+        for load in loads:
+            await load.stop()
+        await expect_whole_log(log, database)
+
+
+async def test_heartbeat(database: Database) -> None:
+    """The leader writes markers, so that a quiet source's position moves on."""
+    log = MemoryLog()
+    async with Watching(database, log, heartbeat_seconds=0.05):
+        await begun(log)
+        before = (await log.extent()).tail
+
+        async def has_grown() -> bool:
+            tail = (await log.extent()).tail
+            return tail is not None and before is not None and tail.position.cluster_time > before.position.cluster_time
+
+        await eventually(has_grown)
+
+
+async def test_no_heartbeat(database: Database) -> None:
+    """Where none is wanted nothing is written to the source."""
+    log = MemoryLog()
+    async with Watching(database, log, heartbeat_seconds=0) as watching:
+        await begun(log)
+        await asyncio.sleep(A_WHILE_SECONDS)
+        assert watching.is_leading
+        assert await database[MARKERS_COLLECTION].count_documents({}) == 0
+
+
+async def test_source_that_refuses(mongo_server: MongoServer, database: Database) -> None:
+    """A watcher that is refused tries again, and leads when it may."""
+    log = MemoryLog()
+    async with fail_commands(mongo_server, "aggregate", errorCode=13), Watching(database, log):
+        await asyncio.sleep(A_WHILE_SECONDS)
+        extent = await log.extent()
+    assert extent.first == extent.tail
+    async with Watching(database, log):
+        expect_chain(await entries_until_now(log, database))

@@ -19,6 +19,7 @@ from changesource.protocol.requests import find_token, parse_stream_request
 from changesource.server import SEND_FRAMES
 from changesource.streaming.service import StreamService, running_service
 from changesource.streaming.session import Session
+from changesource.tasks import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,7 @@ class ChangeStreamConsumer(AsyncConsumer):
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         self._is_closed = True
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
         raise StopConsumer
 
     async def _run(self, service: StreamService) -> None:

@@ -39,7 +39,7 @@ class ClientAdmin(admin.ModelAdmin):
         super().save_model(request, obj, form, change)
         self._show_once(request, obj, token)
 
-    @admin.action(description="Issue a new token (the old one is refused at once)", permissions=["change"])
+    @admin.action(description="Issue a new token (the old one opens no stream any more)", permissions=["change"])
     def issue_token(self, request: HttpRequest, clients: QuerySet[Client]) -> None:
         for client in clients:
             token = client.renew_token()

@@ -13,6 +13,8 @@ import re
 
 from channels.layers import get_channel_layer
 
+from changesource.tasks import end_tasks
+
 logger = logging.getLogger(__name__)
 
 RING_INTERVAL_SECONDS = 0.002
@@ -21,7 +23,6 @@ RING_TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 DEAF_SECONDS = 0.05
 """How long a wait lasts while nothing can be heard: until the layer has subscribed, or while it is away."""
-CANCEL_SECONDS = 0.1
 
 
 class Doorbell:
@@ -62,12 +63,7 @@ class Doorbell:
 
     async def close(self) -> None:
         """Ends its tasks."""
-        tasks = {task for task in (self._ringer, self._listener) if task is not None}
-        # More than once: redis-py's `asyncio.wait_for` swallows a cancellation in Python 3.11.
-        while tasks:
-            for task in tasks:
-                task.cancel()
-            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+        await end_tasks(*(task for task in (self._ringer, self._listener) if task is not None))
 
     async def _keep_ringing(self) -> None:
         layer = get_channel_layer()

@@ -26,6 +26,8 @@ from changesource.protocol.watermarks import Position
 MAX_BYTES = 256 * 2**20
 MAX_AGE_SECONDS = 24 * 3600
 PART_BITS = 32
+FORMAT = 1
+"""Of what the keys hold: another one makes other keys, so that a release never reads what it does not understand."""
 TIMEOUT_SECONDS = 5.0
 """How long Redis may take for one thing that it is asked to do."""
 TRIMMED_FRACTION = 0.9
@@ -86,9 +88,9 @@ class RedisLog:
     ) -> None:
         # No timeout of redis-py's own: its `asyncio.wait_for` swallows most cancellations in Python 3.11.
         self._redis = redis.asyncio.Redis.from_url(url, socket_timeout=None, socket_connect_timeout=TIMEOUT_SECONDS)
-        self._key = f"changesource:{{{name}}}:log"  # braces: one slot of a Redis cluster
-        self._tail_key = f"changesource:{{{name}}}:tail"
-        self._lease_key = f"changesource:{{{name}}}:leader"
+        self._key = f"changesource:{FORMAT}:{{{name}}}:log"  # braces: one slot of a Redis cluster
+        self._tail_key = f"changesource:{FORMAT}:{{{name}}}:tail"
+        self._lease_key = f"changesource:{FORMAT}:{{{name}}}:leader"
         self._append = self._redis.register_script(_APPEND)
         self._extent = self._redis.register_script(_EXTENT)
         self._acquire = self._redis.register_script(_ACQUIRE)

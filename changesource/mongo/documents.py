@@ -15,6 +15,7 @@ from changesource.errors import SourceUnreachable
 from changesource.mapping.values import CODEC_OPTIONS
 from changesource.mongo.faults import explain
 from changesource.mongo.source import Database
+from changesource.tasks import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +70,7 @@ async def _scan_once(
             if documents := _decode(raw):
                 yield documents
     finally:
-        request.cancel()
-        await asyncio.gather(request, return_exceptions=True)
+        await end_tasks(request)
         await cursor.close()
 
 

@@ -16,7 +16,8 @@ REOPEN = frozenset({6, 7, 43, 50, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 101
 """The server's resumable errors, by the drivers' change stream specification, and CursorNotFound (43) and
 MaxTimeMSExpired (50)."""
 
-NOT_ALLOWED = frozenset({13, 18})
+UNAUTHORIZED = 13
+AUTHENTICATION_FAILED = 18
 
 
 def explain(error: PyMongoError) -> ChangeSourceError:
@@ -29,8 +30,13 @@ def explain(error: PyMongoError) -> ChangeSourceError:
             return SourceUnusable(
                 f"A change event is larger than 16 MB ({name}). Upgrade MongoDB to 7.0 or 6.0.9, which split such events."
             )
-        if error.code in NOT_ALLOWED:
-            return SourceUnusable(f"The user of the URI may not do this ({name}). Grant it readWrite on the database.")
+        if error.code == AUTHENTICATION_FAILED:
+            return SourceUnusable(f"User or password of the URI are wrong ({name}). Percent-encode both.")
+        if error.code == UNAUTHORIZED:
+            return SourceUnusable(
+                f"The user of the URI may not do this ({name}). Grant it read on the database, and find, insert and "
+                "update on zero_sources_markers."
+            )
         if error.code not in REOPEN and not error.has_error_label("ResumableChangeStreamError"):
             return SourceUnusable(f"MongoDB refuses ({name}).")
         return SourceUnreachable(f"MongoDB's change stream was interrupted ({name}).")

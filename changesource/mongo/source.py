@@ -9,13 +9,14 @@ from typing import Any
 from bson import Timestamp
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
+from pymongo.errors import AutoReconnect, ConfigurationError, InvalidURI, PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 from pymongo.server_description import ServerDescription
 from pymongo.write_concern import WriteConcern
 
-from changesource.errors import SourceUnreachable, SourceUnusable, UnknownSource
+from changesource.errors import SourceUnusable, UnknownSource
 from changesource.mapping.values import CODEC_OPTIONS
+from changesource.mongo.faults import explain
 
 Database = AsyncDatabase[dict[str, Any]]
 
@@ -87,11 +88,8 @@ class SourceReport:
 
 async def inspect_source(database: Database) -> SourceReport:
     """Raises `SourceUnusable` with the remedy, or `SourceUnreachable`."""
-    try:
-        hello = await database.command("hello")
-        version = tuple((await database.command("buildInfo"))["versionArray"][:3])
-    except PyMongoError as error:
-        raise SourceUnreachable(f"MongoDB did not answer ({type(error).__name__}).") from error
+    hello = await _ask(database, "hello")
+    version = tuple((await _ask(database, "buildInfo"))["versionArray"][:3])
     if hello.get("msg") == "isdbgrid":
         topology = "sharded cluster"
     elif "setName" in hello:
@@ -109,14 +107,24 @@ async def inspect_source(database: Database) -> SourceReport:
 
 async def current_cluster_time(database: Database) -> int:
     """A cluster time that every write acknowledged before this call has reached, as `seconds << 32 | increment`."""
-    try:
-        reply = await database.command("ping")
-    except PyMongoError as error:
-        raise SourceUnreachable(f"MongoDB did not answer ({type(error).__name__}).") from error
+    reply = await _ask(database, "ping")
     moment = reply.get("operationTime")
     if not isinstance(moment, Timestamp):
         raise SourceUnusable("The server reports no operation time; it is not a member of a replica set.")
     return cluster_time_of(moment)
+
+
+async def _ask(database: Database, command: str) -> dict[str, Any]:
+    """PyMongo tries reads again after a connection broke, but not commands."""
+    try:
+        try:
+            return await database.command(command)
+        except ServerSelectionTimeoutError:
+            raise
+        except AutoReconnect:
+            return await database.command(command)
+    except PyMongoError as error:
+        raise explain(error) from error
 
 
 def cluster_time_of(timestamp: Timestamp) -> int:

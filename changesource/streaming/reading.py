@@ -15,6 +15,7 @@ from changesource.mongo.source import Database, inspect_source
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming.rendering import Chunk, Renderer, RowErrorSink
+from changesource.tasks import end_tasks
 
 
 @dataclass(slots=True)
@@ -90,6 +91,5 @@ def _entry(numbering: Numbering, part: Part, chunk: Chunk) -> Entry:
 
 
 async def _end(request: asyncio.Future[Batch], stream: ChangeStream) -> None:
-    request.cancel()
-    await asyncio.gather(request, return_exceptions=True)
+    await end_tasks(request)
     await stream.close()

@@ -20,6 +20,7 @@ from changesource.mongo.source import Sources
 from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming.rendering import RowErrorSink
 from changesource.streaming.watcher import Watcher
+from changesource.tasks import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +66,7 @@ class StreamService:
         tasks = [*self._sessions, *(task for _, task in self._watchers.values())]
         if self._refresher is not None:
             tasks.append(self._refresher)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
         await self._flush_row_errors()
         for log in self._logs.values():
             await log.close()
@@ -129,8 +128,7 @@ class StreamService:
         wanted = {version.name: version for version in self._versions.values()}
         for name in self._watchers.keys() - wanted.keys():
             _, task = self._watchers.pop(name)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end_tasks(task)
         for name in wanted.keys() - self._watchers.keys():
             with contextlib.suppress(UnknownSource):
                 watcher = self._new_watcher(wanted[name])

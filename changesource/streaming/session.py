@@ -183,9 +183,11 @@ class Session:
         if self._in_flight.newest is None or time.monotonic() - self._noted_at < NOTE_SECONDS:
             return
         self._noted_at = time.monotonic()
-        await store.note_acknowledged(
-            self._request.app_id, self._request.shard_num, self._replica_version, self._in_flight.newest.watermark
-        )
+        newest = self._in_flight.newest.watermark
+        try:
+            await store.note_acknowledged(self._request.app_id, self._request.shard_num, self._replica_version, newest)
+        except DatabaseError as error:  # nothing depends on the note
+            logger.warning("%s: acknowledgement not kept (%s)", self._label, type(error).__name__)
 
     # Parts of both
 

@@ -30,6 +30,7 @@ from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming.reading import read_entries
 from changesource.streaming.rendering import RowErrorSink
+from changesource.tasks import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -153,8 +154,6 @@ async def _until_first_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
     for task in done:
         task.result()

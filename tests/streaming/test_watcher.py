@@ -3,12 +3,14 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from changesource.errors import LogUnavailable
 from changesource.log.entries import ChangeLog, Entry
 from changesource.log.memory import MemoryLog
 from changesource.mongo import change_stream
@@ -21,7 +23,7 @@ from tests.mongo.failing import fail_commands
 from tests.streaming.builders import APP_ID
 from tests.streaming.following import LEASE_SECONDS, Watching
 from tests.streaming.replica import BusyReplica
-from tests.streaming.workload import contents, several
+from tests.streaming.workload import Workload, contents, several
 from zerosources.embedded.servers import MongoServer, ValkeyServer
 
 A_WHILE_SECONDS = 0.4
@@ -48,9 +50,19 @@ async def begun(log: ChangeLog) -> None:
     """Returns when the log has begun: what is written from then on is in it."""
 
     async def has_begun() -> bool:
-        return (await log.extent()).first is not None
+        with suppress(LogUnavailable):
+            return (await log.extent()).first is not None
+        return False
 
     await eventually(has_begun)
+
+
+@asynccontextmanager
+async def writing(database: Database, log: ChangeLog, count: int) -> AsyncIterator[list[Workload]]:
+    """Writers that begin when the log has begun."""
+    await begun(log)
+    async with several(database, count) as loads:
+        yield loads
 
 
 async def entries_until_now(log: ChangeLog, database: Database) -> list[Entry]:
@@ -120,8 +132,7 @@ async def test_leadership_is_given_up(database: Database, redis_logs: RedisLogs)
 async def test_take_over(database: Database, redis_logs: RedisLogs, how: str) -> None:
     """When the leader ends, orderly or not, another goes on: no entry is missing, none is there twice."""
     log = redis_logs.open()
-    async with Watching(database, redis_logs.open()) as leader, several(database, 2) as loads:
-        await begun(log)
+    async with Watching(database, redis_logs.open()) as leader, writing(database, log, 2) as loads:
         async with Watching(database, redis_logs.open()) as standby:
             await asyncio.sleep(A_WHILE_SECONDS)
             assert (leader.is_leading, standby.is_leading) == (True, False)
@@ -138,8 +149,7 @@ async def test_take_over(database: Database, redis_logs: RedisLogs, how: str) ->
 async def test_two_leaders(database: Database, redis_logs: RedisLogs) -> None:
     """A lease that is lost again and again lets several lead at once: the log is right all the same."""
     log = redis_logs.open()
-    async with Watching(database, redis_logs.open()), several(database, 2) as loads:
-        await begun(log)
+    async with Watching(database, redis_logs.open()), writing(database, log, 2) as loads:
         async with Watching(database, redis_logs.open()), Watching(database, redis_logs.open()):
             for _ in range(8):
                 await asyncio.sleep(LEASE_SECONDS / 4)
@@ -152,8 +162,7 @@ async def test_two_leaders(database: Database, redis_logs: RedisLogs) -> None:
 async def test_paused_leader(database: Database, redis_logs: RedisLogs) -> None:
     """A leader that wakes up long after another took over appends nothing, and stands by."""
     log, its_log = redis_logs.open(), redis_logs.open()
-    async with Watching(database, its_log) as paused, several(database, 2) as loads:
-        await begun(log)
+    async with Watching(database, its_log) as paused, writing(database, log, 2) as loads:
         go_on = asyncio.Event()
         append, acquire = its_log.append, its_log.acquire_lease
 
@@ -184,8 +193,7 @@ async def test_unfinished_transactions(
     """Leaders that end in the middle of transactions leave no hole: the next one begins them again, whole."""
     monkeypatch.setattr(rendering, "MAX_CHUNK_BYTES", 300)
     log = redis_logs.open()
-    async with Watching(database, redis_logs.open()) as first, several(database, 3) as loads:
-        await begun(log)
+    async with Watching(database, redis_logs.open()) as first, writing(database, log, 3) as loads:
         await first.stop()
         for _ in range(8):
             # What gathered meanwhile comes in large batches, so that an end mostly falls into a transaction.
@@ -231,8 +239,7 @@ class Interrupted:
 async def test_log_lost(database: Database, redis_logs: RedisLogs, lost: tuple[str, ...]) -> None:
     """Where Redis forgot the log it begins anew, and goes on."""
     log = redis_logs.open()
-    async with Watching(database, redis_logs.open()), several(database, 1):
-        await begun(log)
+    async with Watching(database, redis_logs.open()), writing(database, log, 1):
         await asyncio.sleep(A_WHILE_SECONDS)
         before = (await log.extent()).log_id
         await redis_logs.lose(*lost)
@@ -244,8 +251,7 @@ async def test_log_lost(database: Database, redis_logs: RedisLogs, lost: tuple[s
 async def test_history_lost(mongo_server: MongoServer, database: Database, redis_logs: RedisLogs) -> None:
     """A watcher that cannot go on from the log's end begins the log anew, later than all that it held."""
     log = redis_logs.open()
-    async with Watching(database, redis_logs.open()), several(database, 1):
-        await begun(log)
+    async with Watching(database, redis_logs.open()), writing(database, log, 1):
         await asyncio.sleep(A_WHILE_SECONDS)
         before = await log.extent()
         async with fail_commands(mongo_server, "getMore", times=1, errorCode=286):
@@ -263,8 +269,7 @@ async def is_other_log(log: ChangeLog, log_id: str) -> bool:
 async def test_mongodb_interrupted(mongo_server: MongoServer, database: Database, redis_logs: RedisLogs) -> None:
     """Interruptions of the source that pass leave no hole and no double."""
     log = redis_logs.open()
-    async with Watching(database, redis_logs.open()), several(database, 2) as loads:
-        await begun(log)
+    async with Watching(database, redis_logs.open()), writing(database, log, 2) as loads:
         for failure in ({"closeConnection": True}, {"errorCode": 43}, {"errorCode": 6}):
             async with fail_commands(mongo_server, "getMore", times=2, **failure):
                 await asyncio.sleep(A_WHILE_SECONDS)
@@ -295,8 +300,7 @@ async def test_redis_restarted(database: Database, own_valkey: ValkeyServer, set
 async def test_log_of_the_process(database: Database) -> None:
     """A watcher fills the log in memory as well."""
     log = MemoryLog()
-    async with Watching(database, log), several(database, 2) as loads:
-        await begun(log)
+    async with Watching(database, log), writing(database, log, 2) as loads:
         await asyncio.sleep(A_WHILE_SECONDS)
         for load in loads:
             await load.stop()

@@ -1,7 +1,6 @@
 """watcher.py: leadership, and a log that is right whoever writes it."""
 
 import asyncio
-import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -16,7 +15,6 @@ from changesource.log.memory import MemoryLog
 from changesource.mongo import change_stream
 from changesource.mongo.markers import MARKERS_COLLECTION, write_marker
 from changesource.mongo.source import Database
-from changesource.streaming import rendering
 from changesource.streaming import watcher as watcher_module
 from tests.log.opening import RedisLogs
 from tests.mongo.failing import fail_commands
@@ -72,7 +70,7 @@ async def entries_until_now(log: ChangeLog, database: Database) -> list[Entry]:
 
     async def has_marker() -> bool:
         found[:] = await log.read(None, 100_000)
-        return any(nonce in entry.markers and entry.is_final for entry in found)
+        return any(nonce in entry.markers for entry in found) and found[-1].is_final
 
     await eventually(has_marker)
     return found
@@ -132,31 +130,38 @@ async def test_leadership_is_given_up(database: Database, redis_logs: RedisLogs)
 async def test_take_over(database: Database, redis_logs: RedisLogs, how: str) -> None:
     """When the leader ends, orderly or not, another goes on: no entry is missing, none is there twice."""
     log = redis_logs.open()
-    async with Watching(database, redis_logs.open()) as leader, writing(database, log, 2) as loads:
-        async with Watching(database, redis_logs.open()) as standby:
-            await asyncio.sleep(A_WHILE_SECONDS)
-            assert (leader.is_leading, standby.is_leading) == (True, False)
-            await getattr(leader, how)()
-            began = time.monotonic()
-            await eventually(lambda: standby.is_leading)
-            assert time.monotonic() - began < 2 * LEASE_SECONDS
-            await asyncio.sleep(A_WHILE_SECONDS)
-            for load in loads:
-                await load.stop()
-            await expect_whole_log(log, database)
+    async with (
+        Watching(database, redis_logs.open()) as leader,
+        writing(database, log, 2) as loads,
+        Watching(database, redis_logs.open()) as standby,
+    ):
+        await asyncio.sleep(A_WHILE_SECONDS)
+        assert (leader.is_leading, standby.is_leading) == (True, False)
+        await getattr(leader, how)()
+        began = time.monotonic()
+        await eventually(lambda: standby.is_leading)
+        assert time.monotonic() - began < 2 * LEASE_SECONDS
+        await asyncio.sleep(A_WHILE_SECONDS)
+        for load in loads:
+            await load.stop()
+        await expect_whole_log(log, database)
 
 
 async def test_two_leaders(database: Database, redis_logs: RedisLogs) -> None:
     """A lease that is lost again and again lets several lead at once: the log is right all the same."""
     log = redis_logs.open()
-    async with Watching(database, redis_logs.open()), writing(database, log, 2) as loads:
-        async with Watching(database, redis_logs.open()), Watching(database, redis_logs.open()):
-            for _ in range(8):
-                await asyncio.sleep(LEASE_SECONDS / 4)
-                await redis_logs.lose("leader")
-            for load in loads:
-                await load.stop()
-            await expect_whole_log(log, database)
+    async with (
+        Watching(database, redis_logs.open()),
+        writing(database, log, 2) as loads,
+        Watching(database, redis_logs.open()),
+        Watching(database, redis_logs.open()),
+    ):
+        for _ in range(8):
+            await asyncio.sleep(LEASE_SECONDS / 4)
+            await redis_logs.lose("leader")
+        for load in loads:
+            await load.stop()
+        await expect_whole_log(log, database)
 
 
 async def test_paused_leader(database: Database, redis_logs: RedisLogs) -> None:
@@ -184,55 +189,6 @@ async def test_paused_leader(database: Database, redis_logs: RedisLogs) -> None:
                 await load.stop()
             await expect_whole_log(log, database)
             assert other.is_leading
-
-
-@pytest.mark.parametrize("how", ["stop", "die"])
-async def test_unfinished_transactions(
-    database: Database, redis_logs: RedisLogs, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Leaders that end in the middle of transactions leave no hole: the next one begins them again, whole."""
-    monkeypatch.setattr(rendering, "MAX_CHUNK_BYTES", 300)
-    log = redis_logs.open()
-    async with Watching(database, redis_logs.open()) as first, writing(database, log, 3) as loads:
-        await first.stop()
-        for _ in range(8):
-            # What gathered meanwhile comes in large batches, so that an end mostly falls into a transaction.
-            await asyncio.sleep(0.1)
-            await redis_logs.lose("leader")
-            its_log = Interrupted(redis_logs, 7)
-            async with Watching(database, its_log.log) as watching:
-                await its_log.until_interrupted()
-                await getattr(watching, how)()
-        for load in loads:
-            await load.stop()
-        await redis_logs.lose("leader")
-        async with Watching(database, redis_logs.open()):
-            await expect_whole_log(log, database)
-    found = await log.read(None, 100_000)
-    unfinished = [before for before, after in itertools.pairwise(found) if after.id.part == 0]
-    assert any(not entry.is_final for entry in unfinished), "no leader ended in the middle of a transaction"
-
-
-class Interrupted:
-    """A log to which only `count` entries can be appended."""
-
-    def __init__(self, redis_logs: RedisLogs, count: int) -> None:
-        self.log = redis_logs.open()
-        self._append = self.log.append
-        self._left = count
-        self._is_interrupted = asyncio.Event()
-        self.log.append = self._append_or_wait  # type: ignore[method-assign]
-
-    async def until_interrupted(self) -> None:
-        async with asyncio.timeout(SOON_SECONDS):
-            await self._is_interrupted.wait()
-
-    async def _append_or_wait(self, *arguments: Any) -> None:
-        if self._left == 0:
-            self._is_interrupted.set()
-            await asyncio.Event().wait()
-        self._left -= 1
-        await self._append(*arguments)
 
 
 @pytest.mark.parametrize("lost", [("log", "tail", "leader"), ("log",), ("tail",)], ids="+".join)

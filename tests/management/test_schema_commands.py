@@ -57,6 +57,20 @@ def test_load_and_publish(file: Path) -> None:
     assert run("publish", "shop") == "1\n"
 
 
+def test_load_with_mappings(file: Path, tmp_path: Path) -> None:
+    """`--mappings` says which collection a table shows; what it cannot say is refused and changes nothing."""
+    mappings = tmp_path / "mappings.json"
+    mappings.write_text('{"city": {"source": "places"}}')
+    run("load_schema", file, "--mappings", mappings, "--app", "shop", "--publish")
+    assert Version.objects.get().to_definition().tables[0].collection == "places"
+    mappings.write_text('{"city": {"source": "places", "filter": {"big": true}}}')
+    with pytest.raises(CommandError, match=r"mappings\.city\.filter"):
+        run("load_schema", file, "--mappings", mappings, "--app", "shop", "--publish")
+    with pytest.raises(CommandError, match=r"none\.json cannot be read"):
+        run("load_schema", file, "--mappings", tmp_path / "none.json", "--app", "shop")
+    assert Version.objects.count() == 1
+
+
 def test_next_version(file: Path) -> None:
     """A changed file is the next version."""
     run("load_schema", file, "--app", "shop", "--publish")

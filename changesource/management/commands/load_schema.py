@@ -1,4 +1,4 @@
-"""`manage.py load_schema FILE --app APP [--source SOURCE] [--publish]`."""
+"""`manage.py load_schema FILE [--mappings FILE] --app APP [--source SOURCE] [--publish]`."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from django.db import transaction
 from changesource.errors import ChangeSourceError
 from changesource.models.app import DEFAULT_SOURCE
 from changesource.publishing.drafts import replace_draft
+from changesource.publishing.mapping_file import apply_mappings
 from changesource.publishing.schema_file import read_schema
 from changesource.publishing.versions import publish
 
@@ -18,6 +19,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", metavar="FILE", type=Path, help="the schema, JSON in UTF-8")
+        parser.add_argument(
+            "--mappings", metavar="FILE", type=Path, help="which collection and fields each table shows, JSON in UTF-8"
+        )
         parser.add_argument("--app", required=True, help="the app id (ZERO_APP_ID); the app is created when missing")
         parser.add_argument(
             "--source",
@@ -26,16 +30,20 @@ class Command(BaseCommand):
         )
         parser.add_argument("--publish", action="store_true", help="publish the draft and print the version number")
 
-    def handle(self, *args: Any, file: Path, app: str, source: str, publish: bool, **options: Any) -> None:
+    def handle(
+        self, *args: Any, file: Path, mappings: Path | None, app: str, source: str, publish: bool, **options: Any
+    ) -> None:
         try:
-            self._load(file, app, source, then_publish=publish)
+            self._load(file, mappings, app, source, then_publish=publish)
         except OSError as exc:
-            raise CommandError(f"{file} cannot be read: {exc.strerror}.") from exc
+            raise CommandError(f"{exc.filename} cannot be read: {exc.strerror}.") from exc
         except ChangeSourceError as exc:
             raise CommandError(str(exc)) from exc
 
-    def _load(self, file: Path, app_id: str, source: str, *, then_publish: bool) -> None:
+    def _load(self, file: Path, mappings: Path | None, app_id: str, source: str, *, then_publish: bool) -> None:
         schema = read_schema(file.read_bytes())
+        if mappings is not None:
+            schema = apply_mappings(schema, mappings.read_bytes())
         with transaction.atomic():
             app = replace_draft(app_id, schema, source)
             if then_publish:

@@ -8,6 +8,7 @@
 | int32, int64 up to ±(2^53 - 1) | decimal digits | number | does not fit | number |
 | int64 beyond | decimal digits | does not fit | does not fit | string |
 | double | as JavaScript writes it | number | does not fit | number |
+| double or decimal from 2^63 to 10^21 | its text | does not fit | does not fit | number, string |
 | NaN, ±Infinity (also decimal) | null | null | does not fit | null |
 | decimal128 | exact text | nearest double, if there is one | does not fit | string |
 | date | ISO 8601, UTC, milliseconds | epoch milliseconds | does not fit | epoch milliseconds |
@@ -20,6 +21,9 @@
 | code | its text | does not fit | does not fit | string |
 | MinKey, MaxKey | `MinKey`, `MaxKey` | does not fit | does not fit | string |
 | document, array, DBRef | its JSON text | does not fit | does not fit | object or array |
+
+A number from 2^63 to 10^21, which JavaScript writes with all its digits, does not fit a number column: zero-cache writes it into
+its change log as an integer, reads it back as one that SQLite has no room for, and ends for good.
 
 U+0000 in a string column becomes U+FFFD: zero-cache keeps the stream in PostgreSQL, which cannot give back JSON with it, and
 would go on acknowledging while none of its replicas gets any further. JSON text only has the escape, which is fine.
@@ -59,6 +63,11 @@ refuses to make a `UUID` of."""
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """JavaScript's Number.MAX_SAFE_INTEGER: zero-cache cannot read integers beyond it."""
+
+MIN_TOO_LONG = 2.0**63
+END_TOO_LONG = 1e21
+"""JavaScript writes whole doubles below this without an exponent, and zero-cache reads such digits as integers, for which
+SQLite has 64 bits (Zero: shared/src/bigint-json.ts)."""
 
 UUID_BYTES = 16
 
@@ -209,6 +218,14 @@ def _safe_integer(value: int) -> int:
     raise DoesNotFit("an integer beyond ±(2^53 - 1) does not fit a number column; use a string column")
 
 
+def _number_of_double(value: float) -> float | None:
+    if not math.isfinite(value):
+        return None
+    if MIN_TOO_LONG <= abs(value) < END_TOO_LONG:
+        raise DoesNotFit("a number from 2^63 to 10^21 does not fit a number column; use a string column")
+    return value
+
+
 def _number_of_decimal(value: Decimal128) -> float | int | None:
     exact = value.to_decimal()
     if not exact.is_finite():
@@ -218,7 +235,7 @@ def _number_of_decimal(value: Decimal128) -> float | int | None:
         raise DoesNotFit("a decimal beyond the doubles does not fit a number column; use a string column")
     if abs(nearest) > MAX_SAFE_INTEGER and exact == exact.to_integral_value() and Decimal(nearest) != exact:
         raise DoesNotFit("a whole number beyond ±(2^53 - 1) does not fit a number column; use a string column")
-    return nearest
+    return _number_of_double(nearest)
 
 
 def _misfit(bson_name: str, column_type: ColumnType, remedy: str) -> Converter:
@@ -258,7 +275,7 @@ _NUMBER: dict[type, Converter] = {
     type(None): lambda _: None,
     int: _safe_integer,
     Int64: _safe_integer,
-    float: lambda value: value if math.isfinite(value) else None,
+    float: _number_of_double,
     Decimal128: _number_of_decimal,
     DatetimeMS: lambda value: _safe_integer(int(value)),
     datetime: _milliseconds_of,

@@ -24,6 +24,9 @@ VALUES = {
     "long": Int64(2**60 + 1),
     "double": 1.5,
     "whole_double": 5.0,
+    "large_double": 2.0**62,
+    "huge_double": 1.5e20,
+    "giant_double": 1e300,
     "nan": float("nan"),
     "infinity": float("inf"),
     "decimal": Decimal128("12345678901234567890.12345"),
@@ -50,6 +53,9 @@ AS_STRING = {
     "long": "1152921504606846977",
     "double": "1.5",
     "whole_double": "5",
+    "large_double": "4611686018427388000",
+    "huge_double": "150000000000000000000",
+    "giant_double": "1e+300",
     "nan": None,
     "infinity": None,
     "decimal": "12345678901234567890.12345",
@@ -72,7 +78,8 @@ AS_NUMBER = {
     "int64": 9007199254740991,
     "double": 1.5,
     "whole_double": 5.0,
-    "decimal": 12345678901234567890.12345,
+    "large_double": 2.0**62,
+    "giant_double": 1e300,
     "timestamp": 1714521600000,
 }
 AS_JSON = {
@@ -81,6 +88,9 @@ AS_JSON = {
     "int64": 9007199254740991,
     "double": 1.5,
     "whole_double": 5,
+    "large_double": 2.0**62,
+    "huge_double": 1.5e20,
+    "giant_double": 1e300,
     "true": True,
     "document": {"a": {"b": [1, "1152921504606846976", "1.10", "507f1f77bcf86cd799439011"]}},
     "text": "Zoë 日本 🦓 \u0000 end",
@@ -128,15 +138,18 @@ def test_every_bson_type_arrives_by_snapshot_and_live(deploy: Deploy, log: str) 
         return {"_id": name, "as_string": value, "as_number": value, "as_boolean": value, "as_json": value}
 
     names = list(VALUES)
-    deployment.database.zoo.insert_many([document(name) for name in names[::2]])
+    deployment.database.zoo.insert_many([document(name) for name in names])
     proxy = deployment.proxy(deployment.start())
     zero_cache = deployment.zero_cache(proxy)
     first = deployment.wait_until_equal(zero_cache)
-    deployment.database.zoo.insert_many([document(name) for name in names[1::2]])
+    deployment.database.zoo.delete_many({})
+    deployment.wait_until_equal(zero_cache)
+    deployment.database.zoo.insert_many([document(name) for name in names])
     contents = deployment.wait_until_equal(zero_cache)
 
-    rows = {row["_id"]: row for row in deployment.comparable(contents.rows)["zoo"]}
-    assert rows == {name: zoo_row(name) for name in names}
+    for replica in (first, contents):
+        rows = {row["_id"]: row for row in deployment.comparable(replica.rows)["zoo"]}
+        assert rows == {name: zoo_row(name) for name in names}
     assert contents.replica_version == first.replica_version
     check_protocol(proxy)
 

@@ -44,6 +44,11 @@ RULES: list[tuple[Any, Any, Any, Any, Any]] = [
     (5.0, "5", 5.0, MISFIT, 5.0),
     (-0.0, "0", 0.0, MISFIT, 0.0),
     (1e21, "1e+21", 1e21, MISFIT, 1e21),
+    (2.0**62, "4611686018427388000", 2.0**62, MISFIT, 2.0**62),
+    (2.0**63, "9223372036854776000", MISFIT, MISFIT, 2.0**63),
+    (-1e19, "-10000000000000000000", MISFIT, MISFIT, -1e19),
+    (Decimal128("12345678901234567890.5"), "12345678901234567890.5", MISFIT, MISFIT, "12345678901234567890.5"),
+    (1e300, "1e+300", 1e300, MISFIT, 1e300),
     (math.nan, None, None, MISFIT, None),
     (math.inf, None, None, MISFIT, None),
     (-math.inf, None, None, MISFIT, None),
@@ -125,6 +130,7 @@ def test_every_value_has_a_form_or_does_not_fit(column_type: ColumnType, value: 
             assert isinstance(converted, int | float)
             assert math.isfinite(converted)
             assert type(converted) is float or abs(converted) <= MAX_SAFE_INTEGER
+            assert not 2**63 <= abs(converted) < 10**21
         case "boolean":
             assert type(converted) is bool
         case "json":

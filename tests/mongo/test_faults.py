@@ -1,0 +1,108 @@
+"""faults.py: what PyMongo's errors mean."""
+
+from collections.abc import Sequence
+
+import pytest
+from pymongo.errors import (
+    AutoReconnect,
+    ConfigurationError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    InvalidURI,
+    NetworkTimeout,
+    NotPrimaryError,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WTimeoutError,
+)
+
+from changesource.errors import ChangeSourceError, HistoryLost, SourceUnreachable, SourceUnusable
+from changesource.mongo.faults import explain
+
+
+def refusal(code: int, *labels: str, name: str = "SomeName") -> OperationFailure:
+    details = {"ok": 0.0, "code": code, "codeName": name, "errmsg": "secret", "errorLabels": list(labels)}
+    return OperationFailure("secret", code, details)
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        # The drivers' specification of change streams, and CursorNotFound and MaxTimeMSExpired.
+        (
+            [6, 7, 43, 50, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436],
+            SourceUnreachable,
+        ),
+        ([136, 260, 280, 286], HistoryLost),
+        ([1, 2, 8, 9, 13, 18, 20, 26, 40573, 10334, 1_000_000], SourceUnusable),
+    ],
+    ids=["interrupted", "no way on", "refused"],
+)
+def test_codes(codes: Sequence[int], expected: type[ChangeSourceError]) -> None:
+    """What is left to do after each of the server's errors."""
+    assert {code: type(explain(refusal(code))) for code in codes} == dict.fromkeys(codes, expected)
+
+
+def test_resumable_by_its_label() -> None:
+    """An error that says that a stream can be opened again is an interruption, whatever its code."""
+    assert isinstance(explain(refusal(1_000_000, "ResumableChangeStreamError")), SourceUnreachable)
+
+
+def test_not_resumable_by_its_label() -> None:
+    """An error that says that a stream cannot go on is the end of its history, whatever its code."""
+    assert isinstance(explain(refusal(1_000_000, "NonResumableChangeStreamError")), HistoryLost)
+
+
+def test_too_large_is_never_tried_again() -> None:
+    """An event that MongoDB cannot send is met again by whoever opens the stream again, label or no label."""
+    assert isinstance(explain(refusal(10334, "ResumableChangeStreamError")), SourceUnusable)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AutoReconnect("secret"),
+        ConnectionFailure("secret"),
+        NetworkTimeout("secret"),
+        NotPrimaryError("secret"),
+        ServerSelectionTimeoutError("secret"),
+        ExecutionTimeout("secret", 50, {"code": 50}),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_answer(error: PyMongoError) -> None:
+    """Everything about connections passes."""
+    assert isinstance(explain(error), SourceUnreachable)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigurationError("secret"),
+        InvalidURI("secret"),
+        WTimeoutError("secret", 64, {"code": 64}),
+        PyMongoError("secret"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_other_errors(error: PyMongoError) -> None:
+    """What is neither about connections nor known is not tried again and again."""
+    assert isinstance(explain(error), SourceUnusable)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [refusal(286), refusal(13), refusal(18), refusal(10334), refusal(43), refusal(99), AutoReconnect("secret")],
+    ids=str,
+)
+def test_messages(error: PyMongoError) -> None:
+    """A message names the error, and nothing that the server or the driver said: documents and hosts are in that."""
+    message = str(explain(error))
+    assert "secret" not in message
+    assert "SomeName" in message or "AutoReconnect" in message
+
+
+def test_error_without_details() -> None:
+    """A refusal of which nothing is known is one all the same."""
+    assert isinstance(explain(OperationFailure("secret")), SourceUnusable)

@@ -22,8 +22,8 @@
 | MinKey, MaxKey | `MinKey`, `MaxKey` | does not fit | does not fit | string |
 | document, array, DBRef | its JSON text | does not fit | does not fit | object or array |
 
-A number from 2^63 to 10^21, which JavaScript writes with all its digits, does not fit a number column: zero-cache writes it into
-its change log as an integer, reads it back as one that SQLite has no room for, and ends for good.
+A number from 2^63 to 10^21, which JavaScript writes with all its digits, does not fit a number column: zero-cache writes
+it into its change log as an integer, reads it back as one that SQLite has no room for, and ends for good.
 
 U+0000 in a string column becomes U+FFFD: zero-cache keeps the stream in PostgreSQL, which cannot give back JSON with it, and
 would go on acknowledging while none of its replicas gets any further. JSON text only has the escape, which is fine.

@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 3.0
 RETURN_CHECK_SECONDS = 0.5
 """How often a session that reads MongoDB asks whether the log has caught up with it."""
 RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
-MAX_READ_ENTRIES = 256
+MAX_READ_ENTRIES = 32
 TARGET_READ_BYTES = 4 * 2**20
 
 
@@ -93,6 +93,7 @@ class Feed:
     async def _from_log(self) -> AsyncGenerator[Entry | None, None]:
         """Ends when the log has a hole after what was given, or nobody writes it."""
         after = EntryId.before(self.position.cluster_time)
+        log_id: str | None = None  # places of two logs say nothing about each other
         size = _ReadSize()
         while True:
             generation = self._log.generation
@@ -101,9 +102,9 @@ class Feed:
             except LogUnavailable:
                 return
             for entry in found:
-                if not self._follows(entry, after):
+                if log_id not in (None, entry.log_id) or not self._follows(entry, after):
                     return
-                after = entry.id
+                after, log_id = entry.id, entry.log_id
                 if entry.is_start:
                     continue
                 if entry.is_final:
@@ -113,7 +114,7 @@ class Feed:
             if not found:
                 yield None
                 await self._log.wait(generation, POLL_SECONDS)
-                if self._log.generation == generation and not await self._log_serves():
+                if self._log.generation == generation and not await self._log_serves(log_id):
                     return
 
     def _follows(self, entry: Entry, after: EntryId) -> bool:
@@ -146,14 +147,16 @@ class Feed:
                 check.cancel()
             await entries.aclose()
 
-    async def _log_serves(self) -> bool:
-        """Whether the log reaches back to the position and somebody writes it, or did until a moment ago."""
+    async def _log_serves(self, log_id: str | None = None) -> bool:
+        """Whether the log reaches back to the position and somebody writes it, or did until a moment ago; and whether it is
+        still the one of `log_id`, if that is given."""
         extent, leader = await self._look()
         if leader is not None:
             self._leaderless_since = None
         elif self._leaderless_since is None:
             self._leaderless_since = time.monotonic()
-        return extent.covers(self.position) and (leader is not None or not self._has_lost_patience())
+        is_same = log_id in (None, extent.log_id)
+        return is_same and extent.covers(self.position) and (leader is not None or not self._has_lost_patience())
 
     def _has_lost_patience(self) -> bool:
         since = self._leaderless_since

@@ -116,6 +116,7 @@ class Watcher:
             except HistoryLost as error:
                 logger.error("watcher of %s: %s The log begins anew.", self._version.name, error)
                 whole = tail = await self._start_log(tail)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _start_log(self, tail: EntryId | None) -> EntryId:
         start = Position(await current_cluster_time(self._database))

@@ -50,6 +50,10 @@ class RedisLogs:
         """Deletes everything in this Redis."""
         await self._redis.flushall()
 
+    async def configure(self, name: str, value: str) -> None:
+        """Changes a setting of this Redis."""
+        await self._redis.config_set(name, value)
+
     async def seconds_to_live(self, *parts: str) -> list[int]:
         return [await self._redis.ttl(self._key(part)) for part in parts]
 

@@ -286,6 +286,22 @@ async def test_appended_without_hearing_of_it(own_valkey: ValkeyServer, own_logs
     assert await places(log) == [place(1), place(2), place(3)]
 
 
+async def test_full(own_logs: RedisLogs) -> None:
+    """A Redis that has no room refuses entries and keeps the log as it is; one can begin it anew, which makes room."""
+    log = own_logs.open()
+    await fill(log, 1, 2)
+    await own_logs.configure("maxmemory", "1")
+    try:
+        with pytest.raises(LogUnavailable):
+            await log.append(entry(3), place(2))
+        assert await places(log) == [place(1), place(2)]
+        await log.append(start(4), place(2))
+    finally:
+        await own_logs.configure("maxmemory", "0")
+    await log.append(entry(5), place(4))
+    assert await places(log) == [place(4), place(5)]
+
+
 # Cancelling
 
 

@@ -284,6 +284,13 @@ async def test_two_events_in_fragments(database: Database) -> None:
     assert [(event.document_id, event.document) for event in events] == [(1, {"_id": 1}), (2, None)]
 
 
+async def test_unfinished_fragments(database: Database) -> None:
+    """An event of which only the beginning has come is forgotten when another begins."""
+    unfinished = fragments(1, {"fullDocument": {"_id": 1}}, {"updateDescription": {}})[:2]
+    (event,) = parsing(database)._parse([*unfinished, *fragments(2, {"updateDescription": {}})])
+    assert (event.document_id, event.document) == (2, None)
+
+
 async def test_event_of_one_fragment(database: Database) -> None:
     """An event that says that it is its only fragment is whole."""
     (event,) = parsing(database)._parse([raw_event(1, splitEvent={"fragment": 1, "of": 1})])
@@ -348,14 +355,6 @@ async def test_cursor_killed(database: Database, start: int) -> None:
         await database.command({"killCursors": "$cmd.aggregate", "cursors": [stream._cursor_id]})
         with pytest.raises(SourceUnreachable):
             await stream.next_batch()
-
-
-async def test_standalone(run_dir: Any) -> None:
-    """A server without an oplog refuses streams, with its own words for it."""
-    with MongoServer(run_dir / "mongodb-standalone-stream", standalone=True) as server:
-        async with open_database(server) as database:
-            with pytest.raises(SourceUnusable):
-                await open_change_stream(database, ["city"], 1 << 32, splits_large_events=False)
 
 
 # What is left behind

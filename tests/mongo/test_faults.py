@@ -14,7 +14,6 @@ from pymongo.errors import (
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
-    WTimeoutError,
 )
 
 from changesource.errors import ChangeSourceError, HistoryLost, SourceUnreachable, SourceUnusable
@@ -81,7 +80,6 @@ def test_no_answer(error: PyMongoError) -> None:
     [
         ConfigurationError("secret"),
         InvalidURI("secret"),
-        WTimeoutError("secret", 64, {"code": 64}),
         PyMongoError("secret"),
     ],
     ids=lambda error: type(error).__name__,

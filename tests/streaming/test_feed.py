@@ -1,11 +1,12 @@
 """feed.py: a session follows the log where it reaches, else MongoDB, while writers are busy."""
 
 import asyncio
+import itertools
 import os
 import random
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,23 @@ import pytest
 
 from changesource.errors import HistoryLost, SourceUnusable
 from changesource.log import redis as redis_module
-from changesource.log.entries import ChangeLog
+from changesource.log.entries import ChangeLog, Entry
 from changesource.log.memory import MemoryLog
 from changesource.mongo import change_stream
 from changesource.mongo.markers import write_marker
-from changesource.mongo.source import Database
+from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol.watermarks import Position
 from changesource.streaming import feed, watcher
+from changesource.tasks import end_tasks
+from tests.log import builders as entries
 from tests.log.opening import RedisLogs
 from tests.mongo.failing import fail_commands
-from tests.streaming.builders import APP_ID
+from tests.streaming.builders import APP_ID, BUSY
 from tests.streaming.following import Following, Watching
 from tests.streaming.workload import contents, several
 from zerosources.embedded.servers import MongoServer, ValkeyServer
 
-A_WHILE_SECONDS = 0.4
+A_WHILE_SECONDS = 0.3
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +75,27 @@ async def test_log(database: Database, redis_logs: RedisLogs) -> None:
             assert following.sources == ["log"]
             await expect_contents(database, following)
             assert following.sources == ["log"]
+
+
+async def test_log_from_the_cluster_time_on(database: Database) -> None:
+    """A session's position says nothing about which events of its cluster time it has: the log gives all of them again."""
+    log = MemoryLog()
+    await log.acquire_lease("somebody", 60)
+    await log.append(entries.start(1), None)
+    places = [entries.place(step, ordinal) for step, ordinal in [(1, 0), (2, 0), (2, 1), (3, 0)]]
+    for before, here in itertools.pairwise(places):
+        await log.append(Entry(here, 0), before)
+    async with Following(database, log, Position(entries.cluster_time(2), 9)) as following:
+        await following.replica.until(lambda: len(following.replica.committed) == 3)
+    assert following.replica.committed == places[1:]
+
+
+async def test_mongodb_from_the_cluster_time_on(database: Database, redis_logs: RedisLogs) -> None:
+    """So does MongoDB."""
+    await database.city.insert_one({"_id": "a"})
+    start = Position(await current_cluster_time(database), 9)
+    async with Following(database, redis_logs.open(), start) as following:
+        await expect_contents(database, following)
 
 
 async def test_log_of_the_process(database: Database) -> None:
@@ -239,7 +263,38 @@ async def test_redis_frozen(
             await expect_contents(database, following)
 
 
-@pytest.mark.parametrize("seed", range(3))
+async def test_replaced_log(database: Database, redis_logs: RedisLogs) -> None:
+    """Places of two logs say nothing about each other: a reader begins again with all of its cluster time."""
+    log = redis_logs.open()
+    await log.acquire_lease("somebody", 60)
+    await log.append(entries.start(1), None)
+    await log.append(entries.entry(2, tables={"city": b"1\n2"}), entries.place(1))
+    await log.append(entries.entry(2, ordinal=1, tables={"city": b"3"}), entries.place(2))
+    given: list[bytes] = []
+    reader = feed.Feed(database, BUSY, log, Position(entries.cluster_time(1)), lambda errors: None)
+
+    async def read() -> None:
+        async with aclosing(reader.entries()) as found:
+            async for entry in found:
+                given.extend(entry.tables.values() if entry is not None else ())
+
+    async def until(count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(given) < count:
+                await asyncio.sleep(0.01)
+
+    reading = asyncio.create_task(read())
+    await until(2)
+    await redis_logs.lose("log", "tail")
+    writer = redis_logs.open()
+    await writer.append(entries.start(2), None)
+    await writer.append(entries.entry(2, ordinal=1, tables={"city": b"1\n2\n3\n4"}), entries.place(2))
+    await until(3)
+    await end_tasks(reading)
+    assert given[2:] == [b"1\n2\n3\n4"]
+
+
+@pytest.mark.parametrize("seed", range(2))
 async def test_everything_at_once(
     mongo_server: MongoServer, database: Database, redis_logs: RedisLogs, seed: int
 ) -> None:

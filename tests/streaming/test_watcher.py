@@ -14,7 +14,8 @@ from changesource.log.entries import ChangeLog, Entry
 from changesource.log.memory import MemoryLog
 from changesource.mongo import change_stream
 from changesource.mongo.markers import MARKERS_COLLECTION, write_marker
-from changesource.mongo.source import Database
+from changesource.mongo.source import Database, current_cluster_time
+from changesource.streaming import rendering
 from changesource.streaming import watcher as watcher_module
 from tests.log.opening import RedisLogs
 from tests.mongo.failing import fail_commands
@@ -24,7 +25,7 @@ from tests.streaming.replica import BusyReplica
 from tests.streaming.workload import Workload, contents, several
 from zerosources.embedded.servers import MongoServer, ValkeyServer
 
-A_WHILE_SECONDS = 0.4
+A_WHILE_SECONDS = 0.3
 SOON_SECONDS = 10.0
 
 
@@ -41,7 +42,7 @@ async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
             holds = condition()
             if holds if isinstance(holds, bool) else await holds:
                 return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.03)
 
 
 async def begun(log: ChangeLog) -> None:
@@ -126,6 +127,17 @@ async def test_leadership_is_given_up(database: Database, redis_logs: RedisLogs)
         assert await log.leader() is None
 
 
+async def test_lease_lost(database: Database, redis_logs: RedisLogs) -> None:
+    """A leader whose lease another has leads no more, also where nothing happens."""
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open(), heartbeat_seconds=0) as watching:
+        await eventually(lambda: watching.is_leading)
+        await redis_logs.lose("leader")
+        await log.acquire_lease("another", 60)
+        await eventually(lambda: not watching.is_leading)
+        assert await log.leader() == "another"
+
+
 @pytest.mark.parametrize("how", ["stop", "die"])
 async def test_take_over(database: Database, redis_logs: RedisLogs, how: str) -> None:
     """When the leader ends, orderly or not, another goes on: no entry is missing, none is there twice."""
@@ -191,6 +203,37 @@ async def test_paused_leader(database: Database, redis_logs: RedisLogs) -> None:
             assert other.is_leading
 
 
+@pytest.mark.parametrize("how", ["stop", "die"])
+async def test_unfinished_transaction(
+    database: Database, redis_logs: RedisLogs, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leader that ends in the middle of a transaction leaves no hole: the next begins it again, with all its events."""
+    monkeypatch.setattr(rendering, "MAX_CHUNK_BYTES", 300)
+    log, its_log = redis_logs.open(), redis_logs.open()
+    async with Watching(database, redis_logs.open(), heartbeat_seconds=0) as first:
+        await begun(log)
+        await first.stop()
+    for number in range(20):
+        await database.city.insert_one({"_id": number})  # in one batch, then, of several entries
+    is_interrupted = asyncio.Event()
+    append = its_log.append
+
+    async def append_a_part(entry: Entry, *arguments: Any) -> None:
+        if is_interrupted.is_set():
+            await asyncio.Event().wait()
+        await append(entry, *arguments)
+        if not entry.is_final:
+            is_interrupted.set()
+
+    its_log.append = append_a_part  # type: ignore[method-assign]
+    async with Watching(database, its_log, heartbeat_seconds=0) as interrupted:
+        await asyncio.wait_for(is_interrupted.wait(), SOON_SECONDS)
+        await getattr(interrupted, how)()
+    assert not (await log.read(None, 100))[-1].is_final
+    async with Watching(database, redis_logs.open()):
+        await expect_whole_log(log, database)
+
+
 @pytest.mark.parametrize("lost", [("log", "tail", "leader"), ("log",), ("tail",)], ids="+".join)
 async def test_log_lost(database: Database, redis_logs: RedisLogs, lost: tuple[str, ...]) -> None:
     """Where Redis forgot the log it begins anew, and goes on."""
@@ -216,6 +259,39 @@ async def test_history_lost(mongo_server: MongoServer, database: Database, redis
         expect_chain(found)
         assert before.tail is not None
         assert found[0].id > before.tail
+
+
+async def test_history_that_stays_lost(
+    mongo_server: MongoServer, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is begun anew again and again, but not in a hurry."""
+    monkeypatch.setattr(watcher_module, "RETRY_SECONDS", 0.2)
+    log = MemoryLog()
+    async with fail_commands(mongo_server, "aggregate", errorCode=286), Watching(database, log):
+        await asyncio.sleep(1)
+        assert 1 <= log.generation <= 7
+
+
+async def test_history_of_a_quiet_source_lost(
+    mongo_server: MongoServer, database: Database, redis_logs: RedisLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new log begins later than the old one, also where the source's clock has stood still."""
+    now = await current_cluster_time(database)
+
+    async def same_time(database: Database) -> int:
+        return now
+
+    monkeypatch.setattr(watcher_module, "current_cluster_time", same_time)
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open(), heartbeat_seconds=0):
+        await begun(log)
+        before = await log.extent()
+        async with fail_commands(mongo_server, "getMore", times=1, errorCode=286):
+            await eventually(lambda: is_other_log(log, before.log_id))
+        after = await log.extent()
+    assert before.tail is not None
+    assert after.first is not None
+    assert after.first > before.tail
 
 
 async def is_other_log(log: ChangeLog, log_id: str) -> bool:

@@ -1,0 +1,232 @@
+"""documents.py: whole collections and single documents, read from the embedded MongoDB."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
+
+from changesource.errors import SourceUnreachable, SourceUnusable
+from changesource.mongo import documents, source
+from changesource.mongo.documents import estimate_count, find_documents, scan
+from changesource.mongo.source import Database
+from tests.mongo.failing import fail_commands
+from tests.mongo.opening import open_database
+from zerosources.embedded.servers import MongoServer
+
+IN_ORDER: list[Any] = [
+    MinKey(),
+    None,
+    float("nan"),
+    float("-inf"),
+    -(2**62),
+    -1.5,
+    0,
+    Decimal128("0.5"),
+    1,
+    Int64(2**60),
+    1e300,
+    "",
+    "$place",
+    "1",
+    "a",
+    "ä",
+    {},
+    {"a": 1},
+    {"a": 1, "b": 2},
+    {"a": "$place"},
+    Binary(b""),
+    Binary(b"ab"),
+    Binary.from_uuid(UUID(int=1)),
+    ObjectId("000000000000000000000000"),
+    ObjectId("ffffffffffffffffffffffff"),
+    False,
+    True,
+    datetime(1900, 1, 1, tzinfo=UTC),
+    datetime(2026, 1, 1, tzinfo=UTC),
+    Timestamp(1, 1),
+    MaxKey(),
+]
+"""An _id of every type, in the order in which MongoDB sorts them; `$place` looks like the path of a field."""
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "RETRY_SECONDS", 0.01)
+
+
+async def fill(database: Database, ids: list[Any]) -> None:
+    found = [{"_id": identity, "place": place} for place, identity in enumerate(ids)]
+    random.Random(1).shuffle(found)
+    await database.city.insert_many(found)
+
+
+async def scanned(database: Database, batch_size: int | None = 3) -> list[int]:
+    return [document["place"] async for batch in scan(database, "city", batch_size) for document in batch]
+
+
+async def test_scan(database: Database) -> None:
+    """Every document is read once, whatever the type of its _id is, in the order of _id."""
+    await fill(database, IN_ORDER)
+    assert await scanned(database) == list(range(len(IN_ORDER)))
+
+
+async def test_batches(database: Database) -> None:
+    """No batch is larger than asked for, none is empty."""
+    await fill(database, list(range(10)))
+    assert [len(batch) async for batch in scan(database, "city", 3)] == [3, 3, 3, 1]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, None])
+async def test_interrupted_scan(mongo_server: MongoServer, database: Database, size: int | None) -> None:
+    """A scan that is interrupted after each batch loses nothing and doubles nothing."""
+    await fill(database, IN_ORDER)
+    async with fail_commands(mongo_server, "getMore", errorCode=43):
+        assert await scanned(database, size) == list(range(len(IN_ORDER)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_scan_interrupted_at_random(mongo_server: MongoServer, database: Database, seed: int) -> None:
+    """Connections that break anywhere in a scan lose nothing and double nothing."""
+    dice = random.Random(seed)
+    await fill(database, IN_ORDER)
+    places: list[int] = []
+    async for batch in scan(database, "city", 2):
+        places += [document["place"] for document in batch]
+        if dice.random() < 0.5:
+            async with fail_commands(mongo_server, "getMore", "find", times=1, closeConnection=True):
+                await asyncio.sleep(0.01)
+    assert places == list(range(len(IN_ORDER)))
+
+
+async def test_scan_gives_up(mongo_server: MongoServer, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan that does not get on any more says so, after some tries, and gives what it has read before."""
+    monkeypatch.setattr(documents, "MAX_SCAN_RETRIES", 3)
+    await fill(database, list(range(10)))
+    batches = scan(database, "city", 3)
+    first = await anext(batches)
+    async with fail_commands(mongo_server, "getMore", "find", errorCode=6):
+        rest = await asyncio.gather(all_of(batches), return_exceptions=True)
+    assert [document["_id"] for document in first] == [0, 1, 2]
+    assert isinstance(rest[0], SourceUnreachable)
+
+
+async def all_of(batches: AsyncIterator[documents.Documents]) -> list[dict[str, Any]]:
+    return [document async for batch in batches for document in batch]
+
+
+async def test_scan_that_is_refused(
+    mongo_server: MongoServer, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What MongoDB refuses is not tried again."""
+    monkeypatch.setattr(documents, "RETRY_SECONDS", 3600)
+    await fill(database, [1])
+    async with asyncio.timeout(10), fail_commands(mongo_server, "find", errorCode=13):
+        with pytest.raises(SourceUnusable):
+            await scanned(database)
+
+
+async def test_scan_of_nothing(database: Database) -> None:
+    """A collection that is not there has no documents."""
+    assert await scanned(database) == []
+    assert await scanned(database, None) == []
+
+
+async def test_size_of_batches(database: Database) -> None:
+    """Without a size batches hold few large documents, or many small ones."""
+    await database.city.insert_many([{"_id": number, "text": "x" * 2**19} for number in range(10)])
+    await database.river.insert_many([{"_id": number} for number in range(1500)])
+    assert max([len(batch) async for batch in scan(database, "city")]) < 5
+    assert max([len(batch) async for batch in scan(database, "river")]) > 500
+
+
+async def test_scan_while_documents_change(database: Database) -> None:
+    """Documents that are there all the time are read, whatever happens to others meanwhile."""
+    await database.city.insert_many([{"_id": number} for number in range(0, 100, 2)])
+    seen: list[int] = []
+    async for batch in scan(database, "city", 5):
+        seen += [document["_id"] for document in batch]
+        await database.city.insert_one({"_id": seen[-1] - 1})
+        await database.city.delete_one({"_id": seen[-1]})
+        await database.city.update_one({"_id": 98}, {"$set": {"text": "x" * len(seen) * 100}})
+    assert set(range(0, 100, 2)) <= set(seen)
+    assert len(seen) == len(set(seen))
+
+
+async def test_collection_dropped_during_a_scan(database: Database) -> None:
+    """A collection that is dropped during its scan ends it, or is an error of ours; nothing else."""
+    await database.city.insert_many([{"_id": number} for number in range(100)])
+    with suppress(SourceUnreachable, SourceUnusable):
+        async for _ in scan(database, "city", 5):
+            await database.city.drop()
+
+
+async def test_scan_that_is_left(database: Database) -> None:
+    """Who leaves a scan leaves no cursor on the server."""
+    await fill(database, list(range(100)))
+    before = await open_cursors(database)
+    batches = scan(database, "city", 5)
+    await anext(batches)
+    assert await open_cursors(database) > before
+    await batches.aclose()  # type: ignore[attr-defined]
+    async with asyncio.timeout(10):
+        while await open_cursors(database) > before:
+            await asyncio.sleep(0.02)
+
+
+async def open_cursors(database: Database) -> int:
+    status = await database.client.admin.command("serverStatus")
+    return int(status["metrics"]["cursor"]["open"]["total"])
+
+
+async def test_find(database: Database) -> None:
+    """The documents that are there are found by _ids of every type; the others are not missed."""
+    await fill(database, IN_ORDER)
+    found = await find_documents(database, "city", [*IN_ORDER, "not there", 99])
+    assert sorted(document["place"] for document in found) == list(range(len(IN_ORDER)))
+
+
+async def test_find_nothing(database: Database) -> None:
+    """Nothing is found where nothing is looked for."""
+    assert await find_documents(database, "city", []) == []
+
+
+async def test_find_many(database: Database) -> None:
+    """More documents than one look-up asks for are found, once each."""
+    await database.city.insert_many([{"_id": number} for number in range(1300)])
+    found = await find_documents(database, "city", list(range(1400)))
+    assert sorted(document["_id"] for document in found) == list(range(1300))
+
+
+async def test_find_large(database: Database) -> None:
+    """Documents that do not fit into one reply are found."""
+    await database.city.insert_many([{"_id": number, "text": "x" * 5 * 2**20} for number in range(5)])
+    assert len(await find_documents(database, "city", list(range(5)))) == 5
+
+
+async def test_find_where_mongodb_is_away(
+    mongo_server: MongoServer, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look-up that fails says whether it is worth another try."""
+    async with fail_commands(mongo_server, "find", closeConnection=True):
+        with pytest.raises(SourceUnreachable):
+            await find_documents(database, "city", [1])
+    async with fail_commands(mongo_server, "find", errorCode=13):
+        with pytest.raises(SourceUnusable):
+            await find_documents(database, "city", [1])
+
+
+async def test_count(mongo_server: MongoServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """About how many documents there are."""
+    monkeypatch.setattr(source, "SERVER_SELECTION_TIMEOUT_MS", 50)
+    async with open_database(mongo_server) as database:
+        await fill(database, list(range(25)))
+        assert await estimate_count(database, "city") == 25
+        async with fail_commands(mongo_server, "count", errorCode=91):
+            with pytest.raises(SourceUnreachable):
+                await estimate_count(database, "city")

@@ -22,7 +22,8 @@ from changesource.models import App, Replica, RowErrorRecord, Table, Version
 from changesource.models.app import DEFAULT_SOURCE, validate_json_object
 from changesource.models.draft import table_definition
 from changesource.publishing.json_text import IndentedJSONEncoder, StorableJSONDecoder
-from changesource.publishing.versions import describe_draft, newest_version, publish
+from changesource.publishing.versions import describe_draft, newest_version
+from changesource.streaming.publisher import publish_app
 
 
 class AppForm(forms.ModelForm):
@@ -150,7 +151,7 @@ class AppAdmin(admin.ModelAdmin):
                 continue
             before = newest_version(app)
             try:
-                version = publish(app, cast(User, request.user))
+                version = publish_app(app, cast(User, request.user))
             except ChangeSourceError as exc:
                 lines = format_html_join(SafeString("<br>"), "{}", ((line,) for line in str(exc).splitlines()))
                 self.message_user(request, lines, messages.ERROR)

@@ -5,24 +5,36 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Count, QuerySet
 from django.forms.formsets import DELETION_FIELD_NAME
 from django.forms.models import BaseInlineFormSet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 
-from changesource.mapping.definition import Problem
+from changesource.errors import ChangeSourceError
+from changesource.mapping.definition import Table as TableDefinition
+from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.mapping_text import normal_mapping_text
+from changesource.mapping.problems import Problem, find_warnings
 from changesource.models import App, Column, Table
 from changesource.models.draft import table_definition
 from changesource.models.table import default_primary_key
 from changesource.publishing.problems import problems_of_table
+from changesource.streaming.preview import DocumentPreview, preview_json, preview_table
 
 DEFAULTS_FROM = {"collection": "server_name", "field": "server_name", "server_name": "name"}
 """Where the value of an input that was left empty comes from."""
+
+
+PREVIEW_LIMIT = 10
 
 
 class NamesField(forms.CharField):
@@ -37,14 +49,36 @@ class NamesField(forms.CharField):
         return [name.strip() for name in (super().to_python(value) or "").split(",") if name.strip()]
 
 
+class MappingField(forms.CharField):
+    """A mapping as text. One that was stored without lines, as `load_schema` does, is shown with lines."""
+
+    def prepare_value(self, value: Any) -> Any:
+        try:
+            is_one_line = value and "\n" not in value
+            return (
+                json.dumps(json.loads(normal_mapping_text(value)), ensure_ascii=False, indent=2)
+                if is_one_line
+                else value
+            )
+        except (MappingError, ValueError):
+            return value
+
+
 class TableForm(forms.ModelForm):
+    mapping = MappingField(
+        required=False,
+        widget=forms.Textarea(
+            attrs={"rows": 12, "class": "vLargeTextField", "style": "font-family: monospace", "spellcheck": "false"}
+        ),
+        help_text=Table._meta.get_field("mapping").help_text,
+    )
     primary_key = NamesField(
         initial=default_primary_key, help_text=f"{Table._meta.get_field('primary_key').help_text} Several: with commas."
     )
 
     class Meta:
         model = Table
-        fields = ["app", "name", "server_name", "collection", "primary_key", "position"]
+        fields = ["app", "name", "server_name", "collection", "mapping", "primary_key", "position"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -95,7 +129,7 @@ class ColumnInline(admin.TabularInline):
 class TableAdmin(admin.ModelAdmin):
     form = TableForm
     inlines = [ColumnInline]
-    list_display = ["name", "app", "collection_read", "column_count", "position"]
+    list_display = ["name", "app", "collection_read", "is_mapped", "column_count", "position"]
     list_filter = ["app"]
     list_select_related = ["app"]
     search_fields = ["name", "server_name", "collection"]
@@ -108,6 +142,10 @@ class TableAdmin(admin.ModelAdmin):
     def collection_read(self, table: Table) -> str:
         return table_definition(table, ()).collection
 
+    @admin.display(description="mapped", boolean=True)
+    def is_mapped(self, table: Table) -> bool:
+        return bool(table.mapping)
+
     @admin.display(description="columns", ordering="column_count")
     def column_count(self, table: Any) -> Any:
         return table.column_count
@@ -117,6 +155,39 @@ class TableAdmin(admin.ModelAdmin):
         if request.method == "GET" and obj.pk is None:
             kwargs["initial"] = [{"name": "_id", "type": "string"}]
         return kwargs
+
+    def get_urls(self) -> list[URLPattern]:
+        preview = path(
+            "<path:object_id>/preview/",
+            self.admin_site.admin_view(self.preview_view),
+            name="changesource_table_preview",
+        )
+        return [preview, *super().get_urls()]
+
+    def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The first documents of the collection with their rows, for who may view the table."""
+        table = self.get_object(request, unquote(object_id))
+        if not self.has_view_or_change_permission(request, table):
+            raise PermissionDenied
+        if table is None:
+            raise Http404(f"There is no table {object_id!r}.")
+        definition = table_definition(table, table.columns.all())
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Preview of {table}",
+            "opts": self.opts,
+            "table": table,
+            "definition": definition,
+            "limit": PREVIEW_LIMIT,
+            "warnings": [f"{warning.column}: {warning.message}" for warning in find_warnings(definition)],
+            "columns": [column.server_name for column in definition.columns],
+        }
+        try:
+            previews = preview_table(table.app, table.name, PREVIEW_LIMIT)
+            context["documents"] = [_shown(definition, preview) for preview in previews]
+        except ChangeSourceError as error:
+            context["failure"] = str(error).splitlines()
+        return TemplateResponse(request, "admin/changesource/table/preview.html", context)
 
     def save_model(self, request: HttpRequest, obj: Table, form: forms.ModelForm, change: bool) -> None:
         App.objects.locked(obj.app_id)
@@ -129,3 +200,17 @@ class TableAdmin(admin.ModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Table]) -> None:
         for table in queryset:
             self.delete_model(request, table)
+
+
+def _shown(table: TableDefinition, preview: DocumentPreview) -> dict[str, Any]:
+    """A document as text, its rows as texts of cells, and its row errors."""
+    values = preview_json(table, preview)
+    return {
+        "text": json.dumps(values["document"], ensure_ascii=False, indent=2),
+        "rows": [[_cell(value) for value in row.values()] for row in values["rows"]],
+        "errors": preview.errors,
+    }
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -8,10 +8,13 @@ table and a column: the one that queries are written with (`name`) and the one i
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
+
+from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.mapping_text import normal_mapping_text
 
 ColumnType = Literal["string", "number", "boolean", "json"]
 COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
@@ -34,7 +37,7 @@ RESERVED_TABLE_PREFIXES = ("_zero", "sqlite_", "__proto__")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table. `field` is the top-level field of the document that it shows."""
+    """One column of a table. `field` is the top-level field that it shows of what the mapping gives."""
 
     name: str
     type: ColumnType
@@ -49,17 +52,25 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One Zero table. `primary_key` holds names of columns; `collection` is where its documents are."""
+    """One Zero table. `primary_key` holds names of columns; `collection` is where its documents are.
+
+    `mapping` is Extended JSON, `{"filter"?, "projection"?}` or `{"pipeline"}`, and says what becomes of a document before
+    the columns are taken from it; empty: the document as it is.
+    """
 
     name: str
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
     server_name: str = ""
     collection: str = ""
+    mapping: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "server_name", self.server_name or self.name)
         object.__setattr__(self, "collection", self.collection or self.server_name)
+        # What is no JSON stays as it is, for `find_problems` to say so.
+        with suppress(MappingError):
+            object.__setattr__(self, "mapping", normal_mapping_text(self.mapping))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,7 @@ class AppDefinition:
                         for column in table.columns
                     ],
                     "primaryKey": list(table.primary_key),
+                    **({"mapping": table.mapping} if table.mapping else {}),
                 }
                 for table in self.tables
             ],
@@ -120,115 +132,9 @@ class AppDefinition:
                         for column in table["columns"]
                     ),
                     primary_key=tuple(table["primaryKey"]),
+                    mapping=table.get("mapping", ""),
                 )
                 for table in stored["tables"]
             ),
             relationships=stored["relationships"],
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with a definition, where, and what to do about it.
-
-    `table` and `column` are names, empty where the problem is not in one. `attribute` is the attribute of
-    `AppDefinition`, `Table` or `Column` that has to change.
-    """
-
-    attribute: str
-    message: str
-    table: str = ""
-    column: str = ""
-
-    def __str__(self) -> str:
-        place = ".".join(part for part in (self.table, self.column, self.attribute) if part)
-        return f"{place}: {self.message}"
-
-
-def find_problems(app: AppDefinition) -> list[Problem]:
-    """All reasons why `app` must not be published, in the order of its tables; empty when it may."""
-    return list(_app_problems(app))
-
-
-def _app_problems(app: AppDefinition) -> Iterator[Problem]:
-    if not APP_ID_PATTERN.fullmatch(app.app_id):
-        yield Problem("app_id", "Use lower case letters, digits and underscores only; it must equal ZERO_APP_ID.")
-    if not app.tables:
-        yield Problem("tables", "Add at least one table.")
-    for name in _repeated(table.name for table in app.tables):
-        yield Problem("name", "Another table has this name. Rename one of them.", table=name)
-    for name in _repeated(table.server_name.lower() for table in app.tables):  # SQLite folds case
-        table_name = next(table.name for table in app.tables if table.server_name.lower() == name)
-        yield Problem("server_name", f"Another table has the server name {name!r}. Change one.", table=table_name)
-    for table in app.tables:
-        yield from find_table_problems(table)
-
-
-def find_table_problems(table: Table) -> Iterator[Problem]:
-    """The reasons why `table` on its own must not be published."""
-
-    def problem(attribute: str, message: str, column: str = "") -> Problem:
-        return Problem(attribute, message, table=table.name, column=column)
-
-    for attribute, name in (("name", table.name), ("server_name", table.server_name)):
-        if reason := _why_not_identifier(name):
-            yield problem(attribute, reason)
-    if table.server_name.lower().startswith(RESERVED_TABLE_PREFIXES):
-        yield problem("server_name", "Names that begin with _zero, sqlite_ or __proto__ are taken. Choose another.")
-    if not table.collection or "\0" in table.collection or "$" in table.collection:
-        yield problem("collection", "Name an existing collection; a name has no $ and no NUL.")
-    elif table.collection.startswith("system."):
-        yield problem("collection", "MongoDB's system collections have no change stream. Choose another collection.")
-
-    for name in _repeated(column.name for column in table.columns):
-        yield problem("name", "Another column of this table has this name. Rename one of them.", column=name)
-    for name in _repeated(column.server_name.lower() for column in table.columns):
-        column_name = next(column.name for column in table.columns if column.server_name.lower() == name)
-        yield problem("server_name", "Another column of this table has this server name. Change one.", column_name)
-    for column in table.columns:
-        for attribute, name in (("name", column.name), ("server_name", column.server_name)):
-            if reason := _why_not_identifier(name):
-                yield problem(attribute, reason, column.name)
-        if column.server_name.lower() in RESERVED_COLUMNS:
-            yield problem("server_name", "zero-cache keeps this name for itself. Choose another.", column.name)
-        if column.type not in COLUMN_TYPES:
-            yield problem("type", f"Choose one of {', '.join(COLUMN_TYPES)}.", column.name)
-        if not column.field or "\0" in column.field:
-            yield problem("field", "Name a field of the document.", column.name)
-        elif "." in column.field or column.field.startswith("$"):
-            yield problem("field", "Only top-level fields can be columns: no dot inside, no $ in front.", column.name)
-    yield from _primary_key_problems(table, problem)
-
-
-def _primary_key_problems(table: Table, problem: Any) -> Iterator[Problem]:
-    columns = {column.name: column for column in table.columns}
-    if not table.primary_key:
-        yield problem("primary_key", "Every Zero table has a primary key. Name the column of _id.")
-        return
-    for name in table.primary_key:
-        column = columns.get(name)
-        if column is None:
-            yield problem("primary_key", f"There is no column {name!r}. Name columns of this table.")
-            continue
-        if column.optional:
-            yield problem("optional", "A column of the primary key is never null. Make it required.", name)
-        if column.type == "json":
-            yield problem("type", "A json column cannot be in a primary key. Use string, number or boolean.", name)
-    if [columns[name].field for name in table.primary_key if name in columns] != ["_id"]:
-        yield problem(
-            "primary_key",
-            "The primary key must be the one column of the field _id: "
-            "it is all that MongoDB says about a document that was deleted.",
-        )
-
-
-def _why_not_identifier(name: str) -> str:
-    if not IDENTIFIER_PATTERN.fullmatch(name):
-        return "Begin with a letter or underscore, and go on with letters, digits, underscores and hyphens."
-    if len(name) > MAX_IDENTIFIER_LENGTH:
-        return f"Use at most {MAX_IDENTIFIER_LENGTH} characters."
-    return ""
-
-
-def _repeated(names: Iterator[str] | Sequence[str]) -> list[str]:
-    return [name for name, count in Counter(names).items() if count > 1]

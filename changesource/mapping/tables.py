@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from changesource.mapping.definition import ColumnType, Table
+from changesource.mapping.compiled_mapping import CompiledMapping, compile_mapping
+from changesource.mapping.definition import Column, ColumnType, Table
+from changesource.mapping.expressions import WHOLE_DOCUMENT
+from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.mapping_text import read_mapping_text
 from changesource.mapping.row_errors import RowError
 from changesource.mapping.values import CONVERTERS, Converter, DoesNotFit, JsonScalar, convert
 from changesource.protocol.frames import ColumnSpec, TableSpec
 
 Document = Mapping[str, Any]
 Row = dict[str, JsonScalar]
+Key = tuple[JsonScalar, ...]
+
+ID = "_id"
 
 PG_TYPES: Mapping[ColumnType, str] = {"string": "text", "number": "float8", "boolean": "bool", "json": "json"}
 """What a column is declared as. `text`, not `uuid` or the like, whose SQLite affinity turns digits into numbers;
@@ -20,11 +27,25 @@ PG_TYPES: Mapping[ColumnType, str] = {"string": "text", "number": "float8", "boo
 MAX_DOCUMENT_ID_LENGTH = 200
 
 
+class _CompiledColumn(NamedTuple):
+    name: str
+    field: str
+    converters: Mapping[type, Converter]
+    type: ColumnType
+    is_required: bool
+
+
 class CompiledTable:
-    """One table: what each document of its collection becomes."""
+    """One table: what each document of its collection becomes.
+
+    `reads` are the top-level fields of a document on which its rows depend, and `decided_by` those on which it depends
+    whether it has any; both may hold `WHOLE_DOCUMENT`. `needs_pre_images` says that the `_id` of a document does not tell
+    which rows it has had: that takes the document as it was.
+    """
 
     def __init__(self, table: Table) -> None:
         columns = {column.name: column for column in table.columns}
+        key_columns = [columns[name] for name in table.primary_key]
         self.name = table.server_name
         self.collection = table.collection
         self.spec = TableSpec(
@@ -32,22 +53,68 @@ class CompiledTable:
             columns=tuple(
                 ColumnSpec(column.server_name, PG_TYPES[column.type], not column.optional) for column in table.columns
             ),
-            key=tuple(columns[name].server_name for name in table.primary_key),
+            key=tuple(column.server_name for column in key_columns),
         )
-        self._columns: tuple[tuple[str, str, Mapping[type, Converter], ColumnType, bool], ...] = tuple(
-            (column.server_name, column.field, CONVERTERS[column.type], column.type, not column.optional)
-            for column in table.columns
-        )
-        (self._key_column,) = (columns[name] for name in table.primary_key)
+        self._columns = _compile_columns(table.columns)
+        self._key_columns = _compile_columns(key_columns)
+
+        mapping = compile_mapping(read_mapping_text(table.mapping))
+        needed, self.reads = mapping.needed_for(frozenset(column.field for column in table.columns))
+        self._map: CompiledMapping | None = needed if table.mapping else None
+        self.decided_by = mapping.decides_by()
+        self._key_map, read_by_key = mapping.without_filters(frozenset(column.field for column in key_columns))
+        self._splits = mapping.splits
+        self.needs_pre_images = self._splits or not read_by_key <= {ID}
+        self.has_mapping = bool(table.mapping)
 
     def rows(self, document: Document, errors: list[RowError]) -> list[Row]:
-        """The rows that `document` gives: one, or none when it cannot be built.
+        """The rows that `document` gives, in the order of the mapping; none when it keeps nothing of the document.
 
-        A value that does not fit becomes null where the column is optional; where it is required, the row is left out.
-        Each is appended to `errors`.
+        A value that does not fit becomes null where the column is optional; where it is required, the row is left out, as
+        it is when the mapping cannot be computed, and when an earlier row has its key. Each is appended to `errors`.
         """
+        if self._map is None:
+            row = self._row(document, document, errors)
+            return [] if row is None else [row]
+        rows = []
+        for mapped in self._mapped(self._map, document, errors):
+            row = self._row(mapped, document, errors)
+            if row is not None:
+                rows.append(row)
+        return self._without_repeated_keys(rows, document, errors) if self._splits and len(rows) > 1 else rows
+
+    def key(self, document_id: object) -> Row | None:
+        """The primary key of the row that a document with this `_id` has, if it has one; None when it can have no row.
+        Not for a table that needs pre-images."""
+        try:
+            (mapped,) = self._key_map({ID: document_id})
+            return {column.name: _key_value(column, mapped.get(column.field)) for column in self._key_columns}
+        except (DoesNotFit, MappingError):
+            return None
+
+    def key_of(self, row: Row) -> Key:
+        """The values of the primary key in a row."""
+        return tuple([row[name] for name in self.spec.key])
+
+    def is_untouched_by(self, changed: frozenset[str] | None) -> bool:
+        """Whether a change of the top-level fields `changed` (None: of any) leaves the rows of a document as they are."""
+        return changed is not None and WHOLE_DOCUMENT not in self.reads and changed.isdisjoint(self.reads)
+
+    def is_decided_without(self, changed: frozenset[str] | None) -> bool:
+        """Whether a document has rows after a change of the fields `changed` just if it had some before."""
+        return changed is not None and WHOLE_DOCUMENT not in self.decided_by and changed.isdisjoint(self.decided_by)
+
+    def _mapped(self, mapping: CompiledMapping, document: Document, errors: list[RowError]) -> Sequence[Document]:
+        try:
+            return mapping(document)
+        except MappingError:
+            mapped, mapping_errors = mapping.run_leniently(document)
+            errors += [self._error(document, "", error.reason) for error in mapping_errors]
+            return mapped
+
+    def _row(self, mapped: Document, document: Document, errors: list[RowError]) -> Row | None:
         row: Row = {}
-        get = document.get
+        get = mapped.get
         for name, field, converters, column_type, is_required in self._columns:
             value = get(field)
             converter = converters.get(type(value))
@@ -57,24 +124,38 @@ class CompiledTable:
                 errors.append(self._error(document, name, str(misfit)))
                 converted = None
                 if is_required:
-                    return []
+                    return None
             else:
                 if converted is None and is_required:
                     errors.append(self._error(document, name, _why_null(value)))
-                    return []
+                    return None
             row[name] = converted
-        return [row]
+        return row
 
-    def key(self, document_id: object) -> Row | None:
-        """The primary key of the row that a document with this `_id` has; None when it can have no row."""
-        try:
-            value = convert(self._key_column.type, document_id)
-        except DoesNotFit:
-            return None
-        return None if value is None else {self._key_column.server_name: value}
+    def _without_repeated_keys(self, rows: list[Row], document: Document, errors: list[RowError]) -> list[Row]:
+        first: dict[Key, Row] = {}
+        for row in rows:
+            if first.setdefault(self.key_of(row), row) is not row:
+                reason = "two rows of the document have the same primary key; make the key depend on the array's index"
+                errors.append(self._error(document, ", ".join(self.spec.key), reason))
+        return list(first.values()) if len(first) < len(rows) else rows
 
     def _error(self, document: Document, column: str, reason: str) -> RowError:
-        return RowError(self.name, describe_id(document.get("_id")), column, reason)
+        return RowError(self.name, describe_id(document.get(ID)), column, reason)
+
+
+def _compile_columns(columns: Sequence[Column]) -> tuple[_CompiledColumn, ...]:
+    return tuple(
+        _CompiledColumn(column.server_name, column.field, CONVERTERS[column.type], column.type, not column.optional)
+        for column in columns
+    )
+
+
+def _key_value(column: _CompiledColumn, value: object) -> JsonScalar:
+    converted = convert(column.type, value)
+    if converted is None:
+        raise DoesNotFit("a key is never null")
+    return converted
 
 
 def describe_id(document_id: object) -> str:

@@ -49,6 +49,7 @@ from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, Min
 from bson.binary import UUID_SUBTYPE, UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 
+from changesource.mapping.bson_types import NUMBERS, TYPE_NUMBERS
 from changesource.mapping.definition import ColumnType
 
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
@@ -354,3 +355,16 @@ CONVERTERS: Mapping[ColumnType, Mapping[type, Converter]] = {
     "json": _JSON,
 }
 """For each type of column, what turns a value of a BSON type into JSON. The type is looked up exactly."""
+
+TYPES_WITHOUT_VALUE = frozenset({"null", "missing"})
+"""BSON types that are null in every column."""
+
+_ALL_TYPES = frozenset(TYPE_NUMBERS)
+
+FITTING_TYPES: Mapping[ColumnType, frozenset[str]] = {
+    "string": _ALL_TYPES,
+    "number": NUMBERS | {"date", "timestamp"},
+    "boolean": frozenset({"bool"}),
+    "json": _ALL_TYPES,
+}
+"""BSON types of which at least some values fit a column."""

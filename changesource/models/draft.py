@@ -41,4 +41,5 @@ def table_definition(table: Table, columns: Iterable[Column]) -> definition.Tabl
             for column in sorted(columns, key=lambda column: column.position)
         ),
         primary_key=tuple(table.primary_key),
+        mapping=table.mapping,
     )

@@ -39,10 +39,15 @@ class Table(models.Model):
         blank=True,
         help_text="The MongoDB collection. Empty: the same as the server name.",
     )
+    mapping = models.TextField(
+        blank=True,
+        help_text="What becomes of a document before the columns are taken from it, in MongoDB's language as Extended JSON: "
+        '{"filter": …, "projection": …} or {"pipeline": […]}. Empty: the document as it is.',
+    )
     primary_key = models.JSONField(
         default=default_primary_key,
         validators=[validate_names],
-        help_text="Names of columns: the column of the field _id.",
+        help_text="Names of columns. A key that does not come from _id alone needs pre-images of the collection.",
     )
     position = models.PositiveIntegerField(default=0, help_text="Tables are shown and published in this order.")
 

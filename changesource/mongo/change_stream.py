@@ -30,6 +30,16 @@ ASK_MS = 1
 
 
 @dataclass(frozen=True, slots=True)
+class StreamContent:
+    """What a stream gives: the events of `collections`; with the documents as they were before (where a collection records
+    pre-images), and with the names of the fields that an update changed, if they are asked for."""
+
+    collections: Collection[str]
+    has_pre_images: bool = False
+    has_changed_fields: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What one reply held. An empty reply means that the stream was read to its end at that moment."""
 
@@ -38,17 +48,17 @@ class Batch:
 
 
 class ChangeStream:
-    """Opened at a cluster time, inclusive. `collections` are the only ones whose events it gives.
+    """Opened at a cluster time, inclusive.
 
     Every method raises `HistoryLost`, `SourceUnusable` or `SourceUnreachable`; after any of them the stream is to be closed.
     Cancelling `next_batch` leaves nothing to go on with but `close`.
     """
 
     def __init__(
-        self, database: Database, collections: Collection[str], cluster_time: int, *, splits_large_events: bool
+        self, database: Database, content: StreamContent, cluster_time: int, *, splits_large_events: bool
     ) -> None:
         self._database = database
-        self._pipeline = change_stream_pipeline(collections, cluster_time, splits_large_events)
+        self._pipeline = change_stream_pipeline(content, cluster_time, splits_large_events)
         self._session: AsyncClientSession | None = None
         self._cursor_id = 0
         self._first: Sequence[Mapping[str, Any]] = ()
@@ -121,18 +131,19 @@ class ChangeStream:
 
 
 def change_stream_pipeline(
-    collections: Collection[str], cluster_time: int, splits_large_events: bool
+    content: StreamContent, cluster_time: int, splits_large_events: bool
 ) -> list[dict[str, Any]]:
-    """The stages of our streams: always the same for the same collections, so that a stream can be opened again."""
-    names = sorted(collections)
+    """The stages of our streams: always the same for the same content, so that a stream can be opened again."""
+    names = sorted(content.collections)
+    options = {
+        "startAtOperationTime": timestamp_of(cluster_time),
+        "fullDocument": "whenAvailable",
+        "showExpandedEvents": True,
+    }
+    if content.has_pre_images:
+        options["fullDocumentBeforeChange"] = "whenAvailable"
     stages: list[dict[str, Any]] = [
-        {
-            "$changeStream": {
-                "startAtOperationTime": timestamp_of(cluster_time),
-                "fullDocument": "whenAvailable",
-                "showExpandedEvents": True,
-            }
-        },
+        {"$changeStream": options},
         # By `ns.coll` alone: matching `{ns: {db, coll}}` is many times slower with many collections (SERVER-114532).
         {
             "$match": {
@@ -143,18 +154,19 @@ def change_stream_pipeline(
                 ]
             }
         },
-        {"$project": {"updateDescription": 0}},
     ]
+    if not content.has_changed_fields:
+        stages.append({"$project": {"updateDescription": 0}})
     if splits_large_events:
         stages.append({"$changeStreamSplitLargeEvent": {}})
     return stages
 
 
 async def open_change_stream(
-    database: Database, collections: Collection[str], cluster_time: int, *, splits_large_events: bool
+    database: Database, content: StreamContent, cluster_time: int, *, splits_large_events: bool
 ) -> ChangeStream:
     """An open stream; nothing is left behind when opening fails or is cancelled."""
-    stream = ChangeStream(database, collections, cluster_time, splits_large_events=splits_large_events)
+    stream = ChangeStream(database, content, cluster_time, splits_large_events=splits_large_events)
     try:
         await stream.open()
     except (Exception, asyncio.CancelledError):

@@ -102,6 +102,14 @@ async def find_documents(database: Database, collection: str, document_ids: Sequ
     return found
 
 
+async def first_documents(database: Database, collection: str, limit: int) -> Documents:
+    """The first `limit` documents in the order of `_id`. Raises `SourceUnreachable` or `SourceUnusable`."""
+    try:
+        return await database[collection].find(sort=[("_id", 1)], limit=limit).to_list()
+    except PyMongoError as error:
+        raise explain(error) from error
+
+
 def _decode(batch: Any) -> Documents:
     """A raw batch is bytes, whatever PyMongo's annotation of the cursor says."""
     return bson.decode_all(batch, CODEC_OPTIONS)

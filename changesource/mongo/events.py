@@ -28,7 +28,8 @@ class ChangeEvent:
     """One event. `document` is what the event says that the document is now; None for an upsert means: look it up.
 
     `in_transaction` says that it belongs to a multi-document transaction of MongoDB. `renamed_to` is the collection that
-    a renamed one has become.
+    a renamed one has become. `before` is the document as it was, None when there was none or when the event does not say;
+    `is_before_known` tells these apart. `changed` holds the top-level fields that an update changed, None for "any".
     """
 
     operation: Operation
@@ -39,6 +40,9 @@ class ChangeEvent:
     in_transaction: bool
     wall_time_ms: int
     renamed_to: str | None = None
+    before: dict[str, Any] | None = None
+    is_before_known: bool = False
+    changed: frozenset[str] | None = None
 
 
 def parse_event(event: Mapping[str, Any]) -> ChangeEvent | None:
@@ -49,6 +53,7 @@ def parse_event(event: Mapping[str, Any]) -> ChangeEvent | None:
     key = event.get("documentKey")
     cluster_time = cluster_time_of(event["clusterTime"])
     wall_time = event.get("wallTime")
+    before = event.get("fullDocumentBeforeChange")
     return ChangeEvent(
         operation=operation,
         collection=event["ns"]["coll"] if "ns" in event and "coll" in event["ns"] else "",
@@ -58,4 +63,22 @@ def parse_event(event: Mapping[str, Any]) -> ChangeEvent | None:
         in_transaction="txnNumber" in event,
         wall_time_ms=int(wall_time) if isinstance(wall_time, DatetimeMS) else (cluster_time >> 32) * 1000,
         renamed_to=event["to"]["coll"] if "to" in event else None,
+        before=before,
+        is_before_known=before is not None or event["operationType"] == "insert",
+        changed=_changed_fields(event["updateDescription"]) if event.get("updateDescription") else None,
     )
+
+
+def _changed_fields(description: Mapping[str, Any]) -> frozenset[str]:
+    """Every name that a changed path can begin with: `a.b` is a field of `a`, or a field whose name has a dot."""
+    paths = [
+        *description.get("updatedFields", ()),
+        *description.get("removedFields", ()),
+        *(truncated["field"] for truncated in description.get("truncatedArrays") or ()),
+    ]
+    names = set(paths)
+    for path in paths:
+        while "." in path:
+            path = path.rpartition(".")[0]
+            names.add(path)
+    return frozenset(names)

@@ -22,7 +22,10 @@ class CompiledTableFrames:
 
 
 class CompiledVersion:
-    """Everything that is computed once for a published version. `name` tells it apart from all others."""
+    """Everything that is computed once for a published version. `name` tells it apart from all others.
+
+    `collections_with_pre_images` are those of which some table cannot be kept right without pre-images.
+    """
 
     def __init__(self, definition: AppDefinition, number: int) -> None:
         self.definition = definition
@@ -37,6 +40,12 @@ class CompiledVersion:
             collection: tuple(table for table in self.tables if table.table.collection == collection)
             for collection in dict.fromkeys(table.table.collection for table in self.tables)
         }
+        self.collections_with_pre_images = tuple(
+            collection
+            for collection, tables in self.tables_of_collection.items()
+            if any(table.table.needs_pre_images for table in tables)
+        )
+        self.has_mappings = any(table.table.has_mapping for table in self.tables)
 
     @property
     def name(self) -> str:

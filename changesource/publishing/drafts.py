@@ -7,6 +7,7 @@ from django.db import transaction
 
 from changesource.errors import InvalidDefinition
 from changesource.mapping import definition
+from changesource.mapping.problems import find_problems
 from changesource.models import App, Column, Table
 from changesource.models.app import DEFAULT_SOURCE
 from changesource.models.draft import draft_definition
@@ -30,7 +31,7 @@ def replace_draft(app_id: str, schema: Schema, source: str = "") -> App:
         app.tables.all().delete()
         for position, table in enumerate(schema.tables):
             _create_table(app, position, table)
-        if problems := definition.find_problems(draft_definition(app)):
+        if problems := find_problems(draft_definition(app)):
             raise InvalidDefinition("\n".join([f"The schema does not fit {app}.", *map(str, problems)]))
     return app
 
@@ -49,6 +50,7 @@ def _create_table(app: App, position: int, table: definition.Table) -> None:
         name=table.name,
         server_name="" if table.server_name == table.name else table.server_name,
         collection="" if table.collection == table.server_name else table.collection,
+        mapping=table.mapping,
         primary_key=list(table.primary_key),
         position=position,
     )

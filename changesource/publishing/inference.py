@@ -12,7 +12,8 @@ from typing import Any
 
 from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
-from changesource.mapping.definition import Column, ColumnType, Table, find_table_problems
+from changesource.mapping.definition import Column, ColumnType, Table
+from changesource.mapping.problems import find_table_problems
 from changesource.mapping.values import MAX_SAFE_INTEGER
 
 KEY = "_id"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from changesource.mapping.definition import AppDefinition, Problem, find_problems, find_table_problems
+from changesource.mapping.definition import AppDefinition
+from changesource.mapping.problems import Problem, find_problems, find_table_problems
 from changesource.models import Column, Table
 from changesource.models.draft import table_definition
 

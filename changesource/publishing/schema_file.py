@@ -2,6 +2,9 @@
 
 `{"tables": {name: {"name", "serverName"?, "columns": {name: {"type", "optional"?, "serverName"?}}, "primaryKey"}},
 "relationships": …}` is what `JSON.stringify(createSchema(…))` gives. Keys that are not named here are left alone.
+
+A table's `serverName` (in TypeScript: `.from()`) may also be a mapping as JSON text: `{"source", "filter"?, "projection"?}`
+or `{"source", "pipeline"}`.
 """
 
 from __future__ import annotations
@@ -13,7 +16,10 @@ from typing import Any, cast
 
 from changesource.errors import InvalidSchemaFile
 from changesource.mapping.definition import COLUMN_TYPES, MAX_IDENTIFIER_LENGTH, Column, ColumnType, Table
+from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.mapping_text import normal_mapping_text
 from changesource.publishing.json_text import StorableJSONDecoder
+from changesource.publishing.table_mappings import mapped_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +55,23 @@ def _table(name: str, table: Any, place: str) -> Table:
     primary_key = _required(table, "primaryKey", place)
     if not isinstance(primary_key, list):
         raise InvalidSchemaFile(f"{place}.primaryKey: Write a list of column names, not {_kind(primary_key)}.")
-    server_name = _name(table.get("serverName", ""), f"{place}.serverName", may_be_empty=True)
-    return Table(
+    server_name = table.get("serverName", "")
+    has_mapping = isinstance(server_name, str) and server_name.lstrip().startswith("{")
+    read = Table(
         name=_own_name(name, table, place),
-        server_name=server_name,
+        server_name="" if has_mapping else _name(server_name, f"{place}.serverName", may_be_empty=True),
         columns=tuple(_column(key, column, f"{place}.columns.{key}") for key, column in columns.items()),
         primary_key=tuple(_name(column, f"{place}.primaryKey[{index}]") for index, column in enumerate(primary_key)),
     )
+    return _with_mapping(read, server_name, f"{place}.serverName") if has_mapping else read
+
+
+def _with_mapping(table: Table, text: str, place: str) -> Table:
+    try:
+        mapping = json.loads(normal_mapping_text(text) or "{}")
+    except MappingError as exc:
+        raise InvalidSchemaFile(f"{place}: {exc.reason}") from exc
+    return mapped_table(table, mapping, place)
 
 
 def _column(name: str, column: Any, place: str) -> Column:
@@ -93,7 +109,7 @@ def _name(name: Any, place: str, *, may_be_empty: bool = False) -> str:
     if not name and not may_be_empty:
         raise InvalidSchemaFile(f"{place}: A name is not empty.")
     if name.lstrip().startswith("{"):
-        raise InvalidSchemaFile(f"{place}: A mapping written as a name is not supported. Write the collection's name.")
+        raise InvalidSchemaFile(f"{place}: Only a table's serverName can be a mapping. Write a name.")
     if len(name) > MAX_IDENTIFIER_LENGTH:
         raise InvalidSchemaFile(f"{place}: Use at most {MAX_IDENTIFIER_LENGTH} characters.")
     return name

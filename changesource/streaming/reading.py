@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from changesource.log.entries import Entry, EntryId
 from changesource.mongo.assembler import Part, TransactionAssembler
-from changesource.mongo.change_stream import Batch, ChangeStream, open_change_stream
+from changesource.mongo.change_stream import Batch, ChangeStream, StreamContent, open_change_stream
 from changesource.mongo.markers import MARKERS_COLLECTION
 from changesource.mongo.source import Database, inspect_source
 from changesource.protocol.watermarks import Position
@@ -45,12 +45,16 @@ async def read_entries(
     While an entry is worked on, the next batch is under way. Raises `HistoryLost`, `SourceUnreachable`, `SourceUnusable`.
     """
     report = await inspect_source(database)
-    collections = [*version.tables_of_collection, MARKERS_COLLECTION]
+    content = StreamContent(
+        collections=(*version.tables_of_collection, MARKERS_COLLECTION),
+        has_pre_images=bool(version.collections_with_pre_images),
+        has_changed_fields=version.has_mappings,
+    )
     numbering = Numbering(last)
     renderer = Renderer(database, version, sink)
     while True:
         stream = await open_change_stream(
-            database, collections, cluster_time, splits_large_events=report.can_split_large_events
+            database, content, cluster_time, splits_large_events=report.can_split_large_events
         )
         assembler = TransactionAssembler()
         request = asyncio.ensure_future(stream.next_batch())

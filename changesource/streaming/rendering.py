@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,12 +11,17 @@ import bson
 from bson import ObjectId
 
 from changesource.mapping.row_errors import RowError
+from changesource.mapping.tables import CompiledTable
 from changesource.mongo.assembler import Part
 from changesource.mongo.documents import find_documents, scan
 from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import MARKERS_COLLECTION, nonce_of
+from changesource.mongo.pre_images import enabling_command
 from changesource.mongo.source import Database
 from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
+from changesource.streaming.document_frames import DocumentChanges, frames_by_id, frames_by_pre_images
+
+logger = logging.getLogger(__name__)
 
 MAX_CHUNK_BYTES = 4 * 2**20
 """About how many bytes of frames go into one entry of the log."""
@@ -39,11 +45,11 @@ class Chunk:
 
 @dataclass(slots=True)
 class _CollectionChanges:
-    """What a part says about one collection: whether it was emptied first, and each document's last event."""
+    """What a part says about one collection: whether it was emptied first, and each document's events."""
 
     is_emptied: bool = False
     is_reloaded: bool = False
-    events: dict[Hashable, ChangeEvent] = field(default_factory=dict)
+    documents: dict[Hashable, DocumentChanges] = field(default_factory=dict)
 
 
 class Renderer:
@@ -87,10 +93,11 @@ class Renderer:
                 if event.renamed_to in watched and event.renamed_to is not None:
                     changed[event.renamed_to] = _CollectionChanges(is_emptied=True, is_reloaded=True)
             elif event.collection in watched and event.operation != "invalidate":
-                changes = changed.setdefault(event.collection, _CollectionChanges())
+                documents = changed.setdefault(event.collection, _CollectionChanges()).documents
                 identity = identity_of(event.document_id)
-                changes.events.pop(identity, None)
-                changes.events[identity] = event
+                document = documents.pop(identity, None) or DocumentChanges()
+                document.events.append(event)
+                documents[identity] = document
         return changed
 
     async def _frames(
@@ -104,44 +111,64 @@ class Renderer:
             for table in tables:
                 yield table.table.name, table.frames.truncate()
         if changes.is_reloaded:
-            async for documents in scan(self._database, collection):
-                for document in documents:
-                    for named_frame in render_document(tables, document["_id"], document, errors):
-                        yield named_frame
-        documents_now = await self._look_up(collection, changes)
-        for identity, event in changes.events.items():
-            current = event.document if event.document is not None else documents_now.get(identity)
-            if event.operation == "delete":
-                current = None
-            for named_frame in render_document(tables, event.document_id, current, errors):
+            async for named_frame in self._all_rows(collection, tables, errors):
                 yield named_frame
+        await self._look_up(collection, tables, changes)
+        documents = changes.documents.values()
+        by_id = [table for table in tables if not table.table.needs_pre_images]
+        for document in documents:
+            for table in by_id:
+                for frame in frames_by_id(table, document, errors):
+                    yield table.table.name, frame
+        for table in tables:
+            if not table.table.needs_pre_images:
+                continue
+            if all(document.has_pre_images(table.table) for document in documents):
+                for frame in frames_by_pre_images(table, documents, errors):
+                    yield table.table.name, frame
+            else:
+                self._warn_of_reload(table.table)
+                yield table.table.name, table.frames.truncate()
+                async for named_frame in self._all_rows(collection, [table], errors):
+                    yield named_frame
 
-    async def _look_up(self, collection: str, changes: _CollectionChanges) -> dict[Hashable, dict[str, Any]]:
-        wanted = [
-            event.document_id
-            for event in changes.events.values()
-            if event.operation == "upsert" and event.document is None
-        ]
+    async def _all_rows(
+        self, collection: str, tables: Sequence[CompiledTableFrames], errors: list[RowError]
+    ) -> AsyncIterator[tuple[str, bytes]]:
+        async for documents in scan(self._database, collection):
+            for table in tables:
+                for document in documents:
+                    for row in table.table.rows(document, errors):
+                        yield table.table.name, table.frames.upsert(row)
+
+    def _warn_of_reload(self, table: CompiledTable) -> None:
+        logger.error(
+            "table %s of %s: an event of %s came without a pre-image, so the table is loaded again. Run %s",
+            table.name,
+            self._version.name,
+            table.collection,
+            enabling_command(table.collection),
+            extra={"action": "table-reloaded"},
+        )
+
+    async def _look_up(
+        self, collection: str, tables: Sequence[CompiledTableFrames], changes: _CollectionChanges
+    ) -> None:
+        """Gives every document that has to be rendered what it is now."""
+        wanted = []
+        for document in changes.documents.values():
+            last = document.last
+            if last.operation == "upsert" and last.document is None:
+                if not all(table.table.is_untouched_by(document.changed) for table in tables):
+                    wanted.append(document)
+            elif last.operation == "upsert":
+                document.now = last.document
         if not wanted:
-            return {}
-        documents = await find_documents(self._database, collection, wanted)
-        return {identity_of(document["_id"]): document for document in documents}
-
-
-def render_document(
-    tables: Sequence[CompiledTableFrames],
-    document_id: object,
-    document: dict[str, Any] | None,
-    errors: list[RowError],
-) -> Iterator[tuple[str, bytes]]:
-    """What the document's state means for each table: its row, or the removal of the row where it gives none."""
-    for table in tables:
-        rows = table.table.rows(document, errors) if document is not None else []
-        if rows:
-            for row in rows:
-                yield table.table.name, table.frames.upsert(row)
-        elif (key := table.table.key(document_id)) is not None:
-            yield table.table.name, table.frames.delete(key)
+            return
+        found = await find_documents(self._database, collection, [document.last.document_id for document in wanted])
+        by_identity = {identity_of(document["_id"]): document for document in found}
+        for document in wanted:
+            document.now = by_identity.get(identity_of(document.last.document_id))
 
 
 def identity_of(document_id: Any) -> Hashable:

@@ -27,6 +27,7 @@ def table_data(app: App, /, *columns: dict[str, Any], **changes: Any) -> dict[st
         "name": "country",
         "server_name": "",
         "collection": "",
+        "mapping": "",
         "primary_key": "_id",
         "position": "1",
         "columns-TOTAL_FORMS": len(columns),

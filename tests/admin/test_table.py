@@ -24,6 +24,34 @@ def test_new_table(browser, app: App) -> None:
     ]
 
 
+def test_mapping(browser, app: App) -> None:
+    """A mapping is saved as it was written, and the list says that there is one."""
+    mapping = '{"filter":\r\n  {"size": {"$gt": 0}}}'
+    assert TablePage(browser, table_data(app, ID, mapping=mapping)).saved
+    table = Table.objects.get(name="country")
+    assert table.mapping == mapping
+    assert draft_definition(app).tables[1].mapping == '{"filter":{"size":{"$gt":0}}}'
+    assert browser.get(url("table_changelist")).content.decode().count('alt="True"') == 1
+
+
+def test_place_in_a_mapping(browser, app: App) -> None:
+    """What is wrong with a mapping is said at its input, with the place, and what was typed stays."""
+    typed = '{"pipeline": [{"$match": {}}, {"$group": {}}]}'
+    page = TablePage(browser, table_data(app, ID, mapping=typed))
+    assert page.errors["mapping"][0].startswith("pipeline[1]: $group is refused")
+    assert "&quot;$group&quot;: {}" in page.text
+
+
+def test_mapping_is_shown_with_lines(browser, app: App) -> None:
+    """One that was loaded in one line is shown for people; what is no JSON as it is."""
+    table = app.tables.get()
+    for stored, shown in [('{"filter":{"a":1}}', '{\n  "filter": {\n    "a": 1\n  }\n}'), ("{", "{"), ("", "")]:
+        Table.objects.update(mapping=stored)
+        form = browser.get(url("table_change", table.pk)).context["adminform"].form
+        field = form["mapping"]
+        assert field.field.prepare_value(field.value()) == shown
+
+
 def test_new_page_suggests_the_key(browser, app: App) -> None:
     """The page of a new table begins with a column for `_id`."""
     response = browser.get(url("table_add"), {"app": app.pk})
@@ -51,7 +79,11 @@ def test_suggested_key_is_saved(browser, app: App) -> None:
         ({"collection": "a$b"}, "collection"),
         ({"primary_key": ""}, "primary_key"),
         ({"primary_key": "nope"}, "primary_key"),
-        ({"primary_key": "_id, size"}, "primary_key"),
+        ({"primary_key": "_id, _id"}, "primary_key"),
+        ({"mapping": "{"}, "mapping"),
+        ({"mapping": '{"filter": {"a": {"$near": 1}}}'}, "mapping"),
+        ({"mapping": '{"projection": {"name": 1}}'}, "columns-1-name"),
+        ({"mapping": '{"projection": {"size": {"$toUpper": "$a"}}}'}, "columns-1-type"),
         ({"position": "x"}, "position"),
         ({"app": ""}, "app"),
         ({"app": "999"}, "app"),

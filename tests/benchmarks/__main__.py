@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pymongo
-from bson import DatetimeMS, ObjectId
 
-from changesource.mongo.change_stream import change_stream_pipeline
+from changesource.mongo.change_stream import StreamContent, change_stream_pipeline
 from changesource.mongo.source import cluster_time_of
+from tests.benchmarks import rendering
+from tests.benchmarks.documents import make_document
 from tests.benchmarks.raw_client import RawClient
 from tests.e2e.deployment import Deployment
 from zerosources.embedded import EMBEDDED_DIR
@@ -45,24 +46,11 @@ LATENCY_INSERTS = 400
 LATENCY_PAUSE_SECONDS = 0.02
 
 
-def make_document(n: int) -> dict[str, Any]:
-    """Some 270 bytes of BSON."""
-    return {
-        "_id": ObjectId(),
-        "n": n,
-        "price": n * 1.25,
-        "title": f"Item {n}",
-        "text": "The quick brown fox jumps over the lazy dog. " * 3,
-        "at": DatetimeMS(1_700_000_000_000 + n),
-        "done": n % 2 == 0,
-        "tags": ["a", "b", n],
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=50_000)
     documents = parser.parse_args().documents
+    rendering.main()
     EMBEDDED_DIR.mkdir(exist_ok=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=EMBEDDED_DIR, prefix="bench-")))
@@ -132,7 +120,7 @@ def count_find(deployment: Deployment) -> float:
 
 def count_change_stream(deployment: Deployment, start: Any, documents: int) -> float:
     """With the stages that our own stream has, which cost the server more than they cost us."""
-    opened, *stages = change_stream_pipeline(["items"], cluster_time_of(start), splits_large_events=True)
+    opened, *stages = change_stream_pipeline(StreamContent(["items"]), cluster_time_of(start), splits_large_events=True)
     options = {"full_document": opened["$changeStream"]["fullDocument"], "show_expanded_events": True}
 
     def read() -> None:

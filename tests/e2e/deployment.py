@@ -37,6 +37,7 @@ class Deployment:
         postgres: PostgresServer,
         valkey: ValkeyServer | None,
         schema: dict[str, Any],
+        mappings: dict[str, Any] | None = None,
         **environment: str,
     ) -> None:
         self.stack = stack
@@ -64,17 +65,20 @@ class Deployment:
             **environment,
         }
         self.manage("migrate", "--verbosity", "0")
-        self.publish(schema)
+        self.publish(schema, mappings or {})
         self.token = self.manage("create_client", "zero-cache", "--app", self.app_id).splitlines()[-1]
 
     def manage(self, *arguments: str) -> str:
         return manage(self.environment, *arguments)
 
-    def publish(self, schema: dict[str, Any]) -> None:
+    def publish(self, schema: dict[str, Any], mappings: dict[str, Any]) -> None:
         path = self.folder / "schema.json"
         path.write_text(json.dumps(schema))
-        self.manage("load_schema", str(path), "--app", self.app_id, "--publish")
-        self.definition = published_definition(schema, self.app_id)
+        mappings_path = self.folder / "mappings.json"
+        mappings_path.write_text(json.dumps(mappings))
+        arguments = ["--mappings", str(mappings_path)] if mappings else []
+        self.manage("load_schema", str(path), *arguments, "--app", self.app_id, "--publish")
+        self.definition = published_definition(schema, mappings, self.app_id)
 
     def serve(self, name: str = "serve") -> ServeCommand:
         server = ServeCommand(self.folder / name, environment=self.environment)
@@ -196,11 +200,13 @@ def difference(expected: Rows, found: Rows) -> str:
     return "The replica differs from MongoDB.\n" + "\n".join(lines)
 
 
-def published_definition(schema: dict[str, Any], app_id: str) -> AppDefinition:
-    """What `load_schema` makes of a schema in Zero's form, worked out here once more."""
+def published_definition(schema: dict[str, Any], mappings: dict[str, Any], app_id: str) -> AppDefinition:
+    """What `load_schema` makes of a schema in Zero's form and its mappings, worked out here once more."""
     tables = []
     for name, table in schema["tables"].items():
         server_name = table.get("serverName", name)
+        mapping = dict(mappings.get(name, {}))
+        collection = mapping.pop("source", server_name)
         columns = [
             {
                 "name": column_name,
@@ -215,9 +221,10 @@ def published_definition(schema: dict[str, Any], app_id: str) -> AppDefinition:
             {
                 "name": name,
                 "serverName": server_name,
-                "collection": server_name,
+                "collection": collection,
                 "columns": columns,
                 "primaryKey": table["primaryKey"],
+                "mapping": json.dumps(mapping) if mapping else "",
             }
         )
     return AppDefinition.from_json({"app": app_id, "source": "default", "tables": tables, "relationships": {}})

@@ -10,6 +10,8 @@ from django.core.management import CommandError, call_command
 
 from changesource.models import App, Version
 from tests.models.builders import build_app
+from tests.streaming.sources import ITEMS, PlainDatabase, records_pre_images, refused
+from zerosources.embedded.servers import MongoServer
 
 pytestmark = pytest.mark.django_db
 
@@ -58,17 +60,62 @@ def test_load_and_publish(file: Path) -> None:
 
 
 def test_load_with_mappings(file: Path, tmp_path: Path) -> None:
-    """`--mappings` says which collection a table shows; what it cannot say is refused and changes nothing."""
+    """`--mappings` says what a table shows of which collection; what is no mapping is refused and changes nothing."""
     mappings = tmp_path / "mappings.json"
     mappings.write_text('{"city": {"source": "places"}}')
     run("load_schema", file, "--mappings", mappings, "--app", "shop", "--publish")
     assert Version.objects.get().to_definition().tables[0].collection == "places"
-    mappings.write_text('{"city": {"source": "places", "filter": {"big": true}}}')
-    with pytest.raises(CommandError, match=r"mappings\.city\.filter"):
+    mappings.write_text('{"city": {"source": "places", "filter": {"big": {"$near": 1}}}}')
+    with pytest.raises(CommandError, match=r"mappings\.city\.filter\.big\.\$near"):
         run("load_schema", file, "--mappings", mappings, "--app", "shop", "--publish")
     with pytest.raises(CommandError, match=r"none\.json cannot be read"):
         run("load_schema", file, "--mappings", tmp_path / "none.json", "--app", "shop")
     assert Version.objects.count() == 1
+
+
+def test_load_with_a_filter(file: Path, tmp_path: Path) -> None:
+    """A filter is part of what is published."""
+    mappings = tmp_path / "mappings.json"
+    mappings.write_text('{"city": {"source": "places", "filter": {"b": 1, "a": {"$oid": "507f1f77bcf86cd799439011"}}}}')
+    run("load_schema", file, "--mappings", mappings, "--app", "shop", "--publish")
+    [table] = Version.objects.get().to_definition().tables
+    assert (table.collection, table.mapping) == (
+        "places",
+        '{"filter":{"b":1,"a":{"$oid":"507f1f77bcf86cd799439011"}}}',
+    )
+
+
+def test_load_with_doubts(tmp_path: Path) -> None:
+    """A column that would always be null is loaded, with a warning on stderr."""
+    columns = {"_id": {"type": "string"}, "name": {"type": "string", "optional": True}}
+    mapping = json.dumps({"source": "places", "projection": {"_id": 1, "names.en": 1}})
+    table = {"columns": columns, "primaryKey": ["_id"], "serverName": mapping}
+    (tmp_path / "schema.json").write_text(json.dumps({"tables": {"city": table}}))
+    errors = StringIO()
+    call_command("load_schema", str(tmp_path / "schema.json"), "--app", "shop", stderr=errors, no_color=True)
+    assert errors.getvalue().startswith("city.name.field: This column is always null.")
+
+
+def items_schema(file: Path) -> None:
+    """A schema whose table needs pre-images of `orders`."""
+    columns = {"sku": {"type": "string"}, "order": {"type": "string"}}
+    mapping = json.dumps({"source": "orders", **json.loads(ITEMS)})
+    table = {"columns": columns, "primaryKey": ["order", "sku"], "serverName": mapping}
+    file.write_text(json.dumps({"tables": {"item": table}}))
+
+
+def test_publish_with_pre_images(mongo_server: MongoServer, source_database: PlainDatabase, file: Path) -> None:
+    """Both commands switch on what the tables need; where that is refused nothing has changed, the draft neither."""
+    items_schema(file)
+    source_database.create_collection("orders")
+    with refused(mongo_server, "collMod", code=13), pytest.raises(CommandError, match=r"CS102.*collMod"):
+        run("load_schema", file, "--app", "shop", "--publish")
+    assert not App.objects.exists()
+    assert run("load_schema", file, "--app", "shop", "--publish") == "1\n"
+    assert records_pre_images(source_database, "orders")
+    source_database.drop_collection("orders")
+    assert run("publish", "shop") == "1\n"
+    assert records_pre_images(source_database, "orders")
 
 
 def test_next_version(file: Path) -> None:

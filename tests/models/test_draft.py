@@ -19,6 +19,7 @@ def test_everything_is_taken_over() -> None:
         {"id": {"server_name": "_id"}, "size": {"type": "number", "field": "population", "optional": True}},
         server_name="cities",
         collection="towns",
+        mapping='{"filter": {"size": {"$gt": 0}}}',
         primary_key=["id"],
     )
     assert draft_definition(app) == AppDefinition(
@@ -34,6 +35,7 @@ def test_everything_is_taken_over() -> None:
                 primary_key=("id",),
                 server_name="cities",
                 collection="towns",
+                mapping='{"filter":{"size":{"$gt":0}}}',
             ),
         ),
         relationships={"city": {}},

@@ -11,7 +11,7 @@ from bson import DatetimeMS, Timestamp
 
 from changesource.errors import ChangeSourceError, HistoryLost, SourceUnreachable, SourceUnusable
 from changesource.mongo import change_stream, source
-from changesource.mongo.change_stream import Batch, ChangeStream, open_change_stream
+from changesource.mongo.change_stream import Batch, ChangeStream, StreamContent, open_change_stream
 from changesource.mongo.events import ChangeEvent
 from changesource.mongo.source import Database, current_cluster_time
 from tests.mongo.failing import fail_commands
@@ -34,7 +34,7 @@ async def stream_from(
     database: Database, cluster_time: int, *collections: str, splits_large_events: bool = False
 ) -> AsyncIterator[ChangeStream]:
     stream = await open_change_stream(
-        database, collections or ("city",), cluster_time, splits_large_events=splits_large_events
+        database, StreamContent(collections or ("city",)), cluster_time, splits_large_events=splits_large_events
     )
     try:
         yield stream
@@ -258,7 +258,7 @@ def fragments(number: int, *parts: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def parsing(database: Database) -> ChangeStream:
-    return ChangeStream(database, ["city"], 1 << 32, splits_large_events=True)
+    return ChangeStream(database, StreamContent(["city"]), 1 << 32, splits_large_events=True)
 
 
 async def test_fragments(database: Database) -> None:
@@ -339,7 +339,7 @@ async def test_failing_to_open(
     start = await current_cluster_time(failing_database)
     async with fail_commands(mongo_server, "aggregate", errorCode=code):
         with pytest.raises(expected):
-            await open_change_stream(failing_database, ["city"], start, splits_large_events=False)
+            await open_change_stream(failing_database, StreamContent(["city"]), start, splits_large_events=False)
 
 
 async def test_connection_lost(mongo_server: MongoServer, database: Database, start: int) -> None:
@@ -401,7 +401,9 @@ async def test_cancelled_while_opening(mongo_server: MongoServer, database: Data
     """An opening that is cancelled leaves no cursor, and the database can be used."""
     before = await open_cursors(database)
     async with fail_commands(mongo_server, "aggregate", blockConnection=True, blockTimeMS=300):
-        opening = asyncio.create_task(open_change_stream(database, ["city"], start, splits_large_events=False))
+        opening = asyncio.create_task(
+            open_change_stream(database, StreamContent(["city"]), start, splits_large_events=False)
+        )
         await asyncio.wait([opening], timeout=0.1)
         opening.cancel()
         await asyncio.wait([opening])

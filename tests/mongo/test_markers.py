@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from changesource.errors import SourceUnreachable, SourceUnusable
-from changesource.mongo.change_stream import open_change_stream
+from changesource.mongo.change_stream import StreamContent, open_change_stream
 from changesource.mongo.markers import MARKERS_COLLECTION, nonce_of, write_marker
 from changesource.mongo.source import Database, current_cluster_time
 from tests.mongo.failing import fail_commands
@@ -33,7 +33,7 @@ async def test_events(database: Database) -> None:
     """Every writing is an event that carries its nonce, also when several are at once."""
     start = await current_cluster_time(database)
     nonces = await asyncio.gather(*(write_marker(database, "shop", "barrier") for _ in range(5)))
-    stream = await open_change_stream(database, [MARKERS_COLLECTION], start, splits_large_events=False)
+    stream = await open_change_stream(database, StreamContent([MARKERS_COLLECTION]), start, splits_large_events=False)
     found: list[str | None] = []
     while not (batch := await stream.next_batch(wait=False)).is_end:
         found += [nonce_of(event.document, "shop") for event in batch.events]

@@ -18,6 +18,7 @@ COUNTRY = Table(
     ("id",),
     server_name="countries",
     collection="lands",
+    mapping='{"filter":{"b":1,"a":2}}',
 )
 SCHEMA = Schema((COUNTRY,), {"country": {}})
 
@@ -39,7 +40,8 @@ def test_defaults_stay_empty() -> None:
     """Names that are defaults are stored empty, so that they follow when the name is edited."""
     table = replace_draft("shop", Schema((Table("city", (Column("_id", "string"),), ("_id",)),), {})).tables.get()
     column = table.columns.get()
-    assert (table.server_name, table.collection, column.server_name, column.field) == ("", "", "", "")
+    assert (table.server_name, table.collection, table.mapping) == ("", "", "")
+    assert (column.server_name, column.field) == ("", "")
 
 
 def test_whole_draft_is_replaced() -> None:
@@ -61,7 +63,7 @@ def test_source_stays() -> None:
 def test_problems_change_nothing() -> None:
     """A schema that could not be published is refused whole, with each problem."""
     build_app()
-    bad = Schema((COUNTRY, Table("my city", (Column("id", "string"),), ("id",))), {})
+    bad = Schema((COUNTRY, Table("my city", (Column("id", "string"),), ("_id",))), {})
     with pytest.raises(InvalidDefinition) as refusal:
         replace_draft("shop", bad)
     assert "my city.name: " in str(refusal.value)

@@ -11,7 +11,8 @@ from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, Min
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changesource.mapping.definition import AppDefinition, find_problems
+from changesource.mapping.definition import AppDefinition
+from changesource.mapping.problems import find_problems
 from changesource.mapping.values import DoesNotFit, convert
 from changesource.publishing.inference import propose_table
 from changesource.publishing.schema_file import read_schema

@@ -1,6 +1,7 @@
 """changesource/publishing/mapping_file.py"""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.errors import InvalidSchemaFile
+from changesource.mapping.definition import Column
+from changesource.mapping.row_errors import RowError
+from changesource.mapping.tables import CompiledTable
 from changesource.publishing.mapping_file import apply_mappings
 from changesource.publishing.schema_file import Schema, read_schema
 
@@ -57,36 +61,129 @@ def test_the_versioned_form_says_the_same() -> None:
     assert mapped({"version": 1, "mappings": mappings}) == mapped(mappings)
 
 
+RENAMES = {"name": "$fullName", "age": 1}
+
+
+@pytest.mark.parametrize(
+    ("projection", "fields"),
+    [
+        (RENAMES, ["_id", "fullName", "age"]),
+        ({"id": "$_id", **RENAMES}, ["_id", "fullName", "age"]),
+        ({"id": 1, **RENAMES}, ["_id", "fullName", "age"]),
+        ({"_id": 0, "id": "$number", **RENAMES}, ["number", "fullName", "age"]),
+        ({"_id": 1, "name": True, "age": 2.5}, ["_id", "name", "age"]),
+        ({"secret": 0}, ["_id", "name", "age"]),
+        ({"name": "$a.b", "age": 1}, None),
+        ({"name": "$$ROOT", "age": 1}, None),
+        ({"name": {"$toUpper": "$n"}, "age": 1}, None),
+        ({"name": 1}, None),
+    ],
+)
+def test_only_what_is_more_than_a_name_needs_a_mapping(projection: Any, fields: list[str] | None) -> None:
+    """A projection that chooses and renames top-level fields becomes the columns' fields."""
+    user, _ = mapped({"user": {"source": "people", "filter": {}, "projection": projection}}).tables
+    assert (user.mapping == "") is (fields is not None)
+    if fields is None:
+        assert json.loads(user.mapping) == {"projection": projection}
+    else:
+        assert [column.field for column in user.columns] == fields
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["fullName", "name", "age", "id", "_id", "x"]),
+        st.sampled_from([0, 1, True, "$name", "$x", "$x.y"]),
+    ),
+    st.dictionaries(st.sampled_from(["_id", "id", "fullName", "name", "age", "x"]), st.integers(0, 9)),
+)
+def test_a_filter_changes_no_rows(projection: Any, document: dict[str, int]) -> None:
+    """A projection means the same whether it has become names of fields, or stays a mapping beside a filter."""
+    columns = (*SCHEMA.tables[0].columns, Column("name2", "json", optional=True, server_name="fullName"))
+    schema = Schema((replace(SCHEMA.tables[0], columns=columns),), {})
+    matches_all = {"none": {"$exists": False}}
+    built = []
+    for mapping in ({"projection": projection}, {"projection": projection, "filter": matches_all}):
+        try:
+            [user] = apply_mappings(schema, json.dumps({"user": {"source": "people", **mapping}}).encode()).tables
+        except InvalidSchemaFile:
+            built.append(None)
+        else:
+            errors: list[RowError] = []
+            built.append((CompiledTable(user).rows(document, errors), errors))
+    assert built[0] == built[1]
+
+
+def test_everything_of_a_mapping_is_taken() -> None:
+    """In the order of the file, without the source; columns show what it gives under their names."""
+    mapping = {
+        "filter": {"b": {"$oid": "507f1f77bcf86cd799439011"}, "a": 1},
+        "projection": {"id": "$_id.key", "name": 1},
+    }
+    user, _ = mapped({"user": {"source": "people", **mapping}}).tables
+    assert user.collection == "people"
+    assert user.mapping == json.dumps(mapping, separators=(",", ":"))
+    assert [column.field for column in user.columns] == ["id", "name", "age"]
+
+
+def test_columns_of_a_pipeline() -> None:
+    """A column shows its server name; its name, where the pipeline certainly gives only that."""
+    stages = [{"$project": {"_id": 0, "id": "$_id", "name": "$fullName"}}]
+    user, _ = mapped({"user": {"source": "people", "pipeline": stages}}).tables
+    assert json.loads(user.mapping) == {"pipeline": stages}
+    assert [column.field for column in user.columns] == ["id", "name", "age"]
+    user, _ = mapped({"user": {"source": "people", "pipeline": [{"$unset": "secret"}]}}).tables
+    assert [column.field for column in user.columns] == ["_id", "name", "age"]
+
+
+def test_the_place_of_a_mapping_is_taken() -> None:
+    """A mapping of the schema file gives way to that of the mapping file as a whole."""
+    schema = Schema((replace(SCHEMA.tables[0], mapping='{"filter":{"a":1}}'), SCHEMA.tables[1]), {})
+    user, _ = apply_mappings(schema, b'{"user": {"source": "people"}}').tables
+    assert (user.mapping, user.collection) == ("", "people")
+
+
 @pytest.mark.parametrize(
     ("mappings", "place"),
     [
         ([], "mappings"),
         ({"other": {"source": "x"}}, "mappings.other"),
+        ({"user": {"source": "x"}, "users": {"source": "y"}}, "mappings.users"),
         ({"user": "people"}, "mappings.user"),
         ({"user": {}}, "mappings.user.source"),
         ({"user": {"source": 5}}, "mappings.user.source"),
-        ({"user": {"source": "x", "filter": {"t": "d"}}}, "mappings.user.filter"),
-        ({"user": {"source": "x", "pipeline": [{"$match": {}}]}}, "mappings.user.pipeline"),
-        ({"user": {"source": "x", "projection": []}}, None),
+        ({"user": {"source": "x", "filter": []}}, "mappings.user.filter"),
+        ({"user": {"source": "x", "filter": {"t": {"$where": "1"}}}}, "mappings.user.filter.t.$where"),
+        ({"user": {"source": "x", "pipeline": [{"$match": {}}, {"$group": {}}]}}, "mappings.user.pipeline[1]: $group"),
+        ({"user": {"source": "x", "pipeline": [], "filter": {}}}, "mappings.user.filter"),
         ({"user": {"source": "x", "projection": [1]}}, "mappings.user.projection"),
-        ({"user": {"source": "x", "projection": {"name": 1}}}, "mappings.user.projection: The column age"),
-        ({"user": {"source": "x", "projection": {"name": 0}}}, "mappings.user.projection.name"),
-        ({"user": {"source": "x", "projection": {"name": "$a.b", "age": 1}}}, "mappings.user.projection.name"),
-        (
-            {"user": {"source": "x", "projection": {"name": {"$toUpper": "$n"}, "age": 1}}},
-            "mappings.user.projection.name",
-        ),
+        ({"user": {"source": "x", "projection": {"name": 0, "age": 1}}}, "mappings.user.projection"),
+        ({"user": {"source": "x", "projection": {"name": {"$nope": 1}}}}, "mappings.user.projection.name"),
+        ({"user": {"source": "x", "limit": 5}}, "mappings.user.limit"),
         ({"version": 2, "mappings": {}}, "version"),
     ],
 )
-def test_what_is_more_than_one_to_one_is_refused(mappings: Any, place: str | None) -> None:
-    """With the place; never silently left out. What says nothing, such as an empty projection, is let through."""
-    if place is None:
-        mapped(mappings)
-        return
+def test_what_is_no_mapping_is_refused(mappings: Any, place: str) -> None:
+    """With the place; never silently left out."""
     with pytest.raises(InvalidSchemaFile) as refused:
         mapped(mappings)
     assert refused.value.args[0].startswith(place)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON: line 1"),
+        ('{"user": {"source": "x", "filter": {"a": 1, "a": 2}}}', "'a' twice"),
+        ('{"user": {"source": "x", "filter": {"a": NaN}}}', "NaN"),
+        ('{"user": {"source": "x", "filter": {"a": 1e999}}}', "Infinity"),
+        ('{"user": {"source": "x", "filter": {"a": "\\ud800"}}}', "cannot be stored"),
+        ("[" * 100_000, "inside each other"),
+    ],
+)
+def test_what_is_no_json_is_refused(text: str, message: str) -> None:
+    """Also what other readers of JSON would change silently."""
+    with pytest.raises(InvalidSchemaFile, match=message):
+        apply_mappings(SCHEMA, text.encode())
 
 
 @given(st.binary(max_size=60))
@@ -99,11 +196,13 @@ def test_nonsense_is_refused(content: bytes) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-1, 2) | st.sampled_from(["users", "$a", "$", "$$a", "a"]),
+    st.none() | st.booleans() | st.integers(-1, 2) | st.sampled_from(["users", "$a", "$", "$$a", "a", ""]),
     lambda inner: (
         st.lists(inner, max_size=2)
         | st.dictionaries(
-            st.sampled_from(["user", "source", "projection", "filter", "name", "age", "_id"]), inner, max_size=4
+            st.sampled_from(["user", "source", "projection", "filter", "pipeline", "$match", "name", "age", "_id"]),
+            inner,
+            max_size=4,
         )
     ),
     max_leaves=10,

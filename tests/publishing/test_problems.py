@@ -29,13 +29,13 @@ def test_sound_table(app: App) -> None:
 
 def test_own_problems(app: App) -> None:
     """Problems of the table and of its columns are found."""
-    bad = Table(app=app, name="my table", primary_key=["id"])
+    bad = Table(app=app, name="my table", primary_key=["id"], mapping="{")
     assert places(bad, ID, Column(name="n", type="text")) == [
         ("", "name"),
         ("", "server_name"),
         ("n", "type"),
         ("", "primary_key"),
-        ("", "primary_key"),
+        ("", "mapping"),
     ]
 
 

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.errors import InvalidSchemaFile
-from changesource.mapping.definition import Column, Table
+from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.mapping.problems import find_problems
+from changesource.mapping.tables import CompiledTable
 from changesource.publishing.schema_file import Schema, read_schema
 
 json_values = st.recursive(
@@ -124,10 +126,76 @@ def test_place_is_named(schema: Any, place: str) -> None:
     assert str(refusal.value).startswith(f"CS202: {place}")
 
 
+# Mappings as names
+
+
 def test_mapping_as_server_name() -> None:
-    """A mapping that stands as JSON text in a name is refused as such."""
-    with pytest.raises(InvalidSchemaFile, match="mapping"):
-        read(city(serverName='{"source": "cities"}'))
+    """The table keeps its own name, and shows what the mapping makes of the collection."""
+    mapping = {"source": "places", "filter": {"t": "c", "closed": {"$ne": True}}, "projection": {"_id": 1, "size": 1}}
+    [table] = read(city(serverName=json.dumps(mapping))).tables
+    assert (table.name, table.server_name, table.collection) == ("city", "city", "places")
+    assert json.loads(table.mapping) == {"filter": mapping["filter"], "projection": mapping["projection"]}
+    assert [column.field for column in table.columns] == ["_id", "size"]
+
+
+def test_discriminated_tables() -> None:
+    """Several tables can be made of one collection, as systems in use write it: nested fields stay in their objects, and a
+    column that the projection does not reach can be published when it is optional."""
+    columns = {name: {"type": kind, "optional": True} for name, kind in (("sender", "json"), ("muted", "boolean"))}
+    key = {"_id": {"type": "string", "optional": False, "customType": None}}
+    projections = {"note": {"_id": 1, "sender.id": 1, "sender.name": 1}, "alert": {"_id": 1, "settings.muted": 1}}
+    tables = {
+        name: {
+            "name": name,
+            "columns": {**key, **columns},
+            "primaryKey": ["_id"],
+            "serverName": json.dumps({"source": "messages", "filter": {"t": name}, "projection": projection}),
+        }
+        for name, projection in projections.items()
+    }
+    schema = read({"tables": tables})
+    assert [(table.server_name, table.collection) for table in schema.tables] == [
+        ("note", "messages"),
+        ("alert", "messages"),
+    ]
+    assert find_problems(AppDefinition("shop", "default", schema.tables)) == []
+    document = {"_id": 1, "t": "note", "sender": {"id": "a", "age": 5}, "settings": {"muted": True}}
+    note, alert = (CompiledTable(table) for table in schema.tables)
+    assert note.rows(document, []) == [{"_id": "1", "sender": '{"id":"a"}', "muted": None}]
+    assert alert.rows(document, []) == []
+    assert alert.rows({**document, "t": "alert"}, []) == [{"_id": "1", "sender": None, "muted": None}]
+
+
+def test_pipeline_as_server_name() -> None:
+    """A pipeline can stand there too, with values in Extended JSON."""
+    stages = [{"$match": {"at": {"$gt": {"$date": "2024-01-01T00:00:00Z"}}}}, {"$set": {"_id": "$code"}}]
+    [table] = read(city(serverName=json.dumps({"source": "places", "pipeline": stages}))).tables
+    assert json.loads(table.mapping) == {"pipeline": stages}
+
+
+@pytest.mark.parametrize(
+    ("server_name", "place"),
+    [
+        ("{", ": This is not JSON: line 1"),
+        ("{}", ".source: "),
+        ('{"source": ""}', ".source: "),
+        ('{"source": "a", "filter": {"x": 1, "x": 2}}', ": An object has 'x' twice"),
+        ('{"source": "a", "filter": {"x": {"$near": 1}}}', ".filter.x.$near: "),
+        ('{"source": "a", "pipeline": [{"$out": "b"}]}', ".pipeline[0]: $out is refused"),
+        ('{"source": "a", "sort": {}}', ".sort: "),
+    ],
+)
+def test_bad_mapping_as_server_name(server_name: str, place: str) -> None:
+    """What is wrong with it is said with the place."""
+    with pytest.raises(InvalidSchemaFile) as refusal:
+        read(city(serverName=server_name))
+    assert str(refusal.value).startswith(f"CS202: tables.city.serverName{place}")
+
+
+def test_mapping_as_name_of_a_column() -> None:
+    """Only tables have one."""
+    with pytest.raises(InvalidSchemaFile, match=r"columns\.id\.serverName: Only a table"):
+        read(column(serverName='{"source": "cities"}'))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from changesource.errors import InvalidDefinition, UnknownSource
 from changesource.models import App, Column, Version
 from changesource.models.draft import draft_definition
-from changesource.publishing.versions import describe_draft, newest_version, publish
+from changesource.publishing.versions import PreImages, describe_draft, newest_version, publish
 from tests.models.builders import build_app, build_table
 
 pytestmark = pytest.mark.django_db
@@ -87,6 +87,16 @@ def test_unknown_source(app: App) -> None:
     with pytest.raises(UnknownSource, match="MONGODB_URI_ARCHIVE"):
         publish(app)
     assert newest_version(app) is None
+
+
+def test_pre_images_that_nobody_sees_to(app: App) -> None:
+    """A draft that needs pre-images is published only by who knows them to be recorded, in its source."""
+    build_table(app, "by_name", {"name": {}}, collection="city", primary_key=["name"])
+    city = frozenset({"city"})
+    for recorded in (PreImages(), PreImages("default", frozenset({"other"})), PreImages("archive", city)):
+        with pytest.raises(InvalidDefinition, match="pre-images of city"):
+            publish(app, recorded=recorded)
+    assert publish(app, recorded=PreImages("default", city | {"other"})).number == 1
 
 
 def test_description(app: App) -> None:

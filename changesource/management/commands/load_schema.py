@@ -7,11 +7,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from changesource.errors import ChangeSourceError
+from changesource.mapping.problems import find_warnings
 from changesource.models.app import DEFAULT_SOURCE
 from changesource.publishing.drafts import replace_draft
 from changesource.publishing.mapping_file import apply_mappings
 from changesource.publishing.schema_file import read_schema
-from changesource.publishing.versions import publish
+from changesource.streaming.publisher import publish_app
 
 
 class Command(BaseCommand):
@@ -20,7 +21,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", metavar="FILE", type=Path, help="the schema, JSON in UTF-8")
         parser.add_argument(
-            "--mappings", metavar="FILE", type=Path, help="which collection and fields each table shows, JSON in UTF-8"
+            "--mappings", metavar="FILE", type=Path, help="what each table shows of which collection, JSON in UTF-8"
         )
         parser.add_argument("--app", required=True, help="the app id (ZERO_APP_ID); the app is created when missing")
         parser.add_argument(
@@ -44,7 +45,9 @@ class Command(BaseCommand):
         schema = read_schema(file.read_bytes())
         if mappings is not None:
             schema = apply_mappings(schema, mappings.read_bytes())
+        for warning in (warning for table in schema.tables for warning in find_warnings(table)):
+            self.stderr.write(self.style.WARNING(str(warning)))
         with transaction.atomic():
             app = replace_draft(app_id, schema, source)
             if then_publish:
-                self.stdout.write(str(publish(app).number))
+                self.stdout.write(str(publish_app(app).number))

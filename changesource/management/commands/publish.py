@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from changesource.errors import ChangeSourceError
 from changesource.models import App
-from changesource.publishing.versions import publish
+from changesource.streaming.publisher import publish_app
 
 
 class Command(BaseCommand):
@@ -23,7 +23,7 @@ class Command(BaseCommand):
         if found is None:
             raise CommandError(f"There is no app {app!r}. Create it in admin or by load_schema.")
         try:
-            version = publish(found)
+            version = publish_app(found)
         except ChangeSourceError as exc:
             raise CommandError(str(exc)) from exc
         self.stdout.write(str(version.number))

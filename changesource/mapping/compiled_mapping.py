@@ -1,0 +1,143 @@
+"""A mapping, compiled: which documents each document of a collection becomes.
+
+`{"source"?, "filter"?, "projection"?}`, or `{"source"?, "pipeline"}`. The filter is MongoDB's query language, the
+projection that of `$project`, and a pipeline is a list of the stages that work on one document at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from changesource.mapping.expressions import WHOLE_DOCUMENT
+from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.nesting import check_nesting
+from changesource.mapping.projections import Document, parse_projection
+from changesource.mapping.stages import Match, Names, Project, Shape, Stage, parse_stage
+
+SIMPLE_KEYS = ("source", "filter", "projection")
+PIPELINE_KEYS = ("source", "pipeline")
+
+
+def compile_mapping(mapping: Mapping[str, Any]) -> CompiledMapping:
+    """A function that gives a list of documents for each document of the source; values stay BSON types.
+
+    Raises `MappingError` with the place of what is wrong, and the function raises it for a document that it cannot be
+    computed for.
+    """
+    if not isinstance(mapping, Mapping):
+        raise MappingError("A mapping is an object with a filter and a projection, or with a pipeline.")
+    check_nesting(mapping)
+    allowed = PIPELINE_KEYS if "pipeline" in mapping else SIMPLE_KEYS
+    for key in mapping:
+        if key not in allowed:
+            raise MappingError(
+                f"A mapping has {', '.join(SIMPLE_KEYS)}, or {' and '.join(PIPELINE_KEYS)}.", (str(key),)
+            )
+    source = mapping.get("source", "")
+    if not isinstance(source, str):
+        raise MappingError("Write the name of a collection.", ("source",))
+    return CompiledMapping(_pipeline(mapping["pipeline"]) if "pipeline" in mapping else _simple(mapping))
+
+
+def _simple(mapping: Mapping[str, Any]) -> list[tuple[str, Stage]]:
+    stages: list[tuple[str, Stage]] = []
+    try:
+        if mapping.get("filter") is not None and mapping["filter"] != {}:
+            stages.append(("filter", Match(mapping["filter"])))
+    except MappingError as error:
+        raise error.within("filter") from error
+    try:
+        if mapping.get("projection") is not None and mapping["projection"] != {}:
+            stages.append(("projection", Project(parse_projection(mapping["projection"]))))
+    except MappingError as error:
+        raise error.within("projection") from error
+    return stages
+
+
+def _pipeline(pipeline: object) -> list[tuple[str, Stage]]:
+    if not isinstance(pipeline, list | tuple):
+        raise MappingError("Write a list of stages.", ("pipeline",))
+    stages = []
+    for index, specification in enumerate(pipeline):
+        place = f"pipeline[{index}]"
+        try:
+            stages.append((place, parse_stage(specification)))
+        except MappingError as error:
+            raise error.within(place) from error
+    return stages
+
+
+class CompiledMapping:
+    """`stages` are the stages with their places in the mapping."""
+
+    def __init__(self, stages: list[tuple[str, Stage]]) -> None:
+        self._stages = stages
+        self._runs = [stage.run for _, stage in stages]
+
+    def __call__(self, document: Document | None) -> list[dict[str, Any]]:
+        """The documents that `document` becomes; for None, which stands for no document, none.
+
+        What is given back may share values with `document`. Raises `MappingError`.
+        """
+        if document is None:
+            return []
+        documents: list[Any] = [document]
+        for run in self._runs:
+            documents = run(documents)
+        return documents if self._runs else [dict(document)]
+
+    def run_leniently(self, document: Document) -> tuple[list[dict[str, Any]], list[MappingError]]:
+        """As a call, but what is wrong with one of the documents on the way loses only that one."""
+        documents: list[Any] = [document]
+        errors: list[MappingError] = []
+        for place, stage in self._stages:
+            passed: list[Any] = []
+            for item in documents:
+                try:
+                    passed += stage.run([item])
+                except MappingError as error:
+                    errors.append(error.within(place))
+            documents = passed
+        return documents, errors
+
+    @property
+    def splits(self) -> bool:
+        """Whether a document can become several."""
+        return any(stage.splits for _, stage in self._stages)
+
+    def shape(self) -> Shape:
+        """What is known of the documents that it gives."""
+        shape = Shape()
+        for _, stage in self._stages:
+            shape = stage.shape(shape)
+        return shape
+
+    def needed_for(self, fields: Names) -> tuple[CompiledMapping, Names]:
+        """As much of it as computes `fields` for the documents that it keeps, and the top-level fields of a source's
+        document that this reads."""
+        return self._slice(fields, keeps_filters=True)
+
+    def without_filters(self, fields: Names) -> tuple[CompiledMapping, Names]:
+        """What computes `fields` for every document, whether the mapping keeps it or not; and what this reads."""
+        return self._slice(fields, keeps_filters=False)
+
+    def decides_by(self) -> Names:
+        """The top-level fields of a document on which it depends how many documents it becomes."""
+        return self._slice(frozenset(), keeps_filters=True)[1]
+
+    def _slice(self, fields: Names, *, keeps_filters: bool) -> tuple[CompiledMapping, Names]:
+        needed = fields
+        stages: list[tuple[str, Stage]] = []
+        for place, stage in reversed(self._stages):
+            if isinstance(stage, Match) and not keeps_filters:
+                continue
+            sliced, needed = stage.slice(needed)
+            if sliced is not None:
+                stages.append((place, sliced))
+        return CompiledMapping(stages[::-1]), needed
+
+
+def reads_everything(names: Names) -> bool:
+    """Whether `names` stands for a whole document."""
+    return WHOLE_DOCUMENT in names

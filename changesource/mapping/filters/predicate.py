@@ -1,0 +1,197 @@
+"""The parsed form of a filter, compiled to functions of a document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from bson import Code, Regex
+
+from changesource.mapping.bson_types import MISSING, is_truthy, type_name
+from changesource.mapping.expressions.compiler import NO_VARIABLES
+from changesource.mapping.filters.arguments import truncated
+from changesource.mapping.filters.paths import Predicate, Test, as_object, leads_to
+from changesource.mapping.filters.regexes import compile_regex
+from changesource.mapping.filters.tree import (
+    All,
+    And,
+    Compare,
+    ElemMatch,
+    ElemMatchValue,
+    Exists,
+    Expr,
+    FieldCondition,
+    Filter,
+    HasRemainder,
+    HasSize,
+    HasType,
+    In,
+    MatchesPattern,
+    Nor,
+    Not,
+    Or,
+    Path,
+)
+from changesource.mapping.filters.value_tests import comparison, membership
+from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.ordering import equal
+
+
+def compile_predicate(filter: Filter) -> Predicate:
+    """Whether a document matches.
+
+    The predicate raises `MappingError` for a document on which a pattern or an $expr fails.
+    """
+    if isinstance(filter, And):
+        return _all([compile_predicate(member) for member in filter.members])
+    if isinstance(filter, Or):
+        return _any([compile_predicate(member) for member in filter.members])
+    if isinstance(filter, Nor):
+        return _none([compile_predicate(member) for member in filter.members])
+    if isinstance(filter, Not):
+        return _not(compile_predicate(filter.member))
+    if isinstance(filter, Expr):
+        return _compile_expr(filter)
+    if isinstance(filter, All):
+        return _all([compile_predicate(member) for member in filter.members]) if filter.members else _never
+    elements = not isinstance(filter, HasSize | ElemMatch | ElemMatchValue)
+    return leads_to(filter.path, _compile_test(filter), elements=elements)
+
+
+def _compile_expr(filter: Expr) -> Predicate:
+    evaluate = filter.node.evaluate
+    return lambda document: is_truthy(evaluate(document, NO_VARIABLES))
+
+
+# One value
+
+
+def _compile_value_filter(filter: Filter) -> Test:
+    """Of an element of an array, for which a filter without paths is."""
+    if isinstance(filter, And):
+        return _all([_compile_value_filter(member) for member in filter.members])
+    if isinstance(filter, All):
+        return _all([_compile_value_filter(member) for member in filter.members]) if filter.members else _never
+    if isinstance(filter, Not):
+        return _not(_compile_value_filter(filter.member))
+    if isinstance(filter, Or | Nor | Expr):
+        raise TypeError(f"{type(filter).__name__} is not about one value")
+    return _compile_test(filter)
+
+
+def _compile_test(condition: FieldCondition) -> Test:
+    match condition:
+        case Compare(_, operator, value):
+            return comparison(operator, value)
+        case In(path, values, patterns):
+            return _is_in(path, values, patterns)
+        case Exists():
+            return lambda value: value is not MISSING
+        case HasType(_, types):
+            return lambda value: type_name(value) in types
+        case MatchesPattern(path, pattern):
+            return _matches_pattern(path, pattern)
+        case HasSize(_, size):
+            return lambda value: isinstance(value, list) and len(value) == size
+        case HasRemainder(_, divisor, remainder):
+            return _has_remainder(divisor, remainder)
+        case ElemMatch(_, filter):
+            return _has_object(compile_predicate(filter))
+        case ElemMatchValue(_, filter):
+            return _has_element(_compile_value_filter(filter))
+        case _:
+            raise TypeError(f"{type(condition).__name__} is not about one value")
+
+
+def _is_in(path: Path, values: Sequence[Any], patterns: Sequence[Regex[str]]) -> Test:
+    is_member = membership(values)
+    if not patterns:
+        return is_member
+    return _any([is_member, *[_matches_pattern(path, pattern) for pattern in patterns]])
+
+
+def _matches_pattern(path: Path, pattern: Regex[str]) -> Test:
+    search = compile_regex(pattern)
+
+    def matches(value: Any) -> bool:
+        if isinstance(value, str) and not isinstance(value, Code):
+            try:
+                return search(value)
+            except MappingError as error:
+                raise error.within(".".join(path), "$regex") from error
+        return isinstance(value, Regex | re.Pattern) and equal(value, pattern)
+
+    return matches
+
+
+def _has_remainder(divisor: int, remainder: int) -> Test:
+    def has_remainder(value: Any) -> bool:
+        number = truncated(value)
+        if number is None:
+            return False
+        rest = abs(number) % abs(divisor)  # with the sign of the number, as in C++
+        return (rest if number >= 0 else -rest) == remainder
+
+    return has_remainder
+
+
+def _has_object(matches: Predicate) -> Test:
+    def has_object(value: Any) -> bool:
+        if not isinstance(value, list):
+            return False
+        for element in value:
+            inner = _indexed(element) if isinstance(element, list) else as_object(element)
+            if inner is not None and matches(inner):
+                return True
+        return False
+
+    return has_object
+
+
+def _indexed(array: list[Any]) -> dict[str, Any]:
+    """An array as BSON has it, an object whose keys are the indexes."""
+    return {str(index): element for index, element in enumerate(array)}
+
+
+def _has_element(test: Test) -> Test:
+    return lambda value: isinstance(value, list) and any(map(test, value))
+
+
+# All, any, none, not
+
+
+def _all(tests: Sequence[Test]) -> Test:
+    if len(tests) == 2:
+        first, second = tests
+        return lambda subject: first(subject) and second(subject)
+
+    def all_match(subject: Any) -> bool:
+        for test in tests:  # noqa: SIM110 - a generator takes three times as long
+            if not test(subject):
+                return False
+        return True
+
+    return tests[0] if len(tests) == 1 else all_match
+
+
+def _any(tests: Sequence[Test]) -> Test:
+    def any_matches(subject: Any) -> bool:
+        for test in tests:  # noqa: SIM110 - a generator takes three times as long
+            if test(subject):
+                return True
+        return False
+
+    return tests[0] if len(tests) == 1 else any_matches
+
+
+def _none(tests: Sequence[Test]) -> Test:
+    return _not(_any(tests))
+
+
+def _not(test: Test) -> Test:
+    return lambda subject: not test(subject)
+
+
+def _never(_: Any) -> bool:
+    return False

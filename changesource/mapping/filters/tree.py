@@ -1,0 +1,143 @@
+"""The parsed form of a filter, from which every back end is made: a predicate, a MongoDB query, Zero's condition.
+
+A path is the names between the dots of a field's path. Inside `ElemMatchValue` it is empty: the condition is about the
+element itself. Values are BSON's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bson import Regex
+
+from changesource.mapping.expressions import Node
+
+Path = tuple[str, ...]
+ComparisonOperator = Literal["$eq", "$gt", "$gte", "$lt", "$lte"]
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All members match; without members, every document does."""
+
+    members: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    members: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nor:
+    members: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """$not, and what $ne, $nin and `$exists: false` stand for."""
+
+    member: Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    path: Path
+    operator: ComparisonOperator
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """The value is one of `values`, or a string that one of `patterns` matches."""
+
+    path: Path
+    values: tuple[Any, ...]
+    patterns: tuple[Regex[str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class HasType:
+    """`types` are MongoDB's aliases; "number" is spelled out."""
+
+    path: Path
+    types: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchesPattern:
+    """A string in which `pattern` is found, or that very regular expression."""
+
+    path: Path
+    pattern: Regex[str]
+
+
+@dataclass(frozen=True, slots=True)
+class HasSize:
+    path: Path
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class HasRemainder:
+    """$mod: the number, without its fraction, leaves `remainder`."""
+
+    path: Path
+    divisor: int
+    remainder: int
+
+
+@dataclass(frozen=True, slots=True)
+class ElemMatch:
+    """An array with an object (or array, whose keys are its indexes) that `filter` matches."""
+
+    path: Path
+    filter: Filter
+
+
+@dataclass(frozen=True, slots=True)
+class ElemMatchValue:
+    """An array with an element that `filter`, whose paths are empty, matches."""
+
+    path: Path
+    filter: Filter
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """All members match, each perhaps through another element; without members, no document does."""
+
+    path: Path
+    members: tuple[Compare | MatchesPattern | ElemMatch | ElemMatchValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expr:
+    """$expr: `expression` as it was written, compiled as `node`, which reads the top-level fields `reads`."""
+
+    expression: Any
+    node: Node = field(compare=False)
+    reads: frozenset[str]
+
+
+FieldCondition = (
+    Compare | In | Exists | HasType | MatchesPattern | HasSize | HasRemainder | ElemMatch | ElemMatchValue | All
+)
+Filter = And | Or | Nor | Not | Expr | FieldCondition
+
+
+def fields(filter: Filter) -> frozenset[str]:
+    """The top-level fields that `filter` reads, `WHOLE_DOCUMENT` among them when an $expr reads all."""
+    if isinstance(filter, And | Or | Nor):
+        return frozenset().union(*map(fields, filter.members))
+    if isinstance(filter, Not):
+        return fields(filter.member)
+    if isinstance(filter, Expr):
+        return filter.reads
+    return frozenset(filter.path[:1])

@@ -1,0 +1,193 @@
+"""Why an app must not be published as it is: each problem with its place and what to do about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from changesource.mapping.compiled_mapping import CompiledMapping, compile_mapping
+from changesource.mapping.definition import (
+    APP_ID_PATTERN,
+    COLUMN_TYPES,
+    IDENTIFIER_PATTERN,
+    MAX_IDENTIFIER_LENGTH,
+    RESERVED_COLUMNS,
+    RESERVED_TABLE_PREFIXES,
+    AppDefinition,
+    Column,
+    Table,
+)
+from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.mapping_text import read_mapping_text
+from changesource.mapping.stages import NEVER_THERE, Shape
+from changesource.mapping.values import FITTING_TYPES, TYPES_WITHOUT_VALUE
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a definition, where, and what to do about it.
+
+    `table` and `column` are names, empty where the problem is not in one. `attribute` is the attribute of
+    `AppDefinition`, `Table` or `Column` that has to change.
+    """
+
+    attribute: str
+    message: str
+    table: str = ""
+    column: str = ""
+
+    def __str__(self) -> str:
+        place = ".".join(part for part in (self.table, self.column, self.attribute) if part)
+        return f"{place}: {self.message}"
+
+
+def find_problems(app: AppDefinition) -> list[Problem]:
+    """All reasons why `app` must not be published, in the order of its tables; empty when it may."""
+    return list(_app_problems(app))
+
+
+def _app_problems(app: AppDefinition) -> Iterator[Problem]:
+    if not APP_ID_PATTERN.fullmatch(app.app_id):
+        yield Problem("app_id", "Use lower case letters, digits and underscores only; it must equal ZERO_APP_ID.")
+    if not app.tables:
+        yield Problem("tables", "Add at least one table.")
+    for name in _repeated(table.name for table in app.tables):
+        yield Problem("name", "Another table has this name. Rename one of them.", table=name)
+    for name in _repeated(table.server_name.lower() for table in app.tables):  # SQLite folds case
+        table_name = next(table.name for table in app.tables if table.server_name.lower() == name)
+        yield Problem("server_name", f"Another table has the server name {name!r}. Change one.", table=table_name)
+    for table in app.tables:
+        yield from find_table_problems(table)
+
+
+def find_table_problems(table: Table) -> Iterator[Problem]:
+    """The reasons why `table` on its own must not be published."""
+
+    def problem(attribute: str, message: str, column: str = "") -> Problem:
+        return Problem(attribute, message, table=table.name, column=column)
+
+    for attribute, name in (("name", table.name), ("server_name", table.server_name)):
+        if reason := _why_not_identifier(name):
+            yield problem(attribute, reason)
+    if table.server_name.lower().startswith(RESERVED_TABLE_PREFIXES):
+        yield problem("server_name", "Names that begin with _zero, sqlite_ or __proto__ are taken. Choose another.")
+    if not table.collection or "\0" in table.collection or "$" in table.collection:
+        yield problem("collection", "Name an existing collection; a name has no $ and no NUL.")
+    elif table.collection.startswith("system."):
+        yield problem("collection", "MongoDB's system collections have no change stream. Choose another collection.")
+
+    for name in _repeated(column.name for column in table.columns):
+        yield problem("name", "Another column of this table has this name. Rename one of them.", column=name)
+    for name in _repeated(column.server_name.lower() for column in table.columns):
+        column_name = next(column.name for column in table.columns if column.server_name.lower() == name)
+        yield problem("server_name", "Another column of this table has this server name. Change one.", column_name)
+    for column in table.columns:
+        for attribute, name in (("name", column.name), ("server_name", column.server_name)):
+            if reason := _why_not_identifier(name):
+                yield problem(attribute, reason, column.name)
+        if column.server_name.lower() in RESERVED_COLUMNS:
+            yield problem("server_name", "zero-cache keeps this name for itself. Choose another.", column.name)
+        if column.type not in COLUMN_TYPES:
+            yield problem("type", f"Choose one of {', '.join(COLUMN_TYPES)}.", column.name)
+        if not column.field or "\0" in column.field:
+            yield problem("field", "Name a field of the document.", column.name)
+        elif "." in column.field or column.field.startswith("$"):
+            yield problem(
+                "field",
+                "A column shows a top-level field: no dot inside, no $ in front. Lift a nested one by the mapping: "
+                '{"projection": {"name": "$path.to.field"}}.',
+                column.name,
+            )
+    yield from _primary_key_problems(table, problem)
+    yield from _mapping_problems(table, problem)
+
+
+def find_warnings(table: Table) -> Iterator[Problem]:
+    """What of `table` can be published and is hardly meant: optional columns of fields that the mapping never gives."""
+    try:
+        shape = compile_mapping(read_mapping_text(table.mapping)).shape()
+    except MappingError:
+        return
+    for column in table.columns:
+        if column.optional and shape.types(column.field) == NEVER_THERE:
+            yield Problem("field", f"This column is always null. {_not_given(column)}", table.name, column.name)
+
+
+def _not_given(column: Column) -> str:
+    return f"The mapping gives no field {column.field!r}. Add it to the mapping, or take the column out."
+
+
+def _primary_key_problems(table: Table, problem: Any) -> Iterator[Problem]:
+    columns = {column.name: column for column in table.columns}
+    if not table.primary_key:
+        yield problem("primary_key", "Every Zero table has a primary key. Name the column of _id.")
+        return
+    for name in _repeated(table.primary_key):
+        yield problem("primary_key", f"The column {name!r} stands there twice. Name it once.")
+    for name in dict.fromkeys(table.primary_key):
+        column = columns.get(name)
+        if column is None:
+            yield problem("primary_key", f"There is no column {name!r}. Name columns of this table.")
+            continue
+        if column.optional:
+            yield problem("optional", "A column of the primary key is never null. Make it required.", name)
+        if column.type == "json":
+            yield problem("type", "A json column cannot be in a primary key. Use string, number or boolean.", name)
+
+
+def _mapping_problems(table: Table, problem: Any) -> Iterator[Problem]:
+    try:
+        specification = read_mapping_text(table.mapping)
+        mapping = compile_mapping(specification)
+    except MappingError as error:
+        yield problem("mapping", error.reason)
+        return
+    if "source" in specification:
+        yield problem("mapping", "source: The collection has a place of its own, beside the mapping. Take this out.")
+    shape = mapping.shape()
+    for column in table.columns:
+        yield from _column_problems(column, shape, problem)
+    fields = frozenset(column.field for column in table.columns if column.name in table.primary_key)
+    if fields and _is_same_for_all(mapping, fields):
+        yield problem(
+            "primary_key",
+            "The mapping gives the same primary key for all documents, so that they would be one row. Make it depend on _id.",
+        )
+
+
+def _column_problems(column: Column, shape: Shape, problem: Any) -> Iterator[Problem]:
+    types = shape.types(column.field)
+    if types is None or column.type not in FITTING_TYPES:
+        return
+    if types == NEVER_THERE:
+        if not column.optional:
+            yield problem("field", _not_given(column), column.name)
+    elif not types - TYPES_WITHOUT_VALUE:
+        if not column.optional:
+            yield problem("optional", "The mapping gives only null here. Make the column optional.", column.name)
+    elif not types & FITTING_TYPES[column.type]:
+        found = ", ".join(sorted(types - TYPES_WITHOUT_VALUE))
+        yield problem(
+            "type",
+            f"The mapping gives {found} here, which never fits a {column.type} column. Change the type, or convert the "
+            "value in the mapping.",
+            column.name,
+        )
+
+
+def _is_same_for_all(mapping: CompiledMapping, fields: frozenset[str]) -> bool:
+    return not mapping.splits and not mapping.without_filters(fields)[1]
+
+
+def _why_not_identifier(name: str) -> str:
+    if not IDENTIFIER_PATTERN.fullmatch(name):
+        return "Begin with a letter or underscore, and go on with letters, digits, underscores and hyphens."
+    if len(name) > MAX_IDENTIFIER_LENGTH:
+        return f"Use at most {MAX_IDENTIFIER_LENGTH} characters."
+    return ""
+
+
+def _repeated(names: Iterator[str] | Sequence[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]

@@ -1,0 +1,100 @@
+"""The preview of a table: its first documents with their rows."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.test import Client as Browser
+
+from changesource.models import App, Table
+from tests.admin.pages import url
+from tests.streaming.sources import PlainDatabase, default_source
+from zerosources.embedded.servers import MongoServer
+
+
+@pytest.fixture
+def database(mongo_server: MongoServer, settings: Any) -> Iterator[PlainDatabase]:
+    with default_source(mongo_server, settings) as found:
+        yield found
+
+
+@pytest.fixture
+def table(app: App) -> Table:
+    return app.tables.get()
+
+
+def staff(*permissions: str) -> Browser:
+    user = User.objects.create_user("grace", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    browser = Browser()
+    browser.force_login(user)
+    return browser
+
+
+def test_link(browser, table: Table) -> None:
+    """The page of a table leads there; that of a new one does not."""
+    assert url("table_preview", table.pk) in browser.get(url("table_change", table.pk)).content.decode()
+    assert "preview" not in browser.get(url("table_add")).content.decode()
+
+
+def test_rows_and_documents(browser, database: PlainDatabase, table: Table) -> None:
+    """Documents stand beside their rows and what does not fit, as text."""
+    table.columns.filter(name="name").update(type="number")
+    database.city.insert_many([{"_id": "one", "name": "<b>"}, {"_id": "two", "name": 5.5}])
+    text = browser.get(url("table_preview", table.pk)).content.decode()
+    assert "&quot;name&quot;: &quot;&lt;b&gt;&quot;" in text
+    assert "<td>one</td><td>null</td>" in text
+    assert "<td>two</td><td>5.5</td>" in text
+    assert "name: a BSON string does not fit a number column" in text
+
+
+def test_document_without_a_row(browser, database: PlainDatabase, table: Table) -> None:
+    """A document that the mapping leaves out is shown with no row, and a column that is always null is warned of."""
+    Table.objects.update(mapping='{"filter": {"a": 1}, "projection": {"_id": 1}}')
+    database.city.insert_one({"_id": 1})
+    text = browser.get(url("table_preview", table.pk)).content.decode()
+    assert "No row." in text
+    assert "name: This column is always null." in text
+
+
+def test_empty_collection(browser, database: PlainDatabase, table: Table) -> None:
+    """That there is nothing is said."""
+    assert "has no documents" in browser.get(url("table_preview", table.pk)).content.decode()
+
+
+@pytest.mark.parametrize(("mapping", "message"), [("{", "city.mapping: This is not JSON"), ("", "CS101")])
+def test_failure(browser, settings, table: Table, mapping: str, message: str) -> None:
+    """Why there is nothing to show is said on the page."""
+    settings.CHANGESOURCE_SOURCES = {}
+    Table.objects.update(mapping=mapping)
+    response = browser.get(url("table_preview", table.pk))
+    assert response.status_code == 200
+    assert message in response.content.decode()
+
+
+@pytest.mark.parametrize(("permission", "status"), [("view_table", 200), ("change_table", 200), ("view_app", 403)])
+def test_permission(database: PlainDatabase, table: Table, permission: str, status: int) -> None:
+    """Who may view the table may see its documents, and nobody else."""
+    assert staff(permission).get(url("table_preview", table.pk)).status_code == status
+
+
+def test_visitor(client, table: Table) -> None:
+    """Who is not logged in is sent to the login."""
+    assert client.get(url("table_preview", table.pk)).status_code == 302
+
+
+@pytest.mark.parametrize("pk", ["999", "x", "9" * 50])
+def test_no_such_table(browser, table: Table, pk: str) -> None:
+    """A table that is not there is not found."""
+    assert browser.get(url("table_preview", pk)).status_code == 404
+
+
+def test_nothing_is_logged(browser, database: PlainDatabase, table: Table, caplog: pytest.LogCaptureFixture) -> None:
+    """Looking at documents leaves nothing of them anywhere."""
+    database.city.insert_one({"_id": "secret"})
+    with caplog.at_level("INFO"):
+        assert "secret" in browser.get(url("table_preview", table.pk)).content.decode()
+    assert "secret" not in caplog.text
+    assert not LogEntry.objects.exists()

@@ -1,0 +1,261 @@
+"""problems.py: what may not be published, at which place, and what is published and hardly meant."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.mapping.problems import Problem, find_problems, find_warnings
+from changesource.mapping.tables import CompiledTable
+from tests.mapping.definitions import definitions, table
+
+
+def places(*tables: Table, app_id: str = "shop") -> list[tuple[str, str, str]]:
+    """Table, column and attribute of every problem."""
+    problems = find_problems(AppDefinition(app_id, "default", tables))
+    return [(problem.table, problem.column, problem.attribute) for problem in problems]
+
+
+@given(definitions)
+def test_nonsense_is_described(definition: AppDefinition) -> None:
+    """Whatever a definition holds, its problems are named, each with a remedy, and nothing is raised."""
+    assert all(isinstance(problem, Problem) and problem.message for problem in find_problems(definition))
+
+
+def test_sound_definition() -> None:
+    """A definition that zero-cache accepts has no problems."""
+    assert places(table()) == []
+
+
+def test_problem_names_its_place() -> None:
+    """A problem's text begins with the table, the column and the attribute."""
+    assert str(Problem("type", "Choose.", table="city", column="name")) == "city.name.type: Choose."
+
+
+@pytest.mark.parametrize("app_id", ["", "Shop", "my-shop", "a b", "ä"])
+def test_app_id(app_id: str) -> None:
+    """An app id that Zero refuses is a problem of `app_id`."""
+    assert places(table(), app_id=app_id) == [("", "", "app_id")]
+
+
+def test_no_tables() -> None:
+    """An app without tables has nothing to publish."""
+    assert places() == [("", "", "tables")]
+
+
+@pytest.mark.parametrize("name", ["", "1st", "my table", "städte", "x" * 64, "a.b"])
+def test_table_name(name: str) -> None:
+    """A table's name is an identifier of at most 63 characters."""
+    assert places(table(name=name, server_name="city")) == [(name, "", "name")]
+
+
+@pytest.mark.parametrize("name", ["_zero_x", "_ZERO.x", "sqlite_master"])
+def test_reserved_table_name(name: str) -> None:
+    """Names that zero-cache and SQLite keep for themselves are refused in any case."""
+    assert ("city", "", "server_name") in places(table(server_name=name))
+
+
+@pytest.mark.parametrize("collection", ["system.views", "a$b", "a\0b"])
+def test_collection(collection: str) -> None:
+    """A collection without a change stream, or that cannot exist, is refused."""
+    assert places(table(collection=collection)) == [("city", "", "collection")]
+
+
+def test_table_names_are_unique() -> None:
+    """Two tables of one name clash."""
+    assert ("city", "", "name") in places(table(), table(server_name="other"))
+
+
+def test_server_names_are_unique_in_any_case() -> None:
+    """SQLite folds case, so server names that differ in case only clash."""
+    assert places(table(name="a", server_name="city"), table(name="b", server_name="CITY")) == [
+        ("a", "", "server_name")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "attribute"),
+    [
+        (Column("my name", "string", server_name="name"), "name"),
+        (Column("n", "string", server_name="my name", field="name"), "server_name"),
+        (Column("n", "string", server_name="_0_version"), "server_name"),
+        (Column("n", "text"), "type"),  # type: ignore[arg-type]
+        (Column("n", "string", field="a.b"), "field"),
+        (Column("n", "string", field="$a"), "field"),
+        (Column("n", "string", field="a\0"), "field"),
+    ],
+)
+def test_column(column: Column, attribute: str) -> None:
+    """What is wrong with a column is said at its attribute."""
+    assert places(table(columns=(Column("_id", "string"), column))) == [("city", column.name, attribute)]
+
+
+def test_column_names_are_unique() -> None:
+    """Two columns of one name clash."""
+    twice = (Column("_id", "string"), Column("n", "string"), Column("n", "string", server_name="m"))
+    assert places(table(columns=twice)) == [("city", "n", "name")]
+
+
+def test_column_server_names_are_unique_in_any_case() -> None:
+    """SQLite folds the case of columns too."""
+    twice = (Column("_id", "string"), Column("n", "string"), Column("N", "string"))
+    assert places(table(columns=twice)) == [("city", "n", "server_name")]
+
+
+@pytest.mark.parametrize("primary_key", [(), ("nope",), ("_id", "nope"), ("_id", "_id")])
+def test_primary_key(primary_key: tuple[str, ...]) -> None:
+    """The primary key names columns of the table, each once."""
+    columns = (Column("_id", "string"), Column("name", "string"))
+    assert places(table(columns=columns, primary_key=primary_key)) == [("city", "", "primary_key")]
+
+
+@pytest.mark.parametrize(
+    ("primary_key", "needs_pre_images"), [(("_id",), False), (("name",), True), (("_id", "name"), True)]
+)
+def test_key_of_other_fields(primary_key: tuple[str, ...], needs_pre_images: bool) -> None:
+    """Any required columns can be the key; `_id` alone tells which row a deleted document had, others need pre-images."""
+    keyed = table(columns=(Column("_id", "string"), Column("name", "string")), primary_key=primary_key)
+    assert places(keyed) == []
+    assert CompiledTable(keyed).needs_pre_images is needs_pre_images
+
+
+def test_primary_key_is_required() -> None:
+    """A column of the primary key is never null."""
+    assert places(table(columns=(Column("_id", "string", optional=True),))) == [("city", "_id", "optional")]
+
+
+def test_primary_key_is_scalar() -> None:
+    """A json column identifies no row."""
+    assert places(table(columns=(Column("_id", "json"),))) == [("city", "_id", "type")]
+
+
+# Mappings
+
+
+def mapped(mapping: Any, *columns: Column, key: tuple[str, ...] = ("_id",)) -> Table:
+    """A table with the column `_id`, if it is the key, and `columns`."""
+    id_columns = (Column("_id", "string"),) if "_id" in key else ()
+    return table(columns=(*id_columns, *columns), primary_key=key, mapping=json.dumps(mapping))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "beginning"),
+    [
+        ({"filter": {"a": {"$near": 1}}}, "filter.a.$near: "),
+        ({"filter": []}, "filter: "),
+        ({"projection": {"a": {"$nope": 1}}}, "projection.a: "),
+        ({"projection": {"a": 1, "b": 0}}, "projection: "),
+        ({"pipeline": [{"$match": {}}, {"$addFields": {"a": {"$divide": [1]}}}]}, "pipeline[1].$addFields.a.$divide: "),
+        ({"pipeline": [{"$lookup": {}}]}, "pipeline[0]: $lookup is refused: "),
+        ({"pipeline": [], "filter": {}}, "filter: "),
+        ({"sort": 1}, "sort: "),
+        ({"source": "towns"}, "source: "),
+        ([], "A mapping is a JSON object"),
+    ],
+)
+def test_invalid_mapping(mapping: Any, beginning: str) -> None:
+    """What is wrong with a mapping is said at `mapping`, and begins with the place within it."""
+    [problem] = find_problems(AppDefinition("shop", "default", (table(mapping=json.dumps(mapping)),)))
+    assert (problem.table, problem.column, problem.attribute) == ("city", "", "mapping")
+    assert problem.message.startswith(beginning)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"filter":\n {"a": }}', "line 2, column 8"),
+        ('{"filter": {"a": NaN}}', "NaN is not JSON"),
+        ('{"filter": {"a": 1, "a": 2}}', "'a' twice"),
+        ('{"filter": {"a": {"$oid": "x"}}}', "not Extended JSON"),
+        ('{"filter": {"a": "\\u0000"}}', "cannot be stored"),
+        ('{"filter": {"a": "\\ud800"}}', "cannot be stored"),
+        ("[" * 100_000, "inside each other"),
+        ('{"filter":' + '{"a":' * 150 + "1" + "}" * 151, "100 deep"),
+    ],
+)
+def test_text_that_is_no_mapping(text: str, message: str) -> None:
+    """So is what is wrong with the text."""
+    [problem] = find_problems(AppDefinition("shop", "default", (table(mapping=text),)))
+    assert problem.attribute == "mapping"
+    assert message in problem.message
+
+
+def test_field_that_the_mapping_never_gives() -> None:
+    """A required column of it could have no row."""
+    assert places(mapped({"projection": {"size": 1}}, Column("name", "string"))) == [("city", "name", "field")]
+
+
+def test_optional_column_that_the_mapping_never_gives() -> None:
+    """An optional one is null for ever: that can be published, with a warning."""
+    table = mapped({"projection": {"place.name": 1}}, Column("name", "string", optional=True))
+    assert places(table) == []
+    [warning] = find_warnings(table)
+    assert str(warning).startswith("city.name.field: This column is always null.")
+
+
+@pytest.mark.parametrize("mapping", [{}, {"filter": {"a": 1}}, {"projection": {"name": 1}}, {"projection": {"a": 0}}])
+def test_no_warning(mapping: Any) -> None:
+    """A field that the mapping may give is not warned of."""
+    assert list(find_warnings(mapped(mapping, Column("name", "string", optional=True)))) == []
+
+
+def test_no_warning_of_what_is_no_mapping() -> None:
+    """That is a problem."""
+    assert list(find_warnings(table(mapping="{"))) == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "column_type"),
+    [
+        ({"$toUpper": "$a"}, "number"),
+        ({"$size": "$a"}, "boolean"),
+        ({"$isArray": "$a"}, "number"),
+        ("$$ROOT", "number"),
+    ],
+)
+def test_type_that_never_fits(expression: Any, column_type: str) -> None:
+    """A column that no value of the mapping fits is refused at its type, whether it is required or not."""
+    for optional in (False, True):
+        column = Column("name", column_type, optional=optional)  # type: ignore[arg-type]
+        assert places(mapped({"projection": {"name": expression}}, column)) == [("city", "name", "type")]
+
+
+@pytest.mark.parametrize(
+    ("expression", "column_type"), [({"$toUpper": "$a"}, "string"), ({"$toDate": "$a"}, "number"), ("$a", "boolean")]
+)
+def test_type_that_may_fit(expression: Any, column_type: str) -> None:
+    """One that some value may fit is not."""
+    assert places(mapped({"projection": {"name": expression}}, Column("name", column_type))) == []  # type: ignore[arg-type]
+
+
+def test_null_in_a_required_column() -> None:
+    """A column that is always null has to be optional."""
+    mapping = {"projection": {"name": {"$literal": None}}}
+    assert places(mapped(mapping, Column("name", "string"))) == [("city", "name", "optional")]
+    assert places(mapped(mapping, Column("name", "string", optional=True))) == []
+
+
+@pytest.mark.parametrize(
+    ("mapping", "needs_pre_images"),
+    [
+        ({"projection": {"key": {"$concat": ["x", {"$toString": "$_id"}]}}}, False),
+        ({"projection": {"key": "$_id.part"}}, False),
+        ({"projection": {"key": "$code"}}, True),
+        ({"pipeline": [{"$unwind": "$items"}, {"$project": {"key": "$items.sku"}}]}, True),
+        ({"pipeline": [{"$unwind": "$items"}, {"$project": {"key": {"$toString": "$_id"}}}]}, True),
+    ],
+)
+def test_computed_key(mapping: Any, needs_pre_images: bool) -> None:
+    """A key can be computed; of `_id` alone and one row a document, it needs no pre-images."""
+    keyed = mapped(mapping, Column("key", "string"), key=("key",))
+    assert places(keyed) == []
+    assert CompiledTable(keyed).needs_pre_images is needs_pre_images
+
+
+@pytest.mark.parametrize("expression", ["$missing.x", {"$literal": 1}, {"$concat": ["a", "b"]}])
+def test_key_that_is_the_same_for_all(expression: Any) -> None:
+    """A key that depends on nothing of the document would make one row of all of them."""
+    found = places(mapped({"projection": {"key": expression}}, Column("key", "string"), key=("key",)))
+    assert found == ([] if expression == "$missing.x" else [("city", "", "primary_key")])

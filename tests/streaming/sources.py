@@ -1,0 +1,47 @@
+"""Databases of the embedded MongoDB for code that is not asynchronous."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pymongo
+from pymongo.database import Database
+
+from changesource.mongo.source import APP_NAME
+from zerosources.embedded.servers import MongoServer
+
+PlainDatabase = Database[dict[str, Any]]
+
+ITEMS = '{"pipeline": [{"$unwind": "$items"}, {"$project": {"_id": 0, "sku": "$items.sku", "order": "$_id"}}]}'
+"""The mapping of a table that needs pre-images."""
+
+
+@contextmanager
+def default_source(server: MongoServer, settings: Any) -> Iterator[PlainDatabase]:
+    """A database of its own, which is the source `default`."""
+    uri = server.uri(f"test_{uuid.uuid4().hex[:12]}")
+    settings.CHANGESOURCE_SOURCES = {"default": uri}
+    with pymongo.MongoClient[dict[str, Any]](uri) as client:
+        database = client.get_default_database()
+        yield database
+        client.drop_database(database.name)
+
+
+@contextmanager
+def refused(server: MongoServer, *commands: str, code: int) -> Iterator[None]:
+    """The commands fail for the product's clients."""
+    data = {"failCommands": list(commands), "appName": APP_NAME, "errorCode": code}
+    with pymongo.MongoClient[dict[str, Any]](server.uri()) as client:
+        client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
+        try:
+            yield
+        finally:
+            client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+
+def records_pre_images(database: PlainDatabase, collection: str) -> bool:
+    [found] = database.list_collections(filter={"name": collection})
+    return bool(found["options"].get("changeStreamPreAndPostImages", {}).get("enabled"))

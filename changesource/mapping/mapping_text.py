@@ -68,7 +68,9 @@ def _decode(text: str, hook: Any) -> Any:
         value = json.loads(text, object_pairs_hook=hook, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise MappingError(f"This is not JSON: line {error.lineno}, column {error.colno}: {error.msg}.") from error
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, BSONError) as error:
+    except ArithmeticError as error:
+        raise MappingError("This is not Extended JSON: a number in it is none, or out of range.") from error
+    except (ValueError, TypeError, KeyError, AttributeError, BSONError) as error:
         raise MappingError(f"This is not Extended JSON: {error}.") from error
     except RecursionError as error:
         raise MappingError("It has too many objects and lists inside each other.") from error

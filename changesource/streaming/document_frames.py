@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from changesource.mapping.row_changes import row_changes
@@ -35,6 +35,13 @@ class DocumentChanges:
             changed |= event.changed
         return changed
 
+    @property
+    def is_just_inserted(self) -> bool:
+        """Whether there was no document before, and nothing else happened to it. A reader that begins again may have rows of
+        later moments already: what several events did together has to be sent."""
+        (first, *others) = self.events
+        return not others and first.is_before_known and first.before is None
+
     def touching(self, table: CompiledTable) -> list[ChangeEvent]:
         """The events that may have changed the document's rows in `table`; before and after the others they are the same."""
         return [event for event in self.events if not table.is_untouched_by(event.changed)]
@@ -47,8 +54,8 @@ class DocumentChanges:
 def frames_by_id(table: CompiledTableFrames, document: DocumentChanges, errors: list[RowError]) -> Iterator[bytes]:
     """For a table whose keys come from `_id`: the row as it is now, or the removal of the row where there is none.
 
-    Nothing for an update that changed no field of the mapping, or none that decides whether there is a row, where there
-    is none now. Each row is so at least sent by the last event that changed it, which is enough wherever one began.
+    Nothing for an update that changed no field of the mapping; nor, where there is no row now, for a document that was just
+    inserted and for an update that changed no field which decides whether there is one. Each row is so at least sent by the last event that changed it, which is enough wherever one began.
     """
     changed = document.changed
     compiled = table.table
@@ -59,30 +66,33 @@ def frames_by_id(table: CompiledTableFrames, document: DocumentChanges, errors: 
     if rows:
         yield table.frames.upsert(rows[0])
         return
-    never_had_one = len(errors) == errors_before and compiled.is_decided_without(changed)
-    if never_had_one and document.now is not None:
+    never_had_one = document.is_just_inserted or compiled.is_decided_without(changed)
+    if never_had_one and document.now is not None and len(errors) == errors_before:
         return
     key = compiled.key(document.last.document_id)
     if key is not None:
         yield table.frames.delete(key)
 
 
-def frames_by_pre_images(
-    table: CompiledTableFrames, documents: Collection[DocumentChanges], errors: list[RowError]
-) -> list[bytes]:
-    """For a table that needs pre-images: the rows that changed. All removals come first, since a key that one document gives
-    up may be taken by another."""
+@dataclass(frozen=True, slots=True)
+class RowFrames:
+    """Removals, which all go before any upsert of the table: a key that one document gives up may be taken by another."""
+
+    deletes: Sequence[bytes] = ()
+    upserts: Sequence[bytes] = ()
+
+
+def frames_by_pre_images(table: CompiledTableFrames, document: DocumentChanges, errors: list[RowError]) -> RowFrames:
+    """For a table that needs pre-images: the rows of the document that changed."""
     compiled = table.table
-    deletes: list[bytes] = []
-    upserts: list[bytes] = []
-    for document in documents:
-        events = document.touching(compiled)
-        if not events:
-            continue
-        states = [compiled.rows(event.before, []) if event.before is not None else [] for event in events]
-        states.append(compiled.rows(document.now, errors) if document.now is not None else [])
-        changes = row_changes(states, compiled.key_of)
-        names = compiled.spec.key
-        deletes += [table.frames.delete(dict(zip(names, key, strict=True))) for key in changes.deleted]
-        upserts += map(table.frames.upsert, changes.upserted)
-    return deletes + upserts
+    events = document.touching(compiled)
+    if not events:
+        return RowFrames()
+    states = [compiled.rows(event.before, []) if event.before is not None else [] for event in events]
+    states.append(compiled.rows(document.now, errors) if document.now is not None else [])
+    changes = row_changes(states, compiled.key_of)
+    names = compiled.spec.key
+    return RowFrames(
+        deletes=[table.frames.delete(dict(zip(names, key, strict=True))) for key in changes.deleted],
+        upserts=[table.frames.upsert(row) for row in changes.upserted],
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,7 +125,7 @@ class Renderer:
             if not table.table.needs_pre_images:
                 continue
             if all(document.has_pre_images(table.table) for document in documents):
-                for frame in frames_by_pre_images(table, documents, errors):
+                async for frame in _frames_by_pre_images(table, documents, errors):
                     yield table.table.name, frame
             else:
                 self._warn_of_reload(table.table)
@@ -169,6 +170,20 @@ class Renderer:
         by_identity = {identity_of(document["_id"]): document for document in found}
         for document in wanted:
             document.now = by_identity.get(identity_of(document.last.document_id))
+
+
+async def _frames_by_pre_images(
+    table: CompiledTableFrames, documents: Iterable[DocumentChanges], errors: list[RowError]
+) -> AsyncIterator[bytes]:
+    upserts: list[bytes] = []
+    for document in documents:
+        frames = frames_by_pre_images(table, document, errors)
+        for frame in frames.deletes:
+            yield frame
+        upserts += frames.upserts
+        await asyncio.sleep(0)  # the arrays of a part can take seconds, and others on this loop have leases to keep
+    for frame in upserts:
+        yield frame
 
 
 def identity_of(document_id: Any) -> Hashable:

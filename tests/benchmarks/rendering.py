@@ -136,7 +136,7 @@ def change_one_element(events: int = 20) -> Measured:
     event = ChangeEvent("upsert", "accounts", before["_id"], now, 0, False, 0, before=before, is_before_known=True)
     start = time.perf_counter()
     for _ in range(events):
-        (_,) = frames_by_pre_images(compiled, [DocumentChanges([event], now)], [])
+        (_,) = frames_by_pre_images(compiled, DocumentChanges([event], now), []).upserts
     return Measured(events, time.perf_counter() - start)
 
 

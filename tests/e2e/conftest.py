@@ -21,7 +21,8 @@ def deploy(
     valkey_server: ValkeyServer,
     request: pytest.FixtureRequest,
 ) -> Iterator[Deploy]:
-    """Makes a `Deployment` with the given schema and mappings, `log="memory"` or `"redis"`, and more settings from the environment."""
+    """Makes a `Deployment` with the given schema and mappings, `log="memory"` or `"redis"`, and more settings from the
+    environment."""
     with ExitStack() as stack:
 
         def make(

@@ -1,4 +1,4 @@
-"""Documents that are not rows yet, in a real zero-cache: filters, discriminators, unwound arrays, keys out of other fields."""
+"""Documents that are not rows yet, in a real zero-cache: filters, discriminators, unwound arrays, keys of other fields."""
 
 from typing import Any
 

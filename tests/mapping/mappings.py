@@ -66,8 +66,6 @@ filters = st.recursive(
 )
 
 
-
-
 inclusions = st.dictionaries(paths, st.just(1), min_size=1, max_size=3)
 exclusions = st.dictionaries(paths, st.just(0), min_size=1, max_size=2)
 additions = st.dictionaries(paths, expressions, min_size=1, max_size=2)

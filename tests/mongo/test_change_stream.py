@@ -31,11 +31,10 @@ async def start(database: Database) -> int:
 
 @asynccontextmanager
 async def stream_from(
-    database: Database, cluster_time: int, *collections: str, splits_large_events: bool = False
+    database: Database, cluster_time: int, *collections: str, splits_large_events: bool = False, **content: bool
 ) -> AsyncIterator[ChangeStream]:
-    stream = await open_change_stream(
-        database, StreamContent(collections or ("city",)), cluster_time, splits_large_events=splits_large_events
-    )
+    wanted = StreamContent(collections or ("city",), **content)
+    stream = await open_change_stream(database, wanted, cluster_time, splits_large_events=splits_large_events)
     try:
         yield stream
     finally:
@@ -105,6 +104,84 @@ async def test_post_images(database: Database, start: int) -> None:
     async with stream_from(database, start) as stream:
         events = await events_to_the_end(stream)
     assert [event.document for event in events] == [{"_id": 1}, {"_id": 1, "name": "Bern"}]
+
+
+async def write_each_kind(database: Database) -> None:
+    """To a document of a collection that keeps pre-images."""
+    await database.create_collection("city", changeStreamPreAndPostImages={"enabled": True})
+    await database.city.insert_one({"_id": 1, "name": "Bern", "tags": [1, 2, 3]})
+    await database.city.update_one({"_id": 1}, {"$set": {"name": "Basel", "tags.1": 5}})
+    await database.city.update_one({"_id": 1}, {"$unset": {"name": 1}, "$pop": {"tags": 1}})
+    await database.city.replace_one({"_id": 1}, {"name": "Biel"})
+    await database.city.delete_one({"_id": 1})
+
+
+async def test_pre_images(database: Database, start: int) -> None:
+    """Each event says what its document was before it."""
+    await write_each_kind(database)
+    async with stream_from(database, start, has_pre_images=True) as stream:
+        events = await events_to_the_end(stream)
+    assert [event.before for event in events] == [
+        None,
+        {"_id": 1, "name": "Bern", "tags": [1, 2, 3]},
+        {"_id": 1, "name": "Basel", "tags": [1, 5, 3]},
+        {"_id": 1, "tags": [1, 5]},
+        {"_id": 1, "name": "Biel"},
+    ]
+    assert all(event.is_before_known for event in events)
+
+
+async def test_pre_images_of_one_transaction(database: Database, start: int) -> None:
+    """Each is the state between two of its events."""
+    await database.create_collection("city", changeStreamPreAndPostImages={"enabled": True})
+    await database.city.insert_one({"_id": 1, "n": 0})
+    async with database.client.start_session() as session, await session.start_transaction():
+        for number in (1, 2):
+            await database.city.update_one({"_id": 1}, {"$set": {"n": number}}, session=session)
+    async with stream_from(database, start, has_pre_images=True) as stream:
+        events = await events_to_the_end(stream)
+    assert [event.before for event in events] == [None, {"_id": 1, "n": 0}, {"_id": 1, "n": 1}]
+
+
+async def test_pre_images_that_are_not_recorded(database: Database, start: int) -> None:
+    """The stream goes on, and its events say that they do not know."""
+    await database.city.insert_one({"_id": 1})
+    await database.city.update_one({"_id": 1}, {"$set": {"name": "Bern"}})
+    await database.city.delete_one({"_id": 1})
+    async with stream_from(database, start, has_pre_images=True) as stream:
+        events = await events_to_the_end(stream)
+    assert [(event.before, event.is_before_known) for event in events] == [(None, True), (None, False), (None, False)]
+
+
+async def test_pre_images_that_are_not_asked_for(database: Database, start: int) -> None:
+    """They are not sent."""
+    await write_each_kind(database)
+    async with stream_from(database, start) as stream:
+        events = await events_to_the_end(stream)
+    assert [event.before for event in events] == [None] * 5
+    assert [event.is_before_known for event in events] == [True, False, False, False, False]
+
+
+async def test_changed_fields(database: Database, start: int) -> None:
+    """Updates say which fields they changed; nothing else does."""
+    await write_each_kind(database)
+    async with stream_from(database, start, has_changed_fields=True) as stream:
+        events = await events_to_the_end(stream)
+    assert [event.changed and {name for name in event.changed if "." not in name} for event in events] == [
+        None,
+        {"name", "tags"},
+        {"name", "tags"},
+        None,
+        None,
+    ]
+
+
+async def test_changed_fields_that_are_not_asked_for(database: Database, start: int) -> None:
+    """They are not sent."""
+    await write_each_kind(database)
+    async with stream_from(database, start) as stream:
+        events = await events_to_the_end(stream)
+    assert [event.changed for event in events] == [None] * 5
 
 
 async def test_collections(database: Database, start: int) -> None:

@@ -36,6 +36,7 @@ def test_insert() -> None:
         cluster_time=5 << 32 | 7,
         in_transaction=False,
         wall_time_ms=5_123,
+        is_before_known=True,
     )
 
 
@@ -118,3 +119,67 @@ def test_event_without_a_wall_time() -> None:
     event = parse_event(fields)
     assert event is not None
     assert event.wall_time_ms == 5_000
+
+
+# What was before, and what has changed
+
+
+def test_pre_image() -> None:
+    """What the document was, where the event says it."""
+    event = parsed("update", fullDocumentBeforeChange={"_id": 1, "name": "Basel"})
+    assert (event.before, event.is_before_known) == ({"_id": 1, "name": "Basel"}, True)
+
+
+@pytest.mark.parametrize("operation", ["update", "replace", "delete"])
+@pytest.mark.parametrize("fields", [{}, {"fullDocumentBeforeChange": None}], ids=["not asked for", "not recorded"])
+def test_missing_pre_image(operation: str, fields: dict[str, Any]) -> None:
+    """It is not known what the document was; that is not the same as that there was none."""
+    event = parsed(operation, **fields)
+    assert (event.before, event.is_before_known) == (None, False)
+
+
+def test_insert_has_no_document_before() -> None:
+    """And needs no pre-image to say so."""
+    assert parsed(fullDocumentBeforeChange=None).is_before_known
+
+
+def description(
+    *updated: str, removed: tuple[str, ...] = (), truncated: tuple[str, ...] = (), **others: Any
+) -> dict[str, Any]:
+    return {
+        "updatedFields": dict.fromkeys(updated, 1),
+        "removedFields": list(removed),
+        "truncatedArrays": [{"field": name, "newSize": 1} for name in truncated],
+        **others,
+    }
+
+
+@pytest.mark.parametrize(
+    ("described", "changed"),
+    [
+        (description("a"), {"a"}),
+        (description(removed=("a", "b")), {"a", "b"}),
+        (description(truncated=("a",)), {"a"}),
+        (description("a", removed=("b",), truncated=("c",)), {"a", "b", "c"}),
+        (description("a.b.c"), {"a", "a.b", "a.b.c"}),
+        (description("a.3", "a.4.x"), {"a", "a.3", "a.4", "a.4.x"}),
+        (description(removed=("a.b",)), {"a", "a.b"}),
+        (description(truncated=("a.b",)), {"a", "a.b"}),
+        (description("", ".", ".a"), {"", ".", ".a"}),
+        (description("$a.$b"), {"$a", "$a.$b"}),
+        (description(), set()),
+        ({"updatedFields": {"a": 1}, "removedFields": []}, {"a"}),
+        ({"updatedFields": {"a": 1}, "removedFields": [], "truncatedArrays": None}, {"a"}),
+        (description("a.b", disambiguatedPaths={"a.b": ["a.b"]}), {"a", "a.b"}),
+    ],
+)
+def test_changed_fields(described: dict[str, Any], changed: set[str]) -> None:
+    """Each way in which a path can be read: `a.b` may be a field of that name, too."""
+    assert parsed("update", updateDescription=described).changed == changed
+
+
+@pytest.mark.parametrize("operation", ["insert", "replace", "delete", "update"])
+def test_changed_fields_that_are_not_known(operation: str) -> None:
+    """Without a description any field may have changed."""
+    assert parsed(operation).changed is None
+    assert parsed(operation, updateDescription=None).changed is None

@@ -1,5 +1,6 @@
 """rendering.py: what events become, with documents looked up in the embedded MongoDB."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,18 @@ from changesource.streaming import rendering
 from changesource.streaming.rendering import Chunk, Renderer, identity_of
 from tests.mongo.builders import BEGIN, event
 from tests.streaming.builders import APP_ID, table, version
+from tests.streaming.mapped_tables import (
+    BY_CODE,
+    BY_ELEMENT,
+    BY_INDEX,
+    BY_TAG,
+    COLLECTION,
+    FILTERED,
+    NESTED,
+    PIPELINE,
+    MappedReplica,
+    mapped,
+)
 from tests.streaming.replica import frame_summary
 
 CITY = table("city")
@@ -31,12 +44,8 @@ class Rendered:
     def __init__(self, chunks: Sequence[Chunk], errors: list[RowError]) -> None:
         self.chunks = chunks
         self.errors = errors
-        self.changes = [
-            (name, *frame_summary(frame))
-            for chunk in chunks
-            for name, frames in chunk.frames.items()
-            for frame in frames
-        ]
+        self.frames = [(name, frame) for chunk in chunks for name, frames in chunk.frames.items() for frame in frames]
+        self.changes = [(name, *frame_summary(frame)) for name, frame in self.frames]
         self.markers = [nonce for chunk in chunks for nonce in chunk.markers]
 
 
@@ -236,10 +245,234 @@ async def test_errors_of_a_reload(database: Database) -> None:
     found = await render(database, drop("elsewhere", "city"), tables=[STRICT])
     assert found.changes == [
         ("city", "truncate", None),
-        ("city", "delete", {"_id": "1"}),
         ("city", "insert", {"_id": "2", "value": 2, "note": None}),
     ]
     assert [error.document_id for error in found.errors] == ["1"]
+
+
+# Fields that no row depends on
+
+
+def touching(number: Any, *names: str, **document: Any) -> ChangeEvent:
+    """An update of these fields; with what the document is now, if that is given."""
+    return replace(
+        event(1, number), changed=frozenset(names), document={"_id": number, **document} if document else None
+    )
+
+
+def reload_of(name: str, *rows: Any) -> list[Any]:
+    return [(name, "truncate", None), *((name, "insert", row) for row in rows)]
+
+
+async def test_update_of_fields_without_a_column(database: Database) -> None:
+    """It is nothing, and its document is not looked up: a look-up would find nothing, and remove the row."""
+    assert (await render(database, touching(1, "secret"))).changes == []
+
+
+async def test_updates_of_fields_with_and_without_a_column(database: Database) -> None:
+    """One that touches a column among others is a row."""
+    found = await render(database, touching(1, "value", value=1, secret=1), touching(1, "secret", value=1, secret=2))
+    assert found.changes == [("city", "insert", {"_id": "1", "value": "1"})]
+
+
+async def test_delete_after_an_update_of_fields_without_a_column(database: Database) -> None:
+    """A delete is one, whatever came before."""
+    assert (await render(database, touching(1, "secret"), deleted(1))).changes == [("city", "delete", {"_id": "1"})]
+
+
+async def test_vanished_document_of_which_a_column_changed(database: Database) -> None:
+    """It is removed at once, although no field of a filter changed."""
+    assert (await render(database, touching(1, "value"))).changes == [("city", "delete", {"_id": "1"})]
+
+
+async def test_misfit_in_an_update(database: Database) -> None:
+    """A row that can no longer be built is removed, although no field of a filter changed."""
+    found = await render(database, touching(1, "value", value="x"), tables=[STRICT])
+    assert found.changes == [("city", "delete", {"_id": "1"})]
+
+
+# Filters
+
+RED = mapped("red", {"filter": {"color": "red"}}, Column("size", "number", optional=True))
+BLUE = mapped("blue", {"filter": {"color": "blue"}}, Column("size", "number", optional=True))
+
+
+def of_thing(found: ChangeEvent) -> ChangeEvent:
+    return replace(found, collection=COLLECTION)
+
+
+async def test_document_that_changes_tables(database: Database) -> None:
+    """It leaves one and enters the other, in one transaction."""
+    entered = of_thing(touching("x", "color", color="blue", size=1))
+    found = await render(database, entered, tables=[RED, BLUE])
+    assert found.changes == [("red", "delete", {"_id": "x"}), ("blue", "insert", {"_id": "x", "size": 1})]
+    assert len(found.chunks) == 1
+
+
+async def test_update_beside_the_filter(database: Database) -> None:
+    """Where a document did not match and the filter's fields did not change, there is nothing to remove."""
+    updated = of_thing(touching("x", "size", color="blue", size=2))
+    found = await render(database, updated, tables=[RED, BLUE])
+    assert found.changes == [("blue", "insert", {"_id": "x", "size": 2})]
+
+
+async def test_replaced_document_that_does_not_match(database: Database) -> None:
+    """Where it is not known what changed, the row that it may have had is removed."""
+    found = await render(database, of_thing(upserted("x", 1)), tables=[RED])
+    assert found.changes == [("red", "delete", {"_id": "x"})]
+
+
+async def test_computed_key(database: Database) -> None:
+    """The row of a document that is gone is known by the key that its _id gives."""
+    found = await render(database, of_thing(deleted("x")), tables=[PIPELINE])
+    assert found.changes == [("pipeline", "delete", {"_id": "u-x"})]
+
+
+# Arrays
+
+
+def item(number: int) -> dict[str, Any]:
+    return {"id": f"i{number}", "q": number}
+
+
+def changing(before: dict[str, Any] | None, now: dict[str, Any] | None, *changed: str) -> ChangeEvent:
+    """A document of `COLLECTION` from one state to another, with both images."""
+    document_id = (before or now or {})["_id"]
+    return replace(
+        event(1, document_id, collection=COLLECTION, operation="upsert" if now else "delete"),
+        document=now,
+        before=before,
+        is_before_known=True,
+        changed=frozenset(changed) if changed else None,
+    )
+
+
+async def test_one_element_of_a_large_array(database: Database) -> None:
+    """Is one row, and no other of them is sent again."""
+    before = {"_id": "x", "items": [item(number) for number in range(1000)]}
+    now = {"_id": "x", "items": [*before["items"][:500], {"id": "i500", "q": -1}, *before["items"][501:]]}
+    found = await render(database, changing(before, now, "items"), tables=[BY_INDEX])
+    assert found.changes == [("by_index", "insert", {"_id": "x-500", "q": -1, "name": None})]
+
+
+async def test_large_arrays_hold_up_nobody(database: Database) -> None:
+    """Others on the loop have their turn between documents."""
+    documents = [{"_id": f"x{number}", "items": [item(index) for index in range(500)]} for number in range(20)]
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(take_turns())
+    await render(
+        database, *(changing(document, {**document, "items": []}, "items") for document in documents), tables=[BY_INDEX]
+    )
+    other.cancel()
+    assert turns >= len(documents)
+
+
+async def test_element_taken_out(database: Database) -> None:
+    """With keys of their own one row goes; with keys by index all behind it change, and the last one goes."""
+    before = {"_id": "x", "kind": "a", "items": [item(number) for number in range(4)]}
+    now = {**before, "items": [item(number) for number in (0, 2, 3)]}
+    found = await render(database, changing(before, now, "items"), tables=[BY_ELEMENT, BY_INDEX])
+    assert found.changes == [
+        ("by_element", "delete", {"_id": "i1"}),
+        ("by_index", "delete", {"_id": "x-3"}),
+        ("by_index", "insert", {"_id": "x-1", "q": 2, "name": None}),
+        ("by_index", "insert", {"_id": "x-2", "q": 3, "name": None}),
+    ]
+
+
+async def test_deleted_parent(database: Database) -> None:
+    """All of its rows go."""
+    before = {"_id": "x", "items": [item(number) for number in range(3)]}
+    found = await render(database, changing(before, None), tables=[BY_INDEX])
+    assert found.changes == [("by_index", "delete", {"_id": f"x-{number}"}) for number in range(3)]
+
+
+async def test_parent_that_comes(database: Database) -> None:
+    """All of its rows come, and an insert needs no pre-image."""
+    found = await render(database, changing(None, {"_id": "x", "items": [item(1)]}), tables=[BY_INDEX])
+    assert found.changes == [("by_index", "insert", {"_id": "x-0", "q": 1, "name": None})]
+
+
+async def test_column_of_the_parent_in_every_row(database: Database) -> None:
+    """A change of it changes all of them."""
+    before = {"_id": "x", "name": "a", "items": [item(0), item(1)]}
+    found = await render(database, changing(before, {**before, "name": "b"}, "name"), tables=[BY_INDEX])
+    assert [change[2]["name"] for change in found.changes] == ["b", "b"]
+
+
+async def test_parent_that_is_left_out_by_its_filter(database: Database) -> None:
+    """All rows of its elements go."""
+    before = {"_id": "x", "kind": "a", "items": [item(0), item(1)]}
+    found = await render(database, changing(before, {**before, "kind": 7}, "kind"), tables=[BY_ELEMENT])
+    assert found.changes == [("by_element", "delete", {"_id": "i0"}), ("by_element", "delete", {"_id": "i1"})]
+
+
+async def test_array_and_a_field_that_no_row_shows(database: Database) -> None:
+    """An update of the latter is nothing, also without a pre-image."""
+    updated = replace(event(1, "x", collection=COLLECTION), changed=frozenset({"unpublished"}))
+    assert (await render(database, updated, tables=[BY_INDEX, NESTED])).changes == []
+
+
+async def test_element_that_was_changed_and_changed_back(database: Database) -> None:
+    """Its row is sent: an earlier look-up may have seen it in between."""
+    before, between = ({"_id": "x", "items": [item(number)]} for number in (1, 2))
+    events = changing(before, between, "items"), changing(between, before, "items")
+    found = await render(database, *events, tables=[BY_INDEX])
+    assert found.changes == [("by_index", "insert", {"_id": "x-0", "q": 1, "name": None})]
+
+
+async def test_key_that_goes_from_one_document_to_another(database: Database) -> None:
+    """In one transaction, in whatever order: the removal comes first."""
+    gives = changing({"_id": "x", "code": "c"}, {"_id": "x", "code": "d"}, "code")
+    takes = changing({"_id": "y", "code": "e"}, {"_id": "y", "code": "c", "name": "new"}, "code", "name")
+    for events in ((gives, takes), (takes, gives)):
+        replica = MappedReplica(version(BY_CODE))
+        found = await render(database, *events, tables=[BY_CODE])
+        for frame in found.frames:
+            replica.apply(*frame)
+        assert set(replica.tables["by_code"]) == {("c",), ("d",)}
+        assert replica.tables["by_code"]["c",]["name"] == "new"
+
+
+async def test_missing_pre_image(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """The table is loaded again, and what to run is said; tables that need none go on."""
+    await database[COLLECTION].insert_many([{"_id": "x", "items": [item(1)]}, {"_id": "y", "items": [item(2)]}])
+    updated = replace(event(1, "x", collection=COLLECTION), changed=frozenset({"items"}))
+    found = await render(database, updated, tables=[BY_INDEX, FILTERED])
+    first = {"_id": "x-0", "q": 1, "name": None}
+    assert found.changes == reload_of("by_index", first, {"_id": "y-0", "q": 2, "name": None})
+    assert "collMod" in caplog.text
+
+
+async def test_pre_image_that_is_missing_of_one_event_among_others(database: Database) -> None:
+    """Is missing, also when a later one is there."""
+    await database[COLLECTION].insert_one({"_id": "x", "items": []})
+    unknown = replace(event(1, "x", collection=COLLECTION), changed=frozenset({"items"}))
+    known = changing({"_id": "x", "items": [item(1)]}, {"_id": "x", "items": []}, "items")
+    assert (await render(database, unknown, known, tables=[BY_INDEX])).changes == reload_of("by_index")
+
+
+async def test_dropped_collection_of_an_array(database: Database) -> None:
+    """Empties the table; documents that come afterwards are there."""
+    gone = replace(drop(COLLECTION))
+    before = changing({"_id": "x", "items": [item(1)]}, {"_id": "x", "items": [item(2)]}, "items")
+    found = await render(database, before, gone, changing(None, {"_id": "y", "items": [item(3)]}), tables=[BY_INDEX])
+    assert found.changes == reload_of("by_index", {"_id": "y-0", "q": 3, "name": None})
+
+
+async def test_repeated_key_in_a_document(database: Database) -> None:
+    """The first of the rows stays; what was said of a state before is not said again."""
+    before = {"_id": "x", "tags": ["red", "red"], "n": 1}
+    found = await render(database, changing(before, {**before, "n": 2}, "n"), tables=[BY_TAG])
+    assert found.changes == [("by_tag", "insert", {"_id": "x", "tag": "red", "n": 2})]
+    assert [error.column for error in found.errors] == ["_id, tag"]
 
 
 # Chunks
@@ -323,3 +556,12 @@ def test_identities(ids: list[Any]) -> None:
     identities = [identity_of(found) for found in ids]
     assert len(set(identities)) == len(IDS)
     assert identities == [identity_of(found) for found in ids]
+
+
+async def test_new_document_that_does_not_match(database: Database) -> None:
+    """A document that is new and that no table wants is nothing to remove; one that comes back after a delete is."""
+    new = replace(of_thing(upserted("x", 1)), is_before_known=True)
+    found = await render(database, new, tables=[RED])
+    assert found.changes == []
+    found = await render(database, of_thing(deleted("x")), new, tables=[RED])
+    assert found.changes == [("red", "delete", {"_id": "x"})]

@@ -80,6 +80,15 @@ def test_switch_without_match() -> None:
         evaluated(expression, {"a": False})
 
 
+def test_switch_with_constant_cases() -> None:
+    """False cases go, and what comes after a true one; without a branch and a default nothing is left."""
+    never, always = {"case": {"$eq": [1, 2]}, "then": "$a"}, {"case": {"$eq": [1, 1]}, "then": "$b"}
+    assert evaluated({"$switch": {"branches": [never, always, {"case": True, "then": "$c"}]}}, {"b": 2}) == 2
+    assert evaluated({"$switch": {"branches": [never], "default": "$c"}}, {"c": 3}) == 3
+    with pytest.raises(MappingError, match="no default"):
+        compiled({"$ifNull": ["$a", {"$switch": {"branches": [never]}}]})
+
+
 def test_if_null() -> None:
     """The first that is not null; the last one, whatever it is."""
     assert evaluated({"$ifNull": ["$a", "$b", 3]}, {"b": 2}) == 2

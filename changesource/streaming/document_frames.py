@@ -55,7 +55,8 @@ def frames_by_id(table: CompiledTableFrames, document: DocumentChanges, errors: 
     """For a table whose keys come from `_id`: the row as it is now, or the removal of the row where there is none.
 
     Nothing for an update that changed no field of the mapping; nor, where there is no row now, for a document that was just
-    inserted and for an update that changed no field which decides whether there is one. Each row is so at least sent by the last event that changed it, which is enough wherever one began.
+    inserted and for an update that changed no field which decides whether there is one. Each row is so at least sent by
+    the last event that changed it, which is enough wherever one began.
     """
     changed = document.changed
     compiled = table.table

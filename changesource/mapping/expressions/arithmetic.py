@@ -24,7 +24,16 @@ from changesource.mapping.bson_types import (
     type_name,
 )
 from changesource.mapping.expressions.coercions import whole_number
-from changesource.mapping.expressions.compiler import Node, Scope, apply, compile_arguments, operator, special
+from changesource.mapping.expressions.compiler import (
+    AT_ANY_NULL,
+    AT_FIRST_NULL,
+    Node,
+    Scope,
+    apply_in_order,
+    compile_arguments,
+    operator,
+    special,
+)
 from changesource.mapping.expressions.conversions import decimal_of_double
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.ordering import as_number
@@ -46,7 +55,7 @@ _REMAINDER_CONTEXT = Context(prec=12_400, Emin=-6143, Emax=6144, traps=[])
 """Room for the whole quotient of the largest decimal128 by the smallest."""
 
 
-@operator("$add", arguments=(0, None), gives=NUMBER_OR_NULL | {"date"})
+@operator("$add", arguments=(0, None), gives=NUMBER_OR_NULL | {"date"}, ends_at_null=AT_ANY_NULL)
 def _add(*values: Any) -> Any:
     """Once there is a date, each number is rounded to whole milliseconds."""
     total: Any = 0
@@ -99,7 +108,7 @@ def _difference(left: Any, right: Any, width: int) -> Any:
     return float(left) - float(right)
 
 
-@operator("$multiply", arguments=(0, None), gives=NUMBER_OR_NULL)
+@operator("$multiply", arguments=(0, None), gives=NUMBER_OR_NULL, ends_at_null=AT_ANY_NULL)
 def _multiply(*values: Any) -> Any:
     """Beside the whole product there is one of doubles, which is the result if the whole one overflows."""
     width, whole, double, exact = INT, 1, 1.0, Decimal(1)
@@ -218,7 +227,7 @@ def _compile_rounding(name: str, rounding: str, specification: Any, scope: Scope
         place = _check_place(place, name)
         return None if place is None else _round(value, width, place, rounding)
 
-    return apply(round_number, arguments, NUMBER_OR_NULL)
+    return apply_in_order(round_number, arguments, AT_FIRST_NULL, NUMBER_OR_NULL)
 
 
 def _check_place(place: Any, name: str) -> int | None:

@@ -11,6 +11,8 @@ from typing import Any
 from changesource.mapping.bson_types import MAX_INT, MIN_INT, MISSING, is_nullish, is_truthy, type_name
 from changesource.mapping.expressions.coercions import whole_number
 from changesource.mapping.expressions.compiler import (
+    AT_ANY_NULL,
+    AT_FIRST_NULL,
     Document,
     Evaluate,
     Node,
@@ -106,8 +108,8 @@ def _search_of(items: list[Any]) -> Callable[[Any], bool]:
     return is_in
 
 
-@operator("$indexOfArray", arguments=(2, 4), gives={"int", "null"})
-def _index_of_array(array: Any, value: Any, start: Any = 0, end: Any = MAX_INT) -> int | None:
+@operator("$indexOfArray", arguments=(2, 4), gives={"int", "null"}, ends_at_null=AT_FIRST_NULL)
+def _index_of_array(array: Any, value: Any = None, start: Any = 0, end: Any = MAX_INT) -> int | None:
     """-1 when the value is not there; the end is not part of what is searched."""
     if is_nullish(array):
         return None
@@ -127,7 +129,7 @@ def _not_negative(value: Any, what: str) -> int:
 # Parts and sums of arrays
 
 
-@operator("$slice", arguments=(2, 3), gives=ARRAY_OR_NULL)
+@operator("$slice", arguments=(2, 3), gives=ARRAY_OR_NULL, ends_at_null=range(1, 2))
 def _slice(array: Any, position: Any, *counts: Any) -> list[Any] | None:
     """The first or (negative) last so many; or so many from a position on, which counts from the end if negative."""
     if is_nullish(array) or is_nullish(position):
@@ -145,7 +147,7 @@ def _slice(array: Any, position: Any, *counts: Any) -> list[Any] | None:
     return items[start : start + length]
 
 
-@operator("$concatArrays", arguments=(0, None), gives=ARRAY_OR_NULL)
+@operator("$concatArrays", arguments=(0, None), gives=ARRAY_OR_NULL, ends_at_null=AT_ANY_NULL)
 def _concat_arrays(*arrays: Any) -> list[Any] | None:
     items: list[Any] = []
     for array in arrays:

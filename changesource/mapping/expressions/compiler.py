@@ -7,6 +7,7 @@ Operators over constants are evaluated when they are compiled, so that `{"$divid
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ Document = Mapping[str, Any]
 Variables = Mapping[str, Any]
 Evaluate = Callable[[Document, Variables], Any]
 Types = frozenset[str] | None
+
+AT_ANY_NULL = range(sys.maxsize)
+AT_FIRST_NULL = range(1)
 
 WHOLE_DOCUMENT = "$$ROOT"
 """In `Scope.reads`: not some fields, but all."""
@@ -34,6 +38,8 @@ class Node(NamedTuple):
     evaluate: Evaluate
     gives: Types = None
     is_constant: bool = False
+    never_fails: bool = False
+    """Of paths and variables: whether they are evaluated makes no difference."""
 
     @property
     def value(self) -> Any:
@@ -88,9 +94,13 @@ def compile_within(step: str, expression: object, scope: Scope) -> Node:
 
 
 def operator(
-    name: str, *, arguments: int | tuple[int, int | None], gives: Iterable[str] | None = None
+    name: str,
+    *,
+    arguments: int | tuple[int, int | None],
+    gives: Iterable[str] | None = None,
+    ends_at_null: range | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Registers a function of the values of its arguments, all of which are evaluated first.
+    """Registers a function of the values of its arguments, all of which are evaluated first, but see `apply_in_order`.
 
     `arguments` is their number, or the least and the most (None: any number). A single argument need not stand in an
     array. The function gets `MISSING` for missing fields and raises `MappingError` for values that it cannot take.
@@ -101,7 +111,10 @@ def operator(
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         def compile_operator(specification: Any, scope: Scope) -> Node:
-            return apply(function, compile_arguments(name, specification, scope, least, most), types)
+            nodes = compile_arguments(name, specification, scope, least, most)
+            if ends_at_null is None:
+                return apply(function, nodes, types)
+            return apply_in_order(function, nodes, ends_at_null, types)
 
         OPERATORS[name] = compile_operator
         return function
@@ -164,6 +177,32 @@ def apply(function: Callable[..., Any], arguments: Sequence[Node], gives: Types 
     return Node(evaluate, gives)
 
 
+def apply_in_order(
+    function: Callable[..., Any], arguments: Sequence[Node], ends_at_null: range, gives: Types = None
+) -> Node:
+    """As `apply`, but a null among the first arguments ends it, so that what comes after is not evaluated.
+
+    `ends_at_null`: the places of arguments after which this is so. The function gets those that were evaluated.
+    """
+    first_end = ends_at_null.start + 1
+    if all(argument.is_constant or argument.never_fails for argument in arguments[first_end:]):
+        return apply(function, arguments, gives)
+    evaluates = [argument.evaluate for argument in arguments]
+
+    def evaluate(document: Document, variables: Variables) -> Any:
+        values: list[Any] = []
+        has_null = False
+        for place, argument in enumerate(evaluates):
+            value = argument(document, variables)
+            values.append(value)
+            has_null = has_null or value is None or value is MISSING
+            if has_null and place in ends_at_null:
+                break
+        return function(*values)
+
+    return Node(evaluate, gives)
+
+
 # Text: a path, a variable, or itself
 
 
@@ -173,7 +212,7 @@ def _compile_text(text: str, scope: Scope) -> Node:
     if text.startswith("$"):
         path = split_path(text[1:])
         scope.reads.add(path[0])
-        return Node(_path_in_document(path))
+        return Node(_path_in_document(path), never_fails=True)
     return constant(text)
 
 
@@ -195,7 +234,9 @@ def _compile_variable(text: str, scope: Scope) -> Node:
     path = split_path(".".join(rest)) if rest else ()
     if name in ("ROOT", "CURRENT"):
         scope.reads.add(path[0] if path else WHOLE_DOCUMENT)
-        return Node(_path_in_document(path)) if path else Node(lambda document, _: document, frozenset({"object"}))
+        if path:
+            return Node(_path_in_document(path), never_fails=True)
+        return Node(lambda document, _: document, frozenset({"object"}), never_fails=True)
     if name == "REMOVE":
         return constant(MISSING)
     if name in REFUSED_VARIABLES:
@@ -203,8 +244,8 @@ def _compile_variable(text: str, scope: Scope) -> Node:
     if name not in scope.variables:
         raise MappingError(f"There is no variable $${name} here.")
     if not path:
-        return Node(lambda _, variables: variables[name])
-    return Node(lambda _, variables: value_at(variables[name], path))
+        return Node(lambda _, variables: variables[name], never_fails=True)
+    return Node(lambda _, variables: value_at(variables[name], path), never_fails=True)
 
 
 def _path_in_document(path: tuple[str, ...]) -> Evaluate:

@@ -16,11 +16,13 @@ from bson import ObjectId
 from changesource.mapping.bson_types import MAX_LONG, MIN_LONG, MISSING, is_nullish, is_number, type_name
 from changesource.mapping.expressions.coercions import coerced_text, int_argument, whole_number
 from changesource.mapping.expressions.compiler import (
+    AT_FIRST_NULL,
     Document,
     Node,
     Scope,
     Variables,
     apply,
+    apply_in_order,
     compile_arguments,
     compile_within,
     constant,
@@ -90,7 +92,7 @@ def _upper(text: str) -> str:
 
 
 def _register_trim(name: str, strip: Callable[[str, str], str]) -> None:
-    def trim(value: Any, characters: Any) -> str | None:
+    def trim(value: Any, characters: Any = None) -> str | None:
         if is_nullish(value):
             return None
         text = _required_text(name, "input", value)
@@ -105,7 +107,7 @@ def _register_trim(name: str, strip: Callable[[str, str], str]) -> None:
         characters = compile_within("chars", arguments["chars"], scope) if "chars" in arguments else _WHITESPACE_NODE
         if characters.is_constant and not is_nullish(characters.value):
             _required_characters(name, characters.value)
-        return apply(trim, [value, characters], frozenset({"string", "null"}))
+        return apply_in_order(trim, [value, characters], AT_FIRST_NULL, frozenset({"string", "null"}))
 
 
 _WHITESPACE_NODE = constant(WHITESPACE)
@@ -189,8 +191,8 @@ def _is_inside_character(data: bytes, index: int) -> bool:
     return index < len(data) and data[index] & 0xC0 == 0x80
 
 
-@operator("$indexOfCP", arguments=(2, 4), gives={"int", "null"})
-def _index_of_cp(value: Any, token: Any, start: Any = 0, end: Any = None) -> int | None:
+@operator("$indexOfCP", arguments=(2, 4), gives={"int", "null"}, ends_at_null=AT_FIRST_NULL)
+def _index_of_cp(value: Any, token: Any = None, start: Any = 0, end: Any = None) -> int | None:
     """MongoDB's `end` bounds where the token may begin, not where it ends."""
     if is_nullish(value):
         return None
@@ -206,8 +208,8 @@ def _index_of_cp(value: Any, token: Any, start: Any = 0, end: Any = None) -> int
     return index if index < last else -1
 
 
-@operator("$indexOfBytes", arguments=(2, 4), gives={"int", "null"})
-def _index_of_bytes(value: Any, token: Any, start: Any = 0, end: Any = None) -> int | None:
+@operator("$indexOfBytes", arguments=(2, 4), gives={"int", "null"}, ends_at_null=AT_FIRST_NULL)
+def _index_of_bytes(value: Any, token: Any = None, start: Any = 0, end: Any = None) -> int | None:
     if is_nullish(value):
         return None
     data = _bytes(_required_text("$indexOfBytes", "the first argument", value))

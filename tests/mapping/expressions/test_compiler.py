@@ -208,3 +208,44 @@ def test_operators_have_mongodbs_names() -> None:
     """An operator's name begins with $, and that of no other is part of an expression."""
     assert all(name.startswith("$") for name in OPERATORS)
     assert compile_expression({"price": "$n"}, Scope()).evaluate(DOCUMENT, NO_VARIABLES) == {"price": 7}
+
+
+FAILS = {"$toInt": "$text"}
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        {"$add": ["$none", FAILS]},
+        {"$add": [1, "$missing", FAILS]},
+        {"$multiply": ["$none", FAILS]},
+        {"$concatArrays": ["$none", FAILS]},
+        {"$round": ["$none", FAILS]},
+        {"$trunc": ["$missing", FAILS]},
+        {"$indexOfArray": ["$none", FAILS]},
+        {"$indexOfCP": ["$none", FAILS]},
+        {"$indexOfBytes": ["$missing", "a", FAILS]},
+        {"$slice": ["$none", 1, FAILS]},
+        {"$slice": ["$items", "$none", FAILS]},
+        {"$trim": {"input": "$none", "chars": FAILS}},
+    ],
+)
+def test_null_ends(expression: Any) -> None:
+    """What stands behind a null that is the result is not evaluated, so that its error is none."""
+    assert evaluated(expression, {"none": None, "text": "a", "items": [1]}) is None
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        {"$add": ["$text", "$none"]},
+        {"$add": [FAILS, "$none"]},
+        {"$concatArrays": ["$text", FAILS]},
+        {"$slice": ["$none", FAILS]},
+        {"$divide": ["$none", FAILS]},
+    ],
+)
+def test_null_comes_too_late(expression: Any) -> None:
+    """An error before the null, or among arguments that are always evaluated, is one."""
+    with pytest.raises(MappingError):
+        evaluated(expression, {"none": None, "text": "a"})

@@ -3,10 +3,13 @@
 #   make test    all tests; ARGS="-k name" for some
 #   make lint    ruff and mypy
 #   make bench   measurements; not part of the tests
+#   make agreement  mappings against the embedded MongoDB, with new examples for SECONDS=600 a test
+#   make editor  builds the JSON editor of admin anew, after a change in changesource/admin/editor/
 #   make clean   removes what the targets above have made
 
 PYTHON ?= python3
 ARGS ?=
+SECONDS ?= 600
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
@@ -19,7 +22,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 # For the Django plugin of mypy: the settings ask for a secret key unless this is development.
 lint: export DEBUG = 1
 
-.PHONY: run test lint bench install node clean
+.PHONY: run test lint bench agreement editor install node clean
 
 run: node
 	@exec $(VENV_PYTHON) -m zerosources.embedded $(ARGS)
@@ -35,6 +38,13 @@ lint: install
 bench: node
 	@$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
+agreement: node
+	@AGREEMENT_SECONDS=$(SECONDS) $(VENV_PYTHON) -m pytest tests/mapping/agreement $(ARGS)
+
+editor: export PATH := $(abspath $(VENV)/bin):$(PATH)
+editor: install
+	@cd changesource/admin/editor && npm ci --ignore-scripts --no-audit --no-fund && node build.mjs
+
 install: $(INSTALLED)
 
 node: install
@@ -47,5 +57,5 @@ $(INSTALLED): requirements.txt requirements-dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .embedded .mypy_cache .ruff_cache .pytest_cache .hypothesis staticfiles test-artefacts
+	rm -rf $(VENV) .embedded .mypy_cache .ruff_cache .pytest_cache .hypothesis staticfiles test-artefacts changesource/admin/editor/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,13 +1,14 @@
-"""System checks: what is configured wrongly is found by `manage.py check`. None of them connects to MongoDB or Redis.
+"""System checks: what is configured wrongly is found by `manage.py check`, which connects to neither MongoDB nor Redis.
 
-`manage.py check --database default` also compares the apps with the configured sources. A message never holds a URI or
-what a parser says about one: either may hold a password.
+`manage.py check --database default` also compares the apps with the configured sources, and asks those that something is
+published from. A message never holds a URI or what a parser says about one: either may hold a password.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.apps import AppConfig
@@ -22,6 +23,7 @@ from redis.connection import parse_url
 from changesource.conf import load_settings
 from changesource.models import App
 from changesource.models.app import source_variable
+from changesource.streaming.source_report import SourceCheck, check_source, published_collections
 
 
 @register()
@@ -87,6 +89,40 @@ def check_apps(
         )
         for app in apps
     ]
+
+
+@register(Tags.database)
+def check_published_sources(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W006: a source of which something is published has an error, W007: a warning, by the checks of `check_source`.
+
+    Neither is an error here, for the reason that W003 is none. Takes up to `ASK_SECONDS` for all sources together.
+    """
+    alias = router.db_for_read(App)
+    if alias not in (databases or ()):
+        return []
+    try:
+        if App._meta.db_table not in connections[alias].introspection.table_names():
+            return []
+        published = {source: published_collections(source) for source in load_settings().sources}
+    except DriverError:
+        return []  # `check_apps` says so, or `migrate` is about to add what is missing
+    asked = {source: collections for source, collections in published.items() if collections}
+    with ThreadPoolExecutor(max(1, len(asked)), thread_name_prefix="check-source") as executor:
+        checks = executor.map(check_source, asked.keys(), asked.values())
+        return [message for check in checks for message in _messages_of(check)]
+
+
+def _messages_of(check: SourceCheck) -> Iterator[CheckMessage]:
+    for status, number in (("error", 6), ("warning", 7)):
+        for result in check.results:
+            if result.status == status:
+                yield Warning(
+                    f"The source {check.source!r}, {result.name}: {result.text}",
+                    hint=result.remedy or f"manage.py check_source {check.source} shows all that is known.",
+                    id=f"changesource.W{number:03}",
+                )
 
 
 @register()

@@ -34,6 +34,10 @@ class SourceUnusable(ChangeSourceError):
     code = "CS102"
 
 
+class SourceReadOnly(SourceUnusable):
+    """The user of the source's URI may not write markers. Grant it insert and update on zero_sources_markers."""
+
+
 class SourceUnreachable(ChangeSourceError):
     """MongoDB did not answer. Check the URI, the network and that the server runs; work goes on when it answers."""
 
@@ -63,6 +67,30 @@ class InvalidSchemaFile(ChangeSourceError):
     """A schema file is not in Zero's JSON form. The message names the place."""
 
     code = "CS202"
+
+
+class UnknownVersion(ChangeSourceError):
+    """An app has no published version for a position. Publish it, or ask for a new snapshot."""
+
+    code = "CS204"
+
+
+class PublishUnderWay(ChangeSourceError):
+    """Somebody else publishes this app at this moment. Look at what was published, and publish again."""
+
+    code = "CS205"
+
+
+class DraftChanged(ChangeSourceError):
+    """The draft, or what streams, is not what was looked at before publishing. Look at the difference again."""
+
+    code = "CS206"
+
+
+class InvalidClaims(ChangeSourceError):
+    """Claims are not a JSON object, or a token is no JWT. Nothing of them is in the message."""
+
+    code = "CS207"
 
 
 class LogMismatch(ChangeSourceError):

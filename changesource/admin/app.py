@@ -16,6 +16,11 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
+from changesource.admin.export_links import links_of_app
+from changesource.admin.json_editor import JsonEditor
+from changesource.admin.publishing import PublishingPages
+from changesource.admin.source_check import URL_NAME as SOURCE_CHECK
+from changesource.admin.source_check import SourceCheckPage
 from changesource.conf import load_settings
 from changesource.errors import ChangeSourceError
 from changesource.models import App, Replica, RowErrorRecord, Table, Version
@@ -35,7 +40,7 @@ class AppForm(forms.ModelForm):
         initial=dict,
         encoder=IndentedJSONEncoder,
         decoder=StorableJSONDecoder,
-        widget=forms.Textarea(attrs={"rows": 10, "class": "vLargeTextField"}),
+        widget=JsonEditor(rows=10),
         help_text=App._meta.get_field("relationships").help_text,
     )
 
@@ -85,7 +90,7 @@ class TableInline(admin.TabularInline):
 
 
 @admin.register(App)
-class AppAdmin(admin.ModelAdmin):
+class AppAdmin(PublishingPages, SourceCheckPage):
     form = AppForm
     inlines = [TableInline]
     list_display = ["app_id", "source", "table_count", "state", "updated_at"]
@@ -107,19 +112,26 @@ class AppAdmin(admin.ModelAdmin):
     @admin.display(description="see")
     def links(self, app: App) -> SafeString:
         """What is known of this app besides its draft."""
-        places = [("Add a table", f"{reverse('admin:changesource_table_add')}?app={app.pk}")] + [
+        places = [
+            ("Add a table", f"{reverse('admin:changesource_table_add')}?app={app.pk}"),
+            ("Check the source", reverse(f"admin:{SOURCE_CHECK}", args=[app.pk])),
+        ] + [
             (str(model._meta.verbose_name_plural).capitalize(), f"{_changelist(model)}?app__id__exact={app.pk}")
             for model in (Version, Replica, RowErrorRecord)
         ]
         return format_html_join(" · ", '<a href="{}">{}</a>', ((url, text) for text, url in places))
 
+    @admin.display(description="export")
+    def exports(self, app: App) -> SafeString:
+        return links_of_app(app)
+
     def get_fields(self, request: HttpRequest, obj: App | None = None) -> Any:
-        return ["app_id", "source", "relationships"] + (["state", "links"] if obj else [])
+        return ["app_id", "source", "relationships"] + (["state", "links", "exports"] if obj else [])
 
     def get_readonly_fields(self, request: HttpRequest, obj: App | None = None) -> Any:
         if obj is None:
             return []
-        return ["state", "links"] + (["app_id"] if newest_version(obj) else [])
+        return ["state", "links", "exports"] + (["app_id"] if newest_version(obj) else [])
 
     def get_inlines(self, request: HttpRequest, obj: App | None) -> Any:
         return [TableInline] if obj else []
@@ -134,14 +146,6 @@ class AppAdmin(admin.ModelAdmin):
         deleted, counts, refused, protected = super().get_deleted_objects(objs, request)
         own = {model._meta.verbose_name for model in (Version, Replica, RowErrorRecord)}
         return deleted, counts, refused - own, protected
-
-    def has_publish_permission(self, request: HttpRequest, app: App | None = None) -> bool:
-        """Whether the user may publish `app`, or any app at all for None. Backends with object permissions count."""
-        if request.user.has_perm("changesource.publish_app"):
-            return True
-        if app is None:
-            return any(self.has_publish_permission(request, app) for app in App.objects.all())
-        return request.user.has_perm("changesource.publish_app", app)
 
     @admin.action(description="Publish the drafts of selected apps", permissions=["publish"])
     def publish_drafts(self, request: HttpRequest, apps: QuerySet[App]) -> None:

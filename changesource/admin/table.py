@@ -19,6 +19,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
+from changesource.admin.draft_state import draft_state
+from changesource.admin.json_editor import JsonEditor
+from changesource.admin.rules import RulePages
 from changesource.errors import ChangeSourceError
 from changesource.mapping.definition import Table as TableDefinition
 from changesource.mapping.mapping_error import MappingError
@@ -50,7 +53,7 @@ class NamesField(forms.CharField):
 
 
 class MappingField(forms.CharField):
-    """A mapping as text. One that was stored without lines, as `load_schema` does, is shown with lines."""
+    """A mapping, or permissions, as text. One that was stored without lines, as `load_schema` does, is shown with lines."""
 
     def prepare_value(self, value: Any) -> Any:
         try:
@@ -67,10 +70,13 @@ class MappingField(forms.CharField):
 class TableForm(forms.ModelForm):
     mapping = MappingField(
         required=False,
-        widget=forms.Textarea(
-            attrs={"rows": 12, "class": "vLargeTextField", "style": "font-family: monospace", "spellcheck": "false"}
-        ),
+        widget=JsonEditor(rows=12),
         help_text=Table._meta.get_field("mapping").help_text,
+    )
+    permissions = MappingField(
+        required=False,
+        widget=JsonEditor(rows=8),
+        help_text=Table._meta.get_field("permissions").help_text,
     )
     primary_key = NamesField(
         initial=default_primary_key, help_text=f"{Table._meta.get_field('primary_key').help_text} Several: with commas."
@@ -78,7 +84,7 @@ class TableForm(forms.ModelForm):
 
     class Meta:
         model = Table
-        fields = ["app", "name", "server_name", "collection", "mapping", "primary_key", "position"]
+        fields = ["app", "name", "server_name", "collection", "mapping", "permissions", "primary_key", "position"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -98,8 +104,11 @@ class ColumnFormSet(BaseInlineFormSet):
                 for form in forms_of_columns:
                     if form.instance.name == problem.column:
                         _add_problem(form, problem)
-            else:
+            elif problem.attribute in self.instance.edited_by.fields and problem.table in ("", self.instance.name):
                 _add_problem(self.instance.edited_by, problem)
+            else:
+                # In relationships of the app, or in rules of another table that lead here.
+                self.instance.edited_by.add_error(None, str(problem))
         if problems:
             raise ValidationError("The table cannot be published like this. See the messages at its fields.")
 
@@ -126,7 +135,7 @@ class ColumnInline(admin.TabularInline):
 
 
 @admin.register(Table)
-class TableAdmin(admin.ModelAdmin):
+class TableAdmin(RulePages):
     form = TableForm
     inlines = [ColumnInline]
     list_display = ["name", "app", "collection_read", "is_mapped", "column_count", "position"]
@@ -134,6 +143,9 @@ class TableAdmin(admin.ModelAdmin):
     list_select_related = ["app"]
     search_fields = ["name", "server_name", "collection"]
     autocomplete_fields = ["app"]
+
+    class Media:
+        css = {"all": ["changesource/admin.css"]}
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).annotate(column_count=Count("columns"))
@@ -189,6 +201,13 @@ class TableAdmin(admin.ModelAdmin):
             context["failure"] = str(error).splitlines()
         return TemplateResponse(request, "admin/changesource/table/preview.html", context)
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """With what streams beside the draft that is edited."""
+        table = context.get("original")
+        app = table.app if table else App.objects.filter(pk=_number(request.GET.get("app", ""))).first()
+        context["draft_state"] = draft_state(app) if app else None
+        return super().render_change_form(request, context, *args, **kwargs)
+
     def save_model(self, request: HttpRequest, obj: Table, form: forms.ModelForm, change: bool) -> None:
         App.objects.locked(obj.app_id)
         super().save_model(request, obj, form, change)
@@ -200,6 +219,11 @@ class TableAdmin(admin.ModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Table]) -> None:
         for table in queryset:
             self.delete_model(request, table)
+
+
+def _number(text: str) -> int:
+    """0, which no row has, for what is none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
 
 
 def _shown(table: TableDefinition, preview: DocumentPreview) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""HTTP endpoints: health today."""
+"""HTTP endpoints: health, and the schemas of apps as files."""

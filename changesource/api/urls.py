@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from changesource.api.readiness import readyz
+from changesource.api.schema import SchemaView
 
 
 @api_view(["GET"])
@@ -17,4 +18,8 @@ def healthz(request: Request) -> Response:
     return Response({"status": "ok"})
 
 
-urlpatterns = [path("healthz", healthz, name="healthz"), path("readyz", readyz, name="readyz")]
+urlpatterns = [
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
+    path("api/apps/<str:app_id>/schema", SchemaView.as_view(), name="schema"),
+]

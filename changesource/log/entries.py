@@ -36,6 +36,9 @@ class Entry:
     the nonces of the markers that were met in it. `is_start` makes the entry the first of a log: everything from its
     cluster time on, inclusive, follows.
 
+    `version` is the number of the published version that it was rendered with. An entry that says `is_publish` has no rows:
+    that version is in force from its position on.
+
     The log itself says what the entry before was, `previous`, and names itself, `log_id`: each start begins a log by a new
     name. Entries of two logs may cut the events of one cluster time differently, so their places tell nothing about each
     other.
@@ -47,6 +50,8 @@ class Entry:
     markers: Sequence[str] = ()
     is_final: bool = True
     is_start: bool = False
+    version: int = 0
+    is_publish: bool = False
     previous: EntryId | None = None
     log_id: str = ""
 
@@ -86,7 +91,7 @@ class Extent:
 
 
 class ChangeLog(Protocol):
-    """The rendered transactions of one published version of one app, in order, without holes between its ends.
+    """The rendered transactions of one app, in order, without holes between its ends.
 
     It is a cache of the oplog: losing it loses nothing. Every method raises `LogUnavailable` when the store is away.
     """

@@ -1,8 +1,8 @@
-"""The change log as a Redis Stream, one for each published version of each app.
+"""The change log as a Redis Stream, one for each app.
 
 The id of a stream entry is the entry's place: `<cluster time>-<ordinal << 32 | part>`. Fields: `p` the id of the entry
-before, `l` the log's own id, `f` flags, `t` commit time, `m` markers, and `T<table>` the frames of a table. A second key
-holds the ids of the tail, of the last entry that ended a transaction, and of the log.
+before, `l` the log's own id, `f` flags, `v` the version, `t` commit time, `m` markers, and `T<table>` the frames of a
+table. A second key holds the ids of the tail, of the last entry that ended a transaction, and of the log.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from changesource.protocol.watermarks import Position
 MAX_BYTES = 256 * 2**20
 MAX_AGE_SECONDS = 24 * 3600
 PART_BITS = 32
-FORMAT = 1
+FORMAT = 2
 """Of what the keys hold: another one makes other keys, so that a release never reads what it does not understand."""
 TIMEOUT_SECONDS = 5.0
 """How long Redis may take for one thing that it is asked to do."""
@@ -76,7 +76,7 @@ return 1
 
 
 class RedisLog:
-    """Keeps the `ChangeLog` contract. `name` tells the app and its version apart from others in the same Redis."""
+    """Keeps the `ChangeLog` contract. `name` tells the app apart from others in the same Redis."""
 
     def __init__(
         self,
@@ -102,7 +102,8 @@ class RedisLog:
     async def append(self, entry: Entry, after: EntryId | None) -> None:
         if after is not None and entry.id <= after and not entry.is_start:
             raise LogMismatch(f"The entry {_id_text(entry.id)} does not follow {_id_text(after)}.")
-        fields: list[bytes | str | int] = ["f", _flags(entry), "t", entry.commit_time_ms, "m", " ".join(entry.markers)]
+        fields: list[bytes | str | int] = ["f", _flags(entry), "v", entry.version, "t", entry.commit_time_ms]
+        fields += ["m", " ".join(entry.markers)]
         for table, frames in entry.tables.items():
             fields += [f"T{table}", frames]
         async with _store_errors():
@@ -201,7 +202,7 @@ def _kind(entry: Entry) -> str:
 
 
 def _flags(entry: Entry) -> str:
-    return ("f" if entry.is_final else "") + ("s" if entry.is_start else "")
+    return ("f" if entry.is_final else "") + ("s" if entry.is_start else "") + ("p" if entry.is_publish else "")
 
 
 def _entry_of(entry_id: bytes, fields: Mapping[bytes, Any]) -> Entry:
@@ -212,6 +213,8 @@ def _entry_of(entry_id: bytes, fields: Mapping[bytes, Any]) -> Entry:
         markers=tuple(fields[b"m"].decode().split()),
         is_final=b"f" in fields[b"f"],
         is_start=b"s" in fields[b"f"],
+        version=int(fields[b"v"]),
+        is_publish=b"p" in fields[b"f"],
         previous=_id_of(fields[b"p"]) if fields[b"p"] else None,
         log_id=fields[b"l"].decode(),
     )

@@ -55,7 +55,8 @@ class Table:
     """One Zero table. `primary_key` holds names of columns; `collection` is where its documents are.
 
     `mapping` is Extended JSON, `{"filter"?, "projection"?}` or `{"pipeline"}`, and says what becomes of a document before
-    the columns are taken from it; empty: the document as it is.
+    the columns are taken from it; empty: the document as it is. `permissions` is Extended JSON too, the rules of
+    `rules.syntax`; empty: no rules, so that nobody sees a row by a query that a client defines.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Table:
     server_name: str = ""
     collection: str = ""
     mapping: str = ""
+    permissions: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "server_name", self.server_name or self.name)
@@ -71,6 +73,8 @@ class Table:
         # What is no JSON stays as it is, for `find_problems` to say so.
         with suppress(MappingError):
             object.__setattr__(self, "mapping", normal_mapping_text(self.mapping))
+        with suppress(MappingError):
+            object.__setattr__(self, "permissions", normal_mapping_text(self.permissions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class AppDefinition:
                     ],
                     "primaryKey": list(table.primary_key),
                     **({"mapping": table.mapping} if table.mapping else {}),
+                    **({"permissions": table.permissions} if table.permissions else {}),
                 }
                 for table in self.tables
             ],
@@ -133,6 +138,7 @@ class AppDefinition:
                     ),
                     primary_key=tuple(table["primaryKey"]),
                     mapping=table.get("mapping", ""),
+                    permissions=table.get("permissions", ""),
                 )
                 for table in stored["tables"]
             ),

@@ -45,13 +45,17 @@ operator that it is in a filter."""
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read_mapping_text(text: str) -> dict[str, Any]:
-    """The mapping in `text`; without text that of whole documents, `{}`. Raises `MappingError` with line and column."""
+A_MAPPING = "A mapping is a JSON object with a filter and a projection, or with a pipeline."
+
+
+def read_mapping_text(text: str, *, what_it_is: str = A_MAPPING) -> dict[str, Any]:
+    """The mapping in `text`; without text that of whole documents, `{}`. Raises `MappingError` with line and column, and
+    with `what_it_is` for JSON that is no object."""
     if not text.strip():
         return {}
     value = _decode(text, _value_of_pairs)
     if not isinstance(value, dict):
-        raise MappingError("A mapping is a JSON object with a filter and a projection, or with a pipeline.")
+        raise MappingError(what_it_is)
     return value
 
 

@@ -21,6 +21,8 @@ from changesource.mapping.definition import (
 )
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import read_mapping_text
+from changesource.mapping.relationships import read_relationships
+from changesource.mapping.rules.checks import RuleScope, permission_problems
 from changesource.mapping.stages import NEVER_THERE, Shape
 from changesource.mapping.values import FITTING_TYPES, TYPES_WITHOUT_VALUE
 
@@ -60,6 +62,12 @@ def _app_problems(app: AppDefinition) -> Iterator[Problem]:
         yield Problem("server_name", f"Another table has the server name {name!r}. Change one.", table=table_name)
     for table in app.tables:
         yield from find_table_problems(table)
+    for found in read_relationships(app).problems:
+        yield Problem("relationships", f"{'.'.join(found.place)}: {found.message}", table=found.table)
+    scope = RuleScope(app)
+    for table in app.tables:
+        for problem in permission_problems(scope, table):
+            yield Problem("permissions", str(problem), table=table.name)
 
 
 def find_table_problems(table: Table) -> Iterator[Problem]:

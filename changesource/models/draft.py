@@ -42,4 +42,5 @@ def table_definition(table: Table, columns: Iterable[Column]) -> definition.Tabl
         ),
         primary_key=tuple(table.primary_key),
         mapping=table.mapping,
+        permissions=table.permissions,
     )

@@ -39,11 +39,28 @@ MAX_ROW_ERRORS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A published version."""
+    """The published version of an app that is in force now. `log_name` names the log of its changes: another one for
+    another source, and for another Django database."""
 
     app_id: str
     number: int
     definition: AppDefinition
+    log_name: str
+    base_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """A version of an app. `cluster_time` is its marker's, None while its publish is under way. `is_base` says that it is in
+    force without a marker: nothing streams on over it from an earlier version."""
+
+    number: int
+    nonce: str
+    cluster_time: int | None
+
+    @property
+    def is_base(self) -> bool:
+        return self.cluster_time == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +89,21 @@ async def latest_publications(app_ids: Collection[str] = ()) -> dict[str, Public
     Cheap enough to be called every second: a definition is read and parsed only when it is new here.
     """
     return await _in_database(_latest_publications, app_ids)
+
+
+async def stored_versions(app_id: str) -> list[StoredVersion]:
+    """The newest version without a marker and all later ones, in the order of their numbers."""
+    return await _in_database(_stored_versions, app_id)
+
+
+async def load_definition(nonce: str) -> AppDefinition:
+    """What the version with this nonce says."""
+    return await _in_database(lambda: Version.objects.get(nonce=nonce).to_definition())
+
+
+async def abandon_publish(nonce: str) -> None:
+    """Takes the version away if its publish is still under way."""
+    await _in_database(Version.objects.abandon, nonce)
 
 
 async def authenticate(token: str) -> ClientAccess | None:
@@ -119,32 +151,40 @@ async def _in_database(query: Callable[Arguments, Result], *args: Arguments.args
 
 @dataclass(frozen=True, slots=True)
 class _CachedPublication:
-    published_at: datetime
+    nonce: str
     publication: Publication
 
 
 _cache: dict[str, _CachedPublication] = {}
-"""By app id. The time of publishing tells a deleted app from one that was created later by its name."""
+"""By app id."""
 
 
 def _latest_publications(app_ids: Collection[str]) -> dict[str, Publication]:
     of_these_apps = Q(app__app_id__in=app_ids) if app_ids else Q()
-    newest_of_app = Version.objects.filter(app=OuterRef("app")).order_by("-number").values("pk")[:1]
-    newest = Version.objects.filter(of_these_apps, pk=Subquery(newest_of_app)).order_by()
+    of_app = Version.objects.filter(app=OuterRef("app"), cluster_time__isnull=False).order_by("-number")
+    newest = Version.objects.filter(of_these_apps, pk=Subquery(of_app.values("pk")[:1])).order_by()
+    base = of_app.filter(cluster_time=0)
     found: dict[str, Publication] = {}
-    unknown: list[int] = []
-    for pk, app_id, published_at in newest.values_list("pk", "app__app_id", "published_at"):
+    rows = newest.annotate(
+        base_nonce=Subquery(base.values("nonce")[:1]), base_number=Subquery(base.values("number")[:1])
+    ).values_list("pk", "app__app_id", "nonce", "base_nonce", "base_number")
+    for pk, app_id, nonce, base_nonce, base_number in rows:
         cached = _cache.get(app_id)
-        if cached and cached.published_at == published_at:
-            found[app_id] = cached.publication
-        else:
-            unknown.append(pk)
-    if unknown:
-        for version in Version.objects.select_related("app").in_bulk(unknown).values():
-            app_id = version.app.app_id
-            found[app_id] = Publication(app_id, version.number, version.to_definition())
-            _cache[app_id] = _CachedPublication(version.published_at, found[app_id])
+        if cached is None or cached.nonce != nonce:
+            version = Version.objects.get(pk=pk)
+            publication = Publication(
+                app_id, version.number, version.to_definition(), f"{app_id}.{base_nonce[:12]}", base_number
+            )
+            cached = _cache[app_id] = _CachedPublication(nonce, publication)
+        found[app_id] = cached.publication
     return found
+
+
+def _stored_versions(app_id: str) -> list[StoredVersion]:
+    rows = Version.objects.filter(app__app_id=app_id).order_by("number").values_list("number", "nonce", "cluster_time")
+    stored = [StoredVersion(*row) for row in rows]
+    base = max((version.number for version in stored if version.is_base), default=0)
+    return [version for version in stored if version.number >= base]
 
 
 def _authenticate(token: str) -> ClientAccess | None:

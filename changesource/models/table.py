@@ -44,6 +44,12 @@ class Table(models.Model):
         help_text="What becomes of a document before the columns are taken from it, in MongoDB's language as Extended JSON: "
         '{"filter": …, "projection": …} or {"pipeline": […]}. Empty: the document as it is.',
     )
+    permissions = models.TextField(
+        blank=True,
+        help_text='Who may do what with which rows: {"select": [rule, …], "insert": […], "update": {"before": […], '
+        '"after": […]}, "delete": […]}. A rule is a filter over the columns, as {"owner": "$auth.sub"}; {} is everybody. '
+        "Empty: queries that clients define show nobody a row.",
+    )
     primary_key = models.JSONField(
         default=default_primary_key,
         validators=[validate_names],

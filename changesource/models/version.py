@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from django.conf import settings
@@ -11,16 +12,44 @@ from changesource.mapping.definition import AppDefinition
 from changesource.models.app import App
 
 
+def new_nonce() -> str:
+    return uuid.uuid4().hex
+
+
+class VersionManager(models.Manager["Version"]):
+    """The two ways in which a publish ends. Only the first of them counts, whoever it is that decides."""
+
+    def confirm(self, nonce: str, cluster_time: int) -> bool:
+        """The version is in force from `cluster_time` on. Whether it was still under way."""
+        return bool(self.filter(nonce=nonce, cluster_time=None).update(cluster_time=cluster_time))
+
+    def abandon(self, nonce: str) -> bool:
+        """The publish did not take place. Whether it was still under way."""
+        count, _ = self.filter(nonce=nonce, cluster_time=None).delete()
+        return count > 0
+
+
 class Version(models.Model):
-    """What streams: an immutable, numbered copy of an app's definition. Numbers begin at 1 in each app."""
+    """What streams: an immutable, numbered copy of an app's definition. Numbers begin at 1 in each app.
+
+    It is in force from the position of its marker in the source's change stream on: `cluster_time`, 0 for the first
+    version, which has no marker because nothing can stream before it. Without one, its publish is under way; one that fails
+    takes its row with it.
+    """
 
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField()
     definition = models.JSONField(help_text="AppDefinition.to_json().")
+    nonce = models.CharField(max_length=32, default=new_nonce, unique=True, help_text="By which it knows its marker.")
+    cluster_time = models.BigIntegerField(
+        null=True, blank=True, help_text="Of its marker, as seconds << 32 | increment. Empty: being published."
+    )
     published_at = models.DateTimeField(auto_now_add=True)
     published_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
+
+    objects = VersionManager()
 
     class Meta:
         ordering = ["app", "-number"]

@@ -55,9 +55,16 @@ class ChangeStream:
     """
 
     def __init__(
-        self, database: Database, content: StreamContent, cluster_time: int, *, splits_large_events: bool
+        self,
+        database: Database,
+        content: StreamContent,
+        cluster_time: int,
+        *,
+        splits_large_events: bool,
+        known_until: int | None = None,
     ) -> None:
         self._database = database
+        self._known_until = known_until
         self._pipeline = change_stream_pipeline(content, cluster_time, splits_large_events)
         self._session: AsyncClientSession | None = None
         self._cursor_id = 0
@@ -69,12 +76,17 @@ class ChangeStream:
             self._session = self._database.client.start_session(causal_consistency=False)
             reply = await self._command(
                 {"aggregate": 1, "pipeline": self._pipeline, "cursor": {"batchSize": BATCH_SIZE}},
-                readConcern={"level": "majority"},
+                readConcern=self._read_concern(),
             )
         except PyMongoError as error:
             raise explain(error) from error
         self._cursor_id = reply["cursor"]["id"]
         self._first = reply["cursor"]["firstBatch"]
+
+    def _read_concern(self) -> dict[str, Any]:
+        if self._known_until is None:
+            return {"level": "majority"}
+        return {"level": "majority", "afterClusterTime": timestamp_of(self._known_until)}
 
     async def next_batch(self, *, wait: bool = True) -> Batch:
         """The next reply's events. Without `wait` an empty batch comes back at once where there is nothing more."""
@@ -163,10 +175,19 @@ def change_stream_pipeline(
 
 
 async def open_change_stream(
-    database: Database, content: StreamContent, cluster_time: int, *, splits_large_events: bool
+    database: Database,
+    content: StreamContent,
+    cluster_time: int,
+    *,
+    splits_large_events: bool,
+    known_until: int | None = None,
 ) -> ChangeStream:
-    """An open stream; nothing is left behind when opening fails or is cancelled."""
-    stream = ChangeStream(database, content, cluster_time, splits_large_events=splits_large_events)
+    """An open stream; nothing is left behind when opening fails or is cancelled. With `known_until` it is of a server that
+    knows of everything until that cluster time: the first empty batch then follows it. (On a replica set: a router's empty
+    batch says nothing of its shards.)"""
+    stream = ChangeStream(
+        database, content, cluster_time, splits_large_events=splits_large_events, known_until=known_until
+    )
     try:
         await stream.open()
     except (Exception, asyncio.CancelledError):

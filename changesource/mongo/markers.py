@@ -8,32 +8,55 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
-from changesource.mongo.faults import explain
+from changesource.errors import SourceReadOnly
+from changesource.mongo.faults import UNAUTHORIZED, explain
 from changesource.mongo.source import Database
 
 MARKERS_COLLECTION = "zero_sources_markers"
 
-MarkerKind = Literal["barrier", "heartbeat"]
+MarkerKind = Literal["barrier", "heartbeat", "publish"]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishMarker:
+    """What an event says of a publish: the version's number, and the nonce by which the version knows its own marker."""
+
+    number: int
+    nonce: str
 
 
 async def write_marker(database: Database, app_id: str, kind: MarkerKind) -> str:
-    """Writes a marker and gives its nonce. Raises `SourceUnreachable` or `SourceUnusable`."""
+    """Writes a marker and gives its nonce. Raises `SourceUnreachable`, `SourceUnusable`, or of that `SourceReadOnly` where
+    the user may not write it."""
     nonce = uuid.uuid4().hex
+    await _write(database, app_id, kind, {"nonce": nonce})
+    return nonce
+
+
+async def write_publish_marker(database: Database, app_id: str, marker: PublishMarker) -> None:
+    """Says to every reader of the app's change stream that a version begins. Raises as `write_marker` does."""
+    await _write(database, app_id, "publish", {"nonce": marker.nonce, "version": marker.number})
+
+
+async def _write(database: Database, app_id: str, kind: MarkerKind, fields: Mapping[str, Any]) -> None:
     marker_id = f"{kind}:{app_id}"
     try:
         await database[MARKERS_COLLECTION].replace_one(
             {"_id": marker_id},
-            {"_id": marker_id, "app": app_id, "nonce": nonce, "at": datetime.now(UTC)},
+            {"_id": marker_id, "app": app_id, **fields, "at": datetime.now(UTC)},
             upsert=True,
         )
     except PyMongoError as error:
-        raise explain(error) from error
-    return nonce
+        reason = explain(error)
+        if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
+            raise SourceReadOnly(reason.args[0]) from error
+        raise reason from error
 
 
 def nonce_of(document: Mapping[str, Any] | None, app_id: str) -> str | None:
@@ -42,3 +65,10 @@ def nonce_of(document: Mapping[str, Any] | None, app_id: str) -> str | None:
         return None
     nonce = document.get("nonce")
     return nonce if isinstance(nonce, str) else None
+
+
+def publish_marker_of(document: Mapping[str, Any] | None, app_id: str) -> PublishMarker | None:
+    """The publish of this app that a marker announces; None for every other document."""
+    nonce = nonce_of(document, app_id)
+    number = document.get("version") if document is not None else None
+    return PublishMarker(number, nonce) if nonce is not None and isinstance(number, int) else None

@@ -11,6 +11,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import AutoReconnect, ConfigurationError, InvalidURI, PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
 from pymongo.server_description import ServerDescription
 from pymongo.write_concern import WriteConcern
 
@@ -22,6 +23,7 @@ Database = AsyncDatabase[dict[str, Any]]
 
 APP_NAME = "zero-sources"
 SERVER_SELECTION_TIMEOUT_MS = 5_000
+SHARDED_CLUSTER = "sharded cluster"
 MIN_VERSION = (6, 0)
 """Change streams with pre- and post-images."""
 MIN_SPLIT_VERSION = (6, 0, 9)
@@ -59,7 +61,10 @@ class Sources:
                 f"The URI of the source {name!r} is not usable: it must be a mongodb:// URI with a database in its path."
             ) from error
         return database.with_options(
-            read_concern=ReadConcern("majority"), write_concern=WriteConcern("majority", wtimeout=30_000)
+            # The primary alone, whatever the URI says: a secondary may be behind what the change stream has shown.
+            read_preference=ReadPreference.PRIMARY,
+            read_concern=ReadConcern("majority"),
+            write_concern=WriteConcern("majority", wtimeout=30_000),
         )
 
     async def close(self) -> None:
@@ -85,13 +90,17 @@ class SourceReport:
     def can_split_large_events(self) -> bool:
         return self.version >= (7, 0) or MIN_SPLIT_VERSION <= self.version < (6, 1)
 
+    @property
+    def is_sharded(self) -> bool:
+        return self.topology == SHARDED_CLUSTER
+
 
 async def inspect_source(database: Database) -> SourceReport:
     """Raises `SourceUnusable` with the remedy, or `SourceUnreachable`."""
     hello = await _ask(database, "hello")
     version = tuple((await _ask(database, "buildInfo"))["versionArray"][:3])
     if hello.get("msg") == "isdbgrid":
-        topology = "sharded cluster"
+        topology = SHARDED_CLUSTER
     elif "setName" in hello:
         topology = f"replica set {hello['setName']}"
     else:
@@ -108,6 +117,20 @@ async def inspect_source(database: Database) -> SourceReport:
 async def current_cluster_time(database: Database) -> int:
     """A cluster time that every write acknowledged before this call has reached, as `seconds << 32 | increment`."""
     reply = await _ask(database, "ping")
+    moment = reply.get("operationTime")
+    if not isinstance(moment, Timestamp):
+        raise SourceUnusable("The server reports no operation time; it is not a member of a replica set.")
+    return cluster_time_of(moment)
+
+
+async def majority_cluster_time(database: Database) -> int:
+    """The cluster time up to which a majority has everything at this moment, at least: such writes are not rolled back, and
+    reads of a majority that follow see them. (MongoDB: the operationTime of a read with the concern "majority".)"""
+    read = {"find": "zero_sources_markers", "limit": 1, "singleBatch": True, "readConcern": {"level": "majority"}}
+    try:
+        reply = await database.command(read)
+    except PyMongoError as error:
+        raise explain(error) from error
     moment = reply.get("operationTime")
     if not isinstance(moment, Timestamp):
         raise SourceUnusable("The server reports no operation time; it is not a member of a replica set.")

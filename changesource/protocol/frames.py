@@ -132,6 +132,16 @@ def create_table(spec: TableSpec) -> list[bytes]:
     ]
 
 
+def drop_table(name: str) -> bytes:
+    """Drops its index too. Does nothing for a table that is not there."""
+    return _frame(["data", {"tag": "drop-table", "id": {"schema": "public", "name": name}}])
+
+
+def drop_column(table: str, column: str) -> bytes:
+    """The column must be in no index: zero-cache ends for good otherwise."""
+    return _frame(["data", {"tag": "drop-column", "table": {"schema": "public", "name": table}, "column": column}])
+
+
 def zero_tables(app_id: str, shard_num: int) -> tuple[TableSpec, TableSpec, TableSpec]:
     """The tables that zero-cache insists on: clients, mutations, permissions.
 
@@ -175,11 +185,20 @@ def zero_tables(app_id: str, shard_num: int) -> tuple[TableSpec, TableSpec, Tabl
     return clients, mutations, permissions
 
 
-def permissions_row(app_id: str, shard_num: int) -> bytes:
-    """The one row of permissions, which must be there from the start and is never deleted. None of the tables has
-    rules, so zero-cache shows no rows to queries that clients define themselves."""
-    permissions = zero_tables(app_id, shard_num)[2]
-    return TableFrames(permissions).upsert({"lock": True, "permissions": None, "hash": None})
+@dataclass(frozen=True, slots=True)
+class PermissionsRow:
+    """Zero's permissions as JSON text, and what changes with them. Without any, zero-cache shows no rows to queries that
+    clients define themselves."""
+
+    permissions: str | None = None
+    hash: str | None = None
+
+
+def permissions_row(app_id: str, shard_num: int, row: PermissionsRow) -> bytes:
+    """The one row of permissions, which must be there from the start and is never deleted. zero-cache reads it again when
+    its hash is another one (Zero: auth/load-permissions.ts)."""
+    spec = zero_tables(app_id, shard_num)[2]
+    return TableFrames(spec).upsert({"lock": True, "permissions": row.permissions, "hash": row.hash})
 
 
 def _frame(message: Sequence[Any]) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from changesource.mapping.definition import AppDefinition
 from changesource.mapping.tables import CompiledTable
 from changesource.protocol.frames import TableFrames
+from changesource.publishing.permissions import permissions_row_of
 
 
 class CompiledTableFrames:
@@ -45,6 +46,7 @@ class CompiledVersion:
             for collection, tables in self.tables_of_collection.items()
             if any(table.table.needs_pre_images for table in tables)
         )
+        self.permissions = permissions_row_of(definition)
         self.has_mappings = any(table.table.has_mapping for table in self.tables)
 
     @property

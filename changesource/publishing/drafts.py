@@ -8,7 +8,7 @@ from django.db import transaction
 from changesource.errors import InvalidDefinition
 from changesource.mapping import definition
 from changesource.mapping.problems import find_problems
-from changesource.models import App, Column, Table
+from changesource.models import App, Column, Table, Version
 from changesource.models.app import DEFAULT_SOURCE
 from changesource.models.draft import draft_definition
 from changesource.publishing.schema_file import Schema
@@ -36,6 +36,15 @@ def replace_draft(app_id: str, schema: Schema, source: str = "") -> App:
     return app
 
 
+def replace_draft_by_version(version: Version) -> App:
+    """Put what `version` says in place of the draft of its app. Nothing is published.
+
+    Raises `InvalidDefinition` where that could not be published any more; the draft is then as it was.
+    """
+    definition = version.to_definition()
+    return replace_draft(definition.app_id, Schema(definition.tables, definition.relationships), definition.source)
+
+
 def _check_fields(app: App) -> None:
     try:
         app.clean_fields()
@@ -51,6 +60,7 @@ def _create_table(app: App, position: int, table: definition.Table) -> None:
         server_name="" if table.server_name == table.name else table.server_name,
         collection="" if table.collection == table.server_name else table.collection,
         mapping=table.mapping,
+        permissions=table.permissions,
         primary_key=list(table.primary_key),
         position=position,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from changesource.errors import InvalidSchemaFile
 from changesource.mapping.mapping_error import MappingError
@@ -24,17 +24,7 @@ FORMAT_VERSION = 1
 def apply_mappings(schema: Schema, content: bytes) -> Schema:
     """`schema` with the mappings of the mapping file's `content`; tables that it does not name stay as they are. Raises
     `InvalidSchemaFile` with the place that is wrong."""
-    mappings = _read(content)
-    tables = {table.name: table for table in schema.tables} | {table.server_name: table for table in schema.tables}
-    for name in mappings:
-        if name not in tables:
-            raise InvalidSchemaFile(f"mappings.{name[:80]}: The schema has no table of this name.")
-    by_table = {tables[name].name: mapping for name, mapping in mappings.items()}
-    if len(by_table) < len(mappings):
-        twice = next(name for name in mappings if tables[name].name != name and tables[name].name in mappings)
-        raise InvalidSchemaFile(
-            f"mappings.{twice}: The table stands there by its other name as well. Keep one of them."
-        )
+    by_table = read_by_table(schema, content, "mappings")
     return replace(
         schema,
         tables=tuple(
@@ -44,19 +34,34 @@ def apply_mappings(schema: Schema, content: bytes) -> Schema:
     )
 
 
-def _read(content: bytes) -> Mapping[str, Any]:
+def read_by_table(schema: Schema, content: bytes, key: Literal["mappings", "permissions"]) -> Mapping[str, Any]:
+    """What a file says of tables of `schema`, by their names, bare or under `{"version": 1, key: …}`. Raises
+    `InvalidSchemaFile` for other tables and for one that is there by both of its names."""
+    found = _read(content, key)
+    tables = {table.name: table for table in schema.tables} | {table.server_name: table for table in schema.tables}
+    for name in found:
+        if name not in tables:
+            raise InvalidSchemaFile(f"{key}.{name[:80]}: The schema has no table of this name.")
+    by_table = {tables[name].name: value for name, value in found.items()}
+    if len(by_table) < len(found):
+        twice = next(name for name in found if tables[name].name != name and tables[name].name in found)
+        raise InvalidSchemaFile(f"{key}.{twice}: The table stands there by its other name as well. Keep one of them.")
+    return by_table
+
+
+def _read(content: bytes, key: str) -> Mapping[str, Any]:
     try:
         # As a mapping in one piece: nothing that is written twice, and nothing that could not be stored.
         found = json.loads(normal_mapping_text(content.decode("utf-8-sig")) or "{}")
     except UnicodeDecodeError as exc:
-        raise InvalidSchemaFile("The mapping file is not JSON in UTF-8.") from exc
+        raise InvalidSchemaFile(f"The {key} file is not JSON in UTF-8.") from exc
     except (MappingError, ValueError) as exc:
         reason = exc.reason if isinstance(exc, MappingError) else "A number is too large."
-        raise InvalidSchemaFile(f"The mapping file: {reason}") from exc
-    if isinstance(found, dict) and "mappings" in found and found.keys() <= {"version", "mappings", "$schema"}:
+        raise InvalidSchemaFile(f"The {key} file: {reason}") from exc
+    if isinstance(found, dict) and key in found and found.keys() <= {"version", key, "$schema"}:
         if found.get("version", FORMAT_VERSION) != FORMAT_VERSION:
-            raise InvalidSchemaFile(f"version: This release reads mapping files of version {FORMAT_VERSION}.")
-        found = found["mappings"]
+            raise InvalidSchemaFile(f"version: This release reads {key} files of version {FORMAT_VERSION}.")
+        found = found[key]
     if not isinstance(found, dict):
-        raise InvalidSchemaFile("mappings: Write a JSON object with a mapping for each table.")
+        raise InvalidSchemaFile(f"{key}: Write a JSON object with an entry for each table.")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from changesource.mapping.definition import AppDefinition
 from changesource.mapping.problems import Problem, find_problems, find_table_problems
@@ -20,6 +21,7 @@ def problems_of_table(table: Table, columns: Iterable[Column]) -> list[Problem]:
         for other in table.app.tables.exclude(pk=table.pk).prefetch_related("columns")
     )
     # The edited table comes first: where two tables clash, the problem then names this one.
-    with_edited = AppDefinition(table.app.app_id, table.app.source, (edited, *others))
-    without = find_problems(AppDefinition(table.app.app_id, table.app.source, others))
-    return [problem for problem in find_problems(with_edited) if problem not in without]
+    app = AppDefinition(table.app.app_id, table.app.source, (edited, *others), table.app.relationships)
+    with_edited = find_problems(app)
+    without = find_problems(replace(app, tables=others))
+    return [problem for problem in with_edited if problem not in without]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils import timezone
 
 from changesource.conf import load_settings
-from changesource.errors import InvalidDefinition, UnknownSource
+from changesource.errors import DraftChanged, InvalidDefinition, PublishUnderWay, UnknownSource
 from changesource.mapping.definition import AppDefinition
 from changesource.mapping.problems import find_problems
 from changesource.models import App, Version
 from changesource.models.app import source_variable
 from changesource.models.draft import draft_definition
 from changesource.publishing.compiled import CompiledVersion
+
+FORGOTTEN_AFTER = timedelta(seconds=30)
+"""After which a publish that is under way has lost its publisher, who waits for much less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +52,29 @@ def needed_pre_images(draft: AppDefinition) -> PreImages:
     return PreImages(draft.source, frozenset(CompiledVersion(draft, 0).collections_with_pre_images))
 
 
-def publish(app: App, user: User | None = None, *, recorded: PreImages = PreImages()) -> Version:
+def begin_publish(
+    app: App,
+    user: User | None = None,
+    *,
+    recorded: PreImages = PreImages(),
+    resets: bool = False,
+    reviewed: str = "",
+) -> Version:
     """Store the draft of `app` as its next version, published by `user`, and return that.
 
-    A draft that says what the newest version says is not stored again: the newest version is returned. `recorded` are the
-    pre-images that are known to be there; `streaming.publisher.publish_app` sees to those.
-    Raises what `publishable_draft` raises, and `InvalidDefinition` when the draft needs other pre-images.
+    A first version, one of another source, and one that `resets` are in force at once: whoever streams an earlier one
+    has to begin anew. Any other waits, without a cluster time, for `Version.objects.confirm` or `abandon`. A draft that says
+    what the newest version says is not stored again, unless it `resets`: the newest version is returned. `recorded` are
+    the pre-images that are known to be there; `streaming.publisher.publish_app` sees to all of this. `reviewed` is the
+    `review_digest` of what somebody has looked at.
+
+    Raises what `publishable_draft` raises, `InvalidDefinition` when the draft needs other pre-images, `DraftChanged` when
+    it is not what was `reviewed`, and `PublishUnderWay`.
     """
     with transaction.atomic():
         app = App.objects.locked(app.pk)
+        if reviewed and reviewed != review_digest(app):
+            raise DraftChanged
         draft = publishable_draft(app)
         needed = needed_pre_images(draft)
         if not recorded.has(needed):
@@ -61,17 +82,34 @@ def publish(app: App, user: User | None = None, *, recorded: PreImages = PreImag
                 f"{app} was changed while it was being published: it needs pre-images of "
                 f"{', '.join(sorted(needed.collections))}, which have not been switched on for it. Publish again."
             )
+        under_way = app.versions.filter(cluster_time=None).first()
+        if under_way is not None:
+            if timezone.now() - under_way.published_at < FORGOTTEN_AFTER:
+                raise PublishUnderWay
+            Version.objects.abandon(under_way.nonce)
         newest = newest_version(app)
-        if newest is None:
-            return Version.objects.create(app=app, number=1, definition=draft.to_json(), published_by=user)
-        if newest.definition == draft.to_json():
+        if newest is not None and newest.definition == draft.to_json() and not resets:
             return newest
-        return Version.objects.create(app=app, number=newest.number + 1, definition=draft.to_json(), published_by=user)
+        is_base = newest is None or newest.to_definition().source != draft.source or resets
+        return Version.objects.create(
+            app=app,
+            number=1 if newest is None else newest.number + 1,
+            definition=draft.to_json(),
+            cluster_time=0 if is_base else None,
+            published_by=user,
+        )
+
+
+def review_digest(app: App) -> str:
+    """Says what a publish would do now: the draft of `app`, and the version that it follows."""
+    newest = newest_version(app)
+    reviewed = [newest.number if newest else 0, draft_definition(app).to_json()]
+    return hashlib.sha256(json.dumps(reviewed, sort_keys=True).encode()).hexdigest()
 
 
 def newest_version(app: App) -> Version | None:
     """The version of `app` that streams, None before the first."""
-    return app.versions.order_by("-number").first()
+    return app.versions.filter(cluster_time__isnull=False).order_by("-number").first()
 
 
 def describe_draft(app: App) -> str:

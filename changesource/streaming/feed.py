@@ -1,5 +1,4 @@
-"""What a session reads: the entries of one published version from a position on, from the log where it reaches, else from
-MongoDB itself."""
+"""What a session reads: entries of one app from a position on, from the log where it reaches, else from MongoDB itself."""
 
 from __future__ import annotations
 
@@ -14,9 +13,9 @@ from changesource.errors import LogUnavailable, SourceUnreachable
 from changesource.log.entries import ChangeLog, Entry, EntryId, Extent
 from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
-from changesource.publishing.compiled import CompiledVersion
-from changesource.streaming.reading import read_entries
+from changesource.streaming.reading import EntryReader
 from changesource.streaming.rendering import RowErrorSink
+from changesource.streaming.versions import VersionHistory
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +48,12 @@ class Feed:
     """`position` is that of the last whole transaction given. `reads_from` says where it reads now, for people."""
 
     def __init__(
-        self, database: Database, version: CompiledVersion, log: ChangeLog, after: Position, sink: RowErrorSink
+        self, database: Database, history: VersionHistory, log: ChangeLog, after: Position, sink: RowErrorSink
     ) -> None:
         self.position = after
         self.reads_from = "nowhere"
         self._database = database
-        self._version = version
+        self._history = history
         self._log = log
         self._sink = sink
         self._leaderless_since: float | None = None
@@ -86,7 +85,7 @@ class Feed:
             except SourceUnreachable as error:
                 delay = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
                 failures += 1
-                logger.warning("feed of %s: %s Trying again in %s s.", self._version.name, error, delay)
+                logger.warning("feed of %s: %s Trying again in %s s.", self._history.app_id, error, delay)
                 yield None
                 await asyncio.sleep(delay)
 
@@ -124,10 +123,14 @@ class Feed:
 
     async def _from_mongodb(self) -> AsyncGenerator[Entry | None, None]:
         """Ends when the log has caught up."""
-        logger.info("feed of %s: reading MongoDB from %s", self._version.name, self.position.watermark)
+        logger.info("feed of %s: reading MongoDB from %s", self._history.app_id, self.position.watermark)
         checked_at = time.monotonic()
         check: asyncio.Task[bool] | None = None
-        entries = read_entries(self._database, self._version, self.position.cluster_time, self.position, self._sink)
+        version = await self._history.at(self.position)
+        reader = EntryReader(
+            self._database, self._history, version, self.position.cluster_time, self.position, self._sink
+        )
+        entries = reader.entries()
         try:
             async for entry in entries:
                 if entry is not None and entry.is_final:
@@ -135,7 +138,7 @@ class Feed:
                 yield entry
                 if check is not None and check.done() and (entry is None or entry.is_final):
                     if check.result():
-                        logger.info("feed of %s: back to the log", self._version.name)
+                        logger.info("feed of %s: back to the log", self._history.app_id)
                         return
                     check = None
                 if check is None and time.monotonic() - checked_at > RETURN_CHECK_SECONDS:

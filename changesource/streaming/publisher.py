@@ -1,22 +1,102 @@
-"""Publishing with what it takes on the source: pre-images, without which some tables could not be kept right."""
+"""Publishing into running streams: the version is stored, and a marker in the source says to every reader where it begins."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable
+
 from django.contrib.auth.models import User
 
+from changesource.errors import BarrierNotSeen, DraftChanged, PublishUnderWay
 from changesource.models import App, Version
+from changesource.mongo.change_stream import StreamContent, open_change_stream
+from changesource.mongo.markers import MARKERS_COLLECTION, PublishMarker, publish_marker_of, write_publish_marker
 from changesource.mongo.pre_images import enable_pre_images
-from changesource.publishing.versions import needed_pre_images, publish, publishable_draft
-from changesource.streaming.source_calls import ask_source
+from changesource.mongo.source import Database, current_cluster_time
+from changesource.publishing.versions import begin_publish, needed_pre_images, publishable_draft, review_digest
+from changesource.streaming.source_calls import ASK_SECONDS, ask_source
+
+MARKER_SECONDS = ASK_SECONDS / 2
+"""How long the marker of a publish may take to come back."""
+POLL_SECONDS = 0.05
 
 
-def publish_app(app: App, user: User | None = None) -> Version:
-    """Publish the draft of `app`, after switching on the pre-images that it needs. MongoDB is not asked if it needs none.
+def publish_app(app: App, user: User | None = None, *, resets: bool = False, reviewed: str = "") -> Version:
+    """Publish the draft of `app`: every reader of its streams meets the new version at one position.
 
-    Raises what `publishing.versions.publish` raises, `SourceUnusable` with the commands to run where pre-images cannot be
-    switched on from here, and `SourceUnreachable`. The Django database is then as it was.
+    Pre-images that it needs are switched on. With `resets` no marker is written, which takes no right to write to the
+    source: every zero-cache of the app then builds a new replica. A first version needs no marker either. Nothing is
+    published that is not what was `reviewed`, a `publishing.versions.review_digest`, if that is given.
+
+    Raises what `publishing.versions.begin_publish` raises, `SourceUnusable` with what to do where pre-images cannot be
+    switched on or the marker cannot be written, `SourceUnreachable`, and `BarrierNotSeen`. The Django database is then as
+    it was. Not inside a transaction, which would hide the version from those who meet its marker.
     """
+    return finish_publish(when_free(lambda: prepare_publish(app, user, resets=resets, reviewed=reviewed)))
+
+
+def prepare_publish(app: App, user: User | None = None, *, resets: bool = False, reviewed: str = "") -> Version:
+    """All of a publish that may be part of a transaction of the Django database; `finish_publish` follows when that has been
+    committed. Raises as `publish_app`."""
+    if reviewed and reviewed != review_digest(app):
+        raise DraftChanged  # before pre-images are switched on; what happens from here on is found by begin_publish
     needed = needed_pre_images(publishable_draft(app))
     if needed.collections:
         ask_source(needed.source, lambda database: enable_pre_images(database, sorted(needed.collections)))
-    return publish(app, user, recorded=needed)
+    return begin_publish(app, user, recorded=needed, resets=resets, reviewed=reviewed)
+
+
+def when_free(prepare: Callable[[], Version]) -> Version:
+    """What `prepare` gives, once nobody else's publish is under way. Raises `PublishUnderWay` when it stays so.
+
+    Nothing is held meanwhile: who waits inside a transaction keeps SQLite from the publish that is waited for.
+    """
+    deadline = time.monotonic() + ASK_SECONDS
+    while True:
+        try:
+            return prepare()
+        except PublishUnderWay:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
+
+
+def finish_publish(version: Version) -> Version:
+    """Writes the marker of a version that needs one, and gives it the position. Raises as `publish_app`; the version is then
+    gone."""
+    if version.cluster_time is not None:
+        return version
+    app_id = version.app.app_id
+    marker = PublishMarker(version.number, version.nonce)
+    source = version.to_definition().source
+    try:
+        cluster_time = ask_source(source, lambda database: _mark(database, app_id, marker))
+    except BaseException:
+        Version.objects.abandon(version.nonce)
+        raise
+    if not Version.objects.confirm(version.nonce, cluster_time):
+        raise PublishUnderWay("The publish took too long and was given up by a reader of the stream. Publish again.")
+    version.cluster_time = cluster_time
+    return version
+
+
+async def _mark(database: Database, app_id: str, marker: PublishMarker) -> int:
+    """The cluster time of the marker's event."""
+    start = await current_cluster_time(database)
+    await write_publish_marker(database, app_id, marker)
+    stream = await open_change_stream(database, StreamContent([MARKERS_COLLECTION]), start, splits_large_events=False)
+    try:
+        async with asyncio.timeout(MARKER_SECONDS):
+            while True:
+                batch = await stream.next_batch()
+                for event in batch.events:
+                    if publish_marker_of(event.document, app_id) == marker:
+                        return event.cluster_time
+    except TimeoutError as error:
+        raise BarrierNotSeen(
+            f"The marker of version {marker.number} did not come back within {MARKER_SECONDS:.0f} seconds. "
+            "Nothing was published. Check that the change stream of the source works (manage.py check_source)."
+        ) from error
+    finally:
+        await stream.close()

@@ -10,7 +10,6 @@ from django.db import Error as DatabaseError
 from changesource.errors import ChangeSourceError
 from changesource.models import store
 from changesource.mongo.source import inspect_source
-from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming.service import StreamService
 
 CHECK_SECONDS = 4.0
@@ -18,11 +17,12 @@ CHECK_SECONDS = 4.0
 
 async def find_missing(service: StreamService) -> dict[str, str]:
     """What is missing, by name: `database`, `source <name>`, `app <id>`. Empty when all is well."""
-    versions = list(service.versions.values())
+    publications = list(service.publications.values())
     checks: dict[str, Awaitable[str]] = {"database": _check_database()}
-    for version in versions:
-        checks[f"source {version.source}"] = _check_source(service, version)
-        checks[f"app {version.app_id}"] = _check_watched(service, version)
+    for publication in publications:
+        source = publication.definition.source
+        checks[f"source {source}"] = _check_source(service, source)
+        checks[f"app {publication.app_id}"] = _check_watched(service, publication)
     answers = await asyncio.gather(*(_in_time(check) for check in checks.values()))
     return {name: answer for name, answer in zip(checks, answers, strict=True) if answer}
 
@@ -43,17 +43,17 @@ async def _check_database() -> str:
     return ""
 
 
-async def _check_source(service: StreamService, version: CompiledVersion) -> str:
+async def _check_source(service: StreamService, source: str) -> str:
     try:
-        await inspect_source(service.sources.database(version.source))
+        await inspect_source(service.sources.database(source))
     except ChangeSourceError as error:
         return str(error)
     return ""
 
 
-async def _check_watched(service: StreamService, version: CompiledVersion) -> str:
+async def _check_watched(service: StreamService, publication: store.Publication) -> str:
     try:
-        leader = await service.log_of(version).leader()
+        leader = await service.log_of(publication).leader()
     except ChangeSourceError as error:
         return str(error)
     return "" if leader else "nobody watches it; run manage.py watch_changes"

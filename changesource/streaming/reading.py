@@ -4,17 +4,19 @@ where the log does not reach."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from changesource.log.entries import Entry, EntryId
 from changesource.mongo.assembler import Part, TransactionAssembler
 from changesource.mongo.change_stream import Batch, ChangeStream, StreamContent, open_change_stream
-from changesource.mongo.markers import MARKERS_COLLECTION
+from changesource.mongo.markers import MARKERS_COLLECTION, PublishMarker, publish_marker_of
 from changesource.mongo.source import Database, inspect_source
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming.rendering import Chunk, Renderer, RowErrorSink
+from changesource.streaming.versions import VersionHistory, position_of_publish
 from changesource.tasks import end_tasks
 
 
@@ -36,54 +38,146 @@ class Numbering:
         return entry_id
 
 
-async def read_entries(
-    database: Database, version: CompiledVersion, cluster_time: int, last: Position, sink: RowErrorSink
-) -> AsyncGenerator[Entry | None, None]:
-    """Entries from `cluster_time` on, inclusive, numbered after `last`; None whenever the stream was read to its end. Close
-    it (`contextlib.aclosing`) to free the cursor.
+class EntryReader:
+    """Reads the change stream of one app from `cluster_time` on, inclusive, where `version` is in force, and numbers what it
+    gives after `last`. On a replica set, everything until `known_until` comes before the first None."""
 
-    While an entry is worked on, the next batch is under way. Raises `HistoryLost`, `SourceUnreachable`, `SourceUnusable`.
-    """
-    report = await inspect_source(database)
-    content = StreamContent(
-        collections=(*version.tables_of_collection, MARKERS_COLLECTION),
-        has_pre_images=bool(version.collections_with_pre_images),
-        has_changed_fields=version.has_mappings,
-    )
-    numbering = Numbering(last)
-    renderer = Renderer(database, version, sink)
-    while True:
-        stream = await open_change_stream(
-            database, content, cluster_time, splits_large_events=report.can_split_large_events
-        )
+    def __init__(
+        self,
+        database: Database,
+        history: VersionHistory,
+        version: CompiledVersion,
+        cluster_time: int,
+        last: Position,
+        sink: RowErrorSink,
+        *,
+        known_until: int | None = None,
+    ) -> None:
+        self._database = database
+        self._known_until = known_until
+        self._history = history
+        self._version = version
+        self._cluster_time = cluster_time
+        self._numbering = Numbering(last)
+        self._sink = sink
+        self._renderer = Renderer(database, version, sink)
+
+    async def entries(self) -> AsyncGenerator[Entry | None, None]:
+        """Entries, and None whenever the stream was read to its end. Close it (`contextlib.aclosing`) to free the cursor.
+
+        While an entry is worked on, the next batch is under way. Raises `HistoryLost`, `SourceUnreachable`,
+        `SourceUnusable`, and `django.db.Error` when a publish is met and the Django database fails.
+        """
+        report = await inspect_source(self._database)
+        while True:
+            stream = await open_change_stream(
+                self._database,
+                _content_for(self._version),
+                self._cluster_time,
+                splits_large_events=report.can_split_large_events,
+                known_until=self._known_until,
+            )
+            async with aclosing(self._entries_of(stream)) as entries:
+                async for entry in entries:
+                    yield entry
+
+    async def _entries_of(self, stream: ChangeStream) -> AsyncGenerator[Entry | None, None]:
+        """Ends where another stream has to be opened, at `self._cluster_time`."""
         assembler = TransactionAssembler()
         request = asyncio.ensure_future(stream.next_batch())
         try:
-            is_invalidated = False
-            while not is_invalidated:
+            while True:
                 batch = await request
                 parts = assembler.finish() if batch.is_end else assembler.add(batch.events)
                 is_invalidated = _is_invalidated(batch)
                 if is_invalidated:
                     # The database was dropped; what follows has a later cluster time.
-                    cluster_time = batch.events[-1].cluster_time + 1
+                    self._cluster_time = batch.events[-1].cluster_time + 1
                     parts += assembler.finish()
                 else:
                     request = asyncio.ensure_future(stream.next_batch(wait=not assembler.is_holding))
                 for part in parts:
-                    async for chunk in renderer.render(part):
-                        yield _entry(numbering, part, chunk)
+                    for piece in split_at_publishes(part, self._version.app_id):
+                        content = _content_for(self._version)
+                        async for entry in self._entries_of_piece(piece):
+                            yield entry
+                        if _content_for(self._version) != content:
+                            # The marker is met again, and is then the marker of the version that is in force.
+                            self._cluster_time = piece.cluster_time
+                            return
+                if is_invalidated:
+                    return
                 if batch.is_end:
                     yield None
         finally:
             await _end(request, stream)
+
+    async def _entries_of_piece(self, piece: Part | Publish) -> AsyncGenerator[Entry, None]:
+        if isinstance(piece, Part):
+            async for chunk in self._renderer.render(piece):
+                yield _entry(self._numbering, self._version, piece, chunk)
+            return
+        version = await self._history.published_by(piece.marker)
+        if version is None or version.number <= self._version.number:
+            return
+        self._version = version
+        self._renderer = Renderer(self._database, version, self._sink)
+        self._numbering.last = max(
+            self._numbering.last, Position.from_number(position_of_publish(piece.cluster_time).number - 1)
+        )
+        yield Entry(
+            id=self._numbering.next(piece.cluster_time, is_final=True),
+            commit_time_ms=piece.wall_time_ms,
+            version=version.number,
+            is_publish=True,
+        )
+
+
+def _content_for(version: CompiledVersion) -> StreamContent:
+    return StreamContent(
+        collections=frozenset((*version.tables_of_collection, MARKERS_COLLECTION)),
+        has_pre_images=bool(version.collections_with_pre_images),
+        has_changed_fields=version.has_mappings,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """The marker of a publish in the stream."""
+
+    marker: PublishMarker
+    cluster_time: int
+    wall_time_ms: int
+
+
+def split_at_publishes(part: Part, app_id: str) -> Iterator[Part | Publish]:
+    """The pieces of a part before, between and after markers of publishes: each has one version in force throughout."""
+    if part.index or not part.is_final:
+        yield part  # of a MongoDB transaction, in which no marker is written
+        return
+    start = 0
+    for index, event in enumerate(part.events):
+        if event.collection != MARKERS_COLLECTION:
+            continue
+        marker = publish_marker_of(event.document, app_id)
+        if marker is None:
+            continue
+        if index > start:
+            before = part.events[start:index]
+            yield Part(before, before[-1].cluster_time)
+        yield Publish(marker, event.cluster_time, event.wall_time_ms)
+        start = index + 1
+    if start == 0:
+        yield part
+    elif start < len(part.events):
+        yield Part(part.events[start:], part.cluster_time)
 
 
 def _is_invalidated(batch: Batch) -> bool:
     return bool(batch.events) and batch.events[-1].operation == "invalidate"
 
 
-def _entry(numbering: Numbering, part: Part, chunk: Chunk) -> Entry:
+def _entry(numbering: Numbering, version: CompiledVersion, part: Part, chunk: Chunk) -> Entry:
     wall_time_ms = part.events[-1].wall_time_ms if part.events else (part.cluster_time >> 32) * 1000
     return Entry(
         id=numbering.next(part.cluster_time, is_final=chunk.is_final),
@@ -91,6 +185,7 @@ def _entry(numbering: Numbering, part: Part, chunk: Chunk) -> Entry:
         tables={table: b"\n".join(frames) for table, frames in chunk.frames.items()},
         markers=tuple(chunk.markers),
         is_final=chunk.is_final,
+        version=version.number,
     )
 
 

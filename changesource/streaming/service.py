@@ -17,8 +17,8 @@ from changesource.log.redis import RedisLog
 from changesource.mapping.row_errors import RowError
 from changesource.models import store
 from changesource.mongo.source import Sources
-from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming.rendering import RowErrorSink
+from changesource.streaming.versions import VersionHistory
 from changesource.streaming.watcher import Watcher
 from changesource.tasks import end_tasks
 
@@ -40,7 +40,8 @@ class StreamService:
         self.is_stopping = False
         self._has_started = asyncio.Event()
         self._app_ids = app_ids
-        self._versions: dict[str, CompiledVersion] = {}
+        self._publications: dict[str, store.Publication] = {}
+        self._histories: dict[str, VersionHistory] = {}
         self._logs: dict[str, ChangeLog] = {}
         self._watchers: dict[str, tuple[Watcher, asyncio.Task[None]]] = {}
         self._watches = False
@@ -72,20 +73,25 @@ class StreamService:
             await log.close()
         await self.sources.close()
 
-    def version(self, app_id: str) -> CompiledVersion | None:
-        """The version of the app that is published, at most a second old; None for an app that has none."""
-        return self._versions.get(app_id)
+    def publication(self, app_id: str) -> store.Publication | None:
+        """What of the app is published, at most a second old; None for an app of which nothing is."""
+        return self._publications.get(app_id)
 
     @property
-    def versions(self) -> Mapping[str, CompiledVersion]:
-        return self._versions
+    def publications(self) -> Mapping[str, store.Publication]:
+        return self._publications
 
-    def log_of(self, version: CompiledVersion) -> ChangeLog:
-        if version.name not in self._logs:
-            self._logs[version.name] = (
-                RedisLog(self.settings.redis_url, version.name) if self.settings.redis_url else MemoryLog()
-            )
-        return self._logs[version.name]
+    def history_of(self, publication: store.Publication) -> VersionHistory:
+        """The versions of the app; each is compiled once in a process."""
+        if publication.log_name not in self._histories:
+            self._histories[publication.log_name] = VersionHistory(publication.app_id)
+        return self._histories[publication.log_name]
+
+    def log_of(self, publication: store.Publication) -> ChangeLog:
+        name = publication.log_name
+        if name not in self._logs:
+            self._logs[name] = RedisLog(self.settings.redis_url, name) if self.settings.redis_url else MemoryLog()
+        return self._logs[name]
 
     def row_error_sink(self, app_id: str) -> RowErrorSink:
         """Takes row errors of an app; they are stored within a second or so, the newest ones if there are very many."""
@@ -113,19 +119,13 @@ class StreamService:
         except DatabaseError as error:
             logger.warning("published versions could not be read (%s); going on with those known", type(error).__name__)
             return
-        self._versions = {app_id: self._compiled(publication) for app_id, publication in publications.items()}
+        self._publications = publications
         if self._watches:
             await self._match_watchers()
 
-    def _compiled(self, publication: store.Publication) -> CompiledVersion:
-        known = self._versions.get(publication.app_id)
-        if known is not None and known.number == publication.number and known.definition == publication.definition:
-            return known  # the same object: sessions tell by it whether their version is still the one
-        return CompiledVersion(publication.definition, publication.number)
-
     async def _match_watchers(self) -> None:
-        """One watcher for each published version, none for any other."""
-        wanted = {version.name: version for version in self._versions.values()}
+        """One watcher for each log of a published app, none for any other."""
+        wanted = {publication.log_name: publication for publication in self._publications.values()}
         for name in self._watchers.keys() - wanted.keys():
             _, task = self._watchers.pop(name)
             await end_tasks(task)
@@ -134,17 +134,17 @@ class StreamService:
                 watcher = self._new_watcher(wanted[name])
                 self._watchers[name] = (watcher, asyncio.create_task(watcher.run()))
 
-    def _new_watcher(self, version: CompiledVersion) -> Watcher:
+    def _new_watcher(self, publication: store.Publication) -> Watcher:
         try:
-            database = self.sources.database(version.source)
+            database = self.sources.database(publication.definition.source)
         except UnknownSource as error:
-            logger.error("app %s cannot be watched: %s", version.app_id, error)
+            logger.error("app %s cannot be watched: %s", publication.app_id, error)
             raise
         return Watcher(
             database,
-            version,
-            self.log_of(version),
-            self.row_error_sink(version.app_id),
+            self.history_of(publication),
+            self.log_of(publication),
+            self.row_error_sink(publication.app_id),
             lease_seconds=self.settings.lease_seconds,
             heartbeat_seconds=self.settings.heartbeat_seconds,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from django.db import Error as DatabaseError
@@ -17,7 +18,9 @@ from changesource.errors import (
     SourceUnreachable,
     SourceUnusable,
     UnknownSource,
+    UnknownVersion,
 )
+from changesource.log.entries import Entry
 from changesource.models import store
 from changesource.mongo.source import current_cluster_time
 from changesource.protocol import closing, frames
@@ -32,6 +35,7 @@ from changesource.streaming.outlet import ClientStalled, Outlet, PacedOutlet
 from changesource.streaming.service import StreamService
 from changesource.streaming.snapshot import Snapshot
 from changesource.streaming.transactions import TransactionSender
+from changesource.streaming.version_switch import VersionSwitch
 
 logger = logging.getLogger(__name__)
 
@@ -79,20 +83,20 @@ class Session:
 
     async def run(self) -> Closing | None:
         """How to close the connection; None to leave that to zero-cache, after `reset-required`."""
-        version = self._service.version(self._request.app_id)
-        if version is None or self._request.app_id not in self._client.app_ids:
+        publication = self._service.publication(self._request.app_id)
+        if publication is None or self._request.app_id not in self._client.app_ids:
             return await self._refuse(closing.not_allowed())
         try:
             if self._request.resume is None:
-                return await self._send_snapshot(version)
-            return await self._resume(version)
+                return await self._send_snapshot(publication)
+            return await self._resume(publication)
         except HistoryLost as error:
             await self._require_reset(str(error))
             return None
         except ClientStalled as error:
             logger.warning("%s: dropped: %s", self._label, error)
             return closing.stalled(self._settings.stall_seconds)
-        except (SourceUnreachable, SourceUnusable, UnknownSource, BarrierNotSeen) as error:
+        except (SourceUnreachable, SourceUnusable, UnknownSource, UnknownVersion, BarrierNotSeen) as error:
             logger.error("%s: %s", self._label, error)
             return await self._refuse(closing.source_unavailable())
         except DatabaseError as error:
@@ -101,20 +105,24 @@ class Session:
 
     # A snapshot
 
-    async def _send_snapshot(self, version: CompiledVersion) -> Closing:
-        logger.info("%s: snapshot of version %d for client %s", self._label, version.number, self._client.name)
-        database = self._service.sources.database(version.source)
+    async def _send_snapshot(self, publication: store.Publication) -> Closing:
+        logger.info("%s: snapshot for client %s", self._label, self._client.name)
+        database = self._service.sources.database(publication.definition.source)
         start = Position(await current_cluster_time(database))
-        feed = self._feed(version, start)
+        history = self._service.history_of(publication)
+        version = await history.at(start)
+        feed = self._feed(publication, start)
         async with aclosing(feed.entries()) as entries:
             snapshot = Snapshot(
                 database,
+                history,
                 version,
                 self._request.shard_num,
                 self._outlet,
                 entries,
                 self._service.row_error_sink(version.app_id),
                 plain_inserts=self._settings.snapshot_plain_inserts,
+                unused=self._unused,
             )
             result = await snapshot.send()
         await store.register_replica(
@@ -123,7 +131,7 @@ class Session:
                 shard_num=self._request.shard_num,
                 replica_version=result.begin.watermark,
                 snapshot_end=result.end.watermark,
-                version_number=version.number,
+                version_number=result.version_number,
             ),
             self._client.client_id,
         )
@@ -131,46 +139,63 @@ class Session:
         logger.info("%s: snapshot sent, %d rows, %d bytes", self._label, result.rows, self._outlet.sent_bytes)
         return closing.snapshot_sent()
 
+    async def _unused(self, position: Position) -> Position:
+        """This position or the next one that no replica of the shard began at: without a marker, two may begin at the same
+        cluster time, and a version that another replica was built from would be taken for its own."""
+        while await store.find_replica(self._request.app_id, self._request.shard_num, position.watermark) is not None:
+            position = Position.from_number(position.number + 1)
+        return position
+
     # The stream
 
-    async def _resume(self, version: CompiledVersion) -> Closing | None:
+    async def _resume(self, publication: store.Publication) -> Closing | None:
         assert self._request.resume is not None  # noqa: S101 (the caller asked)
         last = self._request.resume.last_watermark
-        replica = await store.find_replica(version.app_id, self._request.shard_num, self._replica_version)
+        replica = await store.find_replica(publication.app_id, self._request.shard_num, self._replica_version)
         if replica is None:
             await self._require_reset("This replica was not built from a snapshot of this change source.")
             return None
-        if replica.version_number != version.number:
+        if replica.version_number < publication.base_number:
             await self._require_reset(
-                f"Version {version.number} of the app is published; the replica has version {replica.version_number}."
+                f"Version {publication.base_number} of the app begins anew; the replica has version {replica.version_number}."
             )
             return None
-        database = self._service.sources.database(version.source)
+        database = self._service.sources.database(publication.definition.source)
         now = await current_cluster_time(database)
         if last.seconds > (now >> 32) + MAX_CLOCK_AHEAD_SECONDS:
             await self._require_reset("The replica is ahead of the source: it was built from another one.")
             return None
         is_first = last == self._request.resume.replica_version
         start = Position.from_watermark(replica.snapshot_end) if is_first else last
-        logger.info("%s: resumes after %s for client %s", self._label, last.watermark, self._client.name)
-        return await self._stream(version, start, last)
+        version = await self._service.history_of(publication).at(last)
+        logger.info(
+            "%s: resumes after %s with version %d for client %s",
+            self._label,
+            last.watermark,
+            version.number,
+            self._client.name,
+        )
+        return await self._stream(publication, version, start, last)
 
-    async def _stream(self, version: CompiledVersion, start: Position, last: Position) -> Closing | None:
-        tables = [table.table.name for table in version.tables]
-        sender = TransactionSender(self._outlet, self._in_flight, tables, last)
-        feed = self._feed(version, start)
+    async def _stream(
+        self, publication: store.Publication, version: CompiledVersion, start: Position, last: Position
+    ) -> Closing | None:
+        sender = TransactionSender(self._outlet, self._in_flight, [table.table.name for table in version.tables], last)
+        feed = self._feed(publication, start)
         committed_at = time.monotonic()
         async with aclosing(feed.entries()) as entries:
             async for entry in entries:
                 is_between = not sender.is_open or (entry is not None and entry.id.part == 0)
                 if is_between and self._service.is_stopping:
                     return closing.going_away()
-                if is_between and (current := self._service.version(version.app_id)) is not version:
-                    if current is None:
-                        return await self._refuse(closing.not_allowed())
-                    await self._require_reset(f"Version {current.number} of the app has been published.")
+                if is_between and (reason := self._why_not_go_on(publication)):
+                    await self._require_reset(reason)
                     return None
-                if entry is not None and await sender.send(entry):
+                following = entry
+                while following is not None and following.is_publish and following.version > version.number:
+                    version, following = await self._switch(publication, version, following, sender, entries)
+                    committed_at = time.monotonic()
+                if following is not None and await self._pass_on(following, version, sender):
                     committed_at = time.monotonic()
                 is_quiet = time.monotonic() - committed_at > self._settings.quiet_commit_seconds
                 if is_quiet and not sender.is_open and feed.position.number > sender.last.number:
@@ -178,6 +203,44 @@ class Session:
                     committed_at = time.monotonic()
                 await self._note_acknowledged()
         return closing.going_away()
+
+    def _why_not_go_on(self, publication: store.Publication) -> str:
+        current = self._service.publication(publication.app_id)
+        if current is None:
+            return "The app is no more."
+        if current.log_name != publication.log_name:
+            return f"Version {current.base_number} of the app begins anew."
+        return ""
+
+    async def _pass_on(self, entry: Entry, version: CompiledVersion, sender: TransactionSender) -> bool:
+        """Whether the entry ended a transaction. What another version rendered never reaches the replica: zero-cache ends for
+        good on a table or column that it does not have."""
+        if entry.is_publish or entry.version < version.number:
+            return False  # from before the publish, at its cluster time, which a resume begins with
+        if entry.version > version.number:
+            raise UnknownVersion(f"Version {entry.version} of {version.app_id} came without its publish.")
+        return await sender.send(entry)
+
+    async def _switch(
+        self,
+        publication: store.Publication,
+        version: CompiledVersion,
+        publish: Entry,
+        sender: TransactionSender,
+        entries: AsyncIterator[Entry | None],
+    ) -> tuple[CompiledVersion, Entry | None]:
+        """The version that is in force now, and the next publish if that was met already."""
+        new = await self._service.history_of(publication).at(publish.position)
+        switch = VersionSwitch(
+            self._service.sources.database(publication.definition.source),
+            version,
+            new,
+            self._request.shard_num,
+            sender,
+            entries,
+            self._service.row_error_sink(publication.app_id),
+        )
+        return new, await switch.send(publish.position)
 
     async def _note_acknowledged(self) -> None:
         if self._in_flight.newest is None or time.monotonic() - self._noted_at < NOTE_SECONDS:
@@ -191,13 +254,13 @@ class Session:
 
     # Parts of both
 
-    def _feed(self, version: CompiledVersion, start: Position) -> Feed:
+    def _feed(self, publication: store.Publication, start: Position) -> Feed:
         return Feed(
-            self._service.sources.database(version.source),
-            version,
-            self._service.log_of(version),
+            self._service.sources.database(publication.definition.source),
+            self._service.history_of(publication),
+            self._service.log_of(publication),
             start,
-            self._service.row_error_sink(version.app_id),
+            self._service.row_error_sink(publication.app_id),
         )
 
     async def _require_reset(self, reason: str) -> None:

@@ -3,28 +3,34 @@
 It is closed by barriers. A marker written before the scan comes back in the change stream at a position P; a marker
 written after it, at Q. What changed between P and Q is replayed on top of the scanned rows, in the same transaction: the
 rows are then those of Q. No snapshot history of the server is needed, and nothing is lost between snapshot and stream.
+
+A source that may not be written to has no markers. On a replica set P is then what a majority had before the scan, and
+MongoDB itself is read from P until a majority's state after the scan, from a server that is known to have reached that.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
-from changesource.errors import BarrierNotSeen
+from changesource.errors import BarrierNotSeen, SourceReadOnly, SourceUnusable
 from changesource.log.entries import Entry
 from changesource.mapping.row_errors import RowError
 from changesource.mapping.tables import Document, Row
 from changesource.mongo.documents import estimate_count, scan
 from changesource.mongo.markers import write_marker
-from changesource.mongo.source import Database
+from changesource.mongo.source import Database, inspect_source, majority_cluster_time
 from changesource.protocol import frames
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
 from changesource.streaming.outlet import PacedOutlet
+from changesource.streaming.reading import EntryReader
 from changesource.streaming.rendering import RowErrorSink
 from changesource.streaming.transactions import select_frames
+from changesource.streaming.versions import VersionHistory
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +46,17 @@ class SnapshotResult:
     begin: Position
     end: Position
     rows: int
+    version_number: int
 
 
 class Snapshot:
-    """One snapshot of `version` for one shard. `entries` are the feed's, from before the first barrier."""
+    """One snapshot for one shard, of the version in force at the first barrier. `entries` are the feed's, from before that
+    on, where `version` is in force."""
 
     def __init__(
         self,
         database: Database,
+        history: VersionHistory,
         version: CompiledVersion,
         shard_num: int,
         outlet: PacedOutlet,
@@ -55,14 +64,17 @@ class Snapshot:
         sink: RowErrorSink,
         *,
         plain_inserts: bool,
+        unused: Callable[[Position], Awaitable[Position]],
     ) -> None:
         self._database = database
+        self._history = history
         self._version = version
         self._shard_num = shard_num
         self._outlet = outlet
         self._entries = entries
         self._sink = sink
         self._plain_inserts = plain_inserts
+        self._unused = unused
         self._rows = 0
         self._total = 0
         self._started_at = time.monotonic()
@@ -71,14 +83,28 @@ class Snapshot:
     async def send(self) -> SnapshotResult:
         """Everything but the commit, so that the caller can note the result first. Raises `BarrierNotSeen`,
         `ClientStalled`, and what the feed and the scan raise."""
-        begin = await self._reach_barrier(replay=False)
+        begin, replay = await self._begin()
         self._total = sum([await estimate_count(self._database, name) for name in self._version.tables_of_collection])
         await self._outlet.send(self._opening(begin))
         for collection, tables in self._version.tables_of_collection.items():
             await self._send_collection(collection, tables, begin)
-        end = await self._reach_barrier(replay=True)
-        await self._outlet.send([frames.permissions_row(self._version.app_id, self._shard_num)])
-        return SnapshotResult(begin, end, self._rows)
+        end = await replay(begin)
+        await self._outlet.send(
+            [frames.permissions_row(self._version.app_id, self._shard_num, self._version.permissions)]
+        )
+        return SnapshotResult(begin, end, self._rows, self._version.number)
+
+    async def _begin(self) -> tuple[Position, Callable[[Position], Awaitable[Position]]]:
+        """P, and what replays the changes between P and Q."""
+        try:
+            return await self._reach_barrier(), self._replay_to_barrier
+        except SourceReadOnly as error:
+            if (await inspect_source(self._database)).is_sharded:
+                raise SourceUnusable(
+                    f"{error.args[0]} A sharded cluster needs it for snapshots: it does not show where its stream ends."
+                ) from error
+        logger.info("snapshot of %s: without markers, the source may only be read", self._version.name)
+        return await self._unused(Position(await majority_cluster_time(self._database))), self._replay_to_now
 
     def _opening(self, begin: Position) -> list[bytes]:
         opening = [frames.begin(begin)]
@@ -88,23 +114,72 @@ class Snapshot:
             opening += frames.create_table(table.table.spec)
         return opening
 
-    async def _reach_barrier(self, *, replay: bool) -> Position:
+    async def _reach_barrier(self) -> Position:
         """Writes a marker and reads to it; the position of the transaction that holds it."""
         nonce = await write_marker(self._database, self._version.app_id, "barrier")
-        deadline = time.monotonic() + BARRIER_SECONDS
-        tables = {table.table.name for table in self._version.tables}
         is_seen = False
-        async for entry in self._entries:
-            if entry is not None:
-                deadline = time.monotonic() + BARRIER_SECONDS
-                if replay and (rows := select_frames(entry, tables)):
-                    await self._outlet.send(rows)
+        async with aclosing(self._entries_in_time()) as entries:
+            async for entry in entries:
+                if entry.is_publish:
+                    self._version = await self._history.at(entry.position)
                 is_seen = is_seen or nonce in entry.markers
                 if is_seen and entry.is_final:
                     return entry.position
+        raise self._not_seen()
+
+    async def _replay_to_barrier(self, begin: Position) -> Position:
+        """Writes a marker and sends what changed before it; the position of the last transaction that counts. A publish ends
+        it: that transaction is the one before then, and the publish follows in the stream."""
+        nonce = await write_marker(self._database, self._version.app_id, "barrier")
+        tables = {table.table.name for table in self._version.tables}
+        end = begin
+        is_seen = False
+        async with aclosing(self._entries_in_time()) as entries:
+            async for entry in entries:
+                if entry.is_publish and entry.version > self._version.number:
+                    return end
+                if rows := select_frames(entry, tables):
+                    await self._outlet.send(rows)
+                is_seen = is_seen or nonce in entry.markers
+                if entry.is_final:
+                    end = max(end, entry.position)
+                    if is_seen:
+                        return end
+        raise self._not_seen()
+
+    async def _replay_to_now(self, begin: Position) -> Position:
+        """Sends what a majority has now, read from MongoDB itself: the log's writer may be behind, and nothing tells by how
+        much. The position of the last transaction of it."""
+        now = await majority_cluster_time(self._database)
+        tables = {table.table.name for table in self._version.tables}
+        end = begin
+        reader = EntryReader(
+            self._database, self._history, self._version, begin.cluster_time, begin, self._sink, known_until=now
+        )
+        async with aclosing(reader.entries()) as entries:
+            async for entry in entries:
+                if entry is None or entry.is_publish:
+                    break
+                if rows := select_frames(entry, tables):
+                    await self._outlet.send(rows)
+                if entry.is_final:
+                    end = entry.position
+                    if end.cluster_time > now:
+                        break
+        return end
+
+    async def _entries_in_time(self) -> AsyncGenerator[Entry, None]:
+        """Entries, until none has come for `BARRIER_SECONDS`."""
+        deadline = time.monotonic() + BARRIER_SECONDS
+        async for entry in self._entries:
+            if entry is not None:
+                deadline = time.monotonic() + BARRIER_SECONDS
+                yield entry
             elif time.monotonic() > deadline:
-                break
-        raise BarrierNotSeen(
+                return
+
+    def _not_seen(self) -> BarrierNotSeen:
+        return BarrierNotSeen(
             f"App {self._version.app_id}: a marker did not come back within {BARRIER_SECONDS:.0f} seconds. "
             "Check that the change stream of the source works (manage.py check_source)."
         )

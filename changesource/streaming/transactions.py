@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 
 from changesource.log.entries import Entry
 from changesource.protocol import frames
@@ -53,6 +53,36 @@ class TransactionSender:
             return False
         await self._commit(self._open, out, entry.commit_time_ms)
         return True
+
+    def show(self, tables: Collection[str]) -> None:
+        """From now on, the tables of another version."""
+        self._tables = frozenset(tables)
+
+    async def begin(self, position: Position) -> None:
+        """Begins a transaction that the caller fills by `add`, which no entry is part of."""
+        await self._in_flight.wait_for_room()
+        self._open = self._next(position)
+        self._open_bytes = self._open_rows = 0
+        await self._outlet.send([frames.begin(self._open)])
+
+    async def add(self, rows: Iterable[bytes]) -> None:
+        """Frames of the transaction that `begin` began, as many as there are."""
+        await self._outlet.send(self._counted(rows))
+
+    async def add_changes(self, entry: Entry) -> None:
+        """What an entry changes, as a part of that transaction."""
+        await self.add(select_frames(entry, self._tables))
+
+    async def commit(self, commit_time_ms: int) -> None:
+        """Ends that transaction."""
+        assert self._open is not None  # noqa: S101 (`begin` came before)
+        await self._commit(self._open, [], commit_time_ms)
+
+    def _counted(self, rows: Iterable[bytes]) -> Iterator[bytes]:
+        for row in rows:
+            self._open_rows += 1
+            self._open_bytes += len(row)
+            yield row
 
     async def send_empty(self, position: Position, commit_time_ms: int) -> None:
         """A transaction without rows moves the replica's watermark on; nothing else does."""

@@ -20,6 +20,7 @@ from changesource.errors import (
     HistoryLost,
     LogMismatch,
     LogUnavailable,
+    SourceReadOnly,
     SourceUnreachable,
     SourceUnusable,
 )
@@ -27,9 +28,9 @@ from changesource.log.entries import ChangeLog, Entry, EntryId
 from changesource.mongo.markers import write_marker
 from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol.watermarks import Position
-from changesource.publishing.compiled import CompiledVersion
-from changesource.streaming.reading import read_entries
+from changesource.streaming.reading import EntryReader
 from changesource.streaming.rendering import RowErrorSink
+from changesource.streaming.versions import VersionHistory
 from changesource.tasks import end_tasks
 
 logger = logging.getLogger(__name__)
@@ -45,12 +46,12 @@ class LeaseLost(ChangeSourceError):
 
 
 class Watcher:
-    """Fills the log of one published version. `owner` is its name in the lease; `is_leading` says whether it works."""
+    """Fills the log of one app. `owner` is its name in the lease; `is_leading` says whether it works."""
 
     def __init__(
         self,
         database: Database,
-        version: CompiledVersion,
+        history: VersionHistory,
         log: ChangeLog,
         sink: RowErrorSink,
         *,
@@ -58,7 +59,7 @@ class Watcher:
         heartbeat_seconds: float,
     ) -> None:
         self._database = database
-        self._version = version
+        self._history = history
         self._log = log
         self._sink = sink
         self._lease_seconds = lease_seconds
@@ -74,17 +75,17 @@ class Watcher:
                     await asyncio.sleep(self._lease_seconds / 3)
                 await self._lead()
             except (LogMismatch, LeaseLost) as error:
-                logger.info("watcher of %s: %s", self._version.name, error)
+                logger.info("watcher of %s: %s", self._history.app_id, error)
             except ChangeSourceError as error:
-                logger.warning("watcher of %s: %s Trying again.", self._version.name, error)
+                logger.warning("watcher of %s: %s Trying again.", self._history.app_id, error)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception:  # a watcher that ended for a fault of ours would leave nobody to say so
-                logger.exception("watcher of %s failed. Trying again.", self._version.name)
+                logger.exception("watcher of %s failed. Trying again.", self._history.app_id)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _lead(self) -> None:
         self.is_leading = True
-        logger.info("watcher of %s: leads as %s", self._version.name, self.owner, extra={"action": "lead"})
+        logger.info("watcher of %s: leads as %s", self._history.app_id, self.owner, extra={"action": "lead"})
         try:
             await _until_first_ends(self._copy(), self._keep_lease(), self._keep_heartbeat(), self._keep_trim())
         finally:
@@ -95,7 +96,7 @@ class Watcher:
         try:
             await self._log.release_lease(self.owner)
         except LogUnavailable as error:
-            logger.info("watcher of %s: the lease will expire by itself: %s", self._version.name, error)
+            logger.info("watcher of %s: the lease will expire by itself: %s", self._history.app_id, error)
 
     async def _copy(self) -> None:
         """The change stream into the log, from the log's end on."""
@@ -104,17 +105,18 @@ class Watcher:
         # An unfinished transaction at the tail begins again, with all events that it holds.
         whole = extent.whole or tail
         while True:
-            entries = read_entries(
-                self._database, self._version, whole.position.cluster_time, tail.position, self._sink
+            version = await self._history.at(whole.position)
+            reader = EntryReader(
+                self._database, self._history, version, whole.position.cluster_time, tail.position, self._sink
             )
             try:
-                async with aclosing(entries):
+                async with aclosing(reader.entries()) as entries:
                     async for entry in entries:
                         if entry is not None:
                             await self._log.append(entry, tail)
                             tail = entry.id
             except HistoryLost as error:
-                logger.error("watcher of %s: %s The log begins anew.", self._version.name, error)
+                logger.error("watcher of %s: %s The log begins anew.", self._history.app_id, error)
                 whole = tail = await self._start_log(tail)
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -124,7 +126,7 @@ class Watcher:
             start = tail.position.next_for(start.cluster_time)
         entry = Entry(id=EntryId(start), commit_time_ms=start.seconds * 1000, is_start=True)
         await self._log.append(entry, tail)
-        logger.info("watcher of %s: the log begins at %s", self._version.name, start.watermark)
+        logger.info("watcher of %s: the log begins at %s", self._history.app_id, start.watermark)
         return entry.id
 
     async def _keep_lease(self) -> None:
@@ -136,11 +138,17 @@ class Watcher:
     async def _keep_heartbeat(self) -> None:
         if self._heartbeat_seconds <= 0:
             return await asyncio.Event().wait() and None
+        is_read_only = False
         while True:
             try:
-                await write_marker(self._database, self._version.app_id, "heartbeat")
+                await write_marker(self._database, self._history.app_id, "heartbeat")
+                is_read_only = False
+            except SourceReadOnly as error:
+                if not is_read_only:
+                    logger.warning("watcher of %s: no heartbeats: %s", self._history.app_id, error)
+                is_read_only = True
             except (SourceUnreachable, SourceUnusable) as error:
-                logger.warning("watcher of %s: no heartbeat: %s", self._version.name, error)
+                logger.warning("watcher of %s: no heartbeat: %s", self._history.app_id, error)
             await asyncio.sleep(self._heartbeat_seconds)
 
     async def _keep_trim(self) -> None:

@@ -8,9 +8,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
 
 from changesource.models import App, Column, Version
-from changesource.publishing.versions import publish
 from tests.admin.pages import messages_of, url
-from tests.models.builders import build_app
+from tests.models.builders import build_app, publish
 
 
 class OwnAppsBackend(BaseBackend):

@@ -7,8 +7,8 @@ from django.utils import timezone
 
 from changesource.models import App, Client, Replica, RowErrorRecord
 from changesource.protocol.watermarks import Position
-from changesource.publishing.versions import publish
 from tests.admin.pages import url
+from tests.models.builders import publish
 
 SECONDS = 1_700_000_000
 

@@ -21,20 +21,23 @@ def deploy(
     valkey_server: ValkeyServer,
     request: pytest.FixtureRequest,
 ) -> Iterator[Deploy]:
-    """Makes a `Deployment` with the given schema and mappings, `log="memory"` or `"redis"`, and more settings from the
-    environment."""
+    """Makes a `Deployment` with the given schema, mappings and permissions, `log="memory"` or `"redis"`, and more settings
+    from the environment."""
     with ExitStack() as stack:
 
         def make(
             schema: dict[str, Any],
             *,
             mappings: dict[str, Any] | None = None,
+            permissions: dict[str, Any] | None = None,
             log: str = "memory",
             **environment: str,
         ) -> Deployment:
             folder = run_dir / request.node.name.replace("/", "-")
             valkey = valkey_server if log == "redis" else None
-            return Deployment(stack, folder, mongo_server, postgres_server, valkey, schema, mappings, **environment)
+            return Deployment(
+                stack, folder, mongo_server, postgres_server, valkey, schema, mappings, permissions, **environment
+            )
 
         yield make
 

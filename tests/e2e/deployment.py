@@ -38,6 +38,7 @@ class Deployment:
         valkey: ValkeyServer | None,
         schema: dict[str, Any],
         mappings: dict[str, Any] | None = None,
+        permissions: dict[str, Any] | None = None,
         **environment: str,
     ) -> None:
         self.stack = stack
@@ -65,18 +66,23 @@ class Deployment:
             **environment,
         }
         self.manage("migrate", "--verbosity", "0")
-        self.publish(schema, mappings or {})
+        self.publish(schema, mappings or {}, permissions or {})
         self.token = self.manage("create_client", "zero-cache", "--app", self.app_id).splitlines()[-1]
 
     def manage(self, *arguments: str) -> str:
         return manage(self.environment, *arguments)
 
-    def publish(self, schema: dict[str, Any], mappings: dict[str, Any]) -> None:
+    def publish(
+        self, schema: dict[str, Any], mappings: dict[str, Any], permissions: dict[str, Any] | None = None
+    ) -> None:
         path = self.folder / "schema.json"
         path.write_text(json.dumps(schema))
-        mappings_path = self.folder / "mappings.json"
-        mappings_path.write_text(json.dumps(mappings))
-        arguments = ["--mappings", str(mappings_path)] if mappings else []
+        arguments = []
+        for option, content in (("mappings", mappings), ("permissions", permissions)):
+            if content:
+                option_path = self.folder / f"{option}.json"
+                option_path.write_text(json.dumps(content))
+                arguments += [f"--{option}", str(option_path)]
         self.manage("load_schema", str(path), *arguments, "--app", self.app_id, "--publish")
         self.definition = published_definition(schema, mappings, self.app_id)
 
@@ -101,13 +107,14 @@ class Deployment:
     def proxy(self, server: ServeCommand) -> RecordingProxy:
         return self.stack.enter_context(RecordingProxy(server.stream_url(self.token)))
 
-    def zero_cache(self, proxy: RecordingProxy, shard_num: int = 0) -> ZeroCache:
+    def zero_cache(self, proxy: RecordingProxy, shard_num: int = 0, **environment: str) -> ZeroCache:
         zero_cache = ZeroCache(
             self.folder / f"zero-cache-{shard_num}",
             upstream_url=proxy.stream_url(),
             postgres=self.postgres,
             app_id=self.app_id,
             shard_num=shard_num,
+            env=environment,
         )
         self.stack.callback(zero_cache.stop)
         zero_cache.start(wait=False)
@@ -139,7 +146,10 @@ class Deployment:
         }
         return {
             table: sorted_rows(
-                [{name: value_of(kinds[table][name], row[name]) for name in kinds[table]} for row in table_rows]
+                [
+                    {name: value_of(kinds[table][name], row[name]) for name in kinds[table] if name in row}
+                    for row in table_rows
+                ]
             )
             for table, table_rows in rows.items()
         }

@@ -32,7 +32,9 @@ def test_watching_needs_redis(deploy: Deploy) -> None:
 
 def test_check_source_of_a_replica_set(deploy: Deploy) -> None:
     """Status 0, with the version and the kind of deployment."""
-    assert "usable. MongoDB 8" in deploy(SCHEMA).manage("check_source")
+    output = deploy(SCHEMA).manage("check_source")
+    assert output.startswith("Source default: usable")
+    assert "server: MongoDB 8" in output
 
 
 @pytest.mark.parametrize(

@@ -57,9 +57,8 @@ def test_another_server_takes_over(deploy: Deploy) -> None:
     check_protocol(proxy)
 
 
-def test_a_new_version_asks_for_a_new_snapshot(deploy: Deploy) -> None:
-    """A publish ends open streams with `reset-required`; the snapshot that follows has the new tables and a higher
-    watermark."""
+def test_a_publish_that_begins_anew(deploy: Deploy) -> None:
+    """`publish --reset` ends open streams with `reset-required`, once; the snapshot that follows has a higher watermark."""
     deployment = deploy(SCHEMA)
     fill(deployment.database, 50)
     server = deployment.start()
@@ -67,8 +66,7 @@ def test_a_new_version_asks_for_a_new_snapshot(deploy: Deploy) -> None:
     zero_cache = deployment.zero_cache(proxy)
     first = deployment.wait_until_equal(zero_cache)
     wait_until(lambda: len(proxy.connections) == 2)
-    notes = SCHEMA["tables"]["notes"]
-    deployment.publish({"tables": {"notes": notes}, "relationships": {}})
+    deployment.manage("publish", deployment.app_id, "--reset")
     wait_until(lambda: not zero_cache.is_running)
     assert zero_cache.exit_status == 14
     zero_cache.stop()

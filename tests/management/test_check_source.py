@@ -1,74 +1,161 @@
-"""`check_source`: what is promised of the collections that are published."""
+"""`check_source`: its output, for people and for scripts, and its exit status."""
 
+import json
 from io import StringIO
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from changesource.streaming.publisher import publish_app
-from tests.models.builders import build_app, build_table
-from tests.streaming.sources import ITEMS, PlainDatabase
+from changesource import checks
+from changesource.models import App, Table
+from changesource.publishing.versions import PreImages, begin_publish
+from tests.models.builders import build_app
+from zerosources.embedded.ports import free_port
+from zerosources.embedded.servers import MongoServer
 
 pytestmark = pytest.mark.django_db
 
-OFF = {"changeStreamPreAndPostImages": {"enabled": False}}
-
-
-def run(*arguments: str) -> list[str]:
-    """The lines on stdout; also when the command fails, in `args[1]`."""
-    output = StringIO()
-    try:
-        call_command("check_source", *arguments, stdout=output)
-    except CommandError as error:
-        raise CommandError(str(error), output.getvalue().splitlines()) from error
-    return output.getvalue().splitlines()
+DATABASE = "check_source"
 
 
 @pytest.fixture
-def published(source_database: PlainDatabase) -> None:
-    """An app with the collections `city`, and `orders`, of which it needs pre-images."""
+def app(settings: Any, mongo_server: MongoServer) -> App:
+    """An app that is published from a server where all is well."""
+    settings.CHANGESOURCE_SOURCES = {"default": mongo_server.uri(DATABASE)}
     app = build_app()
-    columns = {"sku": {}, "order": {}}
-    build_table(app, "item", columns, collection="orders", mapping=ITEMS, primary_key=["sku", "order"])
-    publish_app(app)
+    begin_publish(app)
+    return app
 
 
-def test_nothing_published(source_database: PlainDatabase) -> None:
-    """Drafts are not looked at."""
+@pytest.fixture
+def unwinding(app: App) -> App:
+    """One whose table needs pre-images, which nobody records."""
+    mapping = {"pipeline": [{"$unwind": {"path": "$items", "includeArrayIndex": "place"}}]}
+    table = Table.objects.create(
+        app=app, name="item", collection="orders", position=1, mapping=json.dumps(mapping), primary_key=["_id", "place"]
+    )
+    table.columns.create(name="_id", position=0)
+    table.columns.create(name="place", type="number", position=1)
+    begin_publish(app, recorded=PreImages("default", frozenset({"orders"})), resets=True)
+    return app
+
+
+@pytest.fixture
+def unreachable(app: App, settings: Any, monkeypatch: pytest.MonkeyPatch) -> App:
+    monkeypatch.setattr("changesource.mongo.source.SERVER_SELECTION_TIMEOUT_MS", 100)
+    settings.CHANGESOURCE_SOURCES = {"default": f"mongodb://user:secret@127.0.0.1:{free_port()}/shop?replicaSet=none"}
+    return app
+
+
+def run(*arguments: str) -> tuple[str, str]:
+    """What the command writes to stdout, and why it fails: empty when it does not."""
+    output = StringIO()
+    try:
+        call_command("check_source", *arguments, stdout=output, no_color=True)
+    except CommandError as error:
+        return output.getvalue(), str(error)
+    return output.getvalue(), ""
+
+
+@pytest.mark.usefixtures("app")
+def test_source_where_all_is_well() -> None:
+    """Nothing fails; a line says so, and one for each check what was found."""
+    output, failure = run()
+    assert failure == ""
+    assert output.splitlines()[0].startswith("Source default: usable")
+    assert "server: MongoDB 8" in output
+    assert "images of shop: city: Table city: latest state." in output
+    assert "privilege insert on zero_sources_markers: Held." in output
+
+
+@pytest.mark.usefixtures("app")
+def test_json() -> None:
+    """One object with the status of all, and of each check, and what was measured."""
+    output, failure = run("--json")
+    report = json.loads(output)
+    assert failure == ""
+    assert (report["source"], report["status"] in ("ok", "unknown")) == ("default", True)
+    [images] = [check for check in report["checks"] if check["name"] == "images of shop: city"]
+    assert images["values"] == {"guarantee": "latest state", "is_recorded": False, "is_needed": False}
+    [server] = [check for check in report["checks"] if check["name"] == "server"]
+    assert server["values"]["topology"] == "replica set secantus"
+
+
+@pytest.mark.usefixtures("unwinding")
+def test_missing_pre_images() -> None:
+    """A published table that needs them is an error, with the command to run; the JSON is written all the same."""
+    output, failure = run("--json")
+    assert failure == "Source default: cannot be used as it is, 1 error."
+    [images] = [check for check in json.loads(output)["checks"] if check["status"] == "error"]
+    assert images["name"] == "images of shop: orders"
+    assert 'collMod: "orders"' in images["remedy"]
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_unreachable_source() -> None:
+    """An error with its code, and neither host nor password."""
+    output, failure = run()
+    assert "CS103" in output
+    assert "1 error" in failure
+    assert "secret" not in output + failure
+    assert "127.0.0.1" not in output + failure
+
+
+def test_standalone(settings: Any, run_dir: Path) -> None:
+    """Refused, with what to do."""
+    with MongoServer(run_dir / "mongodb-command-standalone", standalone=True) as server:
+        settings.CHANGESOURCE_SOURCES = {"default": server.uri("shop")}
+        output, failure = run()
+    assert failure
+    assert "rs.initiate()" in output
+
+
+def test_unknown_source(settings: Any) -> None:
+    """A source without a URI is an error that names the variable."""
+    settings.CHANGESOURCE_SOURCES = {}
+    output, failure = run("archive")
+    assert failure
+    assert "MONGODB_URI_ARCHIVE" in output
+
+
+# The same behind `check --database`
+
+
+@pytest.mark.usefixtures("app")
+def test_system_check_where_all_is_well() -> None:
+    """It says nothing."""
+    assert checks.check_published_sources(None, databases=["default"]) == []
+
+
+@pytest.mark.usefixtures("unwinding")
+def test_system_check_with_an_error() -> None:
+    """It is a warning with the remedy: an error would stop `migrate`."""
+    [message] = checks.check_published_sources(None, databases=["default"])
+    assert (message.id, message.is_serious()) == ("changesource.W006", False)
+    assert "images of shop: orders" in message.msg
+    assert 'collMod: "orders"' in str(message.hint)
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_system_check_of_an_unreachable_source() -> None:
+    """Neither host nor password are shown."""
+    [message] = checks.check_published_sources(None, databases=["default"])
+    assert message.id == "changesource.W006"
+    assert "secret" not in str(message)
+    assert "127.0.0.1" not in str(message)
+
+
+@pytest.mark.usefixtures("unreachable")
+@pytest.mark.parametrize("databases", [None, [], ["other"]])
+def test_nobody_asks_without_a_database(databases: Any) -> None:
+    """Without `--database` no source is asked."""
+    assert checks.check_published_sources(None, databases=databases) == []
+
+
+def test_source_of_which_nothing_is_published(settings: Any) -> None:
+    """It is not asked either: `migrate` of a new project waits for nobody."""
+    settings.CHANGESOURCE_SOURCES = {"default": f"mongodb://127.0.0.1:{free_port()}/shop"}
     build_app()
-    [line] = run()
-    assert line.startswith("Source default: usable. MongoDB ")
-
-
-@pytest.mark.usefixtures("published")
-def test_guarantees() -> None:
-    """Each collection has its guarantee."""
-    assert run()[1:] == [
-        "App shop, collection city: latest state (no post-images).",
-        "App shop, collection orders: exact (post-images recorded).",
-    ]
-
-
-@pytest.mark.usefixtures("published")
-def test_other_sources(settings) -> None:
-    """Apps of other sources are not asked for."""
-    settings.CHANGESOURCE_SOURCES = {"archive": settings.CHANGESOURCE_SOURCES["default"]}
-    assert len(run("archive")) == 1
-
-
-@pytest.mark.usefixtures("published")
-def test_missing_pre_images(source_database: PlainDatabase) -> None:
-    """A table that needs them and has them no more is reported with the command to run."""
-    source_database.command({"collMod": "orders", **OFF})
-    with pytest.raises(CommandError, match=r'orders records no pre-images.* item need.*collMod: "orders"') as failed:
-        run()
-    assert failed.value.args[1][1:] == [
-        "App shop, collection city: latest state (no post-images).",
-        "App shop, collection orders: latest state (no post-images).",
-    ]
-
-
-def test_unknown_source() -> None:
-    """A source without a URI is refused."""
-    with pytest.raises(CommandError, match="Source nope: CS101"):
-        run("nope")
+    assert checks.check_published_sources(None, databases=["default"]) == []

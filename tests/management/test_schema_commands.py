@@ -118,7 +118,26 @@ def test_publish_with_pre_images(mongo_server: MongoServer, source_database: Pla
     assert records_pre_images(source_database, "orders")
 
 
-def test_next_version(file: Path) -> None:
+def test_load_with_permissions(file: Path, tmp_path: Path) -> None:
+    """`--permissions` says who sees which rows; a rule that cannot be published is refused and changes nothing."""
+    permissions = tmp_path / "permissions.json"
+    permissions.write_text('{"city": {"select": [{"_id": "$auth.sub"}]}}')
+    run("load_schema", file, "--permissions", permissions, "--app", "shop", "--publish")
+    assert Version.objects.get().to_definition().tables[0].permissions == '{"select":[{"_id":"$auth.sub"}]}'
+    for text, place in [
+        ('{"city": {"select": [{"nope": 1}]}}', r"city\.permissions: select\[0\]\.nope"),
+        ('{"town": {}}', r"permissions\.town"),
+        ('{"city": []}', r"permissions\.city"),
+        ("[]", "permissions: Write a JSON object"),
+        ('{"version": 2, "permissions": {}}', "permissions files of version 1"),
+    ]:
+        permissions.write_text(text)
+        with pytest.raises(CommandError, match=place):
+            run("load_schema", file, "--permissions", permissions, "--app", "shop", "--publish")
+    assert Version.objects.count() == 1
+
+
+def test_next_version(source_database: PlainDatabase, file: Path) -> None:
     """A changed file is the next version."""
     run("load_schema", file, "--app", "shop", "--publish")
     file.write_text(json.dumps({**SCHEMA, "relationships": {"city": {}}}))

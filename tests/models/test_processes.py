@@ -18,9 +18,8 @@ import django
 django.setup()
 from pathlib import Path
 from changesource.mapping.row_errors import RowError
-from changesource.models import App, RowErrorRecord, Version, store
-from changesource.publishing.versions import publish
-from tests.models.builders import build_app
+from changesource.models import App, RowErrorRecord, Table, Version, store
+from tests.models.builders import build_app, publish
 
 def wait_for(path):
     while not Path(path).exists():
@@ -77,7 +76,7 @@ def test_publishing_at_once(database: Database, tmp_path: Path) -> None:
     script = """
         wait_for(sys.argv[1])
         for turn in range(15):
-            App.objects.update(relationships={"by": [os.getpid(), turn]})
+            Table.objects.update(name=f"city_{os.getpid()}_{turn}", server_name="city", collection="city")
             publish(App.objects.get())
     """
     processes = [database.start(script, str(tmp_path / "go")) for _ in range(PROCESSES)]

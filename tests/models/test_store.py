@@ -12,8 +12,7 @@ from django.utils import timezone
 from changesource.mapping.row_errors import RowError
 from changesource.models import App, Client, Replica, RowErrorRecord, store
 from changesource.models.store import MAX_ROW_ERRORS, ReplicaRecord
-from changesource.publishing.versions import publish
-from tests.models.builders import build_app, build_table
+from tests.models.builders import build_app, build_table, publish
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 

@@ -6,8 +6,8 @@ from django.contrib.auth.models import User
 from changesource.errors import InvalidDefinition, UnknownSource
 from changesource.models import App, Column, Version
 from changesource.models.draft import draft_definition
-from changesource.publishing.versions import PreImages, describe_draft, newest_version, publish
-from tests.models.builders import build_app, build_table
+from changesource.publishing.versions import PreImages, describe_draft, newest_version
+from tests.models.builders import build_app, build_table, publish
 
 pytestmark = pytest.mark.django_db
 

@@ -1,7 +1,12 @@
 """Published versions to read with."""
 
+from collections.abc import Mapping
+
 from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.mongo.markers import PublishMarker
+from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
+from changesource.streaming.versions import VersionHistory
 from tests.streaming.workload import COLLECTIONS
 
 APP_ID = "shop"
@@ -20,9 +25,28 @@ def table(name: str, *columns: Column, collection: str = "", id_type: str = "str
     )
 
 
-def version(*tables: Table) -> CompiledVersion:
-    return CompiledVersion(AppDefinition(APP_ID, "default", tables), 1)
+def version(*tables: Table, number: int = 1) -> CompiledVersion:
+    return CompiledVersion(AppDefinition(APP_ID, "default", tables), number)
+
+
+class KnownVersions(VersionHistory):
+    """A history without a Django database: `first`, and the versions of the markers that are to come."""
+
+    def __init__(
+        self, first: CompiledVersion, following: Mapping[PublishMarker, CompiledVersion] | None = None
+    ) -> None:
+        super().__init__(APP_ID)
+        self._first = first
+        self._following = dict(following or {})
+
+    async def at(self, position: Position) -> CompiledVersion:
+        return self._first
+
+    async def published_by(self, marker: PublishMarker) -> CompiledVersion | None:
+        return self._following.get(marker)
 
 
 BUSY = version(*(table(name) for name in COLLECTIONS))
 """Of the collections that a `Workload` writes."""
+
+BUSY_HISTORY = KnownVersions(BUSY)

@@ -1,17 +1,26 @@
-"""A watcher and a session's feed, running."""
+"""A watcher, a reader and a session's feed, running."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from changesource.log.entries import ChangeLog
+from changesource.log.entries import ChangeLog, Entry
 from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
+from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming.feed import Feed
+from changesource.streaming.reading import EntryReader
 from changesource.streaming.watcher import Watcher
-from tests.streaming.builders import BUSY
+from tests.streaming.builders import BUSY_HISTORY, KnownVersions
 from tests.streaming.replica import BusyReplica
 
 LEASE_SECONDS = 0.6
+
+
+def entries_from(database: Database, wanted: CompiledVersion, after: Position) -> AsyncGenerator[Entry | None, None]:
+    """What is read from the cluster time of `after` on, where `wanted` is in force."""
+    reader = EntryReader(database, KnownVersions(wanted), wanted, after.cluster_time, after, lambda errors: None)
+    return reader.entries()
 
 
 class Watching:
@@ -20,7 +29,7 @@ class Watching:
     def __init__(self, database: Database, log: ChangeLog, *, heartbeat_seconds: float = 0.2) -> None:
         self.watcher = Watcher(
             database,
-            BUSY,
+            BUSY_HISTORY,
             log,
             lambda errors: None,
             lease_seconds=LEASE_SECONDS,
@@ -70,7 +79,7 @@ class Following:
     """
 
     def __init__(self, database: Database, log: ChangeLog, after: Position) -> None:
-        self.feed = Feed(database, BUSY, log, after, lambda errors: None)
+        self.feed = Feed(database, BUSY_HISTORY, log, after, lambda errors: None)
         self.replica = BusyReplica()
         self.sources: list[str] = []
         self._may_read = asyncio.Event()

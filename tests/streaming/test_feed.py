@@ -25,7 +25,7 @@ from changesource.tasks import end_tasks
 from tests.log import builders as entries
 from tests.log.opening import RedisLogs
 from tests.mongo.failing import fail_commands
-from tests.streaming.builders import APP_ID, BUSY
+from tests.streaming.builders import APP_ID, BUSY_HISTORY
 from tests.streaming.following import Following, Watching
 from tests.streaming.workload import contents, several
 from zerosources.embedded.servers import MongoServer, ValkeyServer
@@ -271,7 +271,7 @@ async def test_replaced_log(database: Database, redis_logs: RedisLogs) -> None:
     await log.append(entries.entry(2, tables={"city": b"1\n2"}), entries.place(1))
     await log.append(entries.entry(2, ordinal=1, tables={"city": b"3"}), entries.place(2))
     given: list[bytes] = []
-    reader = feed.Feed(database, BUSY, log, Position(entries.cluster_time(1)), lambda errors: None)
+    reader = feed.Feed(database, BUSY_HISTORY, log, Position(entries.cluster_time(1)), lambda errors: None)
 
     async def read() -> None:
         async with aclosing(reader.entries()) as found:

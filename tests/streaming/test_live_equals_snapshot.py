@@ -17,8 +17,8 @@ from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming import rendering
-from changesource.streaming.reading import read_entries
 from tests.streaming.builders import APP_ID
+from tests.streaming.following import entries_from
 from tests.streaming.mapped_tables import (
     BY_CODE,
     BY_ELEMENT,
@@ -57,7 +57,7 @@ async def entries_to(
     database: Database, version: CompiledVersion, after: Position, nonce: str
 ) -> AsyncGenerator[Entry, None]:
     """All entries from the cluster time of `after` on, inclusive, to the end of the transaction with a marker."""
-    stream = read_entries(database, version, after.cluster_time, after, lambda errors: None)
+    stream = entries_from(database, version, after)
     is_seen = False
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
         async for entry in stream:

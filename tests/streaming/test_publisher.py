@@ -8,7 +8,7 @@ import pytest
 from changesource.errors import InvalidDefinition, SourceUnreachable, SourceUnusable
 from changesource.models import App, Version
 from changesource.mongo import source
-from changesource.publishing.versions import publish
+from changesource.publishing.versions import begin_publish
 from changesource.streaming import publisher
 from changesource.streaming.publisher import publish_app
 from tests.models.builders import build_app, build_table
@@ -110,10 +110,10 @@ def test_draft_that_changes_meanwhile(monkeypatch: pytest.MonkeyPatch, settings:
 
 
 def test_publish_without_pre_images(settings: Any, app: App) -> None:
-    """`publish` alone does not let such a table through."""
+    """`begin_publish` alone does not let such a table through."""
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/a"}
     with pytest.raises(InvalidDefinition, match="pre-images of orders"):
-        publish(app)
+        begin_publish(app)
 
 
 async def test_beside_a_running_loop(

@@ -8,16 +8,20 @@ from contextlib import aclosing
 import pytest
 
 from changesource.errors import HistoryLost, SourceUnreachable
+from changesource.log.entries import Entry
+from changesource.mapping.definition import Column
 from changesource.mongo import change_stream
 from changesource.mongo.assembler import TransactionAssembler
-from changesource.mongo.markers import write_marker
+from changesource.mongo.markers import PublishMarker, write_marker, write_publish_marker
 from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming import reading, rendering
-from changesource.streaming.reading import read_entries
+from changesource.streaming.reading import EntryReader
+from changesource.streaming.versions import FIRST_ORDINAL_AFTER_MARKER
 from tests.mongo.failing import fail_commands
-from tests.streaming.builders import APP_ID, BUSY, table, version
+from tests.streaming.builders import APP_ID, BUSY, KnownVersions, table, version
+from tests.streaming.following import entries_from
 from tests.streaming.replica import BusyReplica, Replica
 from tests.streaming.workload import Workload, contents, several
 from zerosources.embedded.servers import MongoServer
@@ -48,7 +52,7 @@ async def read_into(
     entries: int | None = None,
 ) -> None:
     """Applies entries until the marker `until` has been committed, or until this number of entries."""
-    stream = read_entries(database, wanted, after.cluster_time, after, lambda errors: None)
+    stream = entries_from(database, wanted, after)
     count = 0
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
         async for entry in stream:
@@ -187,7 +191,7 @@ async def test_commit_time(database: Database, start: Position) -> None:
     before = time.time()
     nonce = await write_marker(database, APP_ID, "barrier")
     after = time.time()
-    stream = read_entries(database, BUSY, start.cluster_time, start, lambda errors: None)
+    stream = entries_from(database, BUSY, start)
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
         async for entry in stream:
             if entry is not None and nonce in entry.markers:
@@ -198,7 +202,7 @@ async def test_commit_time(database: Database, start: Position) -> None:
 
 async def test_quiet_source(database: Database, start: Position) -> None:
     """Where nothing happens the reader says again and again that it has read to the end."""
-    stream = read_entries(database, version(table("city")), start.cluster_time, start, lambda errors: None)
+    stream = entries_from(database, version(table("city")), start)
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
         found = [await anext(stream) for _ in range(4)]
     assert found[-2:] == [None, None]
@@ -232,3 +236,82 @@ async def test_transaction_is_not_held_for_long(
     assert time.monotonic() - began < 5
     reader.cancel()
     await asyncio.wait([reader])
+
+
+CITY = version(table("city"))
+CITY_AND_RIVER = version(table("city"), table("river"), number=2)
+CITY_WITH_TITLE = version(table("city", Column("title", "string", optional=True)), number=2)
+
+
+async def publish(database: Database, marker: PublishMarker) -> None:
+    await write_publish_marker(database, APP_ID, marker)
+
+
+async def entries_until(
+    database: Database, history: KnownVersions, first: CompiledVersion, after: Position, until: str
+) -> list[Entry]:
+    """All entries up to the one with the marker `until`."""
+    reader = EntryReader(database, history, first, after.cluster_time, after, lambda errors: None)
+    found: list[Entry] = []
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(reader.entries()) as entries:
+        async for entry in entries:
+            if entry is not None:
+                found.append(entry)
+                if until in entry.markers:
+                    break
+    return found
+
+
+@pytest.mark.parametrize("new", [CITY_AND_RIVER, CITY_WITH_TITLE], ids=["other collections", "the same collections"])
+async def test_publish(database: Database, start: Position, new: CompiledVersion) -> None:
+    """Events before a marker are rendered with the old version and those after it with the new one; between them stands an
+    entry at the marker's position, and nothing is lost where the stream had to be opened again."""
+    marker = PublishMarker(2, "n2")
+    for number in range(5):
+        await database.city.insert_one({"_id": f"before-{number}", "value": 1, "title": "x"})
+    await publish(database, marker)
+    for number in range(5):
+        await database.city.insert_one({"_id": f"after-{number}", "value": 1, "title": "x"})
+        await database.river.insert_one({"_id": f"river-{number}"})
+    nonce = await write_marker(database, APP_ID, "barrier")
+    found = await entries_until(database, KnownVersions(CITY, {marker: new}), CITY, start, nonce)
+
+    (publish_at,) = [index for index, entry in enumerate(found) if entry.is_publish]
+    assert found[publish_at].position.ordinal >= FIRST_ORDINAL_AFTER_MARKER
+    assert all(entry.version == 1 for entry in found[:publish_at])
+    assert all(entry.version == 2 for entry in found[publish_at:])
+    before = b"".join(entry.tables.get("city", b"") for entry in found[:publish_at])
+    after = b"".join(entry.tables.get("city", b"") for entry in found[publish_at:])
+    assert all(f"before-{number}".encode() in before for number in range(5))
+    assert all(f"after-{number}".encode() in after for number in range(5))
+    assert (b'"title"' in after) == (new is CITY_WITH_TITLE)
+    assert b'"title"' not in before
+    rivers = b"".join(entry.tables.get("river", b"") for entry in found)
+    assert all((f"river-{number}".encode() in rivers) == (new is CITY_AND_RIVER) for number in range(5))
+    positions = [entry.id for entry in found]
+    assert positions == sorted(set(positions))
+
+
+async def test_publishes_that_are_none(database: Database, start: Position) -> None:
+    """The marker of a publish that did not take place, and that of a version that is in force already, change nothing."""
+    known = PublishMarker(2, "n2")
+    await publish(database, PublishMarker(2, "given up"))
+    await publish(database, known)
+    await publish(database, known)
+    nonce = await write_marker(database, APP_ID, "barrier")
+    history = KnownVersions(CITY, {known: CITY_AND_RIVER})
+    found = await entries_until(database, history, CITY, start, nonce)
+    assert [entry.version for entry in found if entry.is_publish] == [2]
+
+
+async def test_publishes_out_of_order(database: Database, start: Position) -> None:
+    """Of two publishes whose markers came the other way round, the one with the higher number stays in force."""
+    second, third = PublishMarker(2, "n2"), PublishMarker(3, "n3")
+    newest = version(table("city"), table("lake"), number=3)
+    await publish(database, third)
+    await publish(database, second)
+    nonce = await write_marker(database, APP_ID, "barrier")
+    history = KnownVersions(CITY, {second: CITY_AND_RIVER, third: newest})
+    found = await entries_until(database, history, CITY, start, nonce)
+    assert [entry.version for entry in found if entry.is_publish] == [3]
+    assert found[-1].version == 3

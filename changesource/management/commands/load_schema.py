@@ -1,4 +1,4 @@
-"""`manage.py load_schema FILE [--mappings FILE] --app APP [--source SOURCE] [--publish]`."""
+"""`manage.py load_schema FILE [--mappings FILE] [--permissions FILE] --app APP [--source SOURCE] [--publish]`."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,13 @@ from django.db import transaction
 
 from changesource.errors import ChangeSourceError
 from changesource.mapping.problems import find_warnings
+from changesource.models import Version
 from changesource.models.app import DEFAULT_SOURCE
 from changesource.publishing.drafts import replace_draft
 from changesource.publishing.mapping_file import apply_mappings
-from changesource.publishing.schema_file import read_schema
-from changesource.streaming.publisher import publish_app
+from changesource.publishing.permission_file import apply_permissions
+from changesource.publishing.schema_file import Schema, read_schema
+from changesource.streaming.publisher import finish_publish, prepare_publish, when_free
 
 
 class Command(BaseCommand):
@@ -23,6 +25,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--mappings", metavar="FILE", type=Path, help="what each table shows of which collection, JSON in UTF-8"
         )
+        parser.add_argument(
+            "--permissions", metavar="FILE", type=Path, help="who may see which rows of each table, JSON in UTF-8"
+        )
         parser.add_argument("--app", required=True, help="the app id (ZERO_APP_ID); the app is created when missing")
         parser.add_argument(
             "--source",
@@ -32,22 +37,41 @@ class Command(BaseCommand):
         parser.add_argument("--publish", action="store_true", help="publish the draft and print the version number")
 
     def handle(
-        self, *args: Any, file: Path, mappings: Path | None, app: str, source: str, publish: bool, **options: Any
+        self,
+        *args: Any,
+        file: Path,
+        mappings: Path | None,
+        permissions: Path | None,
+        app: str,
+        source: str,
+        publish: bool,
+        **options: Any,
     ) -> None:
         try:
-            self._load(file, mappings, app, source, then_publish=publish)
+            self._load(_read(file, mappings, permissions), app, source, then_publish=publish)
         except OSError as exc:
             raise CommandError(f"{exc.filename} cannot be read: {exc.strerror}.") from exc
         except ChangeSourceError as exc:
             raise CommandError(str(exc)) from exc
 
-    def _load(self, file: Path, mappings: Path | None, app_id: str, source: str, *, then_publish: bool) -> None:
-        schema = read_schema(file.read_bytes())
-        if mappings is not None:
-            schema = apply_mappings(schema, mappings.read_bytes())
+    def _load(self, schema: Schema, app_id: str, source: str, *, then_publish: bool) -> None:
         for warning in (warning for table in schema.tables for warning in find_warnings(table)):
             self.stderr.write(self.style.WARNING(str(warning)))
-        with transaction.atomic():
-            app = replace_draft(app_id, schema, source)
-            if then_publish:
-                self.stdout.write(str(publish_app(app).number))
+        if then_publish:
+            version = finish_publish(when_free(lambda: self._replace_and_prepare(app_id, schema, source)))
+            self.stdout.write(str(version.number))
+        else:
+            replace_draft(app_id, schema, source)
+
+    @transaction.atomic
+    def _replace_and_prepare(self, app_id: str, schema: Schema, source: str) -> Version:
+        return prepare_publish(replace_draft(app_id, schema, source))
+
+
+def _read(file: Path, mappings: Path | None, permissions: Path | None) -> Schema:
+    schema = read_schema(file.read_bytes())
+    if mappings is not None:
+        schema = apply_mappings(schema, mappings.read_bytes())
+    if permissions is not None:
+        schema = apply_permissions(schema, permissions.read_bytes())
+    return schema

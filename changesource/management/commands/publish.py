@@ -1,4 +1,4 @@
-"""`manage.py publish APP`."""
+"""`manage.py publish APP [--reset]`."""
 
 from typing import Any
 
@@ -11,19 +11,25 @@ from changesource.streaming.publisher import publish_app
 
 class Command(BaseCommand):
     help = (
-        "Publishes the draft of an app and prints the version number. "
+        "Publishes the draft of an app into its running streams and prints the version number. "
         "A draft that equals the newest version is not stored again: that version's number is printed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("app", metavar="APP", help="the app id (ZERO_APP_ID)")
+        parser.add_argument(
+            "--reset",
+            action="store_true",
+            help="make every zero-cache of the app build a new replica instead: for a source that may only be read, and to "
+            "begin anew on purpose. The draft is then stored even if it equals the newest version",
+        )
 
-    def handle(self, *args: Any, app: str, **options: Any) -> None:
+    def handle(self, *args: Any, app: str, reset: bool, **options: Any) -> None:
         found = App.objects.find(app)
         if found is None:
             raise CommandError(f"There is no app {app!r}. Create it in admin or by load_schema.")
         try:
-            version = publish_app(found)
+            version = publish_app(found, resets=reset)
         except ChangeSourceError as exc:
             raise CommandError(str(exc)) from exc
         self.stdout.write(str(version.number))

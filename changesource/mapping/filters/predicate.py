@@ -32,6 +32,9 @@ from changesource.mapping.filters.tree import (
     Not,
     Or,
     Path,
+    Related,
+    Variable,
+    VariableCondition,
 )
 from changesource.mapping.filters.value_tests import comparison, membership
 from changesource.mapping.mapping_error import MappingError
@@ -55,6 +58,8 @@ def compile_predicate(filter: Filter) -> Predicate:
         return _compile_expr(filter)
     if isinstance(filter, All):
         return _all([compile_predicate(member) for member in filter.members]) if filter.members else _never
+    if isinstance(filter, VariableCondition | Related):
+        raise TypeError(f"{type(filter).__name__} is not about one document")
     elements = not isinstance(filter, HasSize | ElemMatch | ElemMatchValue)
     return leads_to(filter.path, _compile_test(filter), elements=elements)
 
@@ -67,24 +72,26 @@ def _compile_expr(filter: Expr) -> Predicate:
 # One value
 
 
-def _compile_value_filter(filter: Filter) -> Test:
-    """Of an element of an array, for which a filter without paths is."""
+def compile_value_test(filter: Filter) -> Test:
+    """Of a value, an element of an array for one, for which a filter without paths is."""
     if isinstance(filter, And):
-        return _all([_compile_value_filter(member) for member in filter.members])
+        return _all([compile_value_test(member) for member in filter.members])
     if isinstance(filter, All):
-        return _all([_compile_value_filter(member) for member in filter.members]) if filter.members else _never
+        return _all([compile_value_test(member) for member in filter.members]) if filter.members else _never
     if isinstance(filter, Not):
-        return _not(_compile_value_filter(filter.member))
-    if isinstance(filter, Or | Nor | Expr):
+        return _not(compile_value_test(filter.member))
+    if isinstance(filter, Or | Nor | Expr | VariableCondition | Related):
         raise TypeError(f"{type(filter).__name__} is not about one value")
     return _compile_test(filter)
 
 
 def _compile_test(condition: FieldCondition) -> Test:
     match condition:
+        case Compare(_, _, Variable()) | In(_, Variable(), _):
+            raise TypeError("a variable has no value yet")
         case Compare(_, operator, value):
             return comparison(operator, value)
-        case In(path, values, patterns):
+        case In(path, tuple() as values, patterns):
             return _is_in(path, values, patterns)
         case Exists():
             return lambda value: value is not MISSING
@@ -99,7 +106,7 @@ def _compile_test(condition: FieldCondition) -> Test:
         case ElemMatch(_, filter):
             return _has_object(compile_predicate(filter))
         case ElemMatchValue(_, filter):
-            return _has_element(_compile_value_filter(filter))
+            return _has_element(compile_value_test(filter))
         case _:
             raise TypeError(f"{type(condition).__name__} is not about one value")
 

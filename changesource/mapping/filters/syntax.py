@@ -35,6 +35,7 @@ from changesource.mapping.filters.tree import (
     Not,
     Or,
     Path,
+    Variable,
 )
 from changesource.mapping.mapping_error import MappingError
 
@@ -74,6 +75,14 @@ def parse_filter(filter: object, scope: Scope) -> Filter:
     Raises `MappingError` with its place: ("items", "$elemMatch", "k", "$gt"). The caller has bounded the depth.
     """
     return _parse_object(filter, scope)
+
+
+def parse_value_filter(condition: object) -> Filter:
+    """The parsed form of what stands beside the name of a field, but about a value: its paths are empty.
+
+    Raises `MappingError` with its place.
+    """
+    return _all_of(_parse_field((), condition))
 
 
 def _parse_object(filter: object, scope: Scope | None) -> Filter:
@@ -172,6 +181,8 @@ def _parse_ne(path: Path, argument: Any) -> Filter:
 
 
 def _parse_in(path: Path, argument: Any) -> Filter:
+    if isinstance(argument, Variable):
+        return In(path, argument, ())
     values, patterns = [], []
     for index, member in enumerate(_array("$in and $nin", argument)):
         with _within(f"[{index}]"):
@@ -268,7 +279,9 @@ _OPERATORS: Final[Mapping[str, Callable[[Path, Any], Filter]]] = {
 
 
 def _literal(value: Any) -> Any:
-    """A copy of a constant, with lists for arrays. Raises `MappingError` for what is no BSON."""
+    """A copy of a constant, with lists for arrays. Raises `MappingError` for what is no BSON, and no variable."""
+    if isinstance(value, Variable):
+        return value
     if isinstance(value, Mapping):
         return {_checked_name(name): _literal(member) for name, member in value.items()}
     if isinstance(value, list | tuple):

@@ -18,6 +18,17 @@ ComparisonOperator = Literal["$eq", "$gt", "$gte", "$lt", "$lte"]
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """A value that is known when the filter is used, not when it is written: `$auth.<path>`."""
+
+    namespace: str
+    path: Path
+
+    def __str__(self) -> str:
+        return ".".join((f"${self.namespace}", *self.path))
+
+
+@dataclass(frozen=True, slots=True)
 class And:
     """All members match; without members, every document does."""
 
@@ -43,6 +54,8 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
+    """`value` may be a `Variable`."""
+
     path: Path
     operator: ComparisonOperator
     value: Any
@@ -50,10 +63,10 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class In:
-    """The value is one of `values`, or a string that one of `patterns` matches."""
+    """The value is one of `values`, or a string that one of `patterns` matches. A `Variable` stands for all the values."""
 
     path: Path
-    values: tuple[Any, ...]
+    values: tuple[Any, ...] | Variable
     patterns: tuple[Regex[str], ...]
 
 
@@ -126,18 +139,36 @@ class Expr:
     reads: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class VariableCondition:
+    """`filter`, whose paths are empty, is about the value of `variable`."""
+
+    variable: Variable
+    filter: Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """There is a row that `relationship` leads to, and that `filter` matches."""
+
+    relationship: str
+    filter: Filter
+
+
 FieldCondition = (
     Compare | In | Exists | HasType | MatchesPattern | HasSize | HasRemainder | ElemMatch | ElemMatchValue | All
 )
-Filter = And | Or | Nor | Not | Expr | FieldCondition
+Filter = And | Or | Nor | Not | Expr | VariableCondition | Related | FieldCondition
 
 
 def fields(filter: Filter) -> frozenset[str]:
-    """The top-level fields that `filter` reads, `WHOLE_DOCUMENT` among them when an $expr reads all."""
+    """The top-level fields of a document that `filter` reads, `WHOLE_DOCUMENT` among them when an $expr reads all."""
     if isinstance(filter, And | Or | Nor):
         return frozenset().union(*map(fields, filter.members))
     if isinstance(filter, Not):
         return fields(filter.member)
     if isinstance(filter, Expr):
         return filter.reads
+    if isinstance(filter, VariableCondition | Related):
+        return frozenset()
     return frozenset(filter.path[:1])

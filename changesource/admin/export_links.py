@@ -1,0 +1,38 @@
+"""Links to the exports of an app."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from django.urls import reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from changesource.models import App
+from changesource.publishing.exported import DRAFT
+from changesource.publishing.exports import EXPORT_FORMATS
+from changesource.publishing.versions import newest_version
+
+
+def links_of_app(app: App) -> SafeString:
+    """Downloads of the version in force and of the draft."""
+    newest = newest_version(app)
+    states = [(f"version {newest.number}", str(newest.number))] if newest else []
+    return format_html_join(
+        SafeString("<br>"),
+        "{}: {}",
+        ((title, links_of_version(app, version)) for title, version in [*states, ("draft", DRAFT)]),
+    )
+
+
+def links_of_version(app: App, version: str) -> SafeString:
+    """Downloads of one version, or of the draft, in each form."""
+    address = reverse("schema", args=[app.app_id])
+    return format_html_join(
+        " · ",
+        '<a href="{}?{}" download>{}</a>',
+        (
+            (address, urlencode({"format": name, "version": version}), export_format.title)
+            for name, export_format in EXPORT_FORMATS.items()
+        ),
+    )

@@ -1,0 +1,98 @@
+"""GET /api/apps/<app>/schema?format=…&version=…"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from rest_framework import status
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.exceptions import APIException, NotFound, ParseError, PermissionDenied
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.permissions import IsAdminUser
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from changesource.errors import InvalidDefinition, UnknownVersion
+from changesource.models import App
+from changesource.publishing.exported import DRAFT, ExportedFile, export_draft, export_version
+from changesource.publishing.exports import EXPORT_FORMATS
+
+DEFAULT_FORMAT = "zero-json"
+MAX_VERSION_DIGITS = 9
+"""So that every number is one that a database can look up."""
+
+
+class Session(SessionAuthentication):
+    """The session of admin. Who has none is told so by 401, and not by 403."""
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Session realm="admin"'
+
+
+class OneRenderer(BaseContentNegotiation):
+    """Problems are always said in JSON: `format` is the view's own parameter, not REST framework's."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+class NotExportable(APIException):
+    """The form cannot say what the app says; the detail names the places."""
+
+    status_code = status.HTTP_409_CONFLICT
+
+
+class SchemaView(APIView):
+    """A file: the schema or the permissions of an app, for staff who may see it in admin.
+
+    `format` is one of `EXPORT_FORMATS` (default: zero-json); `version` is a number or `draft` (default: the version in
+    force).
+    """
+
+    authentication_classes = [Session]
+    permission_classes = [IsAdminUser]
+    content_negotiation_class = OneRenderer
+
+    def get(self, request: Request, app_id: str) -> HttpResponse:
+        app = _visible_app(request, app_id)
+        try:
+            exported = _export(app, request)
+        except UnknownVersion as exc:
+            raise NotFound(str(exc)) from exc
+        except InvalidDefinition as exc:
+            raise NotExportable(str(exc)) from exc
+        return HttpResponse(
+            exported.text,
+            content_type=exported.content_type,
+            headers={"Content-Disposition": f'attachment; filename="{exported.name}"', "Cache-Control": "no-store"},
+        )
+
+
+def may_see_app(user: Any, app: App | None) -> bool:
+    """Whether admin shows `app` to the user, or all apps for None. Backends with object permissions count."""
+    return any(user.has_perm(f"changesource.{action}_app", app) for action in ("view", "change"))
+
+
+def _visible_app(request: Request, app_id: str) -> App:
+    app = App.objects.find(app_id)
+    if not may_see_app(request.user, None) and not (app and may_see_app(request.user, app)):
+        raise PermissionDenied
+    if app is None:
+        raise NotFound(f"There is no app {app_id!r}.")
+    return app
+
+
+def _export(app: App, request: Request) -> ExportedFile:
+    name = request.query_params.get("format", DEFAULT_FORMAT)
+    if name not in EXPORT_FORMATS:
+        raise ParseError(f"format: Choose one of {', '.join(EXPORT_FORMATS)}.")
+    version = request.query_params.get("version")
+    if version == DRAFT:
+        return export_draft(app, EXPORT_FORMATS[name])
+    if version is not None and not (version.isascii() and version.isdecimal() and len(version) <= MAX_VERSION_DIGITS):
+        raise ParseError(f"version: Write the number of a version, or {DRAFT}.")
+    return export_version(app, EXPORT_FORMATS[name], None if version is None else int(version))

@@ -1,0 +1,66 @@
+"""Which guarantee the rows of each published collection have, and whether pre-images are there where they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pymongo.errors import OperationFailure, PyMongoError
+
+from changesource.mongo.faults import UNAUTHORIZED, explain
+from changesource.mongo.pre_images import OPTION, enabling_command
+from changesource.mongo.source import Database
+from changesource.mongo.source_checks.results import CheckResult, PublishedCollection
+
+KINDS_WITHOUT_STREAM = {"view": "a view", "timeseries": "a time series"}
+
+
+async def check_images(database: Database, collections: Sequence[PublishedCollection]) -> list[CheckResult]:
+    """One result for each collection. Raises `explain`'s errors, except where the user may not list collections."""
+    if not collections:
+        text = "Nothing is published from this source, so no collection was looked at."
+        return [CheckResult("images", "ok", text)]
+    try:
+        descriptions = {description["name"]: description async for description in await database.list_collections()}
+    except OperationFailure as error:
+        if error.code != UNAUTHORIZED:
+            raise explain(error) from error
+        text = "Unknown: this user may not list the collections of the database."
+        return [CheckResult("images", "unknown", text, "Grant listCollections: see above.")]
+    except PyMongoError as error:
+        raise explain(error) from error
+    return [_judge(collection, descriptions.get(collection.name)) for collection in collections]
+
+
+def _judge(collection: PublishedCollection, description: Mapping[str, Any] | None) -> CheckResult:
+    name = f"images of {collection.app_id}: {collection.name}"
+    tables = f"{'Table' if len(collection.tables) == 1 else 'Tables'} {', '.join(collection.tables)}"
+    kind = description.get("type", "collection") if description else "collection"
+    if kind in KINDS_WITHOUT_STREAM:
+        return CheckResult(
+            name,
+            "error",
+            f"{tables}: {collection.name} is {KINDS_WITHOUT_STREAM[kind]}, which has no change stream; changes never arrive.",
+            "Read the collection behind it instead, with a mapping.",
+        )
+    is_recorded = bool(description and description.get("options", {}).get(OPTION, {}).get("enabled"))
+    values: dict[str, str | bool] = {
+        "guarantee": "exact" if is_recorded else "latest state",
+        "is_recorded": is_recorded,
+        "is_needed": bool(collection.unwinding),
+    }
+    if is_recorded:
+        text = f"{tables}: exact. Pre- and post-images are recorded, rows are those of each commit."
+        return CheckResult(name, "ok", text, values=values)
+    if collection.unwinding:
+        return CheckResult(
+            name,
+            "error",
+            f"{collection.name} records no pre-images, which {', '.join(collection.unwinding)} need to know the rows that "
+            "went away: these tables are loaded again with each change.",
+            f"Run {enabling_command(collection.name)}",
+            values,
+        )
+    absent = "" if description else " The collection does not exist yet."
+    text = f"{tables}: latest state. No post-images are recorded, so an update is looked up when it is read.{absent}"
+    return CheckResult(name, "ok", text, f"For exact rows: {enabling_command(collection.name)}", values)

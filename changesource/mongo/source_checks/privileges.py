@@ -1,0 +1,185 @@
+"""The privileges of the source's user: what each is needed for, whether it is held, what is lost without it.
+
+A server says by itself which privileges a user has, built-in roles taken apart (MongoDB: `connectionStatus` with
+`showPrivileges`). Where it does not, because it asks nobody for a name or does not know, each is tried in a way that leaves
+nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo.errors import OperationFailure, PyMongoError
+
+from changesource.mongo.faults import UNAUTHORIZED, explain
+from changesource.mongo.markers import MARKERS_COLLECTION
+from changesource.mongo.source import Database, SourceReport
+from changesource.mongo.source_checks.results import CheckResult, Status
+
+NAMESPACE_NOT_FOUND = 26
+"""Said after the privilege has been looked at."""
+UNUSED_COLLECTION = "zero_sources_nothing"
+"""Does not exist, so that what is tried on it does nothing."""
+
+Trial = Callable[[Database], Awaitable[object]]
+Privileges = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A privilege on one collection, or on all of the database where `collection` is empty. `purpose` is a sentence, `loss`
+    the end of one that begins with "Without it"; `lack` is how bad it is not to hold it."""
+
+    action: str
+    collection: str
+    purpose: str
+    loss: str
+    lack: Status
+    trial: Trial
+
+    @property
+    def name(self) -> str:
+        return f"privilege {self.action}" + (f" on {self.collection}" if self.collection else "")
+
+
+async def check_privileges(database: Database, report: SourceReport) -> list[CheckResult]:
+    """One result for each privilege that something here needs. Raises `explain`'s errors other than for lacking one."""
+    try:
+        status = await database.command("connectionStatus", showPrivileges=True)
+        listed: Privileges = status["authInfo"].get("authenticatedUserPrivileges") or ()
+        results = []
+        for need in needs(report):
+            is_held = is_granted(listed, database.name, need) if listed else await _is_allowed(need.trial, database)
+            results.append(_result(need, database.name, is_held=is_held))
+    except PyMongoError as error:
+        raise explain(error) from error
+    return results
+
+
+def needs(report: SourceReport) -> Sequence[Need]:
+    writes = "Barriers of snapshots, heartbeats and markers of publishes are documents of this collection."
+    without_writes = (
+        "every publish makes zero-caches build new replicas, and the position of a quiet source ages until it has fallen out "
+        "of the oplog"
+    )
+    lack: Status = "warning"
+    if report.is_sharded:
+        without_writes, lack = "no snapshot can be taken of a sharded cluster, and nothing can be published", "error"
+    return (
+        Need("find", "", "It reads documents.", "neither snapshots nor look-ups work", "error", _find),
+        Need("changeStream", "", "It reads changes.", "nothing streams", "error", _change_stream),
+        Need("insert", MARKERS_COLLECTION, writes, without_writes, lack, _insert),
+        Need("update", MARKERS_COLLECTION, writes, without_writes, lack, _update),
+        Need(
+            "listCollections",
+            "",
+            "It tells which collections record pre- and post-images, and which are views.",
+            "nothing that needs pre-images can be published, and checks cannot look at collections",
+            "warning",
+            _list_collections,
+        ),
+        Need(
+            "collStats",
+            "",
+            "It tells how large documents are, for the batches of a snapshot.",
+            "snapshots read small batches, which takes longer",
+            "warning",
+            _collection_statistics,
+        ),
+        Need(
+            "collMod",
+            "",
+            "It switches pre-images on when a table that needs them is published.",
+            "somebody else has to switch them on before",
+            "ok",
+            _collection_options,
+        ),
+    )
+
+
+def is_granted(listed: Privileges, database: str, need: Need) -> bool:
+    """Whether one of the privileges that the server lists covers the need. MongoDB: reference/resource-document/."""
+    return any(
+        _covers(privilege["resource"], database, need.collection)
+        and not {need.action, "anyAction"}.isdisjoint(privilege["actions"])
+        for privilege in listed
+    )
+
+
+def _covers(resource: Mapping[str, Any], database: str, collection: str) -> bool:
+    if resource.get("anyResource"):
+        return True
+    return resource.get("db") in ("", database) and resource.get("collection") in ("", collection)
+
+
+def granting_command(database: str, need: Need) -> str:
+    """What a person who may runs in mongosh. `USER` is to be replaced: nothing here tells the user's name."""
+    in_database = f"db.getSiblingDB({json.dumps(database)})"
+    if need.action in ("find", "changeStream", "listCollections", "collStats"):
+        roles = [{"role": "read", "db": database}]
+        return f'Run, in the database of the user: db.grantRolesToUser("USER", {json.dumps(roles)})'
+    actions = ["find", "insert", "update"] if need.collection else ["collMod", "createCollection"]
+    role = "zeroSourcesMarkers" if need.collection else "zeroSourcesPreImages"
+    definition = {
+        "role": role,
+        "privileges": [{"resource": {"db": database, "collection": need.collection}, "actions": actions}],
+        "roles": [],
+    }
+    grant = f'db.grantRolesToUser("USER", {json.dumps([{"role": role, "db": database}])})'
+    return f"Run {in_database}.createRole({json.dumps(definition)}) and, in the database of the user, {grant}"
+
+
+def _result(need: Need, database: str, *, is_held: bool) -> CheckResult:
+    if is_held:
+        return CheckResult(need.name, "ok", f"Held. {need.purpose}", values={"is_held": True})
+    text = f"Not held. {need.purpose} Without it {need.loss}."
+    return CheckResult(need.name, need.lack, text, granting_command(database, need), {"is_held": False})
+
+
+# Trials, for servers that list no privileges
+
+
+async def _is_allowed(trial: Trial, database: Database) -> bool:
+    try:
+        await trial(database)
+    except OperationFailure as error:
+        if error.code == UNAUTHORIZED:
+            return False
+        if error.code != NAMESPACE_NOT_FOUND:
+            raise
+    return True
+
+
+async def _find(database: Database) -> None:
+    await database[MARKERS_COLLECTION].find_one({}, {"_id": 1})
+
+
+async def _change_stream(database: Database) -> None:
+    async with await database.watch():
+        pass
+
+
+async def _insert(database: Database) -> None:
+    """In a transaction that is taken back, which no change stream shows."""
+    async with database.client.start_session() as session, await session.start_transaction():
+        await database[MARKERS_COLLECTION].insert_one({"_id": "check"}, session=session)
+        await session.abort_transaction()
+
+
+async def _update(database: Database) -> None:
+    await database[MARKERS_COLLECTION].update_one({"_id": "check"}, {"$set": {"app": None}})
+
+
+async def _list_collections(database: Database) -> None:
+    await database.command("listCollections", cursor={"batchSize": 1}, nameOnly=False)
+
+
+async def _collection_statistics(database: Database) -> None:
+    await database.command("collStats", UNUSED_COLLECTION)
+
+
+async def _collection_options(database: Database) -> None:
+    await database.command("collMod", UNUSED_COLLECTION)

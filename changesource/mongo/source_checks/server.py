@@ -1,0 +1,109 @@
+"""What the server is, how fast it answers, what its clock says, and whether its change stream opens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pymongo.errors import PyMongoError
+
+from changesource.mongo.change_stream import StreamContent, open_change_stream
+from changesource.mongo.faults import explain
+from changesource.mongo.markers import MARKERS_COLLECTION
+from changesource.mongo.source import Database, SourceReport, current_cluster_time
+from changesource.mongo.source_checks.results import CheckResult, PublishedCollection
+
+SLOW_ANSWER_MS = 500.0
+"""Each batch of changes costs at least one answer, each update without a post-image a second one."""
+CLOCK_WARNING_SECONDS = 5.0
+
+
+def describe_server(report: SourceReport) -> CheckResult:
+    """The topology, the version, and what that version can do. `inspect_source` has refused what cannot be used."""
+    number = ".".join(map(str, report.version))
+    values: dict[str, str | bool] = {
+        "version": number,
+        "topology": report.topology,
+        "splits_large_events": report.can_split_large_events,
+    }
+    if report.can_split_large_events:
+        text = f"MongoDB {number}, {report.topology}. Change events over 16 MB come in pieces."
+        return CheckResult("server", "ok", text, values=values)
+    return CheckResult(
+        "server",
+        "warning",
+        f"MongoDB {number}, {report.topology}. A change event over 16 MB (an update of a large document) stops the stream.",
+        "Upgrade to 6.0.9 or later of 6.0, or to 7.0 or later, which split such events.",
+        values,
+    )
+
+
+async def check_answer_and_clock(database: Database) -> list[CheckResult]:
+    """How long an answer takes, and how far this machine's clock is from the server's. Raises `explain`'s errors."""
+    started = time.monotonic()
+    asked_at = time.time()
+    try:
+        hello = await database.command("hello")
+    except PyMongoError as error:
+        raise explain(error) from error
+    answer_ms = (time.monotonic() - started) * 1000
+    middle = asked_at + answer_ms / 2000
+    return [_answer(answer_ms), _clock(middle, hello.get("localTime"), answer_ms)]
+
+
+def _answer(answer_ms: float) -> CheckResult:
+    values = {"milliseconds": round(answer_ms, 1)}
+    text = f"The server answers in {answer_ms:.0f} ms."
+    if answer_ms <= SLOW_ANSWER_MS:
+        return CheckResult("answer", "ok", text, values=values)
+    return CheckResult(
+        "answer", "warning", text, "Run this project near the source: changes arrive later by several answers.", values
+    )
+
+
+def _clock(here: float, server_time: object, answer_ms: float) -> CheckResult:
+    if not isinstance(server_time, datetime):
+        return CheckResult("clock", "unknown", "The server does not say what time it is.")
+    moment = server_time if server_time.tzinfo else server_time.replace(tzinfo=UTC)
+    difference = moment.timestamp() - here
+    values = {"seconds": round(difference, 3)}
+    if abs(difference) <= CLOCK_WARNING_SECONDS + answer_ms / 2000:
+        return CheckResult(
+            "clock", "ok", f"This machine and the server differ by {abs(difference):.1f} s.", values=values
+        )
+    direction = "ahead of" if difference > 0 else "behind"
+    return CheckResult(
+        "clock",
+        "warning",
+        f"The server is {abs(difference):.0f} s {direction} this machine. No data is at risk, since positions come from the "
+        "server alone, but times and lags that are shown are wrong by as much.",
+        "Let both machines follow a time server (chrony, ntpd, systemd-timesyncd).",
+        values,
+    )
+
+
+async def check_change_stream(
+    database: Database, report: SourceReport, collections: Sequence[PublishedCollection]
+) -> list[CheckResult]:
+    """Opens the stream that the published apps need, at a majority, and reads it once. Raises `explain`'s errors."""
+    content = StreamContent(
+        collections={MARKERS_COLLECTION, *(collection.name for collection in collections)},
+        has_pre_images=any(collection.unwinding for collection in collections),
+    )
+    start = await current_cluster_time(database)
+    stream = await open_change_stream(database, content, start, splits_large_events=report.can_split_large_events)
+    try:
+        await stream.next_batch(wait=False)
+    finally:
+        await stream.close()
+    return [CheckResult("change stream", "ok", "The change stream of the database opens and can be read.")]
+
+
+async def check_majority_read(database: Database) -> list[CheckResult]:
+    """Reads as snapshots do: what a majority has. Raises `explain`'s errors."""
+    try:
+        await database[MARKERS_COLLECTION].find_one({}, {"_id": 1})
+    except PyMongoError as error:
+        raise explain(error) from error
+    return [CheckResult("majority reads", "ok", "Reads with the read concern “majority” work.")]

@@ -1,0 +1,53 @@
+"""Zero's schema in its JSON form, which `publishing.schema_file` reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.publishing.exports.relationships import Relationship, relationships_by_table
+
+
+def zero_schema(definition: AppDefinition) -> dict[str, Any]:
+    """What `JSON.stringify(createSchema(…))` gives for the schema that `typescript_schema` writes.
+
+    Raises `InvalidDefinition` for relationships that `createSchema` would refuse.
+    """
+    return {
+        "tables": {table.name: _table(table) for table in definition.tables},
+        "relationships": {
+            name: {relationship.name: _connections(relationship) for relationship in relationships}
+            for name, relationships in relationships_by_table(definition).items()
+        },
+        "enableLegacyQueries": True,
+    }
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "columns": {column.name: _column(column) for column in table.columns},
+        "primaryKey": list(table.primary_key),
+        **({"serverName": table.server_name} if table.server_name != table.name else {}),
+    }
+
+
+def _column(column: Column) -> dict[str, Any]:
+    return {
+        "type": column.type,
+        "optional": column.optional,
+        "customType": None,
+        **({"serverName": column.server_name} if column.server_name != column.name else {}),
+    }
+
+
+def _connections(relationship: Relationship) -> list[dict[str, Any]]:
+    return [
+        {
+            "sourceField": list(connection.source_fields),
+            "destField": list(connection.dest_fields),
+            "destSchema": connection.dest_table,
+            "cardinality": relationship.cardinality,
+        }
+        for connection in relationship.connections
+    ]

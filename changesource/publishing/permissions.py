@@ -1,0 +1,49 @@
+"""Row-level permissions of an app, as zero-cache reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from changesource.mapping.definition import AppDefinition, Table
+from changesource.mapping.rules.checks import RuleScope
+from changesource.mapping.rules.syntax import Rule, parse_permissions
+from changesource.mapping.rules.zero_condition import NOBODY, zero_condition
+from changesource.protocol.frames import PermissionsRow
+
+
+def permissions_row_of(definition: AppDefinition) -> PermissionsRow:
+    """The row that zero-cache reads: the same text for the same rules, and another hash for other ones."""
+    permissions = compile_permissions(definition)
+    if permissions is None:
+        return PermissionsRow()
+    text = json.dumps(permissions, ensure_ascii=False, separators=(",", ":"))
+    return PermissionsRow(text, hashlib.sha256(text.encode()).hexdigest())
+
+
+def compile_permissions(definition: AppDefinition) -> dict[str, Any] | None:
+    """Zero's permissions (zero-schema/compiled-permissions.ts) of a definition without problems; None if no table has rules.
+
+    An action that is left out is nobody's, to zero-cache as well.
+    """
+    scope = RuleScope(definition)
+    tables = {table.server_name: {"row": _actions(scope, table)} for table in definition.tables if table.permissions}
+    return {"tables": tables} if tables else None
+
+
+def _actions(scope: RuleScope, table: Table) -> dict[str, Any]:
+    rules = parse_permissions(table.permissions).rules
+    compiled = {action: _policy(scope, table, rules[action]) for action in rules}
+    return {
+        "select": compiled["select"],
+        "insert": compiled["insert"],
+        "update": {"preMutation": compiled["update.before"], "postMutation": compiled["update.after"]},
+        "delete": compiled["delete"],
+    }
+
+
+def _policy(scope: RuleScope, table: Table, rules: Iterable[Rule]) -> list[list[Any]]:
+    conditions = [zero_condition(scope, table, rule) for rule in rules]
+    return [["allow", condition] for condition in conditions if condition != NOBODY]

@@ -1,0 +1,88 @@
+"""Which published version is in force at a position of an app's change stream.
+
+A version is in force from its marker on: from ordinal `FIRST_ORDINAL_AFTER_MARKER` at the marker's cluster time. A version
+whose publish is under way has no position yet; its publisher says within seconds whether it took place, and who cannot
+wait any longer ends it in the Django database, where the first to decide is the one who counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from changesource.errors import UnknownVersion
+from changesource.models import store
+from changesource.mongo.markers import PublishMarker
+from changesource.protocol.watermarks import Position
+from changesource.publishing.compiled import CompiledVersion
+
+logger = logging.getLogger(__name__)
+
+FIRST_ORDINAL_AFTER_MARKER = 0x8000
+"""Transactions at a marker's cluster time have this ordinal or a later one just if they follow it."""
+
+UNDECIDED_SECONDS = 30.0
+"""After how long a publish that nobody has confirmed is ended: longer than any publisher waits."""
+ASK_SECONDS = 0.05
+
+
+def position_of_publish(cluster_time: int) -> Position:
+    """Where the transaction of a publish goes, at the earliest."""
+    return Position(cluster_time, FIRST_ORDINAL_AFTER_MARKER)
+
+
+def number_in_force(versions: Sequence[store.StoredVersion], position: Position) -> int:
+    """The number of the version in force at `position`. `versions` are decided. Raises `UnknownVersion`."""
+    numbers = [
+        version.number
+        for version in versions
+        if version.cluster_time is not None
+        and (version.is_base or position >= position_of_publish(version.cluster_time))
+    ]
+    if not numbers:
+        raise UnknownVersion
+    return max(numbers)
+
+
+class VersionHistory:
+    """The versions of one app, compiled when they are first needed. Raises `django.db.Error` with the Django database."""
+
+    def __init__(self, app_id: str) -> None:
+        self.app_id = app_id
+        self._compiled: dict[tuple[int, str], CompiledVersion] = {}
+
+    async def at(self, position: Position) -> CompiledVersion:
+        """The version in force at a position that has been given out. Raises `UnknownVersion` when the app has none."""
+        versions = await self._decided()
+        number = number_in_force(versions, position)
+        return await self._get(next(version for version in versions if version.number == number))
+
+    async def published_by(self, marker: PublishMarker) -> CompiledVersion | None:
+        """The version that begins at `marker`; None for the marker of a publish that did not take place."""
+        for version in await self._decided():
+            if version.number == marker.number and version.nonce == marker.nonce:
+                return await self._get(version)
+        logger.info("app %s: the marker of version %d is of no version", self.app_id, marker.number)
+        return None
+
+    async def _decided(self) -> Sequence[store.StoredVersion]:
+        """All versions since the last one that began anew, once none of them is under way."""
+        deadline = time.monotonic() + UNDECIDED_SECONDS
+        while True:
+            versions = await store.stored_versions(self.app_id)
+            undecided = [version for version in versions if version.cluster_time is None]
+            if not undecided:
+                return versions
+            if time.monotonic() > deadline:
+                for version in undecided:
+                    logger.warning("app %s: nobody confirmed version %d; it is given up", self.app_id, version.number)
+                    await store.abandon_publish(version.nonce)
+            await asyncio.sleep(ASK_SECONDS)
+
+    async def _get(self, version: store.StoredVersion) -> CompiledVersion:
+        key = version.number, version.nonce
+        if key not in self._compiled:
+            self._compiled[key] = CompiledVersion(await store.load_definition(version.nonce), version.number)
+        return self._compiled[key]

@@ -1,0 +1,166 @@
+"""Who may see, publish and restore, and what the pages say when something is not as it was."""
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client as Browser
+
+from changesource.models import App, Column, Version
+from changesource.models.draft import draft_definition
+from changesource.publishing.versions import begin_publish, review_digest
+from tests.admin.pages import messages_of, url
+from tests.models.builders import build_app, build_table
+
+
+def staff(name: str, *permissions: str) -> Browser:
+    """A member of staff with these permissions."""
+    user = User.objects.create_user(name, is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    browser = Browser()
+    browser.force_login(user)
+    return browser
+
+
+@pytest.fixture
+def published(app: App) -> App:
+    """An app of which version 1 streams and says what the draft says."""
+    begin_publish(app)
+    return app
+
+
+def publish_shown(browser: Browser, app: App, reviewed: str) -> list[str]:
+    """The messages after *Publish* on a page that has shown `reviewed`."""
+    return messages_of(browser.post(url("app_publish", app.pk), {"reviewed": reviewed}, follow=True))
+
+
+@pytest.mark.parametrize("page", ["app_publish", "app_versions"])
+def test_viewing_is_enough_to_see(published: App, page: str) -> None:
+    """Who may view an app sees difference and history; who may not does not."""
+    assert staff("grace", "view_app").get(url(page, published.pk)).status_code == 200
+    assert staff("eve", "view_client").get(url(page, published.pk)).status_code == 403
+
+
+def test_publishing_takes_its_permission(app: App) -> None:
+    """Without the permission there is no button, and a request for it is refused."""
+    browser = staff("grace", "view_app", "change_app")
+    response = browser.get(url("app_publish", app.pk))
+    assert "You may not publish this app." in response.content.decode()
+    assert browser.post(url("app_publish", app.pk), {"reviewed": review_digest(app)}).status_code == 403
+    assert not Version.objects.exists()
+
+
+def test_publish_what_was_shown(browser: Browser, app: App) -> None:
+    """The draft that was reviewed becomes a version by the user."""
+    response = browser.get(url("app_publish", app.pk))
+    assert publish_shown(browser, app, response.context["reviewed"]) == ["Published version 1 of shop."]
+    assert app.versions.get().published_by.username == "ada"
+
+
+@pytest.mark.parametrize("reviewed", ["", "something else"])
+def test_nothing_else_is_published(browser: Browser, app: App, reviewed: str) -> None:
+    """A request that does not say what was reviewed publishes nothing."""
+    [message] = publish_shown(browser, app, reviewed)
+    assert "not what you were shown" in message
+    assert not Version.objects.exists()
+
+
+def test_edit_after_the_review(browser: Browser, app: App) -> None:
+    """An edit between looking and publishing is found."""
+    reviewed = browser.get(url("app_publish", app.pk)).context["reviewed"]
+    Column.objects.filter(name="name").update(type="json")
+    [message] = publish_shown(browser, app, reviewed)
+    assert "not what you were shown" in message
+
+
+def test_publish_under_way(browser: Browser, published: App) -> None:
+    """While somebody else publishes, one is told so, and nothing is published."""
+    build_table(published, "land", {"_id": {}})
+    Version.objects.create(app=published, number=2, definition=draft_definition(published).to_json())
+    [message] = publish_shown(browser, published, review_digest(published))
+    assert message == "Somebody else is publishing shop at this moment. Nothing of yours was published; look again."
+
+
+def test_source_that_does_not_answer(browser: Browser, published: App, settings) -> None:
+    """The difference is shown without counts; publishing says that the source is unreachable, and changes nothing."""
+    settings.CHANGESOURCE_SOURCES = {"default": "mongodb://127.0.0.1:9/shop"}
+    build_table(published, "land", {"_id": {}})
+    text = browser.get(url("app_publish", published.pk)).content.decode()
+    assert "How many rows is unknown" in text
+    assert 'value="Publish"' in text
+    [message, *_] = publish_shown(browser, published, review_digest(published))
+    assert "CS103" in message
+    assert published.versions.count() == 1
+
+
+def test_source_without_uri(browser: Browser, app: App, settings) -> None:
+    """An app whose source is not configured cannot be published, and the page says what to set."""
+    settings.CHANGESOURCE_SOURCES = {}
+    text = browser.get(url("app_publish", app.pk)).content.decode()
+    assert "Set MONGODB_URI" in text
+    assert 'value="Publish"' not in text
+
+
+def test_problem_of_a_column(browser: Browser, app: App) -> None:
+    """A problem is a link to the input of the column that has it."""
+    Column.objects.filter(name="name").update(server_name="_0_version")
+    response = browser.get(url("app_publish", app.pk))
+    [problem] = response.context["problems"]
+    assert problem.place == "city.name.server_name"
+    assert problem.address == f"{url('table_change', app.tables.get().pk)}#id_columns-1-server_name"
+    assert 'value="Publish"' not in response.content.decode()
+
+
+@pytest.mark.parametrize("query", ["old=1&new=7", "old=1", "", "old=x&new=1", "old=-1&new=1", "old=²&new=1"])
+def test_compare_versions_that_are_not_there(browser: Browser, published: App, query: str) -> None:
+    """A version that an app does not have is not found."""
+    assert browser.get(f"{url('app_compare', published.pk)}?{query}").status_code == 404
+
+
+def test_put_a_version_into_the_draft(browser: Browser, published: App) -> None:
+    """The draft then says what the version says."""
+    published.tables.all().delete()
+    address = url("app_restore", published.pk, 1)
+    browser.post(address, {"reviewed": review_digest(published)})
+    assert draft_definition(published).to_json() == published.versions.get().definition
+
+
+def test_draft_edited_before_it_is_replaced(browser: Browser, published: App) -> None:
+    """A draft that is not the one that was shown is not thrown away."""
+    address = url("app_restore", published.pk, 1)
+    reviewed = browser.get(address).context["reviewed"]
+    build_table(published, "land", {"_id": {}})
+    [message] = messages_of(browser.post(address, {"reviewed": reviewed}, follow=True))
+    assert "was changed while you looked at it" in message
+    assert published.tables.filter(name="land").exists()
+
+
+def test_restoring_takes_the_right_to_edit(published: App) -> None:
+    """Who may not change the app and its tables is refused, whatever else they may."""
+    address = url("app_restore", published.pk, 1)
+    assert staff("grace", "view_app", "publish_app", "change_app").get(address).status_code == 403
+    allowed = staff("joan", "view_app", "change_app", "add_table", "delete_table")
+    assert allowed.get(address).status_code == 200
+
+
+@pytest.mark.parametrize("page", ["app_change", "app_publish", "app_versions"])
+def test_state_is_always_shown(browser: Browser, published: App, page: str) -> None:
+    """Each page of an app says what streams and whether the draft differs."""
+    assert "The draft says the same." in browser.get(url(page, published.pk)).content.decode()
+    build_table(published, "land", {"_id": {}})
+    assert "The draft differs from version 1." in browser.get(url(page, published.pk)).content.decode()
+
+
+def test_state_on_pages_of_tables(browser: Browser, published: App) -> None:
+    """A table that is edited or added says of which draft it is; a strange address of one does no harm."""
+    text = "You are editing the <strong>draft</strong>"
+    assert text in browser.get(url("table_change", published.tables.get().pk)).content.decode()
+    assert text in browser.get(f"{url('table_add')}?app={published.pk}").content.decode()
+    for odd in ("?app=", "?app=99999", ""):
+        assert text not in browser.get(url("table_add") + odd).content.decode()
+
+
+def test_other_apps_are_apart(browser: Browser, published: App) -> None:
+    """The history of an app holds its own versions only."""
+    other = build_app("other")
+    begin_publish(other)
+    versions = browser.get(url("app_versions", other.pk)).context["versions"]
+    assert [(version.app, state) for version, state in versions] == [(other, "streams")]

@@ -1,0 +1,52 @@
+"""The project as people use it: `manage.py serve` with its own databases, and who may log in."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pymongo
+from pymongo.database import Database
+
+from zerosources.embedded.project import ServeCommand, manage, project_environment
+from zerosources.embedded.servers import MongoServer
+
+PASSWORD = "correct horse battery staple"
+
+
+class Site:
+    """Runs until `stack` ends. `database` is the one that its source `default` names."""
+
+    def __init__(self, stack: ExitStack, folder: Path, mongo: MongoServer) -> None:
+        name = f"site_{uuid.uuid4().hex[:10]}"
+        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(mongo.uri(name))
+        stack.callback(client.close)
+        self.database: Database[dict[str, Any]] = client.get_default_database()
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self.environment = {
+            **project_environment(folder / "django.sqlite3", mongodb_uri=mongo.uri(name), secret_key="for tests only"),
+            # Development shows tracebacks and is lenient about hosts; people see the other one.
+            "DEBUG": "0",
+            "ALLOWED_HOSTS": "127.0.0.1",
+        }
+        self.manage("migrate", "--verbosity", "0")
+        for user in ("ada", "grace"):
+            self.environment["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
+            self.manage("createsuperuser", "--noinput", "--username", user, "--email", f"{user}@example.org")
+        server = ServeCommand(folder / "serve", environment=self.environment)
+        stack.callback(server.stop)
+        server.start()
+        self.url = server.url
+
+    def manage(self, *arguments: str) -> str:
+        return manage(self.environment, *arguments)
+
+    def load(self, app_id: str, tables: dict[str, Any], *, publish: bool = False) -> None:
+        """Make `tables`, in the JSON form of Zero's schema, the draft of an app."""
+        path = self._folder / f"{app_id}.json"
+        path.write_text(json.dumps({"tables": tables}))
+        self.manage("load_schema", str(path), "--app", app_id, *(["--publish"] if publish else []))

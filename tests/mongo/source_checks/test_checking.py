@@ -1,0 +1,118 @@
+"""checking.py: all checks of a source, whatever it is."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from changesource.mongo import source
+from changesource.mongo.source import Database, Sources
+from changesource.mongo.source_checks import checking
+from changesource.mongo.source_checks.checking import check_database
+from changesource.mongo.source_checks.results import CheckResult, PublishedCollection, worst_status
+from tests.mongo.failing import fail_commands
+from tests.mongo.source_checks.conftest import DATABASE, PASSWORD, USERS, AsUser, uri_of
+from zerosources.embedded.ports import free_port
+from zerosources.embedded.servers import MongoServer
+
+CITY = PublishedCollection("shop", "city", ["city"])
+
+
+def statuses(results: Sequence[CheckResult]) -> dict[str, str]:
+    """By name, after a look for what must not be said."""
+    text = repr(results)
+    for secret in (PASSWORD, "127.0.0.1", "mongodb://", *USERS):
+        assert secret not in text
+    return {result.name: result.status for result in results}
+
+
+async def check_uri(uri: str) -> list[CheckResult]:
+    sources = Sources({"default": uri})
+    try:
+        return await check_database(sources.database("default"), [CITY])
+    finally:
+        await sources.close()
+
+
+async def test_all_is_well(database: Database) -> None:
+    """A server of one's own has nothing wrong with it."""
+    found = statuses(await check_database(database, [CITY]))
+    assert {
+        "server",
+        "answer",
+        "clock",
+        "change stream",
+        "majority reads",
+        "images of shop: city",
+        "oplog window",
+    } < set(found)
+    found.pop("oplog window")  # its first entry may have been cut off by another test
+    assert set(found.values()) == {"ok"}
+
+
+async def test_reader(as_user: AsUser) -> None:
+    """Who may only read can be streamed from, with warnings, and without knowing the oplog."""
+    results = await check_database(as_user("reader"), [CITY])
+    found = statuses(results)
+    assert worst_status(results) == "warning"
+    assert {name for name, status in found.items() if status == "warning"} == {
+        "privilege insert on zero_sources_markers",
+        "privilege update on zero_sources_markers",
+    }
+    assert {name for name, status in found.items() if status == "unknown"} == {"oplog window"}
+
+
+async def test_user_of_the_documentation(as_user: AsUser) -> None:
+    """The user that docs/operations.md makes lacks nothing but the view of the oplog."""
+    found = statuses(await check_database(as_user("streamer"), [CITY]))
+    assert {name: status for name, status in found.items() if status != "ok"} == {"oplog window": "unknown"}
+
+
+async def test_user_without_rights(as_user: AsUser) -> None:
+    """Everything that is missing is said at once."""
+    found = statuses(await check_database(as_user("nobody"), [CITY]))
+    assert {name for name, status in found.items() if status == "error"} == {
+        "privilege find",
+        "privilege changeStream",
+        "majority reads",
+        "change stream",
+    }
+
+
+async def test_wrong_password(guarded_server: MongoServer) -> None:
+    """One result, which says so."""
+    [result] = await check_uri(uri_of(guarded_server, "reader", "wrong"))
+    assert statuses([result]) == {"server": "error"}
+    assert "User or password" in result.text
+
+
+async def test_standalone(run_dir: Path) -> None:
+    """Refused, with what to do."""
+    with MongoServer(run_dir / "mongodb-checked-standalone", standalone=True) as server:
+        [result] = await check_uri(server.uri(DATABASE))
+    assert statuses([result]) == {"server": "error"}
+    assert "rs.initiate()" in result.text
+
+
+async def test_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One result, and no address."""
+    monkeypatch.setattr(source, "SERVER_SELECTION_TIMEOUT_MS", 100)
+    [result] = await check_uri(f"mongodb://reader:{PASSWORD}@127.0.0.1:{free_port()}/shop")
+    assert statuses([result]) == {"server": "error"}
+    assert "CS103" in result.text
+
+
+async def test_one_check_that_hangs(
+    mongo_server: MongoServer, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check without an answer takes its time and costs the others nothing."""
+    monkeypatch.setattr(checking, "CHECK_SECONDS", 1.0)
+    await database.command("ping")
+    async with (
+        asyncio.timeout(10),
+        fail_commands(mongo_server, "listCollections", blockConnection=True, blockTimeMS=3000),
+    ):
+        found = statuses(await check_database(database, [CITY]))
+    assert (found["images"], found["privileges"]) == ("unknown", "unknown")
+    assert (found["majority reads"], found["change stream"]) == ("ok", "ok")

@@ -1,0 +1,112 @@
+"""The schema as JSON."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from changesource.errors import InvalidDefinition
+from changesource.mapping.definition import AppDefinition
+from changesource.publishing.exports import EXPORT_FORMATS
+from changesource.publishing.exports.zero_json import zero_schema
+from changesource.publishing.permissions import compile_permissions
+from changesource.publishing.schema_file import Schema, read_schema
+from tests.publishing.exports.definitions import EVERYTHING, connection, publishable_definitions, table
+
+
+def test_text() -> None:
+    """The keys are those of createSchema's result, in its order; names that are the same stand there once."""
+    definition = AppDefinition(
+        "shop", "default", (replace(EVERYTHING.tables[0], columns=EVERYTHING.tables[0].columns[:2]),)
+    )
+    assert EXPORT_FORMATS["zero-json"].render(definition) == (
+        json.dumps(
+            {
+                "tables": {
+                    "order-items": {
+                        "name": "order-items",
+                        "columns": {
+                            "_id": {"type": "string", "optional": False, "customType": None},
+                            "class": {
+                                "type": "string",
+                                "optional": False,
+                                "customType": None,
+                                "serverName": "class-name",
+                            },
+                        },
+                        "primaryKey": ["_id"],
+                        "serverName": "order_items",
+                    }
+                },
+                "relationships": {},
+                "enableLegacyQueries": True,
+            },
+            indent=2,
+        )
+        + "\n"
+    )
+
+
+def round_trip(definition: AppDefinition) -> Schema:
+    return read_schema(EXPORT_FORMATS["zero-json"].render(definition).encode())
+
+
+def what_zero_knows(definition: AppDefinition) -> Schema:
+    """The definition without collections, mappings and fields, of which Zero's schema says nothing."""
+    tables = (
+        replace(each, collection="", mapping="", columns=tuple(replace(column, field="") for column in each.columns))
+        for each in definition.tables
+    )
+    return Schema(tuple(tables), definition.relationships)
+
+
+def test_round_trip_of_everything() -> None:
+    """`load_schema` reads back what was exported."""
+    assert round_trip(EVERYTHING) == what_zero_knows(EVERYTHING)
+
+
+@given(publishable_definitions)
+def test_round_trip(definition: AppDefinition) -> None:
+    """Whatever the names are."""
+    assert round_trip(definition) == what_zero_knows(definition)
+
+
+ONE = connection("_id", "_id", "city", "one")
+
+
+@pytest.mark.parametrize(
+    ("relationships", "place"),
+    [
+        ({"town": {}}, "relationships.town: "),
+        ({"city": []}, "relationships.city: "),
+        ({"city": {"_id": [ONE]}}, "relationships.city._id: "),
+        ({"city": {"x": []}}, "relationships.city.x: "),
+        ({"city": {"x": ONE}}, "relationships.city.x: "),
+        ({"city": {"x": [ONE, ONE, ONE]}}, "relationships.city.x: "),
+        ({"city": {"x": [1]}}, r"relationships.city.x\[0\]: "),
+        ({"city": {"x": [{**ONE, "destSchema": "town"}]}}, r"relationships.city.x\[0\].destSchema: "),
+        ({"city": {"x": [{**ONE, "destSchema": ["city"]}]}}, r"relationships.city.x\[0\].destSchema: "),
+        ({"city": {"x": [ONE, {**ONE, "sourceField": ["id"]}]}}, r"relationships.city.x\[1\].sourceField: "),
+        ({"city": {"x": [{**ONE, "destField": "_id"}]}}, r"relationships.city.x\[0\].destField: "),
+        ({"city": {"x": [{**ONE, "destField": [["_id"]]}]}}, r"relationships.city.x\[0\].destField: "),
+        ({"city": {"x": [{**ONE, "destField": ["_id", "_id"]}]}}, r"relationships.city.x\[0\]: "),
+        ({"city": {"x": [{**ONE, "cardinality": "few"}]}}, "relationships.city.x: .*cardinality"),
+        ({"city": {"x": [{**ONE, "cardinality": ["one"]}]}}, "relationships.city.x: .*cardinality"),
+        ({"city": {"x": [ONE, {**ONE, "cardinality": "many"}]}}, "relationships.city.x: .*cardinality"),
+    ],
+)
+def test_relationships_that_zero_would_refuse(relationships: dict[str, Any], place: str) -> None:
+    """They are refused with the place."""
+    with pytest.raises(InvalidDefinition, match=place):
+        zero_schema(AppDefinition("shop", "default", (table("city"),), relationships))
+
+
+def test_permissions() -> None:
+    """Tables without rules are in nobody's permissions; others are, as zero-cache gets them."""
+    render = EXPORT_FORMATS["permissions-json"].render
+    assert json.loads(render(EVERYTHING)) == {"tables": {}}
+    (table, *others) = EVERYTHING.tables
+    ruled = replace(EVERYTHING, tables=(replace(table, permissions='{"select": [{}]}'), *others))
+    assert json.loads(render(ruled)) == compile_permissions(ruled)

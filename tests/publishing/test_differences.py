@@ -1,0 +1,147 @@
+"""What a publish changes, in words and lists."""
+
+from dataclasses import replace
+
+import pytest
+
+from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.publishing.differences import (
+    AttributeDifference,
+    ColumnDifference,
+    Difference,
+    DiffLine,
+    TableDifference,
+    compare_versions,
+)
+
+ID = Column("_id", "string")
+NAME = Column("name", "string", optional=True)
+SIZE = Column("size", "number", optional=True)
+CITY = Table("city", (ID, NAME, SIZE), ("_id",))
+
+
+def app(*tables: Table, source: str = "default", **relationships: dict[str, str]) -> AppDefinition:
+    return AppDefinition("shop", source, tables, relationships)
+
+
+def change(old: Table, **attributes: object) -> tuple[TableDifference, Difference]:
+    """What is different after `old` got other attributes: of the one table, and at all."""
+    difference = compare_versions(app(old), app(replace(old, **attributes)))
+    [table] = difference.tables
+    return table, difference
+
+
+def test_first_version() -> None:
+    """Before the first version all tables are added, and nothing streams that could go on."""
+    difference = compare_versions(None, app(CITY))
+    assert [(table.name, table.fate) for table in difference.tables] == [("city", "added")]
+    assert difference.begins_anew
+    assert difference.loaded_collections == ["city"]
+
+
+def test_no_difference() -> None:
+    """Versions that say the same are the same."""
+    difference = compare_versions(app(CITY), app(CITY))
+    assert difference == Difference(True, False, None, (), (), ())
+    assert not difference.is_only_order
+
+
+def test_order_of_columns() -> None:
+    """Another order is a difference, though nothing is to be listed."""
+    difference = compare_versions(app(CITY), app(replace(CITY, columns=(ID, SIZE, NAME))))
+    assert difference.is_only_order
+    assert not difference.is_same
+
+
+def test_added_and_dropped_table() -> None:
+    """A table that comes is loaded; one that goes outdates clients that know it."""
+    land = Table("land", (ID,), ("_id",), collection="lands")
+    difference = compare_versions(app(CITY), app(land))
+    assert [(table.name, table.fate) for table in difference.tables] == [("land", "added"), ("city", "dropped")]
+    assert difference.loaded_collections == ["lands"]
+    assert difference.notices[0].startswith("Table city goes. Clients whose schema still says otherwise are refused")
+
+
+def test_dropped_column() -> None:
+    """An optional column goes without its rows being read; clients that know it are refused."""
+    table, difference = change(CITY, columns=(ID, NAME))
+    assert (table.fate, table.outcome) == ("kept", "Columns are dropped. Its rows stay.")
+    assert table.columns == (ColumnDifference("size", "dropped", "number, optional, shows the field size"),)
+    assert difference.loaded_collections == []
+    assert difference.notices == (
+        "Column city.size goes. Clients whose schema still says otherwise are refused (SchemaVersionNotSupported) "
+        "until they update.",
+    )
+
+
+def test_added_column() -> None:
+    """A column that comes rebuilds its table; nobody is refused for it."""
+    table, difference = change(CITY, columns=(*CITY.columns, Column("flag", "boolean", optional=True)))
+    assert (table.fate, [(column.name, column.change) for column in table.columns]) == ("rebuilt", [("flag", "added")])
+    assert not any("refused" in notice for notice in difference.notices)
+
+
+@pytest.mark.parametrize(
+    ("column", "label", "values"),
+    [
+        (replace(NAME, type="json"), "type", ("string", "json")),
+        (replace(NAME, optional=False), "value", ("optional", "required")),
+        (replace(NAME, field="title"), "field", ("name", "title")),
+        (replace(NAME, name="title"), "name in queries", ("name", "title")),
+    ],
+)
+def test_changed_column(column: Column, label: str, values: tuple[str, str]) -> None:
+    """What is different about a column is listed with what it was."""
+    table, _ = change(CITY, columns=(ID, column, SIZE))
+    [found] = table.columns
+    assert (found.change, found.changes) == ("changed", (AttributeDifference(label, *values),))
+
+
+def test_retyped_column_outdates_clients() -> None:
+    """zero-cache refuses a client that knows a column by another type."""
+    _, difference = change(CITY, columns=(ID, replace(NAME, type="json"), SIZE))
+    assert difference.notices[0].startswith("Column city.name becomes a json.")
+
+
+def test_primary_key_outdates_clients() -> None:
+    """zero-cache refuses a client with another primary key."""
+    table, difference = change(replace(CITY, columns=(ID, replace(NAME, optional=False))), primary_key=("_id", "name"))
+    assert table.attributes == (AttributeDifference("primary key", "_id", "_id, name"),)
+    assert difference.notices[0].startswith("The primary key of city changes.")
+
+
+def test_mapping() -> None:
+    """A mapping is compared line by line, and its table's rows are read again."""
+    table, _ = change(replace(CITY, mapping='{"filter":{"size":1}}'), mapping='{"filter":{"size":2}}')
+    assert table.fate == "reloaded"
+    [text] = table.texts
+    assert text.label == "mapping"
+    assert [line for line in text.lines if line.mark != " "] == [
+        DiffLine("-", '    "size": 1'),
+        DiffLine("+", '    "size": 2'),
+    ]
+
+
+def test_long_text() -> None:
+    """What is far from a change is left out, with a sign where."""
+    old = {f"field{number}": 1 for number in range(40)}
+    mapping = '{{"filter":{}}}'
+    before = mapping.format(str(old).replace("'", '"'))
+    after = mapping.format(str(old | {"field5": 2, "field35": 2}).replace("'", '"'))
+    table, _ = change(replace(CITY, mapping=before), mapping=after)
+    assert [line.mark for line in table.texts[0].lines].count("…") == 1
+
+
+def test_relationships() -> None:
+    """Relationships belong to the app, and no table is touched."""
+    difference = compare_versions(app(CITY), app(CITY, city={"land": "x"}))
+    assert [text.label for text in difference.texts] == ["relationships"]
+    assert difference.tables == ()
+
+
+def test_another_source() -> None:
+    """Another source begins anew: no table can stay."""
+    difference = compare_versions(app(CITY), app(CITY, source="archive"))
+    assert difference.begins_anew
+    assert [table.fate for table in difference.tables] == ["rebuilt"]
+    assert difference.source == AttributeDifference("source", "default", "archive")

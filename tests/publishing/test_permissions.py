@@ -1,0 +1,144 @@
+"""Permissions as zero-cache reads them."""
+
+import json
+from typing import Any
+
+from changesource.mapping.definition import AppDefinition
+from changesource.publishing.compiled import CompiledVersion
+from changesource.publishing.permissions import compile_permissions, permissions_row_of
+from tests.mapping.rules.schema import TABLES_IN_REPLICA, app
+from tests.node.tools import json_lines, run_node
+
+
+def compiled(rule: Any) -> Any:
+    """The condition of one rule of `issue`."""
+    permissions = compile_permissions(app(issue=json.dumps({"select": [rule]})))
+    assert permissions is not None
+    [[allow, condition]] = permissions["tables"]["issues"]["row"]["select"]
+    assert allow == "allow"
+    return condition
+
+
+def simple(operator: str, left: Any, right: Any) -> Any:
+    return {"type": "simple", "op": operator, "left": left, "right": right}
+
+
+def column(name: str) -> Any:
+    return {"type": "column", "name": name}
+
+
+def literal(value: Any) -> Any:
+    return {"type": "literal", "value": value}
+
+
+SUB = {"type": "static", "anchor": "authData", "field": "sub"}
+HAS_SUB = simple("IS NOT", SUB, literal(None))
+
+
+def test_claim() -> None:
+    """A rule begins with the claims that it needs; names are those of the replica."""
+    assert compiled({"owner": "$auth.sub"}) == {
+        "type": "and",
+        "conditions": [HAS_SUB, simple("=", column("owner_in_replica"), SUB)],
+    }
+
+
+def test_dotted_claim() -> None:
+    """A claim inside another is a path."""
+    [has, _] = compiled({"owner": "$auth.org.name"})["conditions"]
+    assert has["left"] == {"type": "static", "anchor": "authData", "field": ["org", "name"]}
+
+
+def test_not_equal_also_matches_null() -> None:
+    """As in MongoDB, what is not a value may be null; a column that is never null is not asked."""
+    text = column("text_in_replica")
+    assert compiled({"text": {"$ne": "a"}}) == {
+        "type": "or",
+        "conditions": [simple("!=", text, literal("a")), simple("IS", text, literal(None))],
+    }
+    assert compiled({"owner": {"$ne": "a"}}) == simple("!=", column("owner_in_replica"), literal("a"))
+
+
+def test_related_rows_through_a_junction() -> None:
+    """Each hop is a subquery of its own, which clients do not get the rows of."""
+    assert compiled({"$exists": {"relationship": "labels", "where": {"text": "a"}}}) == {
+        "type": "correlatedSubquery",
+        "op": "EXISTS",
+        "related": {
+            "system": "permissions",
+            "correlation": {"parentField": ["key"], "childField": ["issueId_in_replica"]},
+            "subquery": {
+                "table": "labellings",
+                "alias": "zsubq_labels_junction",
+                "where": {
+                    "type": "correlatedSubquery",
+                    "op": "EXISTS",
+                    "related": {
+                        "system": "permissions",
+                        "correlation": {"parentField": ["labelId_in_replica"], "childField": ["key"]},
+                        "subquery": {
+                            "table": "labels",
+                            "alias": "zsubq_labels",
+                            "where": simple("=", column("text_in_replica"), literal("a")),
+                        },
+                    },
+                },
+            },
+        },
+    }
+
+
+def test_everybody_and_nobody() -> None:
+    """An empty rule is a condition that is always true; a rule that never matches is left out."""
+    assert compiled({}) == {"type": "and", "conditions": []}
+    permissions = compile_permissions(app(issue='{"select": [{"text": {"$in": []}}]}'))
+    assert permissions is not None
+    assert permissions["tables"]["issues"]["row"]["select"] == []
+
+
+def test_actions() -> None:
+    """Rules of an update are about the row before and after it; what has no rules is nobody's."""
+    text = '{"insert": [{}], "update": {"before": [{}], "after": [{"id": 1}]}}'
+    permissions = compile_permissions(app(issue=text))
+    everybody = ["allow", {"type": "and", "conditions": []}]
+    assert permissions == {
+        "tables": {
+            "issues": {
+                "row": {
+                    "select": [],
+                    "insert": [everybody],
+                    "update": {
+                        "preMutation": [everybody],
+                        "postMutation": [["allow", simple("=", column("key"), literal(1))]],
+                    },
+                    "delete": [],
+                }
+            }
+        }
+    }
+    case = {"tables": TABLES_IN_REPLICA, "permissions": permissions, "queries": [{"table": "issues", "claims": {}}]}
+    done = run_node("evaluate_permissions.mjs", input_text=json.dumps(case) + "\n")
+    assert json_lines(done.stdout) == [{"sqlite": [[]], "memory": [[]]}], done.stderr
+
+
+def test_no_permissions() -> None:
+    """Without any rules there is nothing to read, as before there were any."""
+    row = CompiledVersion(app(), 1).permissions
+    assert (row.permissions, row.hash) == (None, None)
+
+
+def test_json_round_trip() -> None:
+    """Permissions are stored with their table, in one form; a table without any says nothing of them."""
+    definition = app(issue='{ "select": [{}] }')
+    stored = definition.to_json()
+    assert AppDefinition.from_json(json.loads(json.dumps(stored))) == definition
+    assert [table.get("permissions") for table in stored["tables"]] == ['{"select":[{}]}', None, None, None]
+
+
+def test_hash() -> None:
+    """It is the same for the same rules, whatever else is published, and another one for other rules."""
+    one = permissions_row_of(app(issue='{"select": [{"flag": true}]}'))
+    same = permissions_row_of(app(issue='{ "select":[ {"flag": true} ] }'))
+    other = permissions_row_of(app(issue='{"select": [{"flag": false}]}'))
+    assert one == same
+    assert len({one.hash, other.hash, None}) == 3

@@ -1,0 +1,122 @@
+"""version_changes.py: what a replica of one version needs to become one of another."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.publishing.compiled import CompiledVersion
+from changesource.publishing.version_changes import DroppedColumn, VersionChanges, version_changes
+
+CITY = Table(
+    "city", (Column("_id", "string"), Column("name", "string", optional=True), Column("n", "number")), ("_id",)
+)
+RIVER = Table("river", (Column("_id", "string"),), ("_id",))
+
+
+def changes(old: list[Table], new: list[Table]) -> VersionChanges:
+    return version_changes(*(CompiledVersion(AppDefinition("shop", "default", tuple(each)), 1) for each in (old, new)))
+
+
+def names(tables: object) -> list[str]:
+    return [table.table.name for table in tables]  # type: ignore[attr-defined]
+
+
+def test_nothing() -> None:
+    """The same tables, or tables that are only called otherwise in queries, change nothing in a replica."""
+    renamed = replace(CITY, name="town", columns=(CITY.columns[0], *CITY.columns[1:]))
+    assert changes([CITY, RIVER], [RIVER, CITY]) == VersionChanges([], [], [], [], [])
+    assert changes([CITY], [renamed]) == VersionChanges([], [], [], [], [])
+
+
+def test_tables() -> None:
+    """Tables come and go."""
+    found = changes([CITY], [RIVER])
+    assert (found.dropped, names(found.added), names(found.loaded)) == (["city"], ["river"], ["river"])
+
+
+def test_dropped_column() -> None:
+    """An optional column goes without a look at the rows."""
+    found = changes([CITY], [replace(CITY, columns=(CITY.columns[0], CITY.columns[2]))])
+    assert found == VersionChanges([], [DroppedColumn("city", "name")], [], [], [])
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        (*CITY.columns, Column("new", "json", optional=True)),
+        CITY.columns[:2],
+        (CITY.columns[0], Column("name", "json", optional=True), CITY.columns[2]),
+        (CITY.columns[0], Column("name", "string"), CITY.columns[2]),
+        (CITY.columns[0], CITY.columns[1], Column("n", "number", optional=True)),
+        (Column("_id", "number"), *CITY.columns[1:]),
+    ],
+    ids=["added", "required one dropped", "retyped", "required", "optional", "key retyped"],
+)
+def test_rebuilt(columns: tuple[Column, ...]) -> None:
+    """Any other change of columns makes the table anew, with its index and its rows."""
+    found = changes([CITY], [replace(CITY, columns=columns)])
+    assert names(found.rebuilt) == names(found.loaded) == ["city"]
+    assert not found.dropped_columns
+
+
+def test_another_key() -> None:
+    """A primary key is an index, so the table is made anew."""
+    assert names(changes([CITY], [replace(CITY, primary_key=("_id", "n"))]).rebuilt) == ["city"]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        replace(CITY, collection="towns"),
+        replace(CITY, mapping='{"filter": {"n": 1}}'),
+        replace(CITY, columns=(CITY.columns[0], replace(CITY.columns[1], field="title"), CITY.columns[2])),
+    ],
+    ids=["collection", "mapping", "field"],
+)
+def test_reloaded(table: Table) -> None:
+    """Other rows in the same columns replace those that are there."""
+    found = changes([CITY], [table])
+    assert names(found.reloaded) == names(found.loaded) == ["city"]
+    assert not found.rebuilt
+
+
+columns = st.builds(
+    Column,
+    name=st.sampled_from(["a", "b", "c"]),
+    type=st.sampled_from(["string", "number"]),
+    optional=st.booleans(),
+    field=st.sampled_from(["", "x"]),
+)
+tables = st.builds(
+    lambda name, others, key, mapping: Table(
+        name, (Column("_id", "string"), *others), ("_id", *(column.name for column in others[:key])), mapping=mapping
+    ),
+    name=st.sampled_from(["city", "river", "lake"]),
+    others=st.lists(columns, max_size=3, unique_by=lambda column: column.name),
+    key=st.integers(0, 1),
+    mapping=st.sampled_from(["", '{"filter":{"x":1}}']),
+)
+definitions = st.lists(tables, max_size=3, unique_by=lambda table: table.name)
+
+
+@given(definitions, definitions)
+def test_replica_follows(old: list[Table], new: list[Table]) -> None:
+    """Whatever changes, zero-cache meets nothing that it ends for, and has the new version's tables afterwards."""
+    found = changes(old, new)
+    replica = {table.server_name: {column.server_name for column in table.columns} for table in old}
+    keys = {table.server_name: set(table.primary_key) for table in old}
+    for dropped in found.dropped_columns:
+        assert dropped.column not in keys[dropped.table], "the column is in an index"
+        replica[dropped.table].remove(dropped.column)
+    for name in [*found.dropped, *names(found.rebuilt)]:
+        del replica[name]
+    for table in [*found.rebuilt, *found.added]:
+        assert table.table.name not in replica, "the table is there"
+        replica[table.table.name] = {column.name for column in table.table.spec.columns}
+    for table in found.reloaded:
+        assert table.table.name in replica
+    assert replica == {table.server_name: {column.server_name for column in table.columns} for table in new}
+    assert len(set(names(found.loaded))) == len(found.loaded)

@@ -222,3 +222,31 @@ def test_failed_publish_changes_nothing(deploy: Deploy) -> None:
     deployment.definition = before
     deployment.database.notes.insert_one({"_id": "after"})
     deployment.wait_until_equal(zero_cache)
+
+
+def test_killed_while_switching(deploy: Deploy) -> None:
+    """The server, the watcher and zero-cache are killed while a publish that loads thousands of rows is under way: whoever
+    goes on begins the transaction again, and it counts once."""
+    draft = Draft()
+    deployment = deploy(draft.schema, log="redis")
+    fill(deployment.database, 3_000)
+    watcher, server = deployment.watch(), deployment.serve()
+    proxy = deployment.proxy(server)
+    zero_cache = deployment.zero_cache(proxy)
+    snapshot = deployment.wait_until_equal(zero_cache)
+    with Workload(deployment.database, seed=1, rate=100):
+        add_a_column(draft)
+        publish(deployment, draft)
+        server.kill()
+        proxy.target = deployment.serve("second").stream_url(deployment.token)
+        change_a_key(draft)
+        publish(deployment, draft)
+        watcher.kill()
+        deployment.watch("second-watcher")
+        retype_a_column(draft)
+        publish(deployment, draft)
+        zero_cache.kill()
+        zero_cache.start(wait=False)
+    contents = deployment.wait_until_equal(zero_cache)
+    assert contents.replica_version == snapshot.replica_version
+    check_protocol(proxy)

@@ -14,11 +14,19 @@ from changesource.mongo.change_stream import StreamContent, open_change_stream
 from changesource.mongo.markers import MARKERS_COLLECTION, PublishMarker, publish_marker_of, write_publish_marker
 from changesource.mongo.pre_images import enable_pre_images
 from changesource.mongo.source import Database, current_cluster_time
-from changesource.publishing.versions import begin_publish, needed_pre_images, publishable_draft, review_digest
+from changesource.publishing.versions import (
+    FORGOTTEN_AFTER,
+    begin_publish,
+    needed_pre_images,
+    publishable_draft,
+    review_digest,
+)
 from changesource.streaming.source_calls import ASK_SECONDS, ask_source
 
 MARKER_SECONDS = ASK_SECONDS / 2
 """How long the marker of a publish may take to come back."""
+WAIT_SECONDS = FORGOTTEN_AFTER.total_seconds() + 5
+"""How long a publish waits for others: until one that lost its publisher has been given up."""
 POLL_SECONDS = 0.05
 
 
@@ -52,7 +60,7 @@ def when_free(prepare: Callable[[], Version]) -> Version:
 
     Nothing is held meanwhile: who waits inside a transaction keeps SQLite from the publish that is waited for.
     """
-    deadline = time.monotonic() + ASK_SECONDS
+    deadline = time.monotonic() + WAIT_SECONDS
     while True:
         try:
             return prepare()

@@ -15,6 +15,8 @@ from collections.abc import Coroutine
 from contextlib import aclosing
 from typing import Any
 
+from django.db import Error as DatabaseError
+
 from changesource.errors import (
     ChangeSourceError,
     HistoryLost,
@@ -78,6 +80,13 @@ class Watcher:
                 logger.info("watcher of %s: %s", self._history.app_id, error)
             except ChangeSourceError as error:
                 logger.warning("watcher of %s: %s Trying again.", self._history.app_id, error)
+                await asyncio.sleep(RETRY_SECONDS)
+            except DatabaseError as error:  # asked when a log begins, and when a publish is met
+                logger.warning(
+                    "watcher of %s: the Django database failed (%s). Trying again.",
+                    self._history.app_id,
+                    type(error).__name__,
+                )
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception:  # a watcher that ended for a fault of ours would leave nobody to say so
                 logger.exception("watcher of %s failed. Trying again.", self._history.app_id)

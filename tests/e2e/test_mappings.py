@@ -110,10 +110,10 @@ def changes(proxy: RecordingProxy) -> list[Tags]:
     return found
 
 
-def test_discriminators_arrays_and_keys(deploy: Deploy, log: str) -> None:
+def test_discriminators_arrays_and_keys(deploy: Deploy) -> None:
     """One collection feeds four tables and another has its key in a field: after every kind of change the replica is what the
     mappings say."""
-    deployment = deploy(SCHEMA, mappings=MAPPINGS, log=log)
+    deployment = deploy(SCHEMA, mappings=MAPPINGS, log="redis")
     rooms, users = deployment.database.rooms, deployment.database.users
     rooms.insert_many(
         [room("chat", "ann", "bob"), room("group", "bob"), room("chat"), room("chat", "cid", archived=True)]

@@ -49,11 +49,11 @@ def ids(rows: list[Row]) -> set[str]:
     return {row["_id"] for row in rows}
 
 
-def test_who_sees_what(deploy: Deploy, log: str) -> None:
+def test_who_sees_what(deploy: Deploy) -> None:
     """Two users of one zero-cache see exactly their rows, through columns and through a relationship, also when rows change;
     and when the rules are published anew, connected clients see what these say, soon."""
     permissions = {"notes": {"select": [OWN, SHARED]}}
-    deployment = deploy(SCHEMA, permissions=permissions, log=log)
+    deployment = deploy(SCHEMA, permissions=permissions, log="redis")
     deployment.database.notes.insert_many(NOTES)
     deployment.database.shares.insert_one({"_id": "s1", "note": "b1", "user": "ada"})
     proxy = deployment.proxy(deployment.start())

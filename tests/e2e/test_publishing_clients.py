@@ -128,10 +128,10 @@ def test_connected_client_and_each_change(deploy: Deploy) -> None:
     check_protocol(watched.proxy)
 
 
-def test_tables_that_a_publish_leaves_alone(deploy: Deploy, log: str) -> None:
+def test_tables_that_a_publish_leaves_alone(deploy: Deploy) -> None:
     """While tables are added and rebuilt under load, clients stay connected, unaffected tables go on growing and never lose
     a row on the way, a rebuilt one is never empty, and the next write arrives."""
-    watched = Watched(deploy, Draft(), log, documents=300)
+    watched = Watched(deploy, Draft(), "redis", documents=300)
     client = watched.watch_all(watched.connect())
     watched.wait_until_equal(client, *watched.draft.tables)
     with Workload(watched.deployment.database, seed=1, rate=150):

@@ -31,8 +31,8 @@ from tests.mapping.agreement.spelled_out import for_server, pipeline_for_server
 
 SECONDS = float(os.environ.get("AGREEMENT_SECONDS", "0"))
 
-EXAMPLES = 250
-"""Of a batch of documents with several mappings each: a minute and a half for all tests on two cores."""
+EXAMPLES = 150
+"""Of a batch of documents with several mappings each: half a minute for all tests on two cores."""
 
 agreeing = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[*HealthCheck])
 pytestmark = pytest.mark.timeout(SECONDS + 300)

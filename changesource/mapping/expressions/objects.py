@@ -12,12 +12,14 @@ from bson import DBRef
 
 from changesource.mapping.bson_types import MISSING, is_nullish, type_name
 from changesource.mapping.expressions.compiler import (
+    AT_FIRST_NULL,
     Document,
     Node,
     Scope,
     Types,
     Variables,
     apply,
+    apply_in_order,
     compile_expression,
     compile_within,
     named_arguments,
@@ -143,7 +145,7 @@ def _compile_unset_field(specification: Any, scope: Scope) -> Node:
 def _compile_change(operator_name: str, specification: Mapping[str, Any], value: Node, scope: Scope) -> Node:
     name = _name_in(operator_name, specification, scope)
 
-    def change(whole: Any, member: Any) -> dict[str, Any] | None:
+    def change(whole: Any, member: Any = MISSING) -> dict[str, Any] | None:
         if is_nullish(whole):
             return None
         fields = _fields(whole)
@@ -154,7 +156,8 @@ def _compile_change(operator_name: str, specification: Mapping[str, Any], value:
             del changed[name]
         return changed
 
-    return apply(change, [compile_within("input", specification["input"], scope), value], OBJECT_OR_NULL)
+    whole = compile_within("input", specification["input"], scope)
+    return apply_in_order(change, [whole, value], AT_FIRST_NULL, OBJECT_OR_NULL)
 
 
 def _name_in(operator_name: str, specification: Mapping[str, Any], scope: Scope) -> str:

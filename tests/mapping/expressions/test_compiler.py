@@ -228,6 +228,7 @@ FAILS = {"$toInt": "$text"}
         {"$slice": ["$none", 1, FAILS]},
         {"$slice": ["$items", "$none", FAILS]},
         {"$trim": {"input": "$none", "chars": FAILS}},
+        {"$setField": {"field": "k", "input": "$none", "value": FAILS}},
     ],
 )
 def test_null_ends(expression: Any) -> None:

@@ -131,7 +131,7 @@ def test_sigterm_under_load(deploy: Deploy, command: str) -> None:
         readers = [threading.Thread(target=read, args=(query,)) for query in (resume, "")]
         for reader in readers:
             reader.start()
-        wait_until(lambda: server.log_path.read_text().count("snapshot of version") == 2)
+        wait_until(lambda: server.log_path.read_text().count("snapshot for client") == 2)
         stopped = server if command == "serve" else watcher
         started = time.monotonic()
         psutil.Process(stopped.pid).send_signal(signal.SIGTERM)

@@ -162,6 +162,11 @@ class TableAdmin(RulePages):
     def column_count(self, table: Any) -> Any:
         return table.column_count
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """An address may name the app of a new table; Django's widget fails on what is no key."""
+        initial = super().get_changeform_initial_data(request)
+        return {name: value for name, value in initial.items() if name != "app" or _number(str(value))}
+
     def get_formset_kwargs(self, request: HttpRequest, obj: Table, inline: Any, prefix: str) -> dict[str, Any]:
         kwargs = super().get_formset_kwargs(request, obj, inline, prefix)
         if request.method == "GET" and obj.pk is None:

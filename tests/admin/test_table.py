@@ -187,3 +187,9 @@ def test_delete(browser, app: App) -> None:
     data = {"action": "delete_selected", "_selected_action": app.tables.get().pk, "post": "yes"}
     browser.post(url("table_changelist"), data)
     assert not app.tables.exists()
+
+
+@pytest.mark.parametrize("key", ["x", "0", "99999999999999999999", ""])
+def test_address_with_an_app_that_is_none(browser, key: str) -> None:
+    """The page of a new table opens all the same."""
+    assert browser.get(url("table_add"), {"app": key}).status_code == 200

@@ -7,6 +7,7 @@ from django.test import Client as Browser
 from changesource.models import App, Column, Version
 from changesource.models.draft import draft_definition
 from changesource.publishing.versions import begin_publish, review_digest
+from changesource.streaming import publisher
 from tests.admin.pages import messages_of, url
 from tests.models.builders import build_app, build_table
 
@@ -71,8 +72,9 @@ def test_edit_after_the_review(browser: Browser, app: App) -> None:
     assert "not what you were shown" in message
 
 
-def test_publish_under_way(browser: Browser, published: App) -> None:
-    """While somebody else publishes, one is told so, and nothing is published."""
+def test_publish_under_way(browser: Browser, published: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody else publishes for longer than one waits, one is told so, and nothing is published."""
+    monkeypatch.setattr(publisher, "WAIT_SECONDS", 0.1)
     build_table(published, "land", {"_id": {}})
     Version.objects.create(app=published, number=2, definition=draft_definition(published).to_json())
     [message] = publish_shown(browser, published, review_digest(published))

@@ -71,7 +71,9 @@ def test_who_sees_what(deploy: Deploy) -> None:
     ada, bob = connect("ada", level=3), connect("bob", level=0)
     ada.wait_for_rows("notes", lambda rows: ids(rows) == {"a1", "a2", "b1"})
     bob.wait_for_rows("notes", lambda rows: ids(rows) == {"b1"})
-    ada.wait_for_rows("shares", lambda rows: rows == [])  # no rule means nobody, although rows of it decide about others
+    ada.wait_for_rows(
+        "shares", lambda rows: rows == []
+    )  # no rule means nobody, although rows of it decide about others
 
     deployment.database.shares.delete_one({"_id": "s1"})
     deployment.database.notes.update_one({"_id": "a1"}, {"$set": {"owner": "bob"}})

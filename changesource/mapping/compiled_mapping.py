@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from changesource.mapping.expressions import WHOLE_DOCUMENT
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.nesting import check_nesting
 from changesource.mapping.projections import Document, parse_projection
@@ -136,8 +135,3 @@ class CompiledMapping:
             if sliced is not None:
                 stages.append((place, sliced))
         return CompiledMapping(stages[::-1]), needed
-
-
-def reads_everything(names: Names) -> bool:
-    """Whether `names` stands for a whole document."""
-    return WHOLE_DOCUMENT in names

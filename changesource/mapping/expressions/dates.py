@@ -7,7 +7,7 @@ in them. Null or missing in any argument makes the result null.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from bson import DatetimeMS, Int64
 
@@ -18,7 +18,6 @@ from changesource.mapping.expressions.compiler import (
     Document,
     Node,
     Scope,
-    Types,
     Variables,
     compile_within,
     constant,
@@ -38,9 +37,6 @@ from changesource.mapping.expressions.date_units import (
 from changesource.mapping.expressions.gregorian import MILLISECONDS_PER_DAY, Moment, days_of, iso_day_of_week, moment_of
 from changesource.mapping.expressions.time_zones import UTC_ZONE, TimeZone, time_zone
 from changesource.mapping.mapping_error import MappingError
-
-NULL: Final[Types] = frozenset({"null"})
-
 
 # Arguments: read once if they are constants, else for each document
 

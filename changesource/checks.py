@@ -72,7 +72,8 @@ def check_apps(
     try:
         if App._meta.db_table not in connections[alias].introspection.table_names():
             return []  # before the first migrate
-        apps = list(App.objects.using(alias).exclude(source__in=load_settings().sources))
+        # Columns that were there from the start: `migrate` runs this check before it adds later ones.
+        apps = list(App.objects.using(alias).only("app_id", "source").exclude(source__in=load_settings().sources))
     except DriverError as exc:
         return [
             Error(

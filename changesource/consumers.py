@@ -12,7 +12,7 @@ from channels.exceptions import StopConsumer
 from django.db import Error as DatabaseError
 
 from changesource.errors import InvalidRequest
-from changesource.models import store
+from changesource.models.client_store import Identity, authenticate
 from changesource.protocol import closing
 from changesource.protocol.closing import REFUSAL_DELAY_SECONDS, Closing
 from changesource.protocol.requests import find_token, parse_stream_request
@@ -81,7 +81,7 @@ class ChangeStreamConsumer(AsyncConsumer):
         self._session = Session(service, request, client, self)
         return await self._session.run()
 
-    async def _authenticate(self) -> store.ClientAccess | None:
+    async def _authenticate(self) -> Identity | None:
         headers = dict(self.scope["headers"])
         token = find_token(self.scope["query_string"], headers.get(b"authorization", b"").decode("latin-1") or None)
         address = (self.scope.get("client") or ["unknown"])[0]
@@ -89,7 +89,7 @@ class ChangeStreamConsumer(AsyncConsumer):
             logger.warning("refused a connection from %s: no token", address, extra={"action": "refused"})
             return None
         try:
-            client = await store.authenticate(token)
+            client = await authenticate(token)
         except DatabaseError as error:
             logger.error("cannot look up clients: the Django database failed (%s)", type(error).__name__)
             return None

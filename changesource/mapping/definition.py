@@ -56,7 +56,8 @@ class Table:
 
     `mapping` is Extended JSON, `{"filter"?, "projection"?}` or `{"pipeline"}`, and says what becomes of a document before
     the columns are taken from it; empty: the document as it is. `permissions` is Extended JSON too, the rules of
-    `rules.syntax`; empty: no rules, so that nobody sees a row by a query that a client defines.
+    `rules.syntax`; empty: no rules, so that nobody sees a row by a query that a client defines. `filter_columns` are the
+    names of the columns that the row filters of clients may ask for.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Table:
     collection: str = ""
     mapping: str = ""
     permissions: str = ""
+    filter_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "server_name", self.server_name or self.name)
@@ -79,12 +81,16 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class AppDefinition:
-    """Everything that one published version of an app says. `source` is a key of the setting that holds URIs."""
+    """Everything that one published version of an app says. `source` is a key of the setting that holds URIs.
+
+    `publications` are groups of tables that a zero-cache may ask for: name → names of tables.
+    """
 
     app_id: str
     source: str
     tables: tuple[Table, ...]
     relationships: Mapping[str, Any] = field(default_factory=dict)
+    publications: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The form that is stored: plain dicts and lists; `from_json` gives back an equal definition."""
@@ -109,10 +115,12 @@ class AppDefinition:
                     "primaryKey": list(table.primary_key),
                     **({"mapping": table.mapping} if table.mapping else {}),
                     **({"permissions": table.permissions} if table.permissions else {}),
+                    **({"filterColumns": list(table.filter_columns)} if table.filter_columns else {}),
                 }
                 for table in self.tables
             ],
             "relationships": dict(self.relationships),
+            **({"publications": dict(self.publications)} if self.publications else {}),
         }
 
     @classmethod
@@ -139,8 +147,10 @@ class AppDefinition:
                     primary_key=tuple(table["primaryKey"]),
                     mapping=table.get("mapping", ""),
                     permissions=table.get("permissions", ""),
+                    filter_columns=tuple(table.get("filterColumns", ())),
                 )
                 for table in stored["tables"]
             ),
             relationships=stored["relationships"],
+            publications=stored.get("publications", {}),
         )

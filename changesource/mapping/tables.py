@@ -40,7 +40,7 @@ class CompiledTable:
 
     `reads` are the top-level fields of a document on which its rows depend, and `decided_by` those on which it depends
     whether it has any; both may hold `WHOLE_DOCUMENT`. `needs_pre_images` says that the `_id` of a document does not tell
-    which rows it has had: that takes the document as it was.
+    which rows it has had, or not for which clients: that takes the document as it was. `filter_columns` are server names.
     """
 
     def __init__(self, table: Table) -> None:
@@ -64,7 +64,8 @@ class CompiledTable:
         self.decided_by = mapping.decides_by()
         self._key_map, read_by_key = mapping.without_filters(frozenset(column.field for column in key_columns))
         self._splits = mapping.splits
-        self.needs_pre_images = self._splits or not read_by_key <= {ID}
+        self.filter_columns = tuple(columns[name].server_name for name in table.filter_columns)
+        self.needs_pre_images = self._splits or not read_by_key <= {ID} or bool(self.filter_columns)
         self.has_mapping = bool(table.mapping)
 
     def rows(self, document: Document, errors: list[RowError]) -> list[Row]:

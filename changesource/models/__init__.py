@@ -1,16 +1,32 @@
 """Django models: the only place that touches the Django DB.
 
-An `App` has a draft (`Table`, `Column`), which is edited, and `Version`s, which are streamed. `Client`s may connect,
-`Replica`s are what they built, `RowErrorRecord`s tell of rows that could not be built. The streaming code uses
+An `App` has a draft (`Table`, `Column`), which is edited, and `Version`s, which are streamed. `Client`s may
+connect by their `Credential`s and read what their `Grant`s say, of which `AccessVersion`s are the history; `Refusal`s tell
+of who could not. `Replica`s are what clients built, `RowErrorRecord`s tell of rows that could not be built. The streaming code uses
 `changesource.models.store` only.
 """
 
+from changesource.models.access_version import AccessVersion
 from changesource.models.app import App
-from changesource.models.client import Client
+from changesource.models.client import Client, Grant
 from changesource.models.column import Column
+from changesource.models.credential import Credential
+from changesource.models.refusal import Refusal
 from changesource.models.replica import Replica
 from changesource.models.row_error import RowErrorRecord
 from changesource.models.table import Table
 from changesource.models.version import Version
 
-__all__ = ["App", "Client", "Column", "Replica", "RowErrorRecord", "Table", "Version"]
+__all__ = [
+    "AccessVersion",
+    "App",
+    "Client",
+    "Column",
+    "Credential",
+    "Grant",
+    "Refusal",
+    "Replica",
+    "RowErrorRecord",
+    "Table",
+    "Version",
+]

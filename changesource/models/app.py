@@ -63,6 +63,12 @@ class App(models.Model):
         validators=[validate_json_object],
         help_text="The relationships of Zero's schema, as they stand in its JSON form.",
     )
+    publications = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_json_object],
+        help_text='Groups of tables that a zero-cache may ask for (ZERO_APP_PUBLICATIONS): {"mobile": ["order", "item"]}.',
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -1,23 +1,20 @@
-"""A credential for one downstream."""
+"""Who may connect, and what of which app each may read."""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Iterable
+from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
 from django.db import models, transaction
 
-from changesource.models.app import App
+from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.mapping_text import read_mapping_text
+from changesource.models.app import App, validate_json_object
+from changesource.models.table import validate_names
 
-TOKEN_BYTES = 32
-"""Too many to be guessed, so that one round of SHA-256 keeps the token from whoever reads the database."""
-
-
-def digest_of(token: str) -> str:
-    """What is stored of `token`: 64 hex digits. Any text has one, also text that UTF-8 cannot write."""
-    return hashlib.sha256(token.encode("utf-8", errors="surrogatepass")).hexdigest()
+SHARDS_PATTERN = r"\A(\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*)?\Z"
 
 
 def validate_printable(value: str) -> None:
@@ -26,30 +23,49 @@ def validate_printable(value: str) -> None:
         raise ValidationError("Use printable characters only.")
 
 
+def validate_row_filters(value: str) -> None:
+    """Refuse text that is not a JSON object. What the filters say is checked against a published version."""
+    try:
+        read_mapping_text(value, what_it_is="Row filters are a JSON object: the name of a table → a filter.")
+    except MappingError as error:
+        raise ValidationError(str(error)) from error
+
+
 class ClientManager(models.Manager["Client"]):
-    def create_with_token(self, name: str, apps: Iterable[App]) -> tuple[Client, str]:
-        """A new client for `apps`, and its token, which nobody can read again.
+    def create_for_apps(self, name: str, apps: Iterable[App]) -> Client:
+        """A new client that may read all of `apps`, without a credential yet.
 
         Raises `ValidationError` for a name that is taken, empty, too long or not printable.
         """
         client = Client(name=name)
-        token = client.renew_token()
         client.full_clean()
         with transaction.atomic():
             client.save(force_insert=True)
-            client.apps.set(apps)
-        return client, token
+            for app in apps:
+                client.grants.create(app=app)
+        return client
 
 
 class Client(models.Model):
-    """One zero-cache deployment that may connect, and the apps that it may read."""
+    """One downstream: a zero-cache deployment, of one tenant perhaps. Its `credentials` open streams, its `grants` say of
+    what."""
 
     name = models.CharField(max_length=100, unique=True, validators=[validate_printable])
-    apps = models.ManyToManyField(App, related_name="clients", help_text="The apps that this client may read.")
-    token_digest = models.CharField(max_length=64, unique=True, editable=False)
-    is_active = models.BooleanField("active", default=True, help_text="Off: its token is refused.")
+    apps = models.ManyToManyField(App, through="Grant", related_name="clients")
+    attributes = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_json_object],
+        help_text='What row filters know of this client: {"tenant": "acme"} is $client.tenant.',
+    )
+    is_active = models.BooleanField(
+        "active", default=True, help_text="Off: it is refused, and its open streams end within seconds."
+    )
+    expires_at = models.DateTimeField(
+        "expires", null=True, blank=True, help_text="From then on it is as if it were not active. Empty: never."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
-    last_seen_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_seen_at = models.DateTimeField("last seen", null=True, blank=True, editable=False)
 
     objects = ClientManager()
 
@@ -59,8 +75,47 @@ class Client(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def renew_token(self) -> str:
-        """A new random token in place of the old one, which is refused as soon as this client is saved."""
-        token = secrets.token_urlsafe(TOKEN_BYTES)
-        self.token_digest = digest_of(token)
-        return token
+
+class Grant(models.Model):
+    """What a client may read of one app. Names of tables are those of the published version that is in force."""
+
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="grants")
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="grants")
+    all_tables = models.BooleanField(default=True, help_text="Also those that are published later.")
+    tables = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[validate_names],
+        help_text="Names of the tables, unless it may read all. Others are not in its schema at all.",
+    )
+    shards = models.CharField(
+        max_length=255,
+        blank=True,
+        validators=[RegexValidator(SHARDS_PATTERN, "Write numbers with commas between them, as 0, 1.")],
+        help_text="The shards (ZERO_SHARD_NUM) that it may be, with commas. Empty: any.",
+    )
+    row_filters = models.TextField(
+        blank=True,
+        validators=[validate_row_filters],
+        help_text='Which rows of a table it may read: {"order": {"tenantId": "$client.tenant"}}, by the name of the table. '
+        "A filter asks for filter columns of the table.",
+    )
+
+    class Meta:
+        ordering = ["client", "app"]
+        constraints = [models.UniqueConstraint(fields=["client", "app"], name="grant_unique_in_client")]
+
+    def __str__(self) -> str:
+        return f"{self.client} may read {self.app}"
+
+    def shard_numbers(self) -> frozenset[int]:
+        """The shards that it may be; none for any."""
+        return frozenset(int(part) for part in self.shards.split(",") if part.strip())
+
+    def access(self) -> dict[str, Any]:
+        """What decides which rows the client gets, as it is stored: see `publishing.access.Access`."""
+        return {
+            "tables": None if self.all_tables else sorted(set(self.tables)),
+            "rowFilters": self.row_filters,
+            "attributes": self.client.attributes,
+        }

@@ -21,6 +21,7 @@ def draft_definition(app: App) -> definition.AppDefinition:
             for table in app.tables.order_by("position", "pk").prefetch_related("columns")
         ),
         relationships=app.relationships,
+        publications=app.publications,
     )
 
 
@@ -43,4 +44,5 @@ def table_definition(table: Table, columns: Iterable[Column]) -> definition.Tabl
         primary_key=tuple(table.primary_key),
         mapping=table.mapping,
         permissions=table.permissions,
+        filter_columns=tuple(table.filter_columns),
     )

@@ -24,6 +24,15 @@ class Replica(models.Model):
     )
     version_number = models.PositiveIntegerField(help_text="The published version that its snapshot was made of.")
     client = models.ForeignKey(Client, on_delete=models.SET_NULL, null=True, blank=True, related_name="replicas")
+    access_number = models.PositiveIntegerField(
+        default=0, help_text="What the client might read when its snapshot was made, by number."
+    )
+    scope = models.CharField(
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text="What else its rows depend on, as a digest; see streaming.session.",
+    )
     acknowledged = models.CharField(
         max_length=MAX_WATERMARK_LENGTH, blank=True, help_text="The last watermark that zero-cache has stored."
     )

@@ -7,15 +7,13 @@ its query to end by itself.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import Error, close_old_connections, transaction
+from django.db import close_old_connections, transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Greatest
 from django.utils import timezone
@@ -23,15 +21,10 @@ from django.utils import timezone
 from changesource.mapping.definition import AppDefinition
 from changesource.mapping.row_errors import RowError
 from changesource.models.app import App
-from changesource.models.client import Client, digest_of
+from changesource.models.client import Client
 from changesource.models.replica import Replica
 from changesource.models.row_error import MAX_DOCUMENT_ID_LENGTH, MAX_REASON_LENGTH, RowErrorRecord
 from changesource.models.version import Version
-
-logger = logging.getLogger(__name__)
-
-LAST_SEEN_INTERVAL = timedelta(minutes=1)
-"""How exact a client's `last_seen_at` is: zero-cache may reconnect every 25 ms, which is no reason to write."""
 
 MAX_ROW_ERRORS = 1_000
 """Row errors kept in an app. More are of no use to a reader, and one bad field can give millions."""
@@ -64,23 +57,20 @@ class StoredVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientAccess:
-    """Who connected, and the apps that it may read."""
-
-    client_id: int
-    name: str
-    app_ids: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
 class ReplicaRecord:
-    """A replica as it was registered at the end of its snapshot. `replica_version`, `snapshot_end`: watermarks."""
+    """A replica as it was registered at the end of its snapshot. `replica_version`, `snapshot_end`: watermarks.
+
+    `client_id` is who built it, `access_number` what that client might read then, and `scope` what else its rows depend on.
+    """
 
     app_id: str
     shard_num: int
     replica_version: str
     snapshot_end: str
     version_number: int
+    client_id: int | None
+    access_number: int
+    scope: str
 
 
 async def latest_publications(app_ids: Collection[str] = ()) -> dict[str, Publication]:
@@ -88,55 +78,50 @@ async def latest_publications(app_ids: Collection[str] = ()) -> dict[str, Public
 
     Cheap enough to be called every second: a definition is read and parsed only when it is new here.
     """
-    return await _in_database(_latest_publications, app_ids)
+    return await in_database(_latest_publications, app_ids)
 
 
 async def stored_versions(app_id: str) -> list[StoredVersion]:
     """The newest version without a marker and all later ones, in the order of their numbers."""
-    return await _in_database(_stored_versions, app_id)
+    return await in_database(_stored_versions, app_id)
 
 
 async def load_definition(nonce: str) -> AppDefinition:
     """What the version with this nonce says."""
-    return await _in_database(lambda: Version.objects.get(nonce=nonce).to_definition())
+    return await in_database(lambda: Version.objects.get(nonce=nonce).to_definition())
 
 
 async def abandon_publish(nonce: str) -> None:
     """Takes the version away if its publish is still under way."""
-    await _in_database(Version.objects.abandon, nonce)
+    await in_database(Version.objects.abandon, nonce)
 
 
-async def authenticate(token: str) -> ClientAccess | None:
-    """Whose `token` this is; None for a wrong token and for a client that is switched off."""
-    return await _in_database(_authenticate, token)
-
-
-async def register_replica(record: ReplicaRecord, client_id: int) -> None:
+async def register_replica(record: ReplicaRecord) -> None:
     """Keep what a resume of this replica needs. Nothing happens when its app has been deleted meanwhile."""
-    await _in_database(_register_replica, record, client_id)
+    await in_database(_register_replica, record)
 
 
 async def find_replica(app_id: str, shard_num: int, replica_version: str) -> ReplicaRecord | None:
     """The replica as it was registered, None when it never was."""
-    return await _in_database(_find_replica, app_id, shard_num, replica_version)
+    return await in_database(_find_replica, app_id, shard_num, replica_version)
 
 
 async def note_acknowledged(app_id: str, shard_num: int, replica_version: str, watermark: str) -> None:
     """Keep the newest watermark that the replica's zero-cache has stored. An older one than is kept changes nothing."""
-    await _in_database(_note_acknowledged, app_id, shard_num, replica_version, watermark)
+    await in_database(_note_acknowledged, app_id, shard_num, replica_version, watermark)
 
 
 async def record_row_errors(app_id: str, errors: Sequence[RowError]) -> None:
     """Count `errors`, by table, document and column; the newest `MAX_ROW_ERRORS` of an app are kept."""
     if errors:
-        await _in_database(_record_row_errors, app_id, errors)
+        await in_database(_record_row_errors, app_id, errors)
 
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-async def _in_database(query: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+async def in_database(query: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
     """`query` in the database thread. Django drops connections between requests; a stream has none."""
 
     def with_live_connection() -> Result:
@@ -187,30 +172,7 @@ def _stored_versions(app_id: str) -> list[StoredVersion]:
     return [version for version in stored if version.number >= base]
 
 
-def _authenticate(token: str) -> ClientAccess | None:
-    rows = list(
-        Client.objects.filter(token_digest=digest_of(token), is_active=True).values_list(
-            "pk", "name", "last_seen_at", "apps__app_id"
-        )
-    )
-    if not rows:
-        return None
-    client_id, name, last_seen_at, _ = rows[0]
-    _note_client_seen(client_id, last_seen_at)
-    return ClientAccess(client_id, name, frozenset(app_id for *_, app_id in rows if app_id is not None))
-
-
-def _note_client_seen(client_id: int, last_seen_at: datetime | None) -> None:
-    now = timezone.now()
-    if last_seen_at and now - last_seen_at < LAST_SEEN_INTERVAL:
-        return
-    try:
-        Client.objects.filter(pk=client_id).update(last_seen_at=now)
-    except Error as exc:  # a database that only reads for now is no reason to refuse a client
-        logger.warning("last_seen_at of client %s could not be stored: %s", client_id, type(exc).__name__)
-
-
-def _register_replica(record: ReplicaRecord, client_id: int) -> None:
+def _register_replica(record: ReplicaRecord) -> None:
     with transaction.atomic():
         app = App.objects.filter(app_id=record.app_id).first()
         if app is None:
@@ -222,7 +184,9 @@ def _register_replica(record: ReplicaRecord, client_id: int) -> None:
             defaults={
                 "snapshot_end": record.snapshot_end,
                 "version_number": record.version_number,
-                "client": Client.objects.filter(pk=client_id).first(),
+                "client": Client.objects.filter(pk=record.client_id or 0).first(),
+                "access_number": record.access_number,
+                "scope": record.scope,
                 "last_seen_at": timezone.now(),
             },
         )
@@ -232,7 +196,16 @@ def _find_replica(app_id: str, shard_num: int, replica_version: str) -> ReplicaR
     replica = _replicas(app_id, shard_num, replica_version).first()
     if replica is None:
         return None
-    return ReplicaRecord(app_id, shard_num, replica_version, replica.snapshot_end, replica.version_number)
+    return ReplicaRecord(
+        app_id,
+        shard_num,
+        replica_version,
+        replica.snapshot_end,
+        replica.version_number,
+        replica.client_id,
+        replica.access_number,
+        replica.scope,
+    )
 
 
 def _note_acknowledged(app_id: str, shard_num: int, replica_version: str, watermark: str) -> None:

@@ -55,6 +55,13 @@ class Table(models.Model):
         validators=[validate_names],
         help_text="Names of columns. A key that does not come from _id alone needs pre-images of the collection.",
     )
+    filter_columns = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[validate_names],
+        help_text="Names of the columns that the row filters of clients may ask for. With any, the collection has to record "
+        "pre-images.",
+    )
     position = models.PositiveIntegerField(default=0, help_text="Tables are shown and published in this order.")
 
     class Meta:

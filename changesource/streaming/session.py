@@ -21,7 +21,8 @@ from changesource.errors import (
     UnknownVersion,
 )
 from changesource.log.entries import Entry
-from changesource.models import store
+from changesource.models import client_store, store
+from changesource.models.client_store import ClientInApp, Identity
 from changesource.mongo.source import current_cluster_time
 from changesource.protocol import closing, frames
 from changesource.protocol.closing import Closing
@@ -48,9 +49,7 @@ MAX_CLOCK_AHEAD_SECONDS = 60
 class Session:
     """`run` does everything and says how to close; `receive` takes what zero-cache says meanwhile."""
 
-    def __init__(
-        self, service: StreamService, request: StreamRequest, client: store.ClientAccess, outlet: Outlet
-    ) -> None:
+    def __init__(self, service: StreamService, request: StreamRequest, client: Identity, outlet: Outlet) -> None:
         self._service = service
         self._settings: ChangeSourceSettings = service.settings
         self._request = request
@@ -84,7 +83,8 @@ class Session:
     async def run(self) -> Closing | None:
         """How to close the connection; None to leave that to zero-cache, after `reset-required`."""
         publication = self._service.publication(self._request.app_id)
-        if publication is None or self._request.app_id not in self._client.app_ids:
+        standings = await client_store.standings([self._client.client_id])
+        if publication is None or ClientInApp(self._client.client_id, self._request.app_id) not in standings:
             return await self._refuse(closing.not_allowed())
         try:
             if self._request.resume is None:
@@ -132,8 +132,10 @@ class Session:
                 replica_version=result.begin.watermark,
                 snapshot_end=result.end.watermark,
                 version_number=result.version_number,
-            ),
-            self._client.client_id,
+                client_id=self._client.client_id,
+                access_number=0,
+                scope="",
+            )
         )
         await self._outlet.send([frames.commit(result.begin, int(time.time() * 1000))])
         logger.info("%s: snapshot sent, %d rows, %d bytes", self._label, result.rows, self._outlet.sent_bytes)

@@ -4,8 +4,9 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 
-from changesource.models import App, Client
+from changesource.models import App, Client, Credential
 
 
 class Command(BaseCommand):
@@ -19,7 +20,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, name: str, apps: list[str], **options: Any) -> None:
         try:
-            _, token = Client.objects.create_with_token(name, [_app(app_id) for app_id in apps])
+            with transaction.atomic():
+                client = Client.objects.create_for_apps(name, [_app(app_id) for app_id in apps])
+                _, token = Credential.objects.issue(client)
         except ValidationError as exc:
             raise CommandError(" ".join(exc.messages)) from exc
         self.stdout.write(token)

@@ -1,0 +1,42 @@
+"""What a client may read of an app, over time."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from changesource.models.app import App
+from changesource.models.client import Client
+from changesource.models.version import new_nonce
+
+
+class AccessVersionManager(models.Manager["AccessVersion"]):
+    def confirm(self, nonce: str, cluster_time: int) -> None:
+        """It is in force from `cluster_time` on, unless somebody met its marker before."""
+        self.filter(nonce=nonce, cluster_time=None).update(cluster_time=cluster_time)
+
+
+class AccessVersion(models.Model):
+    """An immutable, numbered copy of `Grant.access()`. Numbers begin at 1 for each client and app.
+
+    As a published version does, it begins at the position of its marker in the source's change stream: `cluster_time`, 0
+    for one without a marker, over which nothing streams on. Without one, nobody has met the marker yet.
+    """
+
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="access_versions")
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="access_versions")
+    number = models.PositiveIntegerField()
+    access = models.JSONField()
+    nonce = models.CharField(max_length=32, default=new_nonce, unique=True)
+    cluster_time = models.BigIntegerField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = AccessVersionManager()
+
+    class Meta:
+        ordering = ["client", "app", "-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["client", "app", "number"], name="access_number_unique_in_client")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.client} in {self.app}, access {self.number}"

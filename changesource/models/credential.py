@@ -1,0 +1,79 @@
+"""The tokens of clients, of which only hashes are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+from django.conf import settings
+from django.contrib.auth.hashers import check_password, make_password
+from django.db import models
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from changesource.models.client import Client, validate_printable
+
+TOKEN_BYTES = 32
+_LOOKUP_SALT = "changesource.models.credential"
+
+
+def digest_of(token: str) -> str:
+    """SHA-256 of `token`: 64 hex digits. Any text has one, also text that UTF-8 cannot write. Not stored: what is stored is
+    made of it."""
+    return hashlib.sha256(token.encode("utf-8", errors="surrogatepass")).hexdigest()
+
+
+def lookup_of(digest: str, secret: str | None = None) -> str:
+    """By what a credential is found: fast, and of no use to who reads the database without knowing SECRET_KEY."""
+    return salted_hmac(_LOOKUP_SALT, digest, secret=secret, algorithm="sha256").hexdigest()
+
+
+def lookups_of(digest: str) -> list[str]:
+    """By what it may be found while SECRET_KEY is being changed: SECRET_KEY_FALLBACKS count."""
+    return [lookup_of(digest, secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+
+
+class CredentialManager(models.Manager["Credential"]):
+    def issue(self, client: Client, label: str = "") -> tuple[Credential, str]:
+        """A new credential beside those that the client has, and its token, which nobody can read again.
+
+        Raises `ValidationError` for a label that is too long or not printable.
+        """
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        digest = digest_of(token)
+        credential = Credential(client=client, label=label, lookup=lookup_of(digest), hash=make_password(digest))
+        credential.full_clean()
+        credential.save(force_insert=True)
+        return credential, token
+
+
+class Credential(models.Model):
+    """One token of a client. A client has several while they are being exchanged."""
+
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="credentials")
+    label = models.CharField(
+        max_length=100, blank=True, validators=[validate_printable], help_text="Where it is used, for people."
+    )
+    lookup = models.CharField(max_length=64, unique=True, editable=False)
+    hash = models.CharField(max_length=256, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField("expires", null=True, blank=True, help_text="Empty: never.")
+    revoked_at = models.DateTimeField("revoked", null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField("last used", null=True, blank=True, editable=False)
+
+    objects = CredentialManager()
+
+    class Meta:
+        ordering = ["client", "-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.client}: {self.label or f'credential {self.pk}'}"
+
+    def verify(self, digest: str) -> bool:
+        """Whether `digest` is that of its token, by the slow hash: some tenths of a second."""
+        return check_password(digest, self.hash)
+
+    def revoke(self) -> None:
+        """Refuse it from now on; open streams end within seconds. It stays, to tell of."""
+        self.revoked_at = timezone.now()
+        self.save(update_fields=["revoked_at"])

@@ -1,0 +1,30 @@
+"""Connections that were refused."""
+
+from __future__ import annotations
+
+from django.db import models
+
+MAX_REFUSALS = 10_000
+"""Kept in all. Who is refused comes back, under a few addresses or under very many."""
+
+
+class Refusal(models.Model):
+    """One address that was refused for one reason, and how often. `client` is a name, empty when nobody knows who it was."""
+
+    address = models.CharField(max_length=64)
+    client = models.CharField(max_length=100, blank=True)
+    code = models.PositiveIntegerField(
+        help_text="The WebSocket close code, or the HTTP status before there is a WebSocket."
+    )
+    reason = models.CharField(max_length=200)
+    count = models.PositiveIntegerField()
+    first_seen = models.DateTimeField()
+    last_seen = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["-last_seen"]
+        constraints = [models.UniqueConstraint(fields=["address", "client", "code", "reason"], name="refusal_unique")]
+        verbose_name = "refused connection"
+
+    def __str__(self) -> str:
+        return f"{self.address} {self.code}"

@@ -78,8 +78,13 @@ class ChangeStreamConsumer(AsyncConsumer):
             logger.warning("client %s: refused: %s", client.name, error)
             await asyncio.sleep(REFUSAL_DELAY_SECONDS)
             return closing.invalid_request(str(error))
-        self._session = Session(service, request, client, self)
+        self._session = Session(service, request, client, self, self.end)
         return await self._session.run()
+
+    def end(self, how: Closing) -> None:
+        """Ends the session, whatever it is doing, and closes."""
+        self._task.cancel()
+        self._ending = asyncio.create_task(self._close(how))
 
     async def _authenticate(self) -> Identity | None:
         headers = dict(self.scope["headers"])

@@ -33,8 +33,9 @@ class Entry:
     before it is to be rolled back.
 
     `tables` maps server table names to row frames, joined by newlines, in the order in which they apply. `markers` are
-    the nonces of the markers that were met in it. `is_start` makes the entry the first of a log: everything from its
-    cluster time on, inclusive, follows.
+    the nonces of the markers that were met in it. `filter_values` has an item for each frame of the tables with filter
+    columns, as `filter_values.pack_filter_values` gives it. `is_start` makes the entry the first of a log: everything from
+    its cluster time on, inclusive, follows.
 
     `version` is the number of the published version that it was rendered with. An entry that says `is_publish` has no rows:
     that version is in force from its position on.
@@ -54,6 +55,7 @@ class Entry:
     is_publish: bool = False
     previous: EntryId | None = None
     log_id: str = ""
+    filter_values: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def position(self) -> Position:
@@ -61,8 +63,8 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes of its frames."""
-        return sum(map(len, self.tables.values()))
+        """Bytes of its frames, and of what is kept beside them."""
+        return sum(map(len, self.tables.values())) + sum(map(len, self.filter_values.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from changesource.protocol.watermarks import Position
 MAX_BYTES = 256 * 2**20
 MAX_AGE_SECONDS = 24 * 3600
 PART_BITS = 32
-FORMAT = 2
+FORMAT = 3
 """Of what the keys hold: another one makes other keys, so that a release never reads what it does not understand."""
 TIMEOUT_SECONDS = 5.0
 """How long Redis may take for one thing that it is asked to do."""
@@ -106,6 +106,8 @@ class RedisLog:
         fields += ["m", " ".join(entry.markers)]
         for table, frames in entry.tables.items():
             fields += [f"T{table}", frames]
+        for table, values in entry.filter_values.items():
+            fields += [f"V{table}", values]
         async with _store_errors():
             outcome, tail = await self._append(
                 keys=[self._key, self._tail_key],
@@ -217,4 +219,5 @@ def _entry_of(entry_id: bytes, fields: Mapping[bytes, Any]) -> Entry:
         is_publish=b"p" in fields[b"f"],
         previous=_id_of(fields[b"p"]) if fields[b"p"] else None,
         log_id=fields[b"l"].decode(),
+        filter_values={name[1:].decode(): values for name, values in fields.items() if name.startswith(b"V")},
     )

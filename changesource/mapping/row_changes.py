@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,10 +11,15 @@ from changesource.mapping.tables import Key, Row
 
 @dataclass(frozen=True, slots=True)
 class RowChanges:
-    """Keys of rows that are no more, and rows that are new or different."""
+    """Keys of rows that are no more, and rows that are new or different. `states` are the rows by key, from first to last."""
 
     deleted: Sequence[Key]
     upserted: Sequence[Row]
+    states: Sequence[Mapping[Key, Row]]
+
+    def earlier(self, key: Key) -> list[Row]:
+        """The rows with this key that there were before the last state."""
+        return [rows[key] for rows in self.states[:-1] if key in rows]
 
 
 def row_changes(states: Sequence[Sequence[Row]], key_of: Callable[[Row], Key]) -> RowChanges:
@@ -30,5 +35,7 @@ def row_changes(states: Sequence[Sequence[Row]], key_of: Callable[[Row], Key]) -
         touched.update((key, None) for key in after if key not in before)
     now = by_key[-1]
     return RowChanges(
-        deleted=[key for key in touched if key not in now], upserted=[now[key] for key in touched if key in now]
+        deleted=[key for key in touched if key not in now],
+        upserted=[now[key] for key in touched if key in now],
+        states=by_key,
     )

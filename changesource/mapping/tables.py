@@ -97,6 +97,10 @@ class CompiledTable:
         """The values of the primary key in a row."""
         return tuple([row[name] for name in self.spec.key])
 
+    def filter_values(self, row: Row) -> list[JsonScalar]:
+        """The values of the filter columns in a row."""
+        return [row[name] for name in self.filter_columns]
+
     def is_untouched_by(self, changed: frozenset[str] | None) -> bool:
         """Whether a change of the top-level fields `changed` (None: of any) leaves the rows of a document as they are."""
         return changed is not None and WHOLE_DOCUMENT not in self.reads and changed.isdisjoint(self.reads)

@@ -2,8 +2,8 @@
 
 An `App` has a draft (`Table`, `Column`), which is edited, and `Version`s, which are streamed. `Client`s may
 connect by their `Credential`s and read what their `Grant`s say, of which `AccessVersion`s are the history; `Refusal`s tell
-of who could not. `Replica`s are what clients built, `RowErrorRecord`s tell of rows that could not be built. The streaming code uses
-`changesource.models.store` only.
+of who could not. `Replica`s are what clients built, `RowErrorRecord`s tell of rows that could not be built. The streaming
+code uses `changesource.models.store` and `client_store` only.
 """
 
 from changesource.models.access_version import AccessVersion

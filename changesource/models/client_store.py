@@ -67,6 +67,10 @@ class Standing:
         return not self.shards or shard_num in self.shards
 
     @property
+    def newest_number(self) -> int:
+        return self.versions[-1].number if self.versions else 0
+
+    @property
     def base_number(self) -> int:
         return max((version.number for version in self.versions if version.is_base), default=0)
 

@@ -20,7 +20,23 @@ from changesource.mongo.source import Database
 
 MARKERS_COLLECTION = "zero_sources_markers"
 
-MarkerKind = Literal["barrier", "heartbeat", "publish"]
+MarkerKind = Literal["barrier", "heartbeat"]
+
+
+ACCESS_PREFIX = "access"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessMarker:
+    """What a client may read of an app changes at this marker. `nonce` is that of the stored `AccessVersion`."""
+
+    client_id: int
+    nonce: str
+
+    @property
+    def text(self) -> str:
+        """The marker's own nonce, by which an entry of the log names it."""
+        return f"{ACCESS_PREFIX}:{self.client_id}:{self.nonce}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +60,12 @@ async def write_publish_marker(database: Database, app_id: str, marker: PublishM
     await _write(database, app_id, "publish", {"nonce": marker.nonce, "version": marker.number})
 
 
-async def _write(database: Database, app_id: str, kind: MarkerKind, fields: Mapping[str, Any]) -> None:
+async def write_access_marker(database: Database, app_id: str, marker: AccessMarker) -> None:
+    """Says to every reader of the app's change stream that a client's access changes. Raises as `write_marker` does."""
+    await _write(database, app_id, f"{ACCESS_PREFIX}:{marker.client_id}", {"nonce": marker.text})
+
+
+async def _write(database: Database, app_id: str, kind: str, fields: Mapping[str, Any]) -> None:
     marker_id = f"{kind}:{app_id}"
     try:
         await database[MARKERS_COLLECTION].replace_one(
@@ -72,3 +93,12 @@ def publish_marker_of(document: Mapping[str, Any] | None, app_id: str) -> Publis
     nonce = nonce_of(document, app_id)
     number = document.get("version") if document is not None else None
     return PublishMarker(number, nonce) if nonce is not None and isinstance(number, int) else None
+
+
+def access_marker_of(nonce: str) -> AccessMarker | None:
+    """The change of access that a marker with this nonce announces; None for every other marker."""
+    prefix, _, rest = nonce.partition(":")
+    client_id, _, version_nonce = rest.partition(":")
+    if prefix != ACCESS_PREFIX or not client_id.isdecimal() or not version_nonce:
+        return None
+    return AccessMarker(int(client_id), version_nonce)

@@ -51,6 +51,14 @@ def not_allowed() -> Closing:
     return Closing(4403, "This app is not published, or this client may not read it.")
 
 
+def shard_not_allowed(shard_num: int) -> Closing:
+    return Closing(4403, f"This client may not be shard {shard_num}; its grant says which.")
+
+
+def revoked() -> Closing:
+    return Closing(4401, "This credential or its client is not valid any more.")
+
+
 def stalled(seconds: float) -> Closing:
     return Closing(4408, f"Nothing was read or acknowledged for {seconds:.0f} seconds; connect again to resume.")
 

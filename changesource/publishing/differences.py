@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
 from changesource.publishing.version_changes import version_changes
 
@@ -156,7 +157,9 @@ def _table_differences(old: AppDefinition, new: AppDefinition, begins_anew: bool
 
 
 def _fates(old: AppDefinition, new: AppDefinition) -> dict[str, Fate]:
-    changes = version_changes(CompiledVersion(old, 0), CompiledVersion(new, 0))
+    changes = version_changes(
+        ClientView(CompiledVersion(old, 0), Access()), ClientView(CompiledVersion(new, 0), Access())
+    )
     rebuilt: dict[str, Fate] = {table.table.name: "rebuilt" for table in changes.rebuilt}
     return rebuilt | {table.table.name: "reloaded" for table in changes.reloaded}
 

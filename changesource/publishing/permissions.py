@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from changesource.mapping.definition import AppDefinition, Table
+from changesource.mapping.filters.tree import And, Filter, Nor, Not, Or, Related
 from changesource.mapping.rules.checks import RuleScope
 from changesource.mapping.rules.syntax import Rule, parse_permissions
 from changesource.mapping.rules.zero_condition import NOBODY, zero_condition
@@ -26,7 +27,8 @@ def permissions_row_of(definition: AppDefinition) -> PermissionsRow:
 def compile_permissions(definition: AppDefinition) -> dict[str, Any] | None:
     """Zero's permissions (zero-schema/compiled-permissions.ts) of a definition without problems; None if no table has rules.
 
-    An action that is left out is nobody's, to zero-cache as well.
+    An action that is left out is nobody's, to zero-cache as well. So is a rule that asks for a table which is not there:
+    the definition may be what a client sees of one.
     """
     scope = RuleScope(definition)
     tables = {table.server_name: {"row": _actions(scope, table)} for table in definition.tables if table.permissions}
@@ -45,5 +47,18 @@ def _actions(scope: RuleScope, table: Table) -> dict[str, Any]:
 
 
 def _policy(scope: RuleScope, table: Table, rules: Iterable[Rule]) -> list[list[Any]]:
-    conditions = [zero_condition(scope, table, rule) for rule in rules]
+    conditions = [zero_condition(scope, table, rule) for rule in rules if _has_all_tables(scope, table, rule.filter)]
     return [["allow", condition] for condition in conditions if condition != NOBODY]
+
+
+def _has_all_tables(scope: RuleScope, table: Table, filter: Filter) -> bool:
+    match filter:
+        case And(members) | Or(members) | Nor(members):
+            return all(_has_all_tables(scope, table, member) for member in members)
+        case Not(member):
+            return _has_all_tables(scope, table, member)
+        case Related(name, member):
+            relationship = scope.relationship(table, name)
+            return relationship is not None and _has_all_tables(scope, scope.tables[relationship.destination], member)
+        case _:
+            return True

@@ -1,4 +1,4 @@
-"""What a replica of one version needs to become a replica of another. Pure."""
+"""What a replica of one version, as a client sees it, needs to become a replica of another. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from changesource.mapping.definition import Table
-from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
+from changesource.publishing.client_view import ClientView
+from changesource.publishing.compiled import CompiledTableFrames
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,18 @@ class VersionChanges:
     reloaded: Sequence[CompiledTableFrames]
 
     @property
+    def changed_tables(self) -> frozenset[str]:
+        """Server names of tables of which not all rows stay."""
+        return frozenset((*self.dropped, *(table.table.name for table in self.loaded)))
+
+    @property
     def loaded(self) -> Sequence[CompiledTableFrames]:
         """Tables whose rows are to be sent."""
         return [*self.rebuilt, *self.added, *self.reloaded]
 
 
-def version_changes(old: CompiledVersion, new: CompiledVersion) -> VersionChanges:
-    """The changes between two versions of an app.
+def version_changes(old: ClientView, new: ClientView) -> VersionChanges:
+    """The changes between what a client saw of an app and what it sees.
 
     Built so that zero-cache cannot meet what it ends for: no table is made that is there, no column goes that an index
     holds, and a table whose columns change in any other way is made anew, with its index and all its rows.
@@ -56,7 +62,9 @@ def version_changes(old: CompiledVersion, new: CompiledVersion) -> VersionChange
             rebuilt.append(compiled[name])
             continue
         dropped_columns += [DroppedColumn(name, column) for column in gone]
-        if _says_other_rows(old_tables[name], new_tables[name]):
+        if _says_other_rows(old_tables[name], new_tables[name]) or old.row_filters.get(name) != new.row_filters.get(
+            name
+        ):
             reloaded.append(compiled[name])
     return VersionChanges(
         dropped=[name for name in old_tables if name not in new_tables],

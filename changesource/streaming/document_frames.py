@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from changesource.log.filter_values import FilterValues
 from changesource.mapping.row_changes import row_changes
 from changesource.mapping.row_errors import RowError
-from changesource.mapping.tables import CompiledTable, Document
+from changesource.mapping.tables import CompiledTable, Document, Row
 from changesource.mongo.events import ChangeEvent
 from changesource.publishing.compiled import CompiledTableFrames
 
@@ -51,6 +53,14 @@ class DocumentChanges:
         return all(event.is_before_known for event in self.touching(table))
 
 
+class RowFrame(NamedTuple):
+    """A frame of `table`. `filter_values` if the table has filter columns; None then for a frame about all its rows."""
+
+    table: CompiledTable
+    frame: bytes
+    filter_values: FilterValues | None = None
+
+
 def frames_by_id(table: CompiledTableFrames, document: DocumentChanges, errors: list[RowError]) -> Iterator[bytes]:
     """For a table whose keys come from `_id`: the row as it is now, or the removal of the row where there is none.
 
@@ -79,8 +89,8 @@ def frames_by_id(table: CompiledTableFrames, document: DocumentChanges, errors: 
 class RowFrames:
     """Removals, which all go before any upsert of the table: a key that one document gives up may be taken by another."""
 
-    deletes: Sequence[bytes] = ()
-    upserts: Sequence[bytes] = ()
+    deletes: Sequence[RowFrame] = ()
+    upserts: Sequence[RowFrame] = ()
 
 
 def frames_by_pre_images(table: CompiledTableFrames, document: DocumentChanges, errors: list[RowError]) -> RowFrames:
@@ -94,6 +104,37 @@ def frames_by_pre_images(table: CompiledTableFrames, document: DocumentChanges, 
     changes = row_changes(states, compiled.key_of)
     names = compiled.spec.key
     return RowFrames(
-        deletes=[table.frames.delete(dict(zip(names, key, strict=True))) for key in changes.deleted],
-        upserts=[table.frames.upsert(row) for row in changes.upserted],
+        deletes=[
+            RowFrame(
+                compiled,
+                table.frames.delete(dict(zip(names, key, strict=True))),
+                _filter_values(compiled, None, changes.earlier(key)) if compiled.filter_columns else None,
+            )
+            for key in changes.deleted
+        ],
+        upserts=[
+            RowFrame(
+                compiled,
+                table.frames.upsert(row),
+                _filter_values(compiled, row, changes.earlier(compiled.key_of(row)))
+                if compiled.filter_columns
+                else None,
+            )
+            for row in changes.upserted
+        ],
+    )
+
+
+def frame_of_new_row(table: CompiledTableFrames, row: Row) -> RowFrame:
+    """A row of a table that had no row with its key."""
+    compiled = table.table
+    values = _filter_values(compiled, row, []) if compiled.filter_columns else None
+    return RowFrame(compiled, table.frames.upsert(row), values)
+
+
+def _filter_values(table: CompiledTable, now: Row | None, before: Iterable[Row]) -> FilterValues:
+    seen = [table.filter_values(row) for row in before]
+    return FilterValues(
+        None if now is None else table.filter_values(now),
+        [values for i, values in enumerate(seen) if values not in seen[:i]],
     )

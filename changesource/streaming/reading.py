@@ -9,14 +9,23 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from changesource.log.entries import Entry, EntryId
+from changesource.log.filter_values import pack_filter_values
 from changesource.mongo.assembler import Part, TransactionAssembler
 from changesource.mongo.change_stream import Batch, ChangeStream, StreamContent, open_change_stream
-from changesource.mongo.markers import MARKERS_COLLECTION, PublishMarker, publish_marker_of
+from changesource.mongo.events import ChangeEvent
+from changesource.mongo.markers import (
+    MARKERS_COLLECTION,
+    AccessMarker,
+    PublishMarker,
+    access_marker_of,
+    nonce_of,
+    publish_marker_of,
+)
 from changesource.mongo.source import Database, inspect_source
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming.rendering import Chunk, Renderer, RowErrorSink
-from changesource.streaming.versions import VersionHistory, position_of_publish
+from changesource.streaming.versions import VersionHistory, position_of_turn
 from changesource.tasks import end_tasks
 
 
@@ -97,7 +106,7 @@ class EntryReader:
                 else:
                     request = asyncio.ensure_future(stream.next_batch(wait=not assembler.is_holding))
                 for part in parts:
-                    for piece in split_at_publishes(part, self._version.app_id):
+                    for piece in split_at_turns(part, self._version.app_id):
                         content = _content_for(self._version)
                         async for entry in self._entries_of_piece(piece):
                             yield entry
@@ -112,24 +121,26 @@ class EntryReader:
         finally:
             await _end(request, stream)
 
-    async def _entries_of_piece(self, piece: Part | Publish) -> AsyncGenerator[Entry, None]:
+    async def _entries_of_piece(self, piece: Part | Turn) -> AsyncGenerator[Entry, None]:
         if isinstance(piece, Part):
             async for chunk in self._renderer.render(piece):
                 yield _entry(self._numbering, self._version, piece, chunk)
             return
-        version = await self._history.published_by(piece.marker)
-        if version is None or version.number <= self._version.number:
-            return
-        self._version = version
-        self._renderer = Renderer(self._database, version, self._sink)
+        if isinstance(piece.marker, PublishMarker):
+            version = await self._history.published_by(piece.marker)
+            if version is None or version.number <= self._version.number:
+                return
+            self._version = version
+            self._renderer = Renderer(self._database, version, self._sink)
         self._numbering.last = max(
-            self._numbering.last, Position.from_number(position_of_publish(piece.cluster_time).number - 1)
+            self._numbering.last, Position.from_number(position_of_turn(piece.cluster_time).number - 1)
         )
         yield Entry(
             id=self._numbering.next(piece.cluster_time, is_final=True),
             commit_time_ms=piece.wall_time_ms,
-            version=version.number,
-            is_publish=True,
+            markers=() if isinstance(piece.marker, PublishMarker) else (piece.marker.text,),
+            version=self._version.number,
+            is_publish=isinstance(piece.marker, PublishMarker),
         )
 
 
@@ -142,16 +153,16 @@ def _content_for(version: CompiledVersion) -> StreamContent:
 
 
 @dataclass(frozen=True, slots=True)
-class Publish:
-    """The marker of a publish in the stream."""
+class Turn:
+    """A marker in the stream from which on something else is sent: a published version, or what a client may read."""
 
-    marker: PublishMarker
+    marker: PublishMarker | AccessMarker
     cluster_time: int
     wall_time_ms: int
 
 
-def split_at_publishes(part: Part, app_id: str) -> Iterator[Part | Publish]:
-    """The pieces of a part before, between and after markers of publishes: each has one version in force throughout."""
+def split_at_turns(part: Part, app_id: str) -> Iterator[Part | Turn]:
+    """The pieces of a part before, between and after such markers: each has one version in force throughout."""
     if part.index or not part.is_final:
         yield part  # of a MongoDB transaction, in which no marker is written
         return
@@ -159,18 +170,23 @@ def split_at_publishes(part: Part, app_id: str) -> Iterator[Part | Publish]:
     for index, event in enumerate(part.events):
         if event.collection != MARKERS_COLLECTION:
             continue
-        marker = publish_marker_of(event.document, app_id)
+        marker = publish_marker_of(event.document, app_id) or _access_marker(event, app_id)
         if marker is None:
             continue
         if index > start:
             before = part.events[start:index]
             yield Part(before, before[-1].cluster_time)
-        yield Publish(marker, event.cluster_time, event.wall_time_ms)
+        yield Turn(marker, event.cluster_time, event.wall_time_ms)
         start = index + 1
     if start == 0:
         yield part
     elif start < len(part.events):
         yield Part(part.events[start:], part.cluster_time)
+
+
+def _access_marker(event: ChangeEvent, app_id: str) -> AccessMarker | None:
+    nonce = nonce_of(event.document, app_id)
+    return None if nonce is None else access_marker_of(nonce)
 
 
 def _is_invalidated(batch: Batch) -> bool:
@@ -186,6 +202,7 @@ def _entry(numbering: Numbering, version: CompiledVersion, part: Part, chunk: Ch
         markers=tuple(chunk.markers),
         is_final=chunk.is_final,
         version=version.number,
+        filter_values={table: pack_filter_values(values) for table, values in chunk.filter_values.items()},
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import bson
 from bson import ObjectId
 
+from changesource.log.filter_values import FilterValues
 from changesource.mapping.row_errors import RowError
 from changesource.mapping.tables import CompiledTable
 from changesource.mongo.assembler import Part
@@ -20,7 +21,13 @@ from changesource.mongo.markers import MARKERS_COLLECTION, nonce_of
 from changesource.mongo.pre_images import enabling_command
 from changesource.mongo.source import Database
 from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
-from changesource.streaming.document_frames import DocumentChanges, frames_by_id, frames_by_pre_images
+from changesource.streaming.document_frames import (
+    DocumentChanges,
+    RowFrame,
+    frame_of_new_row,
+    frames_by_id,
+    frames_by_pre_images,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +42,15 @@ class Chunk:
     """Frames of a transaction, or of a piece of it; `is_final` ends the transaction."""
 
     frames: dict[str, list[bytes]] = field(default_factory=dict)
+    filter_values: dict[str, list[FilterValues | None]] = field(default_factory=dict)
     markers: list[str] = field(default_factory=list)
     size: int = 0
     is_final: bool = False
 
-    def add(self, table: str, frame: bytes) -> None:
-        self.frames.setdefault(table, []).append(frame)
+    def add(self, table: CompiledTable, frame: bytes, values: FilterValues | None = None) -> None:
+        self.frames.setdefault(table.name, []).append(frame)
+        if table.filter_columns:
+            self.filter_values.setdefault(table.name, []).append(values)
         self.size += len(frame)
 
 
@@ -67,8 +77,8 @@ class Renderer:
         chunk = Chunk(markers=self._markers(part.events))
         for collection, changes in self._collapse(part.events).items():
             tables = self._version.tables_of_collection[collection]
-            async for table, frame in self._frames(collection, tables, changes, errors):
-                chunk.add(table, frame)
+            async for rendered in self._frames(collection, tables, changes, errors):
+                chunk.add(*rendered)
                 if chunk.size >= MAX_CHUNK_BYTES:
                     yield chunk
                     chunk = Chunk()
@@ -107,40 +117,40 @@ class Renderer:
         tables: Sequence[CompiledTableFrames],
         changes: _CollectionChanges,
         errors: list[RowError],
-    ) -> AsyncIterator[tuple[str, bytes]]:
+    ) -> AsyncIterator[RowFrame]:
         if changes.is_emptied:
             for table in tables:
-                yield table.table.name, table.frames.truncate()
+                yield RowFrame(table.table, table.frames.truncate())
         if changes.is_reloaded:
-            async for named_frame in self._all_rows(collection, tables, errors):
-                yield named_frame
+            async for row in self._all_rows(collection, tables, errors):
+                yield row
         await self._look_up(collection, tables, changes)
         documents = changes.documents.values()
         by_id = [table for table in tables if not table.table.needs_pre_images]
         for document in documents:
             for table in by_id:
                 for frame in frames_by_id(table, document, errors):
-                    yield table.table.name, frame
+                    yield RowFrame(table.table, frame)
         for table in tables:
             if not table.table.needs_pre_images:
                 continue
             if all(document.has_pre_images(table.table) for document in documents):
-                async for frame in _frames_by_pre_images(table, documents, errors):
-                    yield table.table.name, frame
+                async for row in _frames_by_pre_images(table, documents, errors):
+                    yield row
             else:
                 self._warn_of_reload(table.table)
-                yield table.table.name, table.frames.truncate()
-                async for named_frame in self._all_rows(collection, [table], errors):
-                    yield named_frame
+                yield RowFrame(table.table, table.frames.truncate())
+                async for row in self._all_rows(collection, [table], errors):
+                    yield row
 
     async def _all_rows(
         self, collection: str, tables: Sequence[CompiledTableFrames], errors: list[RowError]
-    ) -> AsyncIterator[tuple[str, bytes]]:
+    ) -> AsyncIterator[RowFrame]:
         async for documents in scan(self._database, collection):
             for table in tables:
                 for document in documents:
                     for row in table.table.rows(document, errors):
-                        yield table.table.name, table.frames.upsert(row)
+                        yield frame_of_new_row(table, row)
 
     def _warn_of_reload(self, table: CompiledTable) -> None:
         logger.error(
@@ -174,8 +184,8 @@ class Renderer:
 
 async def _frames_by_pre_images(
     table: CompiledTableFrames, documents: Iterable[DocumentChanges], errors: list[RowError]
-) -> AsyncIterator[bytes]:
-    upserts: list[bytes] = []
+) -> AsyncIterator[RowFrame]:
+    upserts: list[RowFrame] = []
     for document in documents:
         frames = frames_by_pre_images(table, document, errors)
         for frame in frames.deletes:

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 from django.db import Error as DatabaseError
+from django.utils import timezone
 
 from changesource.conf import ChangeSourceSettings, load_settings
 from changesource.errors import UnknownSource
@@ -15,8 +17,11 @@ from changesource.log.entries import ChangeLog
 from changesource.log.memory import MemoryLog
 from changesource.log.redis import RedisLog
 from changesource.mapping.row_errors import RowError
-from changesource.models import store
+from changesource.models import client_store, store
+from changesource.models.client_store import ClientInApp, Identity, Standing
 from changesource.mongo.source import Sources
+from changesource.protocol import closing
+from changesource.protocol.closing import Closing
 from changesource.streaming.rendering import RowErrorSink
 from changesource.streaming.versions import VersionHistory
 from changesource.streaming.watcher import Watcher
@@ -29,6 +34,17 @@ REFRESH_SECONDS = 1.0
 MAX_PENDING_ROW_ERRORS = 10_000
 SESSION_GRACE_SECONDS = 3.0
 """How long sessions may take to reach the end of a transaction when the process stops."""
+
+
+class Connection(Protocol):
+    """One that a client has opened and that has been let in."""
+
+    identity: Identity
+    app_id: str
+    shard_num: int
+
+    def end(self, how: Closing) -> None:
+        """Ends it soon, whatever it is doing. Again changes nothing."""
 
 
 class StreamService:
@@ -47,6 +63,8 @@ class StreamService:
         self._watches = False
         self._row_errors: dict[str, list[RowError]] = {}
         self._sessions: set[asyncio.Task[None]] = set()
+        self._connections: set[Connection] = set()
+        self._standings: dict[ClientInApp, Standing] = {}
         self._refresher: asyncio.Task[None] | None = None
 
     async def start(self, *, watch: bool) -> None:
@@ -107,10 +125,23 @@ class StreamService:
         self._sessions.add(task)
         task.add_done_callback(self._sessions.discard)
 
+    def add_connection(self, connection: Connection) -> None:
+        """Ends it when its client or its credential is no longer valid, until `remove_connection`."""
+        self._connections.add(connection)
+
+    def remove_connection(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+
+    def standing(self, key: ClientInApp) -> Standing | None:
+        """What a client with a connection may have, at most a second old; None before that was read, and when it may have
+        nothing."""
+        return self._standings.get(key)
+
     async def _keep_fresh(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             await self._refresh()
+            await self._end_invalid_connections()
             await self._flush_row_errors()
 
     async def _refresh(self) -> None:
@@ -122,6 +153,43 @@ class StreamService:
         self._publications = publications
         if self._watches:
             await self._match_watchers()
+
+    async def _end_invalid_connections(self) -> None:
+        connections = list(self._connections)
+        if not connections:
+            self._standings = {}
+            return
+        is_known = True
+        try:
+            found = await client_store.standings({connection.identity.client_id for connection in connections})
+            # The same object for the same standing: sessions look whether it is another one.
+            self._standings = {
+                key: known if (known := self._standings.get(key)) == standing else standing
+                for key, standing in found.items()
+            }
+        except DatabaseError as error:
+            logger.warning("clients could not be read (%s); going on with those known", type(error).__name__)
+            is_known = False
+        for connection in connections:
+            how = self._why_invalid(connection, is_known=is_known)
+            if how is not None:
+                logger.warning("a stream of client %s ends: %s", connection.identity.name, how.reason)
+                connection.end(how)
+
+    def _why_invalid(self, connection: Connection, *, is_known: bool) -> Closing | None:
+        identity = connection.identity
+        now = timezone.now()
+        standing = self._standings.get(ClientInApp(identity.client_id, connection.app_id))
+        expiries = (identity.expires_at, standing.expires_at if standing is not None else None)
+        if any(expires_at is not None and expires_at <= now for expires_at in expiries):
+            return closing.revoked()
+        if not is_known:
+            return None
+        if standing is None:
+            return closing.not_allowed()
+        if identity.credential_id is not None and identity.credential_id not in standing.credentials:
+            return closing.revoked()
+        return None if standing.may_be_shard(connection.shard_num) else closing.shard_not_allowed(connection.shard_num)
 
     async def _match_watchers(self) -> None:
         """One watcher for each log of a published app, none for any other."""

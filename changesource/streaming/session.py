@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from django.db import Error as DatabaseError
@@ -22,15 +22,17 @@ from changesource.errors import (
 )
 from changesource.log.entries import Entry
 from changesource.models import client_store, store
-from changesource.models.client_store import ClientInApp, Identity
-from changesource.mongo.source import current_cluster_time
+from changesource.models.client_store import ClientInApp, Identity, Standing
+from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol import closing, frames
 from changesource.protocol.closing import Closing
 from changesource.protocol.requests import StreamRequest
 from changesource.protocol.upstream import parse_upstream
 from changesource.protocol.watermarks import Position
+from changesource.publishing.client_view import ClientView
 from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming.acknowledgements import InFlight
+from changesource.streaming.client_access import ClientAccess, Turns
 from changesource.streaming.feed import Feed
 from changesource.streaming.outlet import ClientStalled, Outlet, PacedOutlet
 from changesource.streaming.service import StreamService
@@ -47,13 +49,25 @@ MAX_CLOCK_AHEAD_SECONDS = 60
 
 
 class Session:
-    """`run` does everything and says how to close; `receive` takes what zero-cache says meanwhile."""
+    """`run` does everything and says how to close; `receive` takes what zero-cache says meanwhile; `end` ends it from
+    outside, whatever it is doing."""
 
-    def __init__(self, service: StreamService, request: StreamRequest, client: Identity, outlet: Outlet) -> None:
+    def __init__(
+        self,
+        service: StreamService,
+        request: StreamRequest,
+        client: Identity,
+        outlet: Outlet,
+        end: Callable[[Closing], None],
+    ) -> None:
         self._service = service
         self._settings: ChangeSourceSettings = service.settings
         self._request = request
-        self._client = client
+        self.identity = client
+        self.app_id = request.app_id
+        self.shard_num = request.shard_num
+        self._end = end
+        self._standing: Standing | None = None
         self._outlet = PacedOutlet(outlet, self._settings.stall_seconds)
         self._in_flight = InFlight(self._settings.stall_seconds)
         self._replica_version = "" if request.resume is None else request.resume.replica_version.watermark
@@ -80,12 +94,30 @@ class Session:
                 )
         return None
 
+    def end(self, how: Closing) -> None:
+        self._end(how)
+
     async def run(self) -> Closing | None:
         """How to close the connection; None to leave that to zero-cache, after `reset-required`."""
+        self._service.add_connection(self)
+        try:
+            return await self._run()
+        finally:
+            self._service.remove_connection(self)
+
+    async def _run(self) -> Closing | None:
+        key = ClientInApp(self.identity.client_id, self._request.app_id)
         publication = self._service.publication(self._request.app_id)
-        standings = await client_store.standings([self._client.client_id])
-        if publication is None or ClientInApp(self._client.client_id, self._request.app_id) not in standings:
+        try:
+            standing = (await client_store.standings([key.client_id])).get(key)
+        except DatabaseError as error:
+            return await self._refuse_for(error)
+        if publication is None or standing is None:
             return await self._refuse(closing.not_allowed())
+        if not standing.may_be_shard(self._request.shard_num):
+            return await self._refuse(closing.shard_not_allowed(self._request.shard_num))
+        self._access = ClientAccess(self.identity, key.app_id, self._request.publications, standing)
+        self._turns = Turns(self._service.history_of(publication), self._access)
         try:
             if self._request.resume is None:
                 return await self._send_snapshot(publication)
@@ -100,41 +132,50 @@ class Session:
             logger.error("%s: %s", self._label, error)
             return await self._refuse(closing.source_unavailable())
         except DatabaseError as error:
-            logger.error("%s: the Django database failed (%s)", self._label, type(error).__name__)
-            return await self._refuse(closing.internal_error())
+            return await self._refuse_for(error)
+
+    async def _refuse_for(self, error: DatabaseError) -> Closing:
+        logger.error("%s: the Django database failed (%s)", self._label, type(error).__name__)
+        return await self._refuse(closing.internal_error())
 
     # A snapshot
 
     async def _send_snapshot(self, publication: store.Publication) -> Closing:
-        logger.info("%s: snapshot for client %s", self._label, self._client.name)
+        for name in self._request.publications:
+            if name not in publication.definition.publications:
+                return await self._refuse(
+                    closing.invalid_request("publications: the app has no publication of that name.")
+                )
+        logger.info("%s: snapshot for client %s", self._label, self.identity.name)
         database = self._service.sources.database(publication.definition.source)
         start = Position(await current_cluster_time(database))
-        history = self._service.history_of(publication)
-        version = await history.at(start)
+        # Its marker comes before the snapshot's own: nothing is shown that is not to be shown any more.
+        await self._access.settle(database)
+        view = await self._turns.view_at(start)
         feed = self._feed(publication, start)
         async with aclosing(feed.entries()) as entries:
             snapshot = Snapshot(
                 database,
-                history,
-                version,
+                self._turns,
+                view,
                 self._request.shard_num,
                 self._outlet,
                 entries,
-                self._service.row_error_sink(version.app_id),
+                self._service.row_error_sink(publication.app_id),
                 plain_inserts=self._settings.snapshot_plain_inserts,
                 unused=self._unused,
             )
             result = await snapshot.send()
         await store.register_replica(
             store.ReplicaRecord(
-                app_id=version.app_id,
+                app_id=publication.app_id,
                 shard_num=self._request.shard_num,
                 replica_version=result.begin.watermark,
                 snapshot_end=result.end.watermark,
-                version_number=result.version_number,
-                client_id=self._client.client_id,
-                access_number=0,
-                scope="",
+                version_number=result.view.version.number,
+                client_id=self.identity.client_id,
+                access_number=result.view.access_number,
+                scope=self._access.scope,
             )
         )
         await self._outlet.send([frames.commit(result.begin, int(time.time() * 1000))])
@@ -162,6 +203,9 @@ class Session:
                 f"Version {publication.base_number} of the app begins anew; the replica has version {replica.version_number}."
             )
             return None
+        if reason := self._why_not_of_this_client(replica):
+            await self._require_reset(reason)
+            return None
         database = self._service.sources.database(publication.definition.source)
         now = await current_cluster_time(database)
         if last.seconds > (now >> 32) + MAX_CLOCK_AHEAD_SECONDS:
@@ -169,20 +213,31 @@ class Session:
             return None
         is_first = last == self._request.resume.replica_version
         start = Position.from_watermark(replica.snapshot_end) if is_first else last
-        version = await self._service.history_of(publication).at(last)
+        view = await self._turns.view_at(last)
         logger.info(
             "%s: resumes after %s with version %d for client %s",
             self._label,
             last.watermark,
-            version.number,
-            self._client.name,
+            view.version.number,
+            self.identity.name,
         )
-        return await self._stream(publication, version, start, last)
+        return await self._stream(publication, view, start, last)
+
+    def _why_not_of_this_client(self, replica: store.ReplicaRecord) -> str:
+        if replica.client_id != self.identity.client_id:
+            return "This replica was built for another client."
+        if replica.scope != self._access.scope:
+            return "This replica was built for other publications, or with other attributes of the client."
+        standing = self._access.standing
+        if not standing.base_number <= replica.access_number <= standing.newest_number:
+            return "What this client may read was changed without a place in the stream."
+        return ""
 
     async def _stream(
-        self, publication: store.Publication, version: CompiledVersion, start: Position, last: Position
+        self, publication: store.Publication, view: ClientView, start: Position, last: Position
     ) -> Closing | None:
-        sender = TransactionSender(self._outlet, self._in_flight, [table.table.name for table in version.tables], last)
+        sender = TransactionSender(self._outlet, self._in_flight, view, last)
+        database = self._service.sources.database(publication.definition.source)
         feed = self._feed(publication, start)
         committed_at = time.monotonic()
         async with aclosing(feed.entries()) as entries:
@@ -190,14 +245,18 @@ class Session:
                 is_between = not sender.is_open or (entry is not None and entry.id.part == 0)
                 if is_between and self._service.is_stopping:
                     return closing.going_away()
-                if is_between and (reason := self._why_not_go_on(publication)):
-                    await self._require_reset(reason)
-                    return None
+                if is_between:
+                    await self._settle(database, view, sender)
+                    if reason := self._why_not_go_on(publication, view):
+                        await self._require_reset(reason)
+                        return None
                 following = entry
-                while following is not None and following.is_publish and following.version > version.number:
-                    version, following = await self._switch(publication, version, following, sender, entries)
+                while following is not None and (new := await self._turns.after(following, view)) is not None:
+                    following = await self._switch(database, view, new, following.position, sender, entries)
+                    view = new
+                    self._standing = None
                     committed_at = time.monotonic()
-                if following is not None and await self._pass_on(following, version, sender):
+                if following is not None and await self._pass_on(following, view.version, sender):
                     committed_at = time.monotonic()
                 is_quiet = time.monotonic() - committed_at > self._settings.quiet_commit_seconds
                 if is_quiet and not sender.is_open and feed.position.number > sender.last.number:
@@ -206,12 +265,31 @@ class Session:
                 await self._note_acknowledged()
         return closing.going_away()
 
-    def _why_not_go_on(self, publication: store.Publication) -> str:
+    async def _settle(self, database: Database, view: ClientView, sender: TransactionSender) -> None:
+        """Looks whether the client may read something else now. What is about to change is not sent any more from here on;
+        the rest comes with a marker."""
+        current = self._service.standing(self._access.key)
+        if current is not None:
+            self._access.note(current)
+        if not self._access.is_settled:
+            try:
+                await self._access.settle(database)
+            except (SourceUnreachable, SourceUnusable) as error:
+                logger.warning("%s: a change of what the client may read has to wait: %s", self._label, error)
+            except DatabaseError as error:
+                logger.warning("%s: the access of the client was not read (%s)", self._label, type(error).__name__)
+        if self._access.standing is not self._standing:
+            self._standing = self._access.standing
+            sender.hide(self._access.tables_to_change(view))
+
+    def _why_not_go_on(self, publication: store.Publication, view: ClientView) -> str:
         current = self._service.publication(publication.app_id)
         if current is None:
             return "The app is no more."
         if current.log_name != publication.log_name:
             return f"Version {current.base_number} of the app begins anew."
+        if view.access_number < self._access.standing.base_number:
+            return "What this client may read was changed without a place in the stream."
         return ""
 
     async def _pass_on(self, entry: Entry, version: CompiledVersion, sender: TransactionSender) -> bool:
@@ -225,24 +303,17 @@ class Session:
 
     async def _switch(
         self,
-        publication: store.Publication,
-        version: CompiledVersion,
-        publish: Entry,
+        database: Database,
+        old: ClientView,
+        new: ClientView,
+        position: Position,
         sender: TransactionSender,
         entries: AsyncIterator[Entry | None],
-    ) -> tuple[CompiledVersion, Entry | None]:
-        """The version that is in force now, and the next publish if that was met already."""
-        new = await self._service.history_of(publication).at(publish.position)
-        switch = VersionSwitch(
-            self._service.sources.database(publication.definition.source),
-            version,
-            new,
-            self._request.shard_num,
-            sender,
-            entries,
-            self._service.row_error_sink(publication.app_id),
-        )
-        return new, await switch.send(publish.position)
+    ) -> Entry | None:
+        """Sends what changes from one view to the next. The entry of the next turn if that was met already."""
+        sink = self._service.row_error_sink(self._request.app_id)
+        switch = VersionSwitch(database, old, new, self._request.shard_num, sender, entries, self._turns, sink)
+        return await switch.send(position)
 
     async def _note_acknowledged(self) -> None:
         if self._in_flight.newest is None or time.monotonic() - self._noted_at < NOTE_SECONDS:

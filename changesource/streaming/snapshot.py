@@ -25,12 +25,12 @@ from changesource.mongo.markers import write_marker
 from changesource.mongo.source import Database, inspect_source, majority_cluster_time
 from changesource.protocol import frames
 from changesource.protocol.watermarks import Position
+from changesource.publishing.client_view import ClientView
 from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
+from changesource.streaming.client_access import Turns
 from changesource.streaming.outlet import PacedOutlet
 from changesource.streaming.reading import EntryReader
 from changesource.streaming.rendering import RowErrorSink
-from changesource.streaming.transactions import select_frames
-from changesource.streaming.versions import VersionHistory
 
 logger = logging.getLogger(__name__)
 
@@ -41,23 +41,24 @@ PROGRESS_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SnapshotResult:
-    """`begin` is the replica's version, P; `end` is where its rows are, Q, and where the stream goes on."""
+    """`begin` is the replica's version, P; `end` is where its rows are, Q, and where the stream goes on. `view` is what was
+    shown."""
 
     begin: Position
     end: Position
     rows: int
-    version_number: int
+    view: ClientView
 
 
 class Snapshot:
-    """One snapshot for one shard, of the version in force at the first barrier. `entries` are the feed's, from before that
-    on, where `version` is in force."""
+    """One snapshot for one shard, of what is shown at the first barrier. `entries` are the feed's, from before that on, where
+    `view` is shown."""
 
     def __init__(
         self,
         database: Database,
-        history: VersionHistory,
-        version: CompiledVersion,
+        turns: Turns,
+        view: ClientView,
         shard_num: int,
         outlet: PacedOutlet,
         entries: AsyncIterator[Entry | None],
@@ -67,8 +68,8 @@ class Snapshot:
         unused: Callable[[Position], Awaitable[Position]],
     ) -> None:
         self._database = database
-        self._history = history
-        self._version = version
+        self._turns = turns
+        self._view = view
         self._shard_num = shard_num
         self._outlet = outlet
         self._entries = entries
@@ -84,15 +85,17 @@ class Snapshot:
         """Everything but the commit, so that the caller can note the result first. Raises `BarrierNotSeen`,
         `ClientStalled`, and what the feed and the scan raise."""
         begin, replay = await self._begin()
-        self._total = sum([await estimate_count(self._database, name) for name in self._version.tables_of_collection])
+        self._total = sum([await estimate_count(self._database, name) for name in self._view.tables_of_collection])
         await self._outlet.send(self._opening(begin))
-        for collection, tables in self._version.tables_of_collection.items():
+        for collection, tables in self._view.tables_of_collection.items():
             await self._send_collection(collection, tables, begin)
         end = await replay(begin)
-        await self._outlet.send(
-            [frames.permissions_row(self._version.app_id, self._shard_num, self._version.permissions)]
-        )
-        return SnapshotResult(begin, end, self._rows, self._version.number)
+        await self._outlet.send([frames.permissions_row(self._version.app_id, self._shard_num, self._view.permissions)])
+        return SnapshotResult(begin, end, self._rows, self._view)
+
+    @property
+    def _version(self) -> CompiledVersion:
+        return self._view.version
 
     async def _begin(self) -> tuple[Position, Callable[[Position], Awaitable[Position]]]:
         """P, and what replays the changes between P and Q."""
@@ -110,7 +113,7 @@ class Snapshot:
         opening = [frames.begin(begin)]
         for spec in frames.zero_tables(self._version.app_id, self._shard_num):
             opening += frames.create_table(spec)
-        for table in self._version.tables:
+        for table in self._view.tables:
             opening += frames.create_table(table.table.spec)
         return opening
 
@@ -120,25 +123,23 @@ class Snapshot:
         is_seen = False
         async with aclosing(self._entries_in_time()) as entries:
             async for entry in entries:
-                if entry.is_publish:
-                    self._version = await self._history.at(entry.position)
+                self._view = await self._turns.after(entry, self._view) or self._view
                 is_seen = is_seen or nonce in entry.markers
                 if is_seen and entry.is_final:
                     return entry.position
         raise self._not_seen()
 
     async def _replay_to_barrier(self, begin: Position) -> Position:
-        """Writes a marker and sends what changed before it; the position of the last transaction that counts. A publish ends
-        it: that transaction is the one before then, and the publish follows in the stream."""
+        """Writes a marker and sends what changed before it; the position of the last transaction that counts. A turn ends
+        it: that transaction is the one before then, and the turn follows in the stream."""
         nonce = await write_marker(self._database, self._version.app_id, "barrier")
-        tables = {table.table.name for table in self._version.tables}
         end = begin
         is_seen = False
         async with aclosing(self._entries_in_time()) as entries:
             async for entry in entries:
-                if entry.is_publish and entry.version > self._version.number:
+                if await self._turns.after(entry, self._view) is not None:
                     return end
-                if rows := select_frames(entry, tables):
+                if rows := self._view.select_frames(entry):
                     await self._outlet.send(rows)
                 is_seen = is_seen or nonce in entry.markers
                 if entry.is_final:
@@ -151,16 +152,15 @@ class Snapshot:
         """Sends what a majority has now, read from MongoDB itself: the log's writer may be behind, and nothing tells by how
         much. The position of the last transaction of it."""
         now = await majority_cluster_time(self._database)
-        tables = {table.table.name for table in self._version.tables}
         end = begin
         reader = EntryReader(
-            self._database, self._history, self._version, begin.cluster_time, begin, self._sink, known_until=now
+            self._database, self._turns.history, self._version, begin.cluster_time, begin, self._sink, known_until=now
         )
         async with aclosing(reader.entries()) as entries:
             async for entry in entries:
                 if entry is None or entry.is_publish:
                     break
-                if rows := select_frames(entry, tables):
+                if rows := self._view.select_frames(entry):
                     await self._outlet.send(rows)
                 if entry.is_final:
                     end = entry.position
@@ -202,7 +202,9 @@ class Snapshot:
         position: Position,
         errors: list[RowError],
     ) -> Iterator[bytes]:
-        rows = self._counted(row for document in documents for row in table.table.rows(document, errors))
+        rows = self._counted(
+            self._view.rows(table, (row for document in documents for row in table.table.rows(document, errors)))
+        )
         if self._plain_inserts:
             return map(table.frames.upsert, rows)
         return table.frames.backfills(rows, position)

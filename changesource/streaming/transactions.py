@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from changesource.log.entries import Entry
 from changesource.protocol import frames
 from changesource.protocol.watermarks import Position
+from changesource.publishing.client_view import ClientView
 from changesource.streaming.acknowledgements import InFlight
 from changesource.streaming.outlet import PacedOutlet
 
@@ -14,15 +15,16 @@ from changesource.streaming.outlet import PacedOutlet
 class TransactionSender:
     """Sends each transaction whole, between one begin and one commit, at a watermark above all before it.
 
-    `last` is the watermark that the replica has. Rows of tables outside `tables` are left out, and a transaction without
-    rows is not sent.
+    `last` is the watermark that the replica has. What `view` does not show is left out, and a transaction without rows is
+    not sent.
     """
 
-    def __init__(self, outlet: PacedOutlet, in_flight: InFlight, tables: Collection[str], last: Position) -> None:
+    def __init__(self, outlet: PacedOutlet, in_flight: InFlight, view: ClientView, last: Position) -> None:
         self.last = last
         self._outlet = outlet
         self._in_flight = in_flight
-        self._tables = frozenset(tables)
+        self._view = view
+        self._hidden: frozenset[str] = frozenset()
         self._open: Position | None = None
         self._open_bytes = self._open_rows = 0
 
@@ -33,7 +35,7 @@ class TransactionSender:
 
     async def send(self, entry: Entry) -> bool:
         """Whether the entry ended a transaction that was sent. Raises `ClientStalled`."""
-        rows = select_frames(entry, self._tables)
+        rows = self._view.select_frames(entry, self._hidden)
         if self._open is not None and entry.id.part == 0:
             self._open = None
             await self._outlet.send([frames.rollback()])
@@ -54,9 +56,14 @@ class TransactionSender:
         await self._commit(self._open, out, entry.commit_time_ms)
         return True
 
-    def show(self, tables: Collection[str]) -> None:
-        """From now on, the tables of another version."""
-        self._tables = frozenset(tables)
+    def show(self, view: ClientView) -> None:
+        """From now on, something else."""
+        self._view = view
+        self._hidden = frozenset()
+
+    def hide(self, tables: frozenset[str]) -> None:
+        """Nothing of these tables (server names) any more, until `show`: they are to go, or to be loaded again."""
+        self._hidden = tables
 
     async def begin(self, position: Position) -> None:
         """Begins a transaction that the caller fills by `add`, which no entry is part of."""
@@ -71,7 +78,7 @@ class TransactionSender:
 
     async def add_changes(self, entry: Entry) -> None:
         """What an entry changes, as a part of that transaction."""
-        await self.add(select_frames(entry, self._tables))
+        await self.add(self._view.select_frames(entry, self._hidden))
 
     async def commit(self, commit_time_ms: int) -> None:
         """Ends that transaction."""
@@ -99,12 +106,3 @@ class TransactionSender:
         await self._outlet.send([*out, frames.commit(position, commit_time_ms)])
         self.last = position
         self._open = None
-
-
-def select_frames(entry: Entry, tables: Collection[str]) -> list[bytes]:
-    """The row frames of an entry that are of `tables`."""
-    selected: list[bytes] = []
-    for table, joined in entry.tables.items():
-        if table in tables:
-            selected += joined.split(b"\n")
-    return selected

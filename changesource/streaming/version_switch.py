@@ -1,6 +1,7 @@
-"""One publish on one connection: a single Zero transaction that makes a replica of one version into one of the next.
+"""One publish on one connection, or one change of what its client may read: a single Zero transaction that makes a replica
+of what was shown into one of what is.
 
-It begins at the marker of the publish: schema changes, then the rows of new and changed tables, read from MongoDB, then
+It begins at the marker: schema changes, then the rows of new and changed tables, read from MongoDB, then
 what changed in all tables until a second marker, which closes it as it does a snapshot. The rows are then those of that
 moment. A reader that resumes at the transaction's watermark sees the changes after it again, which changes nothing.
 """
@@ -19,8 +20,10 @@ from changesource.mongo.markers import write_marker
 from changesource.mongo.source import Database
 from changesource.protocol import frames
 from changesource.protocol.watermarks import Position
-from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
+from changesource.publishing.client_view import ClientView
+from changesource.publishing.compiled import CompiledTableFrames
 from changesource.publishing.version_changes import VersionChanges, version_changes
+from changesource.streaming.client_access import Turns
 from changesource.streaming.rendering import RowErrorSink
 from changesource.streaming.snapshot import BARRIER_SECONDS
 from changesource.streaming.transactions import TransactionSender
@@ -29,19 +32,21 @@ logger = logging.getLogger(__name__)
 
 
 class VersionSwitch:
-    """From `old` to `new`. `entries` are the feed's, from after the entry of the publish on."""
+    """From `old` to `new`. `entries` are the feed's, from after the entry of the turn on."""
 
     def __init__(
         self,
         database: Database,
-        old: CompiledVersion,
-        new: CompiledVersion,
+        old: ClientView,
+        new: ClientView,
         shard_num: int,
         sender: TransactionSender,
         entries: AsyncIterator[Entry | None],
+        turns: Turns,
         sink: RowErrorSink,
     ) -> None:
         self._database = database
+        self._turns = turns
         self._old = old
         self._new = new
         self._shard_num = shard_num
@@ -50,26 +55,26 @@ class VersionSwitch:
         self._sink = sink
 
     async def send(self, position: Position) -> Entry | None:
-        """The whole transaction, at `position` or later. The entry of the next publish, if that was met before the end.
+        """The whole transaction, at `position` or later. The entry of the next turn, if that was met before the end.
 
         Raises `BarrierNotSeen`, `ClientStalled`, and what the feed and the scan raise.
         """
         started = time.monotonic()
         changes = version_changes(self._old, self._new)
-        sender = self._sender
+        sender, version = self._sender, self._new.version
         await sender.begin(position)
         await sender.add(_schema_frames(changes))
-        sender.show([table.table.name for table in self._new.tables])
+        sender.show(self._new)
         for collection, tables in _by_collection(changes.loaded).items():
             await self._load(collection, tables)
         following = await self._reach_barrier() if changes.loaded else None
-        await sender.add([frames.permissions_row(self._new.app_id, self._shard_num, self._new.permissions)])
+        await sender.add([frames.permissions_row(version.app_id, self._shard_num, self._new.permissions)])
         await sender.commit(position.seconds * 1000)
         logger.info(
             "%s/%d: version %d in force after %.2f s",
-            self._new.app_id,
+            version.app_id,
             self._shard_num,
-            self._new.number,
+            version.number,
             time.monotonic() - started,
             extra={"action": "version-switched"},
         )
@@ -79,22 +84,25 @@ class VersionSwitch:
         async for documents in scan(self._database, collection):
             errors: list[RowError] = []
             for table in tables:
-                rows = (row for document in documents for row in table.table.rows(document, errors))
+                rows = self._new.rows(
+                    table, (row for document in documents for row in table.table.rows(document, errors))
+                )
                 await self._sender.add(map(table.frames.upsert, rows))
             if errors:
                 self._sink(errors)
 
     async def _reach_barrier(self) -> Entry | None:
-        """Adds what changed up to a marker of now. Ends before the next publish, which is then given back."""
-        nonce = await write_marker(self._database, self._new.app_id, "barrier")
+        """Adds what changed up to a marker of now. Ends before the next turn, whose entry is then given back."""
+        app_id = self._new.version.app_id
+        nonce = await write_marker(self._database, app_id, "barrier")
         deadline = time.monotonic() + BARRIER_SECONDS
         is_seen = False
         async for entry in self._entries:
             if entry is not None:
                 deadline = time.monotonic() + BARRIER_SECONDS
-                if entry.is_publish and entry.version > self._new.number:
+                if await self._turns.after(entry, self._new) is not None:
                     return entry
-                if entry.version == self._new.number:
+                if entry.version == self._new.version.number:
                     await self._sender.add_changes(entry)
                 is_seen = is_seen or nonce in entry.markers
                 if is_seen and entry.is_final:
@@ -102,7 +110,7 @@ class VersionSwitch:
             elif time.monotonic() > deadline:
                 break
         raise BarrierNotSeen(
-            f"App {self._new.app_id}: a marker did not come back within {BARRIER_SECONDS:.0f} seconds. "
+            f"App {app_id}: a marker did not come back within {BARRIER_SECONDS:.0f} seconds. "
             "Check that the change stream of the source works (manage.py check_source)."
         )
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 from changesource.errors import UnknownVersion
 from changesource.models import store
@@ -28,18 +29,30 @@ UNDECIDED_SECONDS = 30.0
 ASK_SECONDS = 0.05
 
 
-def position_of_publish(cluster_time: int) -> Position:
-    """Where the transaction of a publish goes, at the earliest."""
+def position_of_turn(cluster_time: int) -> Position:
+    """Where the transaction of a publish, or of a change of a client's access, goes at the earliest."""
     return Position(cluster_time, FIRST_ORDINAL_AFTER_MARKER)
 
 
-def number_in_force(versions: Sequence[store.StoredVersion], position: Position) -> int:
-    """The number of the version in force at `position`. `versions` are decided. Raises `UnknownVersion`."""
+class Numbered(Protocol):
+    """A version of something that begins at a marker: at `cluster_time`, None when nobody has met that yet."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def cluster_time(self) -> int | None: ...
+
+    @property
+    def is_base(self) -> bool: ...
+
+
+def number_in_force(versions: Sequence[Numbered], position: Position) -> int:
+    """The number of the version in force at `position`. Raises `UnknownVersion`."""
     numbers = [
         version.number
         for version in versions
-        if version.cluster_time is not None
-        and (version.is_base or position >= position_of_publish(version.cluster_time))
+        if version.cluster_time is not None and (version.is_base or position >= position_of_turn(version.cluster_time))
     ]
     if not numbers:
         raise UnknownVersion

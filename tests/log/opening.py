@@ -58,7 +58,7 @@ class RedisLogs:
         return [await self._redis.ttl(self._key(part)) for part in parts]
 
     def _key(self, part: str) -> str:
-        return f"changesource:2:{{{self.name}}}:{part}"
+        return f"changesource:3:{{{self.name}}}:{part}"
 
     async def __aenter__(self) -> Self:
         return self

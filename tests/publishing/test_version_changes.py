@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
 from changesource.publishing.version_changes import DroppedColumn, VersionChanges, version_changes
 
@@ -17,7 +18,10 @@ RIVER = Table("river", (Column("_id", "string"),), ("_id",))
 
 
 def changes(old: list[Table], new: list[Table]) -> VersionChanges:
-    return version_changes(*(CompiledVersion(AppDefinition("shop", "default", tuple(each)), 1) for each in (old, new)))
+    views = (
+        ClientView(CompiledVersion(AppDefinition("shop", "default", tuple(each)), 1), Access()) for each in (old, new)
+    )
+    return version_changes(*views)
 
 
 def names(tables: object) -> list[str]:

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 
+from changesource.log.entries import Entry
 from changesource.mapping.definition import AppDefinition, Column, Table
 from changesource.mongo.markers import PublishMarker
 from changesource.protocol.watermarks import Position
+from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
+from changesource.streaming.client_access import Turns
 from changesource.streaming.versions import VersionHistory
 from tests.streaming.workload import COLLECTIONS
 
@@ -50,3 +53,19 @@ BUSY = version(*(table(name) for name in COLLECTIONS))
 """Of the collections that a `Workload` writes."""
 
 BUSY_HISTORY = KnownVersions(BUSY)
+
+
+class WholeViews(Turns):
+    """Of a client that may read everything, always."""
+
+    def __init__(self, history: VersionHistory) -> None:
+        self.history = history
+
+    async def after(self, entry: Entry, view: ClientView) -> ClientView | None:
+        is_next = entry.is_publish and entry.version > view.version.number
+        return whole_view(await self.history.at(entry.position)) if is_next else None
+
+
+def whole_view(version: CompiledVersion) -> ClientView:
+    """What a client sees that may read everything."""
+    return ClientView(version, Access())

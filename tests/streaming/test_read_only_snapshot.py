@@ -10,22 +10,12 @@ from changesource.errors import SourceReadOnly, SourceUnusable
 from changesource.mongo import change_stream
 from changesource.mongo.source import Database, SourceReport, current_cluster_time
 from changesource.protocol.watermarks import Position
-from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming import snapshot as snapshot_module
 from changesource.streaming.outlet import PacedOutlet
 from changesource.streaming.snapshot import Snapshot, SnapshotResult
-from tests.streaming.builders import table, version
+from tests.streaming.builders import KnownVersions, WholeViews, table, version, whole_view
 
 CITY = version(table("city"))
-
-
-class FixedHistory:
-    """One version, from the beginning on."""
-
-    app_id = CITY.app_id
-
-    async def at(self, position: Position) -> CompiledVersion:
-        return CITY
 
 
 class Rows:
@@ -74,8 +64,8 @@ async def next_one(position: Position) -> Position:
 async def take(database: Database, rows: Rows) -> SnapshotResult:
     taking = Snapshot(
         database,
-        FixedHistory(),  # type: ignore[arg-type]
-        CITY,
+        WholeViews(KnownVersions(CITY)),
+        whole_view(CITY),
         0,
         PacedOutlet(rows, 10),
         no_entries(),

@@ -14,6 +14,7 @@ from changesource.streaming.acknowledgements import Confirmed, InFlight
 from changesource.streaming.outlet import SEND_BYTES, ClientStalled, PacedOutlet
 from changesource.streaming.reading import Numbering
 from changesource.streaming.transactions import TransactionSender
+from tests.streaming.builders import table, version, whole_view
 
 STALL_SECONDS = 0.05
 
@@ -47,6 +48,9 @@ class Collected:
         return lines
 
 
+AB = whole_view(version(table("a"), table("b")))
+
+
 class Sending:
     """A sender of the tables a and b, whose replica is at the position `last`."""
 
@@ -54,7 +58,7 @@ class Sending:
         self.outlet = Collected()
         self.in_flight = InFlight(STALL_SECONDS, max_in_flight)
         paced = PacedOutlet(self.outlet, STALL_SECONDS)
-        self.sender = TransactionSender(paced, self.in_flight, ["a", "b"], Position.from_number(last))
+        self.sender = TransactionSender(paced, self.in_flight, AB, Position.from_number(last))
 
     async def send(self, *entries: Entry) -> list[str]:
         for entry in entries:

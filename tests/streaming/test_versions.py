@@ -20,7 +20,7 @@ from changesource.streaming.versions import (
     FIRST_ORDINAL_AFTER_MARKER,
     VersionHistory,
     number_in_force,
-    position_of_publish,
+    position_of_turn,
 )
 from tests.models.builders import build_app, build_table, publish
 
@@ -70,7 +70,7 @@ def test_readers_and_watermarks_agree(markers: list[int], cluster_time: int, ord
     position = Position(cluster_time, ordinal)
     current = 1
     for version in sorted(stored[1:], key=lambda version: version.cluster_time or 0):
-        if position_of_publish(version.cluster_time or 0) <= position:
+        if position_of_turn(version.cluster_time or 0) <= position:
             current = max(current, version.number)
     assert number_in_force(stored, position) == current
 

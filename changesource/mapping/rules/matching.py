@@ -28,12 +28,13 @@ from changesource.mapping.filters.tree import (
 from changesource.mapping.relationships import Hop, Relationship
 from changesource.mapping.rules.checks import RuleScope
 from changesource.mapping.rules.query import written_out
-from changesource.mapping.rules.syntax import NAMESPACE, Rule, asks_for_presence, parse_permissions
+from changesource.mapping.rules.syntax import Rule, asks_for_presence, parse_permissions
 
 Row = Mapping[str, Any]
 """Name of a column → JSON value, as the row has it. What is not in it is null."""
 
 Claims = Mapping[str, Any]
+"""Of the namespace that the rule was parsed for: the caller's claims, or the attributes of a client."""
 RelatedRows = Callable[[Hop, Row], Iterable[Row]]
 """The rows that a hop leads to from a row."""
 
@@ -66,7 +67,7 @@ def rows_in(tables: Mapping[str, Sequence[Row]]) -> RelatedRows:
 
 
 def bound(rule: Rule, claims: Claims) -> Filter:
-    """The filter of `rule` with the caller's claims in place of variables: `NOTHING` if one that it needs is missing, or has
+    """The filter of `rule` with `claims` in place of variables: `NOTHING` if one that it needs is missing, or has
     no value of a kind that could be compared."""
     if any(_value(variable, claims) is None for variable in rule.variables):
         return NOTHING
@@ -182,7 +183,7 @@ class _UnusableClaim(Exception):
 
 def _value(variable: Variable, claims: Claims) -> Any:
     """The value of a claim; None for one that is not there."""
-    value: Any = claims if variable.namespace == NAMESPACE else None
+    value: Any = claims
     for name in variable.path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value

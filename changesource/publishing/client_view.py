@@ -1,0 +1,136 @@
+"""What one client is shown of one published version: some of the tables, and some of the rows of these."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from changesource.log.entries import Entry
+from changesource.log.filter_values import FilterValues, unpack_filter_values
+from changesource.mapping.definition import AppDefinition, Table
+from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.rules.row_filter import RowFilter, row_filter_problems
+from changesource.mapping.tables import Row
+from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
+from changesource.publishing.permissions import permissions_row_of
+from changesource.publishing.row_filters import read_row_filters
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a client may read of an app, whatever the version. `tables` are names, None for all there are; a table that is
+    not in `row_filters` is shown whole."""
+
+    tables: frozenset[str] | None = None
+    row_filters: Mapping[str, Any] | None = field(default_factory=dict)
+    """None: what is stored cannot be read, so that nothing is shown."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, text: str) -> Access:
+        """What `models.Grant.access` said, as JSON text."""
+        stored = json.loads(text)
+        tables = stored["tables"]
+        try:
+            row_filters: Mapping[str, Any] | None = read_row_filters(stored["rowFilters"])
+        except MappingError:
+            row_filters = None
+        return cls(None if tables is None else frozenset(tables), row_filters, stored["attributes"])
+
+
+class ClientView:
+    """The part of `version` that is shown. `row_filters` are by the server name of a table; `access_number` is that of the
+    stored access.
+
+    `definition` has the tables that are shown and nothing that names another one: rules that ask for one are left out, and
+    let nobody pass.
+    """
+
+    def __init__(
+        self, version: CompiledVersion, access: Access, publications: Sequence[str] = (), *, access_number: int = 0
+    ) -> None:
+        self.version = version
+        self.access_number = access_number
+        names = _shown_tables(version.definition, access, publications)
+        filters = access.row_filters or {}
+        shown = [table for table in version.definition.tables if table.name in names]
+        self.definition = replace(version.definition, tables=tuple(shown))
+        server_names = {table.server_name for table in shown}
+        self.tables: tuple[CompiledTableFrames, ...] = tuple(
+            table for table in version.tables if table.table.name in server_names
+        )
+        self.tables_of_collection = {
+            collection: shown_tables
+            for collection, tables in version.tables_of_collection.items()
+            if (shown_tables := tuple(table for table in tables if table.table.name in server_names))
+        }
+        self.row_filters: Mapping[str, RowFilter] = {
+            table.server_name: RowFilter(table, filters[table.name], access.attributes)
+            for table in shown
+            if table.name in filters
+        }
+        self.permissions = permissions_row_of(self.definition)
+        self._shown = {table.table.name: table for table in self.tables}
+
+    def rows(self, table: CompiledTableFrames, rows: Iterator[Row]) -> Iterator[Row]:
+        """Those of `rows` of `table` that are shown."""
+        row_filter = self.row_filters.get(table.table.name)
+        if row_filter is None:
+            return rows
+        return (row for row in rows if row_filter.passes(table.table.filter_values(row)))
+
+    def select_frames(self, entry: Entry, hidden: frozenset[str] = frozenset()) -> list[bytes]:
+        """The row frames of `entry`, which the version rendered, that concern what is shown; none of the tables `hidden`.
+
+        A row that is not shown any more is a removal; one that was not shown, and is not, is nothing.
+        """
+        selected: list[bytes] = []
+        for name, joined in entry.tables.items():
+            table = self._shown.get(name)
+            if table is None or name in hidden:
+                continue
+            frames = joined.split(b"\n")
+            row_filter = self.row_filters.get(name)
+            if row_filter is None:
+                selected += frames
+            else:
+                values = unpack_filter_values(entry.filter_values[name])
+                selected += _pass_through(table, row_filter, frames, values)
+        return selected
+
+
+def _shown_tables(definition: AppDefinition, access: Access, publications: Sequence[str]) -> frozenset[str]:
+    """By name. A table with a filter that cannot be used is not shown: it may have been written for another version."""
+    if access.row_filters is None:
+        return frozenset()
+    filters = access.row_filters
+    names = {table.name for table in definition.tables if _has_usable_filter(definition, table, filters)}
+    if access.tables is not None:
+        names &= access.tables
+    if publications:
+        names &= {name for publication in publications for name in definition.publications.get(publication, ())}
+    return frozenset(names)
+
+
+def _has_usable_filter(definition: AppDefinition, table: Table, filters: Mapping[str, Any]) -> bool:
+    return table.name not in filters or not any(row_filter_problems(definition, table, filters[table.name]))
+
+
+def _pass_through(
+    table: CompiledTableFrames, row_filter: RowFilter, frames: Sequence[bytes], values: Sequence[FilterValues | None]
+) -> Iterator[bytes]:
+    for frame, of_frame in zip(frames, values, strict=True):
+        if of_frame is None or (of_frame.now is not None and row_filter.passes(of_frame.now)):
+            yield frame
+        elif any(map(row_filter.passes, of_frame.before)):
+            yield frame if of_frame.now is None else _removal(table, frame)
+
+
+def _removal(table: CompiledTableFrames, upsert: bytes) -> bytes:
+    """Of the row that a frame inserts. Rare enough to be read."""
+    _, message = orjson.loads(upsert)
+    return table.frames.delete({name: message["new"][name] for name in table.table.spec.key})

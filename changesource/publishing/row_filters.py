@@ -1,0 +1,37 @@
+"""The row filters of a client: a JSON object, the name of a table → a filter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from changesource.mapping.definition import AppDefinition
+from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.mapping_text import read_mapping_text
+from changesource.mapping.rules.row_filter import row_filter_problems
+
+_WHAT_IT_IS = 'Row filters are a JSON object: {"order": {"tenantId": "$client.tenant"}}.'
+
+
+def read_row_filters(text: str) -> Mapping[str, Any]:
+    """The filter of each table that has one. Raises `MappingError`."""
+    return read_mapping_text(text, what_it_is=_WHAT_IT_IS)
+
+
+def find_row_filter_problems(definition: AppDefinition, row_filters: str) -> list[MappingError]:
+    """What keeps `row_filters` from being used with a published version, each with its place. A table of which the filter
+    cannot be used is not shown to the client."""
+    try:
+        filters = read_row_filters(row_filters)
+    except MappingError as error:
+        return [error]
+    tables = {table.name: table for table in definition.tables}
+    problems: list[MappingError] = []
+    for name, source in filters.items():
+        if name in tables:
+            problems += [error.within(name) for error in row_filter_problems(definition, tables[name], source)]
+        else:
+            problems.append(
+                MappingError(f"There is no table {name!r}. There are {', '.join(tables) or 'none'}.", (name,))
+            )
+    return problems

@@ -124,7 +124,7 @@ class EntryReader:
     async def _entries_of_piece(self, piece: Part | Turn) -> AsyncGenerator[Entry, None]:
         if isinstance(piece, Part):
             async for chunk in self._renderer.render(piece):
-                yield _entry(self._numbering, self._version, piece, chunk)
+                yield entry_of(self._numbering, self._version, piece, chunk)
             return
         if isinstance(piece.marker, PublishMarker):
             version = await self._history.published_by(piece.marker)
@@ -193,7 +193,8 @@ def _is_invalidated(batch: Batch) -> bool:
     return bool(batch.events) and batch.events[-1].operation == "invalidate"
 
 
-def _entry(numbering: Numbering, version: CompiledVersion, part: Part, chunk: Chunk) -> Entry:
+def entry_of(numbering: Numbering, version: CompiledVersion, part: Part, chunk: Chunk) -> Entry:
+    """What the log keeps of a part that was rendered, or of a piece of it."""
     wall_time_ms = part.events[-1].wall_time_ms if part.events else (part.cluster_time >> 32) * 1000
     return Entry(
         id=numbering.next(part.cluster_time, is_final=chunk.is_final),

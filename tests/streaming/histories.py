@@ -10,13 +10,16 @@ from unittest.mock import patch
 
 from hypothesis import strategies as st
 
+from changesource.log.entries import Entry
 from changesource.mongo.assembler import Part
 from changesource.mongo.events import ChangeEvent
+from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming import rendering
+from changesource.streaming.reading import Numbering, entry_of
 from changesource.streaming.rendering import Renderer
 from tests.mongo.builders import BEGIN
-from tests.streaming.mapped_tables import COLLECTION, MappedReplica, rows_of
+from tests.streaming.mapped_tables import COLLECTION, MappedReplica, Rows, rows_of
 
 Document = dict[str, Any]
 State = dict[str, Document]
@@ -171,11 +174,19 @@ class Reading:
         replica = MappedReplica(self.version)
         begin = self.draw(st.integers(0, count))
         scanned = self._scanned(begin, self.draw(st.integers(begin, count)))
-        replica.tables = rows_of(self.version, scanned)
+        replica.tables = self.rows_of(scanned)
         end = self.draw(st.integers(begin, count))
         self._read(replica, begin, end)
         self._read(replica, self.draw(st.integers(begin, end)), count)
         return replica
+
+    def rows_of(self, documents: Sequence[Document]) -> dict[str, Rows]:
+        """What a snapshot has of them."""
+        return rows_of(self.version, documents)
+
+    def frames_of(self, entry: Entry) -> list[tuple[str, bytes]]:
+        """What is sent of an entry: names of tables with frames."""
+        return [(table, frame) for table, frames in entry.tables.items() for frame in frames.split(b"\n")]
 
     def _read(self, replica: MappedReplica, begin: int, end: int) -> None:
         while begin < end:
@@ -199,10 +210,10 @@ class Reading:
 
         async def run() -> None:
             renderer = Renderer(None, self.version, self.errors.extend)  # type: ignore[arg-type]
-            async for chunk in renderer.render(Part(events, events[-1].cluster_time)):
-                for table, frames in chunk.frames.items():
-                    for frame in frames:
-                        replica.apply(table, frame)
+            part = Part(events, events[-1].cluster_time)
+            async for chunk in renderer.render(part):
+                for table, frame in self.frames_of(entry_of(Numbering(Position(BEGIN)), self.version, part, chunk)):
+                    replica.apply(table, frame)
 
         with patch.object(rendering, "find_documents", find_documents), patch.object(rendering, "scan", scan):
             asyncio.run(run())

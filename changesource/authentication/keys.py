@@ -150,17 +150,17 @@ def _secret_of(jwk: dict[str, Any], setting: str) -> bytes:
     try:
         secret = jwt.PyJWK({"kty": "oct", "k": jwk.get("k")}, "HS256").key
     except (ValueError, TypeError, jwt.PyJWTError) as error:
-        raise InvalidJwtSettings(f"{setting} holds a secret that cannot be read.") from error
+        raise InvalidJwtSettings(f"{setting} holds a key of the kind oct that cannot be read.") from error
     return bytes(secret)
 
 
 def _secret_key(secret: bytes, kid: str | None, setting: str) -> VerificationKey:
     if len(secret) < MIN_SECRET_BYTES:
-        raise InvalidJwtSettings(f"{setting} holds a secret of less than {MIN_SECRET_BYTES} bytes.")
+        raise InvalidJwtSettings(f"{setting} gives HS256 less than {MIN_SECRET_BYTES} bytes.")
     try:
         jwt.get_algorithm_by_name("HS256").prepare_key(secret)
     except jwt.InvalidKeyError as error:
-        raise InvalidJwtSettings(f"{setting} holds a key where a secret belongs; see JWT_KEYS.") from error
+        raise InvalidJwtSettings(f"{setting} gives HS256 what looks like a public key; see JWT_KEYS.") from error
     return VerificationKey(kid, "HS256", secret)
 
 

@@ -55,7 +55,13 @@ def test_all_settings_together(tmp_path: Path) -> None:
 
 def test_private_parts_are_left() -> None:
     """Of a private key in a JWK set only what is public is kept."""
-    keys = public_keys(jwk_set(jwk("RS256", private=True, key_ops=["sign", "verify"]), jwk("ES256", private=True), jwk("EdDSA", private=True)))
+    keys = public_keys(
+        jwk_set(
+            jwk("RS256", private=True, key_ops=["sign", "verify"]),
+            jwk("ES256", private=True),
+            jwk("EdDSA", private=True),
+        )
+    )
     assert not any(hasattr(key.material, "private_bytes") for key in keys)
     assert len(keys) == 3
 

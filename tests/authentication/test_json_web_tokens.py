@@ -162,6 +162,7 @@ def far() -> int:
         pytest.param(lambda: signed(sub="nobody"), "names no client", id="unknown client"),
         pytest.param(lambda: signed(sub="Cache"), "names no client", id="name in another case"),
         pytest.param(lambda: signed(sub="ca\0che"), "names no client", id="NUL in the name"),
+        pytest.param(lambda: signed(sub="\ud800"), "names no client", id="name that is no UTF-8"),
         pytest.param(lambda: signed(sub="x" * 1000), "names no client", id="long name"),
         pytest.param(lambda: "..", "not as a JWT", id="nothing"),
         pytest.param(lambda: "a.b.c", "not as a JWT", id="no JSON"),

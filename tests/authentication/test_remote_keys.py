@@ -148,6 +148,23 @@ async def test_nobody_listens(clock: Clock, caplog: pytest.LogCaptureFixture) ->
     assert "CS603" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "location", ["https://localhost/", "http://issuer.example.com/", "http://localhost@issuer.example.com/"]
+)
+def test_redirect_elsewhere(keys_at_url: KeyServer, location: str) -> None:
+    """A redirect to another scheme, or without TLS to another machine, is not followed."""
+    keys_at_url.answer = Answer(302, b"", {"Location": location})
+    with pytest.raises(KeysUnavailable, match="redirects"):
+        fetch_text(keys_at_url.url)
+
+
+def test_large_answer(keys_at_url: KeyServer) -> None:
+    """No more is read than a JWK set may have."""
+    keys_at_url.answer = Answer(200, b" " * (MAX_KEYS_BYTES + 1))
+    with pytest.raises(KeysUnavailable, match="more than"):
+        fetch_text(keys_at_url.url)
+
+
 def test_redirect_on_the_same_machine(keys_at_url: KeyServer) -> None:
     """A redirect that stays with the scheme is followed."""
     body = json.dumps({"keys": []}).encode()

@@ -98,6 +98,22 @@ async def test_same_question_at_the_same_time(hasher: type[CountingHasher]) -> N
     assert len(hasher.threads) == 1
 
 
+async def test_cancelled_before_its_turn(hasher: type[CountingHasher]) -> None:
+    """Who gives up while the hash waits for its turn takes it from nobody else."""
+    hashed, stored = SlowHash(), make_password(DIGEST)
+    hasher.may_end.clear()
+    busy = [asyncio.create_task(hashed.prove(number, stored, DIGEST)) for number in range(MAX_AT_ONCE)]
+    for _ in busy:
+        await asyncio.to_thread(hasher.has_begun.acquire, timeout=30)
+    waiting = [asyncio.create_task(hashed.prove(100, stored, DIGEST)) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.wait(waiting[:1])
+    hasher.may_end.set()
+    assert (await waiting[1]).is_right
+    assert all(proof.is_right for proof in await asyncio.gather(*busy))
+
+
 async def test_few_at_once(hasher: type[CountingHasher]) -> None:
     """Many clients that come back together keep no more than a few threads busy."""
     hashed, stored = SlowHash(), make_password(DIGEST)

@@ -20,7 +20,11 @@ from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, PyMongoError
 from redis.connection import parse_url
 
-from changesource.conf import load_settings
+from changesource.authentication.claims import attribute_claims
+from changesource.authentication.keys import keys_of_settings
+from changesource.authentication.remote_keys import is_safe_url
+from changesource.conf import JWT_ALGORITHMS, load_settings
+from changesource.errors import InvalidJwtSettings
 from changesource.models import App
 from changesource.models.app import source_variable
 from changesource.streaming.source_report import SourceCheck, check_source, published_collections
@@ -138,6 +142,72 @@ def check_channel_layer(app_configs: Sequence[AppConfig] | None, **kwargs: Any) 
             id="changesource.E004",
         )
     ]
+
+
+@register()
+def check_jwt(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E006: a key that cannot be used, E007: a JWKS URL without TLS, E008: no audience or no issuer, E009: an algorithm that
+    is not known or has no key, E010: JWT_ATTRIBUTES or JWT_CLIENT_CLAIM cannot be read. W008: settings without keys."""
+    jwt = load_settings().jwt
+    if jwt.is_on:
+        return [*_key_problems(), *_jwt_problems()]
+    if jwt.audience or jwt.issuer or jwt.attributes:
+        return [
+            Warning(
+                "JWTs have settings but no keys, so that none is accepted.",
+                hint="Set JWT_SECRET, JWT_KEYS, JWT_KEYS_FILE or JWT_JWKS_URL, or remove the other JWT_ settings.",
+                id="changesource.W008",
+            )
+        ]
+    return []
+
+
+def _key_problems() -> Iterator[CheckMessage]:
+    jwt = load_settings().jwt
+    try:
+        algorithms = {key.algorithm for key in keys_of_settings(jwt)}
+    except InvalidJwtSettings as error:
+        yield Error(
+            str(error.args[0]),
+            hint="JWT_SECRET is a random text of 32 bytes or more; JWT_KEYS and the file at JWT_KEYS_FILE hold PEM blocks "
+            "BEGIN PUBLIC KEY (RSA from 2048 bits, P-256, Ed25519) or a JWK set.",
+            id="changesource.E006",
+        )
+        return
+    if jwt.jwks_url and not is_safe_url(jwt.jwks_url):
+        yield Error(
+            "JWT_JWKS_URL is not an https URL.",
+            hint="Write https://…; http:// only for an issuer on this machine (localhost, 127.0.0.1, [::1]).",
+            id="changesource.E007",
+        )
+    unknown = set(jwt.algorithms) - set(JWT_ALGORITHMS)
+    if unknown or not (jwt.jwks_url or algorithms & set(jwt.algorithms)):
+        yield Error(
+            "JWT_ALGORITHMS names an algorithm that is not known, or none that a key is for.",
+            hint=f"Name some of {', '.join(JWT_ALGORITHMS)}, with commas; left out, all are accepted that have keys.",
+            id="changesource.E009",
+        )
+
+
+def _jwt_problems() -> Iterator[CheckMessage]:
+    jwt = load_settings().jwt
+    for name, value in (("JWT_AUDIENCE", jwt.audience), ("JWT_ISSUER", jwt.issuer)):
+        if not value:
+            yield Error(
+                f"JWTs have keys, and {name} is not set, so that none is accepted.",
+                hint=f"Set {name} to what the tokens for this service hold in {name[4:7].lower()}.",
+                id="changesource.E008",
+            )
+    try:
+        attribute_claims(jwt.attributes)
+        if not jwt.client_claim:
+            raise InvalidJwtSettings("JWT_CLIENT_CLAIM is empty.")
+    except InvalidJwtSettings as error:
+        yield Error(
+            str(error.args[0]),
+            hint="JWT_ATTRIBUTES=tenant=org_id,region=https://example.com/region; JWT_CLIENT_CLAIM=sub.",
+            id="changesource.E010",
+        )
 
 
 def _uri_problems(name: str, uri: str) -> Iterator[CheckMessage]:

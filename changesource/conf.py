@@ -7,6 +7,36 @@ from dataclasses import dataclass, field
 
 from django.conf import settings
 
+JWT_ALGORITHMS = ("HS256", "RS256", "ES256", "EdDSA")
+
+
+@dataclass(frozen=True, slots=True)
+class JwtSettings:
+    """Who signs JWTs for clients, and what their claims say. Without keys no JWT opens a stream."""
+
+    secret: str = field(default="", repr=False)
+    """For HS256, which the issuer has as well: 32 bytes or more."""
+    keys: str = field(default="", repr=False)
+    """Public keys in PEM, or a JWK set in JSON."""
+    keys_file: str = ""
+    """The same in a file."""
+    jwks_url: str = field(default="", repr=False)
+    """Where the issuer publishes its keys: https, or http on this machine."""
+    algorithms: tuple[str, ...] = JWT_ALGORITHMS
+    """Those that are accepted, each with keys of its own kind only."""
+    audience: str = ""
+    """What has to stand in `aud`."""
+    issuer: str = ""
+    """What has to stand in `iss`."""
+    client_claim: str = "sub"
+    """The claim that holds the client's name."""
+    attributes: tuple[str, ...] = ()
+    """Pairs `<attribute>=<claim>`: which claims are attributes of the client, for its row filters."""
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self.secret or self.keys or self.keys_file or self.jwks_url)
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeSourceSettings:
@@ -28,10 +58,11 @@ class ChangeSourceSettings:
     """Send snapshots as one message a row instead of many rows a message."""
     deflate: bool = False
     """Compress the stream when zero-cache offers it (permessage-deflate)."""
+    jwt: JwtSettings = field(default_factory=JwtSettings)
+    """JWTs as another way in than the tokens of credentials."""
 
 
 def load_settings() -> ChangeSourceSettings:
     """From Django's settings: `CHANGESOURCE_SOURCES`, `REDIS_URL`, and the dict `CHANGESOURCE` for the rest."""
-    return ChangeSourceSettings(
-        sources=settings.CHANGESOURCE_SOURCES, redis_url=settings.REDIS_URL, **settings.CHANGESOURCE
-    )
+    values = {**settings.CHANGESOURCE, "jwt": JwtSettings(**settings.CHANGESOURCE.get("jwt", {}))}
+    return ChangeSourceSettings(sources=settings.CHANGESOURCE_SOURCES, redis_url=settings.REDIS_URL, **values)

@@ -11,8 +11,9 @@ from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.db import Error as DatabaseError
 
-from changesource.errors import InvalidRequest
-from changesource.models.client_store import Identity, authenticate
+from changesource.authentication.tokens import authenticate
+from changesource.errors import InvalidRequest, TokenRefused
+from changesource.models.client_store import Identity
 from changesource.protocol import closing
 from changesource.protocol.closing import REFUSAL_DELAY_SECONDS, Closing
 from changesource.protocol.requests import find_token, parse_stream_request
@@ -94,13 +95,12 @@ class ChangeStreamConsumer(AsyncConsumer):
             logger.warning("refused a connection from %s: no token", address, extra={"action": "refused"})
             return None
         try:
-            client = await authenticate(token)
+            return await authenticate(token)
         except DatabaseError as error:
             logger.error("cannot look up clients: the Django database failed (%s)", type(error).__name__)
-            return None
-        if client is None:
-            logger.warning("refused a connection from %s: unknown token", address, extra={"action": "refused"})
-        return client
+        except TokenRefused as error:
+            logger.warning("refused a connection from %s: %s", address, error.reason, extra={"action": "refused"})
+        return None
 
     async def send_frames(self, frames: Sequence[bytes]) -> None:
         """`Outlet`: in one message to our own server, in many to any other."""

@@ -121,3 +121,27 @@ class InvalidUpstreamMessage(ChangeSourceError):
     """A message from zero-cache is not in the protocol."""
 
     code = "CS403"
+
+
+class TokenRefused(ChangeSourceError):
+    """A token opens nothing. The message says why, for our own log, and holds nothing of the token."""
+
+    code = "CS601"
+
+    def __init__(self, reason: str, client: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.client = client
+        """Whose it is, empty when nobody knows."""
+
+
+class InvalidJwtSettings(ChangeSourceError):
+    """The settings for JWTs cannot be used as they are. The message names the setting, and nothing of its value."""
+
+    code = "CS602"
+
+
+class KeysUnavailable(ChangeSourceError):
+    """The keys at JWT_JWKS_URL could not be fetched. Those known go on; look whether the URL answers."""
+
+    code = "CS603"

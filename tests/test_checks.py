@@ -10,6 +10,7 @@ import pytest
 from django.core.checks import CheckMessage
 
 from changesource import checks
+from tests.authentication.issuer import AUDIENCE, ISSUER, SECRET, pem
 from tests.models.builders import build_app
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,6 +103,65 @@ def test_no_channel_layer(settings, layers: dict[str, Any]) -> None:
 def test_channel_layer() -> None:
     """The project's own settings have one."""
     assert checks.check_channel_layer(None) == []
+
+
+def of_jwt(settings: Any, **values: Any) -> list[str]:
+    settings.CHANGESOURCE = {**settings.CHANGESOURCE, "jwt": {"audience": AUDIENCE, "issuer": ISSUER, **values}}
+    return ids(checks.check_jwt(None))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"secret": SECRET},
+        {"keys": pem("ES256"), "algorithms": ("ES256",), "attributes": ("tenant=org_id",)},
+        {"jwks_url": "https://me:secret@issuer.example.com/jwks"},
+        {"jwks_url": "http://localhost:8080/jwks"},
+    ],
+)
+def test_good_jwt_settings(settings, values: dict[str, Any]) -> None:
+    """Nothing is fetched."""
+    assert of_jwt(settings, **values) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"secret": "31 bytes are not long enough..."}, ["E006"]),
+        ({"keys": "secret"}, ["E006"]),
+        ({"keys_file": "/nowhere/secret.pem"}, ["E006"]),
+        ({"jwks_url": "http://me:secret@issuer.example.com/jwks"}, ["E007"]),
+        ({"secret": SECRET, "audience": ""}, ["E008"]),
+        ({"secret": SECRET, "audience": "", "issuer": ""}, ["E008", "E008"]),
+        ({"secret": SECRET, "algorithms": ("HS256", "none")}, ["E009"]),
+        ({"secret": SECRET, "algorithms": ("RS256",)}, ["E009"]),
+        ({"secret": SECRET, "algorithms": ()}, ["E009"]),
+        ({"secret": SECRET, "attributes": ("tenant",)}, ["E010"]),
+        ({"secret": SECRET, "client_claim": ""}, ["E010"]),
+        ({}, ["W008"]),
+    ],
+)
+def test_bad_jwt_settings(settings, values: dict[str, Any], expected: list[str]) -> None:
+    """Each mistake has its id."""
+    assert of_jwt(settings, **values) == expected
+
+
+def test_no_jwt_settings() -> None:
+    """JWTs may be left out."""
+    assert checks.check_jwt(None) == []
+
+
+def test_secret_key_of_development() -> None:
+    """Without SECRET_KEY all processes of a developer have the same one, which `check --deploy` knows for what it is."""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "zerosources.settings", "DEBUG": "1", "SECRET_KEY": ""}
+    command = [sys.executable, "manage.py", "check", "--deploy", "--tag", "security"]
+    checked = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "security.W009" in checked.stderr
+    shown = [sys.executable, "-c", "from zerosources import settings; print(settings.SECRET_KEY)"]
+    keys = {subprocess.run(shown, cwd=ROOT, env=environment, capture_output=True, check=True).stdout for _ in range(2)}
+    assert len(keys) == 1
 
 
 @pytest.mark.django_db

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.utils import get_random_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -21,7 +20,9 @@ if not SECRET_KEY:
         raise ImproperlyConfigured(
             "SECRET_KEY is not set. Set it to a long random string, or set DEBUG=1 for development."
         )
-    SECRET_KEY = get_random_secret_key()
+    # The same in every process, which find clients' tokens by it. `check --deploy` knows what the prefix means.
+    SECRET_KEY = "django-insecure-for-development-only-as-it-stands-in-the-source-code"  # noqa: S105
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -129,6 +130,17 @@ CHANGESOURCE = {
     "stall_seconds": env.float("STALL_SECONDS", default=120.0),
     "snapshot_plain_inserts": env.bool("SNAPSHOT_PLAIN_INSERTS", default=False),
     "deflate": env.bool("WEBSOCKET_DEFLATE", default=True),
+    "jwt": {
+        "secret": env.str("JWT_SECRET", default=""),
+        "keys": env.str("JWT_KEYS", default=""),
+        "keys_file": env.str("JWT_KEYS_FILE", default=""),
+        "jwks_url": env.str("JWT_JWKS_URL", default=""),
+        "algorithms": tuple(env.list("JWT_ALGORITHMS", default=["HS256", "RS256", "ES256", "EdDSA"])),
+        "audience": env.str("JWT_AUDIENCE", default=""),
+        "issuer": env.str("JWT_ISSUER", default=""),
+        "client_claim": env.str("JWT_CLIENT_CLAIM", default="sub"),
+        "attributes": tuple(env.list("JWT_ATTRIBUTES", default=[])),
+    },
 }
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")

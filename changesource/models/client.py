@@ -64,6 +64,12 @@ class Client(models.Model):
     expires_at = models.DateTimeField(
         "expires", null=True, blank=True, help_text="From then on it is as if it were not active. Empty: never."
     )
+    accepts_jwt = models.BooleanField(
+        "accepts JWTs",
+        default=False,
+        help_text="On: it also connects by JWTs of the issuer in JWT_ISSUER whose claim JWT_CLIENT_CLAIM (sub) is its name. "
+        "Off: by its credentials only.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     last_seen_at = models.DateTimeField("last seen", null=True, blank=True, editable=False)
 

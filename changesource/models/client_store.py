@@ -6,7 +6,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from changesource.models.access_version import AccessVersion
 from changesource.models.client import Client, Grant
-from changesource.models.credential import Credential, digest_of, lookups_of
+from changesource.models.credential import Credential, lookups_of
 from changesource.models.store import in_database
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,32 @@ class Identity:
     credential_id: int | None = None
     attributes: tuple[tuple[str, Any], ...] = ()
     expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCredential:
+    """A credential and whose it is. `refusal` says why it opens nothing now, for our own log; empty if it does.
+    `is_use_noted`: its last use is stored, as exactly as it is ever."""
+
+    credential_id: int
+    client_id: int
+    client_name: str
+    lookup: str = field(repr=False)
+    hash: str = field(repr=False)
+    expires_at: datetime | None
+    refusal: str
+    is_use_noted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredClient:
+    """A client that a JWT names. `refusal` and `is_use_noted` as in `StoredCredential`."""
+
+    client_id: int
+    name: str
+    accepts_jwt: bool
+    refusal: str
+    is_use_noted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +107,25 @@ class ClientInApp:
     app_id: str
 
 
-async def authenticate(token: str) -> Identity | None:
-    """Whose `token` this is; None for a wrong or revoked one, and for a client that is switched off or has expired."""
-    return await in_database(_authenticate, token)
+async def find_credential(digest: str) -> StoredCredential | None:
+    """The credential of the token with this digest (`models.credential.digest_of`), valid or not."""
+    return await in_database(_find_credential, digest)
+
+
+async def find_client(name: str) -> StoredClient | None:
+    """The client with this name, valid or not. None for any text that is nobody's name, also what no database could look
+    up."""
+    return await in_database(_find_client, name)
+
+
+async def note_use(client_id: int, credential_id: int | None = None) -> None:
+    """Keeps that the client was here, by this credential."""
+    await in_database(_note_use, client_id, credential_id)
+
+
+async def renew_credential(stored: StoredCredential, *, lookup: str, hash: str) -> None:
+    """Keeps `lookup` and `hash` in place of those that are `stored`, unless somebody else has replaced them."""
+    await in_database(_renew_credential, stored, lookup, hash)
 
 
 async def standings(client_ids: Collection[int]) -> dict[ClientInApp, Standing]:
@@ -109,35 +151,74 @@ async def access_versions(key: ClientInApp) -> tuple[StoredAccess, ...]:
     )
 
 
-def _authenticate(token: str) -> Identity | None:
-    digest = digest_of(token)
-    now = timezone.now()
-    credential = (
-        Credential.objects.select_related("client")
-        .filter(_unexpired("", now), _unexpired("client__", now))
-        .filter(lookup__in=lookups_of(digest), revoked_at=None, client__is_active=True)
-        .first()
-    )
-    if credential is None or not credential.verify(digest):
+def _find_credential(digest: str) -> StoredCredential | None:
+    found = Credential.objects.select_related("client").filter(lookup__in=lookups_of(digest)).first()
+    if found is None:
         return None
-    client = credential.client
-    _note_seen(client, "last_seen_at", now)
-    _note_seen(credential, "last_used_at", now)
-    return Identity(client.pk, client.name, credential.pk, expires_at=credential.expires_at)
+    client, now = found.client, timezone.now()
+    return StoredCredential(
+        credential_id=found.pk,
+        client_id=client.pk,
+        client_name=client.name,
+        lookup=found.lookup,
+        hash=found.hash,
+        expires_at=found.expires_at,
+        refusal=_refusal_of_credential(found, now) or _refusal_of_client(client, now),
+        is_use_noted=_is_noted(client.last_seen_at, now) and _is_noted(found.last_used_at, now),
+    )
+
+
+def _find_client(name: str) -> StoredClient | None:
+    if not name.isprintable():
+        return None
+    client = Client.objects.filter(name=name).first()
+    if client is None:
+        return None
+    now = timezone.now()
+    is_use_noted = _is_noted(client.last_seen_at, now)
+    return StoredClient(client.pk, client.name, client.accepts_jwt, _refusal_of_client(client, now), is_use_noted)
+
+
+def _refusal_of_credential(credential: Credential, now: datetime) -> str:
+    if credential.revoked_at is not None:
+        return f"client {credential.client.name}: credential {credential.pk} is revoked"
+    if credential.expires_at is not None and credential.expires_at <= now:
+        return f"client {credential.client.name}: credential {credential.pk} has expired"
+    return ""
+
+
+def _refusal_of_client(client: Client, now: datetime) -> str:
+    if not client.is_active:
+        return f"client {client.name} is not active"
+    if client.expires_at is not None and client.expires_at <= now:
+        return f"client {client.name} has expired"
+    return ""
+
+
+def _is_noted(last: datetime | None, now: datetime) -> bool:
+    return last is not None and now - last < LAST_SEEN_INTERVAL
+
+
+def _note_use(client_id: int, credential_id: int | None) -> None:
+    now = timezone.now()
+    try:
+        Client.objects.filter(pk=client_id).update(last_seen_at=now)
+        if credential_id is not None:
+            Credential.objects.filter(pk=credential_id).update(last_used_at=now)
+    except Error as exc:  # a database that only reads for now is no reason to refuse a client
+        logger.warning("that client %s was seen could not be stored: %s", client_id, type(exc).__name__)
+
+
+def _renew_credential(stored: StoredCredential, lookup: str, hash: str) -> None:
+    same = Credential.objects.filter(pk=stored.credential_id, lookup=stored.lookup, hash=stored.hash)
+    try:
+        same.update(lookup=lookup, hash=hash)
+    except Error as exc:
+        logger.warning("credential %s could not be renewed: %s", stored.credential_id, type(exc).__name__)
 
 
 def _unexpired(prefix: str, now: datetime) -> Q:
     return Q(**{f"{prefix}expires_at": None}) | Q(**{f"{prefix}expires_at__gt": now})
-
-
-def _note_seen(row: Client | Credential, field: str, now: datetime) -> None:
-    last = getattr(row, field)
-    if last and now - last < LAST_SEEN_INTERVAL:
-        return
-    try:
-        type(row).objects.filter(pk=row.pk).update(**{field: now})
-    except Error as exc:  # a database that only reads for now is no reason to refuse a client
-        logger.warning("%s of client %s could not be stored: %s", field, row.pk, type(exc).__name__)
 
 
 def _standings(client_ids: Collection[int]) -> dict[ClientInApp, Standing]:

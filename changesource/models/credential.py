@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from datetime import datetime
 
 from django.conf import settings
-from django.contrib.auth.hashers import check_password, make_password
+from django.contrib.auth.hashers import make_password
 from django.db import models
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -34,14 +35,20 @@ def lookups_of(digest: str) -> list[str]:
 
 
 class CredentialManager(models.Manager["Credential"]):
-    def issue(self, client: Client, label: str = "") -> tuple[Credential, str]:
+    def issue(self, client: Client, label: str = "", expires_at: datetime | None = None) -> tuple[Credential, str]:
         """A new credential beside those that the client has, and its token, which nobody can read again.
 
         Raises `ValidationError` for a label that is too long or not printable.
         """
         token = secrets.token_urlsafe(TOKEN_BYTES)
         digest = digest_of(token)
-        credential = Credential(client=client, label=label, lookup=lookup_of(digest), hash=make_password(digest))
+        credential = Credential(
+            client=client,
+            label=label,
+            lookup=lookup_of(digest),
+            hash=make_password(digest),
+            expires_at=expires_at,
+        )
         credential.full_clean()
         credential.save(force_insert=True)
         return credential, token
@@ -68,10 +75,6 @@ class Credential(models.Model):
 
     def __str__(self) -> str:
         return f"{self.client}: {self.label or f'credential {self.pk}'}"
-
-    def verify(self, digest: str) -> bool:
-        """Whether `digest` is that of its token, by the slow hash: some tenths of a second."""
-        return check_password(digest, self.hash)
 
     def revoke(self) -> None:
         """Refuse it from now on; open streams end within seconds. It stays, to tell of."""

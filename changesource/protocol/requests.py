@@ -17,6 +17,9 @@ from changesource.protocol.watermarks import Position
 
 MAX_QUERY_BYTES = 8192
 MAX_FIELDS = 100
+MAX_TOKEN_LENGTH = 8192
+MAX_AUTHORIZATION_LENGTH = 2 * MAX_TOKEN_LENGTH
+"""Base64 and a user name make it longer than the token in it."""
 MAX_SHARD_NUM = 2**31 - 1
 _APP_ID = re.compile(r"[a-z0-9_]{1,63}")
 _SHARD_NUM = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -58,12 +61,12 @@ def parse_stream_request(query_string: bytes) -> StreamRequest:
 
 
 def find_token(query_string: bytes, authorization: str | None) -> str | None:
-    """The client's token: `?token=`, or the password of Basic credentials. None when there is neither.
+    """The client's token: `?token=`, the password of Basic credentials, or a Bearer token. None when there is none.
 
     zero-cache turns the user info of its upstream URL into Basic credentials, which keeps the token out of the path;
-    a user name without a password counts as the token.
+    a user name without a password counts as the token. A header comes before the query.
     """
-    if authorization is not None and (token := _token_of_basic(authorization)) is not None:
+    if authorization is not None and (token := _token_of_header(authorization)) is not None:
         return token
     try:
         return _single(_parse_query(query_string), "token")
@@ -111,10 +114,20 @@ def _single(fields: dict[str, list[str]], name: str) -> str | None:
     return values[0]
 
 
-def _token_of_basic(authorization: str) -> str | None:
-    scheme, _, encoded = authorization.partition(" ")
-    if scheme.lower() != "basic":
+def _token_of_header(authorization: str) -> str | None:
+    scheme, _, credentials = authorization[: MAX_AUTHORIZATION_LENGTH + 1].partition(" ")
+    if len(authorization) > MAX_AUTHORIZATION_LENGTH:
         return None
+    match scheme.lower():
+        case "basic":
+            return _token_of_basic(credentials)
+        case "bearer":
+            return credentials.strip() or None
+        case _:
+            return None
+
+
+def _token_of_basic(encoded: str) -> str | None:
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
     except (binascii.Error, UnicodeDecodeError):

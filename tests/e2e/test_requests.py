@@ -98,6 +98,13 @@ def test_the_token_may_come_as_basic_credentials(endpoint: Endpoint) -> None:
         assert json.loads(connection.recv())[0] == "begin"
 
 
+def test_the_token_may_come_as_a_bearer_token(endpoint: Endpoint) -> None:
+    """As clients that set headers themselves send it."""
+    headers = {"Authorization": f"Bearer {endpoint.deployment.token}"}
+    with endpoint.connect(endpoint.url(token=""), additional_headers=headers) as connection:
+        assert json.loads(connection.recv())[0] == "begin"
+
+
 @pytest.mark.parametrize(
     ("parameters", "code", "reason"),
     [

@@ -6,7 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from changesource.models import Client
-from changesource.models.client import digest_of
+from changesource.models.credential import digest_of, lookup_of
 from tests.models.builders import build_app
 
 pytestmark = pytest.mark.django_db
@@ -23,7 +23,7 @@ def test_token_on_the_last_line() -> None:
     """The last line is the token of the new client."""
     build_app()
     token = run("cache", "--app", "shop")[-1]
-    assert Client.objects.get().token_digest == digest_of(token)
+    assert Client.objects.get().credentials.get().lookup == lookup_of(digest_of(token))
 
 
 def test_several_apps() -> None:

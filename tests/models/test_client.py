@@ -1,37 +1,21 @@
-"""Clients and their tokens."""
+"""Clients and their grants."""
 
 import pytest
 from django.core.exceptions import ValidationError
-from hypothesis import given
-from hypothesis import strategies as st
 
 from changesource.models import Client
-from changesource.models.client import digest_of
 from tests.models.builders import build_app
 
 
 @pytest.mark.django_db
-def test_token_is_not_stored() -> None:
-    """The database holds a digest of the token, and the token nowhere."""
-    _, token = Client.objects.create_with_token("cache", [build_app()])
-    stored = Client.objects.values().get()
-    assert stored["token_digest"] == digest_of(token)
-    assert token not in str(stored)
-
-
-@pytest.mark.django_db
-def test_tokens_differ() -> None:
-    """Every token is new."""
-    client, token = Client.objects.create_with_token("cache", [])
-    assert len({token, client.renew_token(), client.renew_token()}) == 3
-
-
-@pytest.mark.django_db
 def test_apps() -> None:
-    """A client may read the apps that it was created with."""
+    """A client may read all tables of the apps that it was created with, by no credential and no JWT yet."""
     app = build_app()
-    client, _ = Client.objects.create_with_token("cache", [app])
+    client = Client.objects.create_for_apps("cache", [app])
     assert list(client.apps.all()) == [app]
+    assert client.grants.get().access() == {"tables": None, "rowFilters": "", "attributes": {}}
+    assert not client.credentials.exists()
+    assert not client.accepts_jwt
 
 
 @pytest.mark.django_db
@@ -39,18 +23,12 @@ def test_apps() -> None:
 def test_bad_name(name: str) -> None:
     """A name that could not be stored or shown is refused."""
     with pytest.raises(ValidationError):
-        Client.objects.create_with_token(name, [])
+        Client.objects.create_for_apps(name, [])
 
 
 @pytest.mark.django_db
 def test_taken_name() -> None:
     """Names are unique."""
-    Client.objects.create_with_token("cache", [])
+    Client.objects.create_for_apps("cache", [])
     with pytest.raises(ValidationError, match="already exists"):
-        Client.objects.create_with_token("cache", [])
-
-
-@given(st.text(st.characters()))
-def test_any_text_has_a_digest(text: str) -> None:
-    """What stands in a URL in place of a token never raises, also not lone surrogates."""
-    assert len(digest_of(text)) == 64
+        Client.objects.create_for_apps("cache", [])

@@ -1,7 +1,7 @@
 """What the streaming code asks of the Django DB."""
 
 import asyncio
-from datetime import timedelta
+from dataclasses import replace
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -16,7 +16,16 @@ from tests.models.builders import build_app, build_table, publish
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
-RECORD = ReplicaRecord("shop", 0, replica_version="5abcde", snapshot_end="5abcdz", version_number=1)
+RECORD = ReplicaRecord(
+    "shop",
+    0,
+    replica_version="5abcde",
+    snapshot_end="5abcdz",
+    version_number=1,
+    client_id=None,
+    access_number=1,
+    scope="s",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +40,7 @@ def app() -> App:
 
 @pytest.fixture
 def client(app: App) -> Client:
-    return Client.objects.create_with_token("cache", [app])[0]
+    return Client.objects.create_for_apps("cache", [app])
 
 
 def queries_of(coroutine) -> int:
@@ -91,53 +100,6 @@ class TestLatestPublications:
         assert (await store.latest_publications())["shop"].definition.tables[1].name == "successor"
 
 
-class TestAuthenticate:
-    async def test_right_token(self, app: App) -> None:
-        """A token tells the client and its apps."""
-        client, token = await sync_to_async(Client.objects.create_with_token)("cache", [app])
-        access = await store.authenticate(token)
-        assert access == store.ClientAccess(client.pk, "cache", frozenset({"shop"}))
-
-    async def test_client_without_apps(self) -> None:
-        """A client without apps is known, and may read none."""
-        _, token = await sync_to_async(Client.objects.create_with_token)("cache", [])
-        access = await store.authenticate(token)
-        assert access is not None
-        assert access.app_ids == frozenset()
-
-    @pytest.mark.parametrize("token", ["", "x", "\0", "\ud800", "'; --", "x" * 1_000_000])
-    async def test_wrong_token(self, client: Client, token: str) -> None:
-        """Anything else is nobody's token, and nothing is raised."""
-        assert await store.authenticate(token) is None
-
-    async def test_digest_is_no_token(self, client: Client) -> None:
-        """Who read the database cannot connect with what stands there."""
-        assert await store.authenticate(client.token_digest) is None
-
-    async def test_inactive_client(self, app: App) -> None:
-        """A client that is switched off is refused."""
-        client, token = await sync_to_async(Client.objects.create_with_token)("cache", [app])
-        client.is_active = False
-        await client.asave()
-        assert await store.authenticate(token) is None
-
-    async def test_last_seen(self) -> None:
-        """A client's last visit is kept, to the minute."""
-        client, token = await sync_to_async(Client.objects.create_with_token)("cache", [])
-        await store.authenticate(token)
-        await client.arefresh_from_db()
-        first = client.last_seen_at
-        assert first is not None
-        await store.authenticate(token)
-        await client.arefresh_from_db()
-        assert client.last_seen_at == first
-        client.last_seen_at = first - timedelta(seconds=61)
-        await client.asave()
-        await store.authenticate(token)
-        await client.arefresh_from_db()
-        assert client.last_seen_at >= first
-
-
 class TestReplicas:
     async def test_unknown(self, app: App) -> None:
         """A replica that was never registered is None."""
@@ -145,36 +107,36 @@ class TestReplicas:
 
     async def test_registered(self, client: Client) -> None:
         """A registered replica is found as it was."""
-        await store.register_replica(RECORD, client.pk)
-        assert await store.find_replica("shop", 0, "5abcde") == RECORD
+        await store.register_replica(replace(RECORD, client_id=client.pk))
+        assert await store.find_replica("shop", 0, "5abcde") == replace(RECORD, client_id=client.pk)
 
     async def test_registered_twice(self, client: Client) -> None:
         """Registering again, as after a lost reply, replaces."""
-        await store.register_replica(RECORD, client.pk)
-        await store.register_replica(RECORD, client.pk)
+        await store.register_replica(replace(RECORD, client_id=client.pk))
+        await store.register_replica(replace(RECORD, client_id=client.pk))
         assert await Replica.objects.acount() == 1
 
     async def test_shards_are_apart(self, client: Client) -> None:
         """Another shard of the same replica version is another replica."""
-        await store.register_replica(RECORD, client.pk)
+        await store.register_replica(replace(RECORD, client_id=client.pk))
         assert await store.find_replica("shop", 1, "5abcde") is None
 
     async def test_deleted_app(self, app: App, client: Client) -> None:
         """A snapshot that ends after its app was deleted registers nothing and fails nobody."""
         await app.adelete()
-        await store.register_replica(RECORD, client.pk)
+        await store.register_replica(replace(RECORD, client_id=client.pk))
         assert await Replica.objects.acount() == 0
 
     async def test_deleted_client(self, client: Client) -> None:
         """A replica outlives its client."""
         client_id = client.pk
         await client.adelete()
-        await store.register_replica(RECORD, client_id)
+        await store.register_replica(replace(RECORD, client_id=client_id))
         assert (await Replica.objects.aget()).client_id is None
 
     async def test_acknowledged(self, client: Client) -> None:
         """The newest acknowledged watermark is kept; one that comes late does not take it back."""
-        await store.register_replica(RECORD, client.pk)
+        await store.register_replica(replace(RECORD, client_id=client.pk))
         for watermark in ("5abcdf", "5abcdz", "5abcdh"):
             await store.note_acknowledged("shop", 0, "5abcde", watermark)
         assert (await Replica.objects.aget()).acknowledged == "5abcdz"
@@ -233,7 +195,7 @@ class TestRowErrors:
 
 async def test_concurrent_calls(client: Client) -> None:
     """Calls of many streams at once all get their answer."""
-    await store.register_replica(RECORD, client.pk)
+    await store.register_replica(replace(RECORD, client_id=client.pk))
     found = await asyncio.gather(*(store.find_replica("shop", 0, "5abcde") for _ in range(50)))
-    assert found == [RECORD] * 50
+    assert found == [replace(RECORD, client_id=client.pk)] * 50
     assert (await Replica.objects.aget()).last_seen_at <= timezone.now()

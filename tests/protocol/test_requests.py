@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.errors import InvalidRequest
-from changesource.protocol.requests import MAX_QUERY_BYTES, Resume, StreamRequest, find_token, parse_stream_request
+from changesource.protocol.requests import (
+    MAX_AUTHORIZATION_LENGTH,
+    MAX_QUERY_BYTES,
+    Resume,
+    StreamRequest,
+    find_token,
+    parse_stream_request,
+)
 from changesource.protocol.watermarks import Position
 
 EARLIER, LATER = Position(1 << 32), Position(2 << 32, 5)
@@ -96,7 +103,12 @@ def test_a_refusal_never_repeats_the_token(token: str) -> None:
         (b"", basic("abc"), "abc"),
         (b"", basic("u:a:b"), "a:b"),
         (b"token=query", basic("u:header"), "header"),
-        (b"token=query", "Bearer header", "query"),
+        (b"token=query", "Bearer header", "header"),
+        (b"", "bearer  a.b-c_d ", "a.b-c_d"),
+        (b"", "Bearer", None),
+        (b"token=query", "Bearer ", "query"),
+        (b"token=query", "Digest header", "query"),
+        (b"token=query", "Bearer " + "x" * MAX_AUTHORIZATION_LENGTH, "query"),
         (b"token=query", "Basic ???", "query"),
         (b"", "basic " + base64.b64encode(b"u:abc").decode(), "abc"),
         (b"", basic(":"), None),
@@ -108,7 +120,7 @@ def test_a_refusal_never_repeats_the_token(token: str) -> None:
     ],
 )
 def test_where_a_token_may_stand(query: bytes, authorization: str | None, token: str | None) -> None:
-    """In the query or as Basic credentials, which come first."""
+    """In the query, or in a header as Basic or Bearer credentials, which come first."""
     assert find_token(query, authorization) == token
 
 

@@ -21,7 +21,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, name: str, apps: list[str], **options: Any) -> None:
         try:
             with transaction.atomic():
-                client = Client.objects.create_for_apps(name, [_app(app_id) for app_id in apps])
+                client = Client.objects.create_for_apps(name, [_app(app_id) for app_id in dict.fromkeys(apps)])
                 _, token = Credential.objects.issue(client)
         except ValidationError as exc:
             raise CommandError(" ".join(exc.messages)) from exc

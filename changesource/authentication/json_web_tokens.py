@@ -1,0 +1,127 @@
+"""JWTs: signed by somebody else, whose claims say which client it is and what its attributes are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+
+from changesource.authentication.claims import attribute_claims, attributes_of
+from changesource.authentication.keys import VerificationKey, keys_of_settings
+from changesource.authentication.remote_keys import remote_keys
+from changesource.conf import JwtSettings
+from changesource.errors import InvalidJwtSettings, TokenRefused
+from changesource.models import client_store
+from changesource.models.client_store import Identity
+
+logger = logging.getLogger(__name__)
+
+LEEWAY_SECONDS = 30
+"""How far the issuer's clock may be ahead (`nbf`, `iat`). `exp` has none: streams end at it, and who came later would be
+sent away at once."""
+
+_REASONS: Mapping[type[jwt.PyJWTError], str] = {
+    jwt.ExpiredSignatureError: "it has expired",
+    jwt.ImmatureSignatureError: "it is not valid yet (nbf or iat)",
+    jwt.InvalidAudienceError: "it is for another audience",
+    jwt.InvalidIssuerError: "it is of another issuer",
+    jwt.InvalidSignatureError: "its signature is wrong",
+    jwt.MissingRequiredClaimError: "exp, iss or aud is missing",
+}
+"""Fixed texts: PyJWT's own may repeat what the token says."""
+
+
+def is_jwt(token: str) -> bool:
+    """Whether `token` has the form of a signed JWT: three parts between two dots."""
+    return token.count(".") == 2
+
+
+async def identity_of_jwt(token: str, settings: JwtSettings) -> Identity:
+    """Whose `token` this is: of a client that accepts JWTs. Raises `TokenRefused`."""
+    if not settings.is_on:
+        raise TokenRefused("a JWT, and no keys for JWTs are configured")
+    try:
+        names = attribute_claims(settings.attributes)
+        claims = await _verified_claims(token, settings)
+    except InvalidJwtSettings as error:
+        logger.error("JWTs cannot be accepted: %s", error)
+        raise TokenRefused("a JWT, and the settings for JWTs are wrong; manage.py check says how") from error
+    expires_at = _expiry(claims)
+    client = await client_store.find_client(_client_name(claims, settings))
+    if client is None:
+        raise TokenRefused(f"a JWT whose claim {settings.client_claim} names no client")
+    if client.refusal or not client.accepts_jwt:
+        reason = client.refusal or f"client {client.name} does not accept JWTs"
+        raise TokenRefused(reason, client=client.name)
+    if not client.is_use_noted:
+        await client_store.note_use(client.client_id)
+    return Identity(client.client_id, client.name, attributes=attributes_of(claims, names), expires_at=expires_at)
+
+
+async def _verified_claims(token: str, settings: JwtSettings) -> dict[str, Any]:
+    if not settings.audience or not settings.issuer:
+        raise InvalidJwtSettings("JWT_AUDIENCE or JWT_ISSUER is missing.")
+    reason = "its signature is wrong"
+    for key in await _candidates(token, settings):
+        try:
+            return jwt.decode(
+                token,
+                key.material,
+                # Of the key, never of the token: a public key must not serve as the secret of an HMAC.
+                algorithms=[key.algorithm],
+                audience=settings.audience,
+                issuer=settings.issuer,
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["exp", "iss", "aud"], "enforce_minimum_key_length": True},
+            )
+        except jwt.InvalidSignatureError:
+            continue
+        except jwt.PyJWTError as error:
+            reason = _REASONS.get(type(error), "it is not as a JWT must be")
+            break
+    raise TokenRefused(f"a JWT: {reason}")
+
+
+async def _candidates(token: str, settings: JwtSettings) -> list[VerificationKey]:
+    """The keys that may have signed it: those of its algorithm, and of its `kid` if both have one. Raises `TokenRefused`."""
+    header = _header(token)
+    algorithm, kid = header.get("alg"), header.get("kid")
+    if algorithm not in settings.algorithms:
+        raise TokenRefused("a JWT: its algorithm is not among JWT_ALGORITHMS")
+    keys = list(keys_of_settings(settings))
+    if settings.jwks_url and not any(key.kid == kid and key.algorithm == algorithm for key in keys if key.kid):
+        keys += await remote_keys(settings.jwks_url).keys_for(kid)
+    fitting = [key for key in keys if key.algorithm == algorithm and (not kid or not key.kid or key.kid == kid)]
+    if not fitting:
+        raise TokenRefused("a JWT: no key has its algorithm and its kid")
+    return fitting
+
+
+def _header(token: str) -> dict[str, Any]:
+    try:
+        return jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, UnicodeEncodeError) as error:
+        raise TokenRefused("a JWT: it is not as a JWT must be") from error
+
+
+def _expiry(claims: Mapping[str, Any]) -> datetime:
+    expiry = claims["exp"]
+    if isinstance(expiry, bool) or not isinstance(expiry, int | float):
+        raise TokenRefused("a JWT: its exp is not a number")
+    try:
+        expires_at = datetime.fromtimestamp(expiry, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise TokenRefused("a JWT: its exp is out of range") from error
+    if expires_at <= datetime.now(UTC):
+        raise TokenRefused("a JWT: it has expired")
+    return expires_at
+
+
+def _client_name(claims: Mapping[str, Any], settings: JwtSettings) -> str:
+    name = claims.get(settings.client_claim)
+    if not isinstance(name, str):
+        raise TokenRefused(f"a JWT whose claim {settings.client_claim} names no client")
+    return name

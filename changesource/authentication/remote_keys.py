@@ -1,0 +1,147 @@
+"""The keys of an issuer that publishes them at a URL (JWKS)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import lru_cache
+from http.client import HTTPException, HTTPMessage
+from typing import IO, Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
+
+from changesource.authentication.keys import MAX_KEYS_BYTES, VerificationKey, public_keys
+from changesource.errors import InvalidJwtSettings, KeysUnavailable
+
+logger = logging.getLogger(__name__)
+
+FRESH_SECONDS = 300.0
+"""How long keys are used without looking whether they are still there."""
+RETRY_SECONDS = 10.0
+"""The issuer is asked no more often than this, however many tokens name a key that nobody knows."""
+TIMEOUT_SECONDS = 5.0
+"""How long the issuer may be silent, and how long a token waits for it."""
+_CHUNK_BYTES = 16 * 1024
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether nobody in between can change what the URL gives: TLS, or this machine."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host or "")))
+
+
+class RemoteKeys:
+    """Fetches the keys when they are needed, in a thread, one fetch at a time; when that fails the keys known before go on.
+    Any event loop may use it."""
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = url
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._keys: tuple[VerificationKey, ...] = ()
+        self._fetched_at: float | None = None
+        self._begun_at: float | None = None
+        self._fetch: Future[None] | None = None
+
+    async def keys_for(self, kid: object) -> tuple[VerificationKey, ...]:
+        """All keys, fetched again if they are old or none of them is named `kid`. Waits `TIMEOUT_SECONDS` at most."""
+        fetch = self._needed_fetch(kid)
+        if fetch is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.wrap_future(fetch), TIMEOUT_SECONDS)
+        return self._keys
+
+    def _needed_fetch(self, kid: object) -> Future[None] | None:
+        with self._lock:
+            now = self._clock()
+            is_fresh = self._fetched_at is not None and now - self._fetched_at < FRESH_SECONDS
+            if is_fresh and (not kid or any(key.kid == kid for key in self._keys)):
+                return None
+            if self._fetch is None and (self._begun_at is None or now - self._begun_at >= RETRY_SECONDS):
+                self._begun_at = now
+                self._fetch = Future()
+                # Who waits for it and gives up cancels nothing.
+                self._fetch.set_running_or_notify_cancel()
+                threading.Thread(target=self._run, args=[self._fetch], name="fetch-keys", daemon=True).start()
+            return self._fetch
+
+    def _run(self, fetch: Future[None]) -> None:
+        try:
+            keys = public_keys(fetch_text(self._url))
+            with self._lock:
+                self._keys, self._fetched_at = keys, self._clock()
+        except (KeysUnavailable, InvalidJwtSettings) as error:
+            logger.error("the keys at JWT_JWKS_URL are not to be had, those known go on: %s", error)
+        finally:
+            with self._lock:
+                self._fetch = None
+            fetch.set_result(None)
+
+
+@lru_cache(maxsize=4)
+def remote_keys(url: str) -> RemoteKeys:
+    """Those of `url`, which all streams of this process share."""
+    return RemoteKeys(url)
+
+
+def fetch_text(url: str) -> bytes:
+    """What `url` gives, by GET. Raises `KeysUnavailable`, which does not repeat the URL."""
+    if not is_safe_url(url):
+        raise KeysUnavailable("JWT_JWKS_URL is not an https URL.")
+    ends_at = time.monotonic() + 2 * TIMEOUT_SECONDS
+    try:
+        request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 (is_safe_url knows its scheme)
+        with _opener(url).open(request, timeout=TIMEOUT_SECONDS) as response:
+            return _read(response, ends_at)
+    except HTTPError as error:
+        with error:
+            raise KeysUnavailable(f"The issuer answered with status {error.code}.") from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise KeysUnavailable(f"The issuer did not answer as it must ({type(error).__name__}).") from error
+
+
+def _read(response: Any, ends_at: float) -> bytes:
+    text = b""
+    while chunk := response.read1(_CHUNK_BYTES):
+        text += chunk
+        if len(text) > MAX_KEYS_BYTES:
+            raise KeysUnavailable(f"The issuer sends more than {MAX_KEYS_BYTES} bytes.")
+        if time.monotonic() > ends_at:
+            raise KeysUnavailable("The issuer takes too long.")
+    return text
+
+
+def _opener(url: str) -> OpenerDirector:
+    """Proxies of the environment are for other machines."""
+    is_local = urlsplit(url).scheme == "http"
+    return build_opener(ProxyHandler({}) if is_local else ProxyHandler(), _SameSchemeOnly())
+
+
+class _SameSchemeOnly(HTTPRedirectHandler):
+    max_redirections = 3
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        if urlsplit(newurl).scheme != req.type or not is_safe_url(newurl):
+            fp.close()
+            raise KeysUnavailable("The issuer redirects to where its answer could be changed on the way.")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

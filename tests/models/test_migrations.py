@@ -1,0 +1,42 @@
+"""Migrations that move data."""
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.apps.registry import Apps
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from changesource.authentication import credentials
+from changesource.authentication.slow_hash import SlowHash
+from changesource.authentication.tokens import authenticate
+from changesource.models import AccessVersion, Client
+from changesource.models.credential import digest_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def migrated(name: str | None) -> Apps:
+    """The models after migrating to the migration with this name; None for the newest."""
+    executor = MigrationExecutor(connection)
+    newest = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "changesource"]
+    target = newest if name is None else [("changesource", name)]
+    return executor.migrate(target).apps
+
+
+def test_tokens_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client with its one token of before has a credential that the token opens, and may read what it could."""
+    monkeypatch.setattr(credentials, "_slow_hash", SlowHash())
+    try:
+        before = migrated("0004_table_permissions")
+        app = before.get_model("changesource", "App").objects.create(app_id="shop")
+        client = before.get_model("changesource", "Client").objects.create(
+            name="cache", token_digest=digest_of("a token of before")
+        )
+        client.apps.add(app)
+    finally:
+        migrated(None)
+    identity = async_to_sync(authenticate)("a token of before")
+    assert identity.name == "cache"
+    grant = Client.objects.get().grants.get()
+    assert grant.app.app_id == "shop"
+    assert AccessVersion.objects.get().access == grant.access()

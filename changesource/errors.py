@@ -121,3 +121,9 @@ class InvalidUpstreamMessage(ChangeSourceError):
     """A message from zero-cache is not in the protocol."""
 
     code = "CS403"
+
+
+class TooManyStreams(ChangeSourceError):
+    """A client has as many open streams as it may have. Close one, or raise STREAMS_PER_CLIENT."""
+
+    code = "CS701"

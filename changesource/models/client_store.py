@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import Error, IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from changesource.models.access_version import AccessVersion
 from changesource.models.client import Client, Grant
 from changesource.models.credential import Credential, digest_of, lookups_of
+from changesource.models.refusal import Refusal
 from changesource.models.store import in_database
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,21 @@ class ClientInApp:
     app_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A kind of refused connection: an address and a reason. `client` is a name, empty when nobody knows who it was."""
+
+    address: str
+    client: str
+    code: int
+    reason: str
+
+
+async def record_refusals(counts: Mapping[Refused, int]) -> None:
+    """Adds to what is kept of refused connections."""
+    await in_database(_record_refusals, counts)
+
+
 async def authenticate(token: str) -> Identity | None:
     """Whose `token` this is; None for a wrong or revoked one, and for a client that is switched off or has expired."""
     return await in_database(_authenticate, token)
@@ -103,6 +119,20 @@ async def access_versions(key: ClientInApp) -> tuple[StoredAccess, ...]:
     return await in_database(
         lambda: _versions_of(_stored(Q(client=key.client_id, app__app_id=key.app_id)).get(key, ()))
     )
+
+
+def _record_refusals(counts: Mapping[Refused, int]) -> None:
+    now = timezone.now()
+    with transaction.atomic():
+        for refused, times in counts.items():
+            row, _ = Refusal.objects.get_or_create(
+                address=refused.address,
+                client=refused.client,
+                code=refused.code,
+                reason=refused.reason,
+                defaults={"count": 0, "first_seen": now, "last_seen": now},
+            )
+            Refusal.objects.filter(pk=row.pk).update(count=F("count") + times, last_seen=now)
 
 
 def _authenticate(token: str) -> Identity | None:

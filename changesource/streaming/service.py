@@ -11,6 +11,7 @@ from django.db import Error as DatabaseError
 
 from changesource.conf import ChangeSourceSettings, load_settings
 from changesource.errors import UnknownSource
+from changesource.limits.limits import Limits
 from changesource.log.entries import ChangeLog
 from changesource.log.memory import MemoryLog
 from changesource.log.redis import RedisLog
@@ -37,6 +38,7 @@ class StreamService:
     def __init__(self, settings: ChangeSourceSettings, app_ids: Collection[str] = ()) -> None:
         self.settings = settings
         self.sources = Sources(settings.sources)
+        self.limits = Limits(settings)
         self.is_stopping = False
         self._has_started = asyncio.Event()
         self._app_ids = app_ids
@@ -69,6 +71,7 @@ class StreamService:
             tasks.append(self._refresher)
         await end_tasks(*tasks)
         await self._flush_row_errors()
+        await self.limits.close()
         for log in self._logs.values():
             await log.close()
         await self.sources.close()

@@ -88,7 +88,8 @@ class Session:
             return await self._refuse(closing.not_allowed())
         try:
             if self._request.resume is None:
-                return await self._send_snapshot(publication)
+                async with self._service.limits.snapshot_turn(publication.app_id):
+                    return await self._send_snapshot(self._service.publication(publication.app_id) or publication)
             return await self._resume(publication)
         except HistoryLost as error:
             await self._require_reset(str(error))

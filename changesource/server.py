@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
-from autobahn.twisted.websocket import ConnectionDeny
+from autobahn.websocket import ConnectionDeny
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
 from daphne.http_protocol import HTTPFactory
 from daphne.server import Server
@@ -42,8 +43,10 @@ PING_SECONDS = 30
 CLOSE_SECONDS = 2.0
 MAX_EARLY_BYTES = 4096
 """What a client may send before its handshake is answered. zero-cache waits for the answer."""
-READ_SLICES_PER_SECOND = 20
-"""Into how many parts the messages of a second are divided, each of which is read without a pause."""
+READ_SLICE_SECONDS = 0.05
+"""How often a connection may be read up to its limits, which are so small that nobody else waits for long."""
+READ_SLICE_BYTES = 65_536
+"""What of messages, decompressed, is read in a slice."""
 
 
 @implementer(IPushProducer)
@@ -80,9 +83,14 @@ class StreamProtocol(WebSocketProtocol):
 
     drain: Drain | None = None
     maxMessagePayloadSize: int
+    server: StreamServer
     _denial_status = 403
     _is_asked = False
     _takes_no_more = False
+    _is_paused = False
+    _slice_ends = 0.0
+    _slice_frames = 0
+    _slice_begins_at_bytes = 0
 
     def onConnect(self, request: Any) -> Any:
         self._is_asked = True
@@ -104,6 +112,44 @@ class StreamProtocol(WebSocketProtocol):
             super().processHandshake()
         if self._is_asked and self.state == self.STATE_CONNECTING and len(self.data) > MAX_EARLY_BYTES:
             self.dropConnection(abort=True)
+
+    def consumeData(self) -> None:
+        """As Autobahn's, but in slices: tens of thousands of small messages, or what inflates to megabytes, would hold up the
+        streams of everybody else. Meanwhile the socket is not read, so the sender has to wait."""
+        if self.state == self.STATE_CONNECTING:
+            super().consumeData()
+            return
+        if self._is_paused:
+            return
+        while self.state != self.STATE_CLOSED and not self._takes_no_more:
+            if self._is_slice_spent():
+                self._pause()
+                return
+            self._slice_frames += 1
+            if not self.processData():
+                return
+
+    def _is_slice_spent(self) -> bool:
+        per_second = self.server.settings.upstream_messages_per_second
+        if not per_second:
+            return False
+        now, read_bytes = time.monotonic(), self.trafficStats.incomingOctetsAppLevel
+        if now >= self._slice_ends:
+            self._slice_ends, self._slice_frames = now + READ_SLICE_SECONDS, 0
+            self._slice_begins_at_bytes = read_bytes
+        is_spent = self._slice_frames >= max(2, per_second * READ_SLICE_SECONDS)
+        return is_spent or read_bytes - self._slice_begins_at_bytes >= READ_SLICE_BYTES
+
+    def _pause(self) -> None:
+        self._is_paused = True
+        self.transport.pauseProducing()
+        self.factory.reactor.callLater(max(0.0, self._slice_ends - time.monotonic()), self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_paused = False
+        if self.state != self.STATE_CLOSED:
+            self.transport.resumeProducing()
+            self.consumeData()
 
     def onPing(self, payload: bytes) -> None:
         """Unanswered while there is no room: who sends pings and reads nothing would fill the memory with pongs."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Collection
@@ -102,6 +103,7 @@ class RedisSlots:
         await self._answer(self._leave(keys=_keys(place.line), args=[place.holder]))
 
     async def close(self) -> None:
+        self._away_until = math.inf  # whoever leaves later would connect again
         with contextlib.suppress(RedisError, OSError):
             await self._redis.aclose()
 

@@ -29,7 +29,7 @@ class ChangeSourceSettings:
     deflate: bool = False
     """Compress the stream when zero-cache offers it (permessage-deflate)."""
     handshakes_per_address: int = 600
-    """WebSocket handshakes a minute of one address, before anybody knows who it is. Of this and the other limits, 0 is none."""
+    """WebSocket handshakes a minute of one address, before anybody knows who it is. 0, here and below: no limit."""
     handshakes_per_client: int = 300
     """WebSocket handshakes a minute of one client."""
     streams_per_client: int = 20

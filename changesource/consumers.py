@@ -31,6 +31,9 @@ class ChangeStreamConsumer(AsyncConsumer):
     """One connection. It needs no channel of the channel layer, so Redis may be away when it begins."""
 
     channel_layer_alias = "none"
+    _session: Session | None = None
+    _ending: asyncio.Task[None] | None = None
+    _is_closed = False
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Without Channels' hop to a thread for each message, which looks after database connections: handlers here
@@ -44,9 +47,6 @@ class ChangeStreamConsumer(AsyncConsumer):
             self._ending = asyncio.create_task(self._end(how))
 
     async def websocket_connect(self, message: dict[str, Any]) -> None:
-        self._session: Session | None = None
-        self._ending: asyncio.Task[None] | None = None
-        self._is_closed = False
         self._slot = AsyncExitStack()
         self._address = address_of(self.scope)
         self._client_name = ""
@@ -90,8 +90,8 @@ class ChangeStreamConsumer(AsyncConsumer):
             await self._slot.aclose()
 
     async def _serve(self, service: StreamService) -> Closing | None:
-        """How to close; None when the connection is left to zero-cache to end, or has been denied. Whoever is refused is held,
-        and has no session yet."""
+        """How to close; None when the connection is left to zero-cache to end, or has been denied. Whoever is refused is held
+        first."""
         settings = service.settings
         if not self._limits.handshakes_of_address.take(network_of(self._address)):
             await self._deny(429, closing.TOO_MANY_HANDSHAKES_OF_ADDRESS)

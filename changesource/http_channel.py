@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from daphne.http_protocol import HTTPFactory, WebRequest
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import connectionDone
 from twisted.web.http import HTTPChannel
 
 MAX_BODY_BYTES = 32 * 2**20
@@ -17,7 +17,8 @@ class BoundedHTTPChannel(HTTPChannel):
 
     requestFactory = WebRequest
     header_seconds = 0.0
-    _deadline: IDelayedCall | None = None
+    transport: Any
+    _deadline: Any = None
     _body_bytes = 0
     _is_refused = False
 
@@ -54,7 +55,7 @@ class BoundedHTTPChannel(HTTPChannel):
                 return
         super().rawDataReceived(data)
 
-    def connectionLost(self, reason: Any) -> None:
+    def connectionLost(self, reason: Any = connectionDone) -> None:
         self._stop_waiting()
         super().connectionLost(reason)
 

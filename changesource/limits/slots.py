@@ -1,4 +1,4 @@
-"""Places in lines, the first of which may go on. `MemorySlots` and `RedisSlots` keep them; one set of tests is run on both."""
+"""Places in lines, the first of which may go on. `MemorySlots` and `RedisSlots` keep them, with one set of tests."""
 
 from __future__ import annotations
 

@@ -343,7 +343,7 @@ def test_very_many_refused_at_once_are_not_all_held(site: Site) -> None:
             connections.append(connection)
         answers = {read_all(connection)[:12] for connection in connections}
         assert other.delay() < 1
-    assert answers <= {b"HTTP/1.1 403", b"HTTP/1.1 429"}
+    assert answers <= {b"HTTP/1.1 403", b"HTTP/1.1 429", b""}  # nothing: it took longer than HANDSHAKE_SECONDS
 
 
 # Small limits

@@ -60,6 +60,22 @@ class ChangeSourceSettings:
     """Compress the stream when zero-cache offers it (permessage-deflate)."""
     jwt: JwtSettings = field(default_factory=JwtSettings)
     """JWTs as another way in than the tokens of credentials."""
+    handshakes_per_address: int = 600
+    """WebSocket handshakes a minute of one address, before anybody knows who it is. 0, here and below: no limit."""
+    handshakes_per_client: int = 300
+    """WebSocket handshakes a minute of one client."""
+    streams_per_client: int = 20
+    """Open streams of one client, over all processes that share a Redis."""
+    snapshots_per_app: int = 4
+    """Snapshots of one app at a time, over all processes that share a Redis. Others wait."""
+    max_upstream_bytes: int = 65_536
+    """The longest message that zero-cache may send, after decompression."""
+    upstream_messages_per_second: int = 2_000
+    """How many messages of one connection are read a second. The rest is read later."""
+    handshake_seconds: float = 10.0
+    """How long a request's header, and a WebSocket's handshake, may take."""
+    proxy_headers: bool = False
+    """Believe `X-Forwarded-For`: all connections come through a proxy that sets it."""
 
 
 def load_settings() -> ChangeSourceSettings:

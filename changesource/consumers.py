@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from channels.consumer import AsyncConsumer
@@ -12,12 +13,14 @@ from channels.exceptions import StopConsumer
 from django.db import Error as DatabaseError
 
 from changesource.authentication.tokens import authenticate
-from changesource.errors import InvalidRequest, TokenRefused
-from changesource.models.client_store import Identity
+from changesource.errors import InvalidRequest, TokenRefused, TooManyStreams
+from changesource.limits.addresses import address_of, network_of
+from changesource.limits.limits import Limits
+from changesource.models.client_store import Identity, Refused
 from changesource.protocol import closing
-from changesource.protocol.closing import REFUSAL_DELAY_SECONDS, Closing
-from changesource.protocol.requests import find_token, parse_stream_request
-from changesource.server import SEND_FRAMES
+from changesource.protocol.closing import Closing
+from changesource.protocol.requests import StreamRequest, find_token, parse_stream_request
+from changesource.server import DENIAL_RESPONSE, SEND_FRAMES
 from changesource.streaming.service import StreamService, running_service
 from changesource.streaming.session import Session
 from changesource.tasks import end_tasks
@@ -29,77 +32,107 @@ class ChangeStreamConsumer(AsyncConsumer):
     """One connection. It needs no channel of the channel layer, so Redis may be away when it begins."""
 
     channel_layer_alias = "none"
+    _session: Session | None = None
+    _ending: asyncio.Task[None] | None = None
+    _is_closed = False
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Without Channels' hop to a thread for each message, which looks after database connections: handlers here
         use none, and acknowledgements come by the hundred."""
         await getattr(self, message["type"].replace(".", "_"))(message)
 
+    def end(self, how: Closing) -> None:
+        """Ends the session, wherever it is, also in the middle of sending, and closes. May be called at any time; the first
+        call counts."""
+        if self._ending is None and not self._is_closed:
+            self._ending = asyncio.create_task(self._end(how))
+
     async def websocket_connect(self, message: dict[str, Any]) -> None:
-        self._session: Session | None = None
-        self._is_closed = False
+        self._slot = AsyncExitStack()
+        self._address = address_of(self.scope)
+        self._client_name = ""
         service = await running_service()
+        self._limits: Limits = service.limits
         self._task = asyncio.create_task(self._run(service))
         service.add_session(self._task)
 
     async def websocket_receive(self, message: dict[str, Any]) -> None:
-        if self._session is None:
+        if self._session is None or self._ending is not None:
             return
         how = self._session.receive(message.get("text") or message.get("bytes") or b"")
         if how is not None:
-            self._task.cancel()
-            await self._close(how)
+            self.end(how)
+
+    async def changesource_refused(self, message: dict[str, Any]) -> None:
+        """`UPSTREAM_REFUSED`: the server does not take what zero-cache sent."""
+        self.end(message["how"])
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         self._is_closed = True
-        await end_tasks(self._task)
+        await end_tasks(self._task, *filter(None, [self._ending]))
+        await self._slot.aclose()
         raise StopConsumer
+
+    async def _end(self, how: Closing) -> None:
+        await end_tasks(self._task)
+        await self._close(how)
+        await self._slot.aclose()
 
     async def _run(self, service: StreamService) -> None:
         try:
             how = await self._serve(service)
         except asyncio.CancelledError:
-            how = closing.going_away() if service.is_stopping else None
+            how = closing.going_away() if service.is_stopping and self._ending is None else None
         except Exception:
             logger.exception("a stream failed")
             how = closing.internal_error()
         if how is not None:
             await self._close(how)
+            await self._slot.aclose()
 
     async def _serve(self, service: StreamService) -> Closing | None:
+        """How to close; None when the connection is left to zero-cache to end, or has been denied. Whoever is refused is held
+        first."""
+        settings = service.settings
+        if not self._limits.handshakes_of_address.take(network_of(self._address)):
+            await self._deny(429, closing.TOO_MANY_HANDSHAKES_OF_ADDRESS)
+            return None
         client = await self._authenticate()
         if client is None:
-            await asyncio.sleep(REFUSAL_DELAY_SECONDS)
-            await self.send({"type": "websocket.close"})
             return None
+        self._client_name = client.name
         await self.send({"type": "websocket.accept"})
+        if not self._limits.handshakes_of_client.take(client.client_id):
+            await self._limits.holds.hold(self._address)
+            return closing.too_many_handshakes(settings.handshakes_per_client)
         try:
             request = parse_stream_request(self.scope["query_string"])
         except InvalidRequest as error:
-            logger.warning("client %s: refused: %s", client.name, error)
-            await asyncio.sleep(REFUSAL_DELAY_SECONDS)
+            await self._limits.holds.hold(self._address)
             return closing.invalid_request(str(error))
+        return await self._stream(service, request, client)
+
+    async def _stream(self, service: StreamService, request: StreamRequest, client: Identity) -> Closing | None:
+        try:
+            await self._slot.enter_async_context(self._limits.stream_slot(client.client_id))
+        except TooManyStreams:
+            return closing.too_many_streams(service.settings.streams_per_client)
         self._session = Session(service, request, client, self, self.end)
         return await self._session.run()
 
-    def end(self, how: Closing) -> None:
-        """Ends the session, whatever it is doing, and closes."""
-        self._task.cancel()
-        self._ending = asyncio.create_task(self._close(how))
-
     async def _authenticate(self) -> Identity | None:
+        """Who connects; None after the connection was denied."""
         headers = dict(self.scope["headers"])
         token = find_token(self.scope["query_string"], headers.get(b"authorization", b"").decode("latin-1") or None)
-        address = (self.scope.get("client") or ["unknown"])[0]
         if token is None:
-            logger.warning("refused a connection from %s: no token", address, extra={"action": "refused"})
+            await self._deny(403, closing.NO_TOKEN)
             return None
         try:
             return await authenticate(token)
-        except DatabaseError as error:
-            logger.error("cannot look up clients: the Django database failed (%s)", type(error).__name__)
+        except DatabaseError:
+            await self._deny(403, closing.DATABASE_FAILED)
         except TokenRefused as error:
-            logger.warning("refused a connection from %s: %s", address, error.reason, extra={"action": "refused"})
+            await self._deny(403, error.reason, error.client)
         return None
 
     async def send_frames(self, frames: Sequence[bytes]) -> None:
@@ -110,7 +143,20 @@ class ChangeStreamConsumer(AsyncConsumer):
         for frame in frames:
             await self.send({"type": "websocket.send", "text": frame.decode()})
 
+    async def _deny(self, status: int, reason: str, client: str = "") -> None:
+        """Refuses before there is a WebSocket, by an HTTP status."""
+        self._limits.refusals.note(Refused(self._address, client, status, reason))
+        await self._limits.holds.hold(self._address)
+        if DENIAL_RESPONSE in self.scope.get("extensions", {}):
+            await self.send({"type": "websocket.http.response.start", "status": status, "headers": []})
+            await self.send({"type": "websocket.http.response.body", "body": b""})
+        else:
+            await self.send({"type": "websocket.close"})
+
     async def _close(self, how: Closing) -> None:
-        if not self._is_closed:
-            self._is_closed = True
-            await self.send({"type": "websocket.close", "code": how.code, "reason": how.reason})
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if (reason := closing.REFUSALS.get(how.code)) is not None:
+            self._limits.refusals.note(Refused(self._address, self._client_name, how.code, reason))
+        await self.send({"type": "websocket.close", "code": how.code, "reason": how.reason})

@@ -145,3 +145,9 @@ class KeysUnavailable(ChangeSourceError):
     """The keys at JWT_JWKS_URL could not be fetched. Those known go on; look whether the URL answers."""
 
     code = "CS603"
+
+
+class TooManyStreams(ChangeSourceError):
+    """A client has as many open streams as it may have. Close one, or raise STREAMS_PER_CLIENT."""
+
+    code = "CS701"

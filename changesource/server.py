@@ -1,32 +1,52 @@
-"""Daphne, with three things that a stream needs: sending waits for the socket, permessage-deflate, no lifetime limit.
+"""Daphne, with what a stream needs: sending waits for the socket, permessage-deflate, no lifetime limit, and bounds for what
+comes in.
 
 Daphne writes without waiting, so a client that does not read would be buffered without bound. Here Twisted tells a
-producer, registered on the WebSocket's transport, when its buffer is full and when it has drained.
+producer, registered on the WebSocket's transport, when its buffer is full and when it has drained. Nor does Daphne bound
+what a client sends before its handshake is answered, or how many small messages it sends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
+from autobahn.websocket import ConnectionDeny
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from daphne.http_protocol import HTTPFactory
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from changesource.conf import ChangeSourceSettings
+from changesource.http_channel import BoundedHTTPFactory
+from changesource.limits.addresses import forwarded_address
+from changesource.protocol.closing import Closing, message_too_long
+
 logger = logging.getLogger(__name__)
 
 SEND_FRAMES = "changesource.send_frames"
 """ASGI extension and message type: `{"type": SEND_FRAMES, "frames": [bytes]}` sends text frames without a call for each."""
 
+DENIAL_RESPONSE = "websocket.http.response"
+"""ASGI's extension by which a WebSocket is denied with a status of the application's choice."""
+UPSTREAM_REFUSED = "changesource.refused"
+"""ASGI message type: `{"type": UPSTREAM_REFUSED, "how": Closing}` tells the application that no more is taken."""
+
 PING_SECONDS = 30
-MAX_UPSTREAM_BYTES = 65_536
-"""zero-cache says nothing longer than an acknowledgement."""
 CLOSE_SECONDS = 2.0
+MAX_EARLY_BYTES = 4096
+"""What a client may send before its handshake is answered. zero-cache waits for the answer."""
+READ_SLICE_SECONDS = 0.05
+"""How often a connection may be read up to its limits, which are so small that nobody else waits for long."""
+READ_SLICE_BYTES = 65_536
+"""What of messages, decompressed, is read in a slice."""
 
 
 @implementer(IPushProducer)
@@ -63,10 +83,91 @@ class StreamProtocol(WebSocketProtocol):
 
     drain: Drain | None = None
     maxMessagePayloadSize: int
+    server: StreamServer
+    _denial_status = 403
+    _is_asked = False
+    _takes_no_more = False
+    _is_paused = False
+    _slice_ends = 0.0
+    _slice_frames = 0
+    _slice_begins_at_bytes = 0
+
+    def onConnect(self, request: Any) -> Any:
+        self._is_asked = True
+        return super().onConnect(request)
 
     def onOpen(self) -> None:
         self.drain = Drain(self.transport)
         super().onOpen()
+
+    # What comes in
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._takes_no_more:
+            super().dataReceived(data)
+
+    def processHandshake(self) -> None:
+        """Once: Autobahn would take what comes before the answer for another handshake, and would keep all of it."""
+        if not self._is_asked:
+            super().processHandshake()
+        if self._is_asked and self.state == self.STATE_CONNECTING and len(self.data) > MAX_EARLY_BYTES:
+            self.dropConnection(abort=True)
+
+    def consumeData(self) -> None:
+        """As Autobahn's, but in slices: tens of thousands of small messages, or what inflates to megabytes, would hold up the
+        streams of everybody else. Meanwhile the socket is not read, so the sender has to wait."""
+        if self.state == self.STATE_CONNECTING:
+            super().consumeData()
+            return
+        if self._is_paused:
+            return
+        while self.state != self.STATE_CLOSED and not self._takes_no_more:
+            if self._is_slice_spent():
+                self._pause()
+                return
+            self._slice_frames += 1
+            if not self.processData():
+                return
+
+    def _is_slice_spent(self) -> bool:
+        per_second = self.server.settings.upstream_messages_per_second
+        if not per_second:
+            return False
+        now, read_bytes = time.monotonic(), self.trafficStats.incomingOctetsAppLevel
+        if now >= self._slice_ends:
+            self._slice_ends, self._slice_frames = now + READ_SLICE_SECONDS, 0
+            self._slice_begins_at_bytes = read_bytes
+        is_spent = self._slice_frames >= max(2, per_second * READ_SLICE_SECONDS)
+        return is_spent or read_bytes - self._slice_begins_at_bytes >= READ_SLICE_BYTES
+
+    def _pause(self) -> None:
+        self._is_paused = True
+        self.transport.pauseProducing()
+        self.factory.reactor.callLater(max(0.0, self._slice_ends - time.monotonic()), self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_paused = False
+        if self.state != self.STATE_CLOSED:
+            self.transport.resumeProducing()
+            self.consumeData()
+
+    def onPing(self, payload: bytes) -> None:
+        """Unanswered while there is no room: who sends pings and reads nothing would fill the memory with pongs."""
+        if self.drain is None or not self.drain.is_full:
+            super().onPing(payload)
+
+    def _max_message_size_exceeded(self, size: int, max_size: int, reason: str) -> None:
+        """Autobahn would drop the connection without a word."""
+        self.failedByMe = True
+        self._take_no_more(message_too_long(max_size))
+
+    def _take_no_more(self, how: Closing) -> None:
+        """Leaves the closing to the application, which ends its session first."""
+        self._takes_no_more = True
+        self.data = b""
+        self.application_queue.put_nowait({"type": UPSTREAM_REFUSED, "how": how})
+
+    # What goes out
 
     async def handle_reply_and_drain(self, message: dict[str, Any]) -> None:
         if message["type"] == SEND_FRAMES:
@@ -80,12 +181,23 @@ class StreamProtocol(WebSocketProtocol):
             # Not `sendClose`, which takes only the codes of applications, and 1012 is a server's.
             reason = (message.get("reason") or "").encode()
             self.sendCloseFrame(code=message.get("code") or 1000, reasonUtf8=reason, isReply=False)
+        elif message["type"] == "websocket.http.response.start":
+            self._denial_status = message["status"]
+        elif message["type"] == "websocket.http.response.body":
+            self._deny(self._denial_status)
         elif message["type"] == "websocket.send":
             self._send_text(message["text"].encode())
             if self.drain is not None:
                 await self.drain.wait()
         else:
             self.handle_reply(message)
+
+    def _deny(self, status: int) -> None:
+        """As Daphne's `serverReject`, with another status."""
+        if self.state == self.STATE_CONNECTING:
+            self.handshake_deferred.errback(ConnectionDeny(code=status, reason=HTTPStatus(status).phrase))
+            del self.handshake_deferred
+            self.server.protocol_disconnected(self)
 
     def _send_text(self, frame: bytes) -> None:
         """Of any size: Autobahn has one limit for both directions, and ours is for what comes in."""
@@ -104,22 +216,22 @@ class StreamServer(Server):
         *args: Any,
         on_start: Callable[[], Awaitable[None]],
         on_stop: Callable[[], Awaitable[None]],
-        deflate: bool,
-        stall_seconds: float,
+        settings: ChangeSourceSettings,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             *args,
             websocket_timeout=-1,
             ping_interval=PING_SECONDS,
-            ping_timeout=stall_seconds,
-            websocket_max_message_size=MAX_UPSTREAM_BYTES,
-            websocket_max_frame_size=MAX_UPSTREAM_BYTES,
+            ping_timeout=settings.stall_seconds,
+            websocket_handshake_timeout=settings.handshake_seconds,
+            websocket_max_message_size=settings.max_upstream_bytes,
+            websocket_max_frame_size=settings.max_upstream_bytes,
             **kwargs,
         )
         self._on_start = on_start
         self._on_stop = on_stop
-        self._deflate = deflate
+        self.settings = settings
         self.failure = ""
         """Why it could not serve; empty when it did."""
 
@@ -131,9 +243,18 @@ class StreamServer(Server):
     def ws_factory(self, factory: WebSocketFactory) -> None:
         """Daphne makes its factory in the middle of `run`; this is where it can be given our protocol."""
         factory.protocol = StreamProtocol
-        if self._deflate:
+        if self.settings.deflate:
             factory.setProtocolOptions(perMessageCompressionAccept=_accept_deflate)
         self._ws_factory = factory
+
+    @property
+    def http_factory(self) -> HTTPFactory:
+        return self._http_factory
+
+    @http_factory.setter
+    def http_factory(self, factory: HTTPFactory) -> None:
+        """In the same way: `factory` is replaced by one whose requests are bounded."""
+        self._http_factory = BoundedHTTPFactory(self, self.settings.handshake_seconds)
 
     def run(self) -> None:
         from twisted.internet import reactor
@@ -156,8 +277,11 @@ class StreamServer(Server):
         self.stop()
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if self.settings.proxy_headers and (address := forwarded_address(scope["headers"])) is not None:
+            # Not by Daphne's own option, which believes the first address of the header: the caller may have written it.
+            scope["client"] = [address, 0]
         if scope["type"] == "websocket":
-            scope.setdefault("extensions", {})[SEND_FRAMES] = {}
+            scope.setdefault("extensions", {}).update({SEND_FRAMES: {}, DENIAL_RESPONSE: {}})
         return super().create_application(protocol, scope)
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:

@@ -141,6 +141,14 @@ CHANGESOURCE = {
         "client_claim": env.str("JWT_CLIENT_CLAIM", default="sub"),
         "attributes": tuple(env.list("JWT_ATTRIBUTES", default=[])),
     },
+    "handshakes_per_address": env.int("HANDSHAKES_PER_ADDRESS", default=600),
+    "handshakes_per_client": env.int("HANDSHAKES_PER_CLIENT", default=300),
+    "streams_per_client": env.int("STREAMS_PER_CLIENT", default=20),
+    "snapshots_per_app": env.int("SNAPSHOTS_PER_APP", default=4),
+    "max_upstream_bytes": env.int("MAX_UPSTREAM_BYTES", default=65_536),
+    "upstream_messages_per_second": env.int("UPSTREAM_MESSAGES_PER_SECOND", default=2_000),
+    "handshake_seconds": env.float("HANDSHAKE_SECONDS", default=10.0),
+    "proxy_headers": env.bool("PROXY_HEADERS", default=False),
 }
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import Error, IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from changesource.models.access_version import AccessVersion
@@ -81,16 +81,21 @@ class StoredAccess:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What of one app a client may have now. `wanted` is the access that its grant says, `versions` are the stored ones since
-    the last base, in the order of their numbers; `credentials` are those that are valid."""
+    the last base, in the order of their numbers; `credentials` are those that are valid, beside JWTs if it `accepts_jwt`."""
 
     expires_at: datetime | None
     shards: frozenset[int]
     credentials: frozenset[int]
+    accepts_jwt: bool
     wanted: str
     versions: tuple[StoredAccess, ...]
 
     def may_be_shard(self, shard_num: int) -> bool:
         return not self.shards or shard_num in self.shards
+
+    def admits(self, identity: Identity) -> bool:
+        """Whether what `identity` came with is still valid."""
+        return self.accepts_jwt if identity.credential_id is None else identity.credential_id in self.credentials
 
     @property
     def newest_number(self) -> int:
@@ -240,6 +245,7 @@ def _standings(client_ids: Collection[int]) -> dict[ClientInApp, Standing]:
             expires_at=grant.client.expires_at,
             shards=grant.shard_numbers(),
             credentials=frozenset(credentials[grant.client_id]),
+            accepts_jwt=grant.client.accepts_jwt,
             wanted=_text(grant.access()),
             versions=_versions_of(stored.get(key, ())),
         )

@@ -14,6 +14,20 @@ MAX_REASON_BYTES = 123
 REFUSAL_DELAY_SECONDS = 1.0
 """How long a refused connection is held before it is told so."""
 
+REFUSALS = {
+    1009: "a message was too long",
+    4400: "the request or a message is not in the protocol",
+    4401: "the client or its credential is no longer valid",
+    4403: "the app is not published, or the client may not read it",
+    4429: "too many handshakes of the client",
+    4430: "too many streams of the client",
+}
+"""Close codes that are kept for people to look at, and what they mean, without anything of the request."""
+
+NO_TOKEN = "no token"  # noqa: S105 (a reason)
+DATABASE_FAILED = "the Django database failed"
+TOO_MANY_HANDSHAKES_OF_ADDRESS = "too many handshakes of the address"
+
 
 @dataclass(frozen=True, slots=True)
 class Closing:
@@ -37,6 +51,18 @@ def internal_error() -> Closing:
 
 def snapshot_sent() -> Closing:
     return Closing(1000, "The snapshot is complete; connect again to resume.")
+
+
+def message_too_long(max_bytes: int) -> Closing:
+    return Closing(1009, f"A message was longer than {max_bytes} bytes, which is MAX_UPSTREAM_BYTES.")
+
+
+def too_many_handshakes(per_minute: int) -> Closing:
+    return Closing(4429, f"This client connected more than {per_minute} times a minute (HANDSHAKES_PER_CLIENT); wait.")
+
+
+def too_many_streams(at_a_time: int) -> Closing:
+    return Closing(4430, f"This client has {at_a_time} open streams already, which is STREAMS_PER_CLIENT.")
 
 
 def invalid_message(reason: str) -> Closing:

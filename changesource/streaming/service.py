@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from changesource.conf import ChangeSourceSettings, load_settings
 from changesource.errors import UnknownSource
+from changesource.limits.limits import Limits
 from changesource.log.entries import ChangeLog
 from changesource.log.memory import MemoryLog
 from changesource.log.redis import RedisLog
@@ -53,6 +54,7 @@ class StreamService:
     def __init__(self, settings: ChangeSourceSettings, app_ids: Collection[str] = ()) -> None:
         self.settings = settings
         self.sources = Sources(settings.sources)
+        self.limits = Limits(settings)
         self.is_stopping = False
         self._has_started = asyncio.Event()
         self._app_ids = app_ids
@@ -87,6 +89,7 @@ class StreamService:
             tasks.append(self._refresher)
         await end_tasks(*tasks)
         await self._flush_row_errors()
+        await self.limits.close()
         for log in self._logs.values():
             await log.close()
         await self.sources.close()
@@ -187,7 +190,7 @@ class StreamService:
             return None
         if standing is None:
             return closing.not_allowed()
-        if identity.credential_id is not None and identity.credential_id not in standing.credentials:
+        if not standing.admits(identity):
             return closing.revoked()
         return None if standing.may_be_shard(connection.shard_num) else closing.shard_not_allowed(connection.shard_num)
 

@@ -120,7 +120,8 @@ class Session:
         self._turns = Turns(self._service.history_of(publication), self._access)
         try:
             if self._request.resume is None:
-                return await self._send_snapshot(publication)
+                async with self._service.limits.snapshot_turn(publication.app_id):
+                    return await self._send_snapshot(self._service.publication(publication.app_id) or publication)
             return await self._resume(publication)
         except HistoryLost as error:
             await self._require_reset(str(error))

@@ -34,8 +34,7 @@ class Command(BaseCommand):
             endpoints=[f"tcp:port={port}:interface={quoteStringArgument(host)}"],
             on_start=start,
             on_stop=stop_service,
-            deflate=settings.deflate,
-            stall_seconds=settings.stall_seconds,
+            settings=settings,
             server_name="zero-sources",
         )
         server.run()

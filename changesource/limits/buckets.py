@@ -1,0 +1,51 @@
+"""Token buckets: so many times a minute, all of them at once if need be."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+SECONDS = 60.0
+MAX_BUCKETS = 10_000
+"""Some 2 MB. Beyond that the one that was used least recently is forgotten, which is as if it were full again."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    at: float
+
+
+class TokenBuckets:
+    """A bucket for each key, in this process's memory; full at first."""
+
+    def __init__(
+        self, per_minute: int, *, max_buckets: int = MAX_BUCKETS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._per_minute = per_minute
+        self._max_buckets = max_buckets
+        self._clock = clock
+        self._buckets: OrderedDict[Hashable, _Bucket] = OrderedDict()
+
+    def take(self, key: Hashable) -> bool:
+        """Whether `key` had a token left. Always, when there is no limit."""
+        if not self._per_minute:
+            return True
+        now = self._clock()
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = _Bucket(self._per_minute, now)
+            if len(self._buckets) > self._max_buckets:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(key)
+        refill = (now - bucket.at) * self._per_minute / SECONDS
+        bucket.tokens, bucket.at = min(self._per_minute, bucket.tokens + refill), now
+        if bucket.tokens < 1:
+            return False
+        bucket.tokens -= 1
+        return True
+
+    def __len__(self) -> int:
+        return len(self._buckets)

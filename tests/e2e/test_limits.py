@@ -1,0 +1,472 @@
+"""What one client or one address may take of a server, and that others do not notice who takes too much."""
+
+import json
+import socket
+import struct
+import time
+import uuid
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+import redis
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from tests.e2e.conftest import Deploy
+from tests.e2e.deployment import Deployment
+from tests.e2e.workload import SCHEMA, fill
+from tests.embedded.waiting import wait_until
+from zerosources.embedded.project import ServeCommand
+from zerosources.embedded.servers import MongoServer, PostgresServer
+
+pytestmark = pytest.mark.timeout(120)
+
+MAX_GROWTH_BYTES = 30 * 2**20
+HANDSHAKE_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server, and a replica that resumes there while something else happens."""
+
+    deployment: Deployment
+    server: ServeCommand
+    replica_version: str
+
+    def url(self, **parameters: Any) -> str:
+        query = {"token": self.deployment.token, "appID": self.deployment.app_id, "shardNum": 0} | parameters
+        pairs = "&".join(f"{name}={value}" for name, value in query.items())
+        return f"ws://127.0.0.1:{self.server.port}/changes/v0/stream?{pairs}"
+
+    @property
+    def resume_url(self) -> str:
+        return self.url(lastWatermark=self.replica_version, replicaVersion=self.replica_version)
+
+    def resume(self, **options: Any) -> ClientConnection:
+        return connect(self.resume_url, max_size=None, open_timeout=30, **options)
+
+    def opened_by_hand(self, headers: str = "") -> socket.socket:
+        """A resumed stream of which nothing is read but the beginning of the answer."""
+        connection = self.socket()
+        parts = urlsplit(self.resume_url)
+        connection.sendall(handshake(f"{parts.path}?{parts.query}", headers))
+        assert connection.recv(12) == b"HTTP/1.1 101"
+        return connection
+
+    def socket(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.server.port), timeout=20)
+
+    @property
+    def process(self) -> psutil.Process:
+        return psutil.Process(self.server.pid)
+
+
+def handshake(target: str, headers: str = "") -> bytes:
+    return (
+        f"GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    ).encode()
+
+
+def frame(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
+    """A whole client frame, masked with zeros."""
+    head = bytes([0x80 | (0x40 if rsv1 else 0) | opcode])
+    if len(payload) < 126:
+        head += bytes([0x80 | len(payload)])
+    elif len(payload) < 2**16:
+        head += bytes([0x80 | 126]) + struct.pack("!H", len(payload))
+    else:
+        head += bytes([0x80 | 127]) + struct.pack("!Q", len(payload))
+    return head + bytes(4) + payload
+
+
+@pytest.fixture(scope="module")
+def deployment(run_dir: Path, mongo_server: MongoServer, postgres_server: PostgresServer) -> Iterator[Deployment]:
+    with ExitStack() as stack:
+        deployment = Deployment(stack, run_dir / "limits", mongo_server, postgres_server, None, SCHEMA)
+        fill(deployment.database, 5)
+        yield deployment
+
+
+@pytest.fixture(scope="module")
+def open_site(deployment: Deployment) -> Callable[..., Site]:
+    """Starts a server with settings from the environment, and makes a snapshot there."""
+
+    def open_site(name: str, **environment: str) -> Site:
+        server = ServeCommand(deployment.folder / name, environment={**deployment.environment, **environment})
+        deployment.stack.callback(server.stop)
+        server.start()
+        with connect(Site(deployment, server, "").url(), max_size=None) as connection:
+            version = json.loads(connection.recv())[2]["commitWatermark"]
+            assert json.loads(list(connection)[-1])[0] == "commit"
+        return Site(deployment, server, version)
+
+    return open_site
+
+
+@pytest.fixture(scope="module")
+def site(open_site: Callable[..., Site]) -> Iterator[Site]:
+    """With the default limits, but for the time that a handshake may take."""
+    site = open_site("defaults", HANDSHAKE_SECONDS=str(HANDSHAKE_SECONDS))
+    yield site
+    assert "Traceback" not in site.server.log_path.read_text()
+
+
+class Other:
+    """A stream that somebody else reads meanwhile."""
+
+    def __init__(self, site: Site, connection: ClientConnection) -> None:
+        self._site = site
+        self._connection = connection
+
+    def delay(self) -> float:
+        """Seconds from a change in MongoDB to its commit in the stream."""
+        key = f"other-{uuid.uuid4().hex}"
+        started = time.monotonic()
+        self._site.deployment.database.orders.insert_one({"_id": key})
+        is_found = False
+        while True:
+            text = str(self._connection.recv(timeout=20))
+            is_found = is_found or key in text
+            if is_found and json.loads(text)[0] == "commit":
+                return time.monotonic() - started
+
+
+@contextmanager
+def other_stream(site: Site) -> Iterator[Other]:
+    with site.resume() as connection:
+        other = Other(site, connection)
+        other.delay()
+        yield other
+
+
+def closing_of(connection: ClientConnection) -> tuple[int | None, str | None]:
+    """What the connection ends with, whatever comes before that."""
+    with suppress(ConnectionClosed):
+        while True:
+            connection.recv(timeout=20)
+    return connection.close_code, connection.close_reason
+
+
+@contextmanager
+def flat_memory(site: Site) -> Iterator[None]:
+    before = site.process.memory_info().rss
+    yield
+    grown = site.process.memory_info().rss - before
+    assert grown < MAX_GROWTH_BYTES, f"the server grew by {grown / 2**20:.1f} MB"
+
+
+def plain(connection: ClientConnection) -> None:
+    connection.send("x" * 100_000)
+
+
+def bomb(connection: ClientConnection) -> None:
+    """Some 50 KB that inflate to 50 MB."""
+    connection.send("0" * 50_000_000)
+
+
+def bomb_in_fragments(connection: ClientConnection) -> None:
+    connection.send(["0" * 5_000_000] * 20)
+
+
+@pytest.mark.parametrize("send", [plain, bomb, bomb_in_fragments])
+def test_a_message_that_is_too_long_is_refused_with_its_code(
+    site: Site, send: Callable[[ClientConnection], None]
+) -> None:
+    """1009 with the reason, also for what is small until it is decompressed, and memory stays flat."""
+    with other_stream(site) as other, flat_memory(site):
+        with site.resume() as connection:
+            assert connection.protocol.extensions, "this is to be compressed"
+            with suppress(ConnectionClosed):
+                send(connection)
+            code, reason = closing_of(connection)
+        assert other.delay() < 1
+    assert code == 1009
+    assert "65536" in (reason or "")
+
+
+@pytest.mark.parametrize(
+    ("opcode", "payload"), [(1, b'["x",1]'), (9, b"p" * 100), (10, b"")], ids=["messages", "pings", "pongs"]
+)
+def test_a_flood_of_small_messages_delays_nobody(site: Site, opcode: int, payload: bytes) -> None:
+    """They are read so many a second; what is sent beyond that waits at the sender, and so do answers that nobody reads."""
+    flood = frame(opcode, payload) * 2_000
+
+    def send_until_closed(flooder: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                flooder.sendall(flood)
+
+    with other_stream(site) as other, site.opened_by_hand() as flooder, flat_memory(site):
+        sender = Thread(target=send_until_closed, args=(flooder,))
+        sender.start()
+        try:
+            delays = [other.delay() for _ in range(30)]
+        finally:
+            flooder.shutdown(socket.SHUT_RDWR)
+            sender.join()
+    assert max(delays) < 0.3, f"the slowest of 30 changes took {max(delays):.2f} s"
+
+
+def test_a_flood_of_messages_that_inflate_delays_nobody(site: Site) -> None:
+    """Each is within the limit, and 100 bytes are 60 KB when they are decompressed."""
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    message = b'["x","' + b"0" * 60_000 + b'"]'
+    compressed = (deflate.compress(message) + deflate.flush(zlib.Z_FULL_FLUSH))[:-4]
+    headers = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover\r\n"
+    flood = frame(1, compressed, rsv1=True) * 2_000
+    with other_stream(site) as other, site.opened_by_hand(headers) as flooder, flat_memory(site):
+        flooder.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                flooder.send(flood)
+        delays = [other.delay() for _ in range(30)]
+    assert max(delays) < 0.3, f"the slowest of 30 changes took {max(delays):.2f} s"
+
+
+def request_with(*lines: bytes) -> bytes:
+    return b"\r\n".join([b"GET /healthz HTTP/1.1", b"Host: localhost", *lines, b"", b""])
+
+
+HUGE_REQUESTS = {
+    "a header of 1 MB": request_with(b"X: " + b"x" * 2**20),
+    "a header without an end": b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 2**20,
+    "10,000 headers": request_with(*[b"X%d: 1" % i for i in range(10_000)]),
+    "a header in 10,000 lines": request_with(b"X: 1", *[b" x"] * 10_000),
+    "a request line of 1 MB": b"GET /" + b"x" * 2**20 + b" HTTP/1.1\r\n\r\n",
+    "a long query": handshake("/changes/v0/stream?token=" + "x" * 2**20),
+    "a handshake with a body": handshake("/changes/v0/stream", f"Content-Length: {2**30}\r\n") + b"x" * 2**20,
+    "a handshake with a body in chunks": handshake("/changes/v0/stream", "Transfer-Encoding: chunked\r\n")
+    + (b"10000\r\n" + b"x" * 2**16 + b"\r\n") * 16,
+    "a body of 1 GB": b"POST /admin/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1073741824\r\n\r\n",
+    "a thousand handshakes at once": handshake("/changes/v0/stream?token=wrong") * 1000,
+}
+
+
+@pytest.mark.parametrize("name", HUGE_REQUESTS)
+def test_a_request_that_is_too_large_is_refused(site: Site, name: str) -> None:
+    """The connection ends before all of it has been read, at the latest when a refusal would."""
+    started = time.monotonic()
+    with flat_memory(site), site.socket() as connection:
+        with suppress(OSError):
+            connection.sendall(HUGE_REQUESTS[name])
+        answer = read_all(connection)
+    assert time.monotonic() - started < HANDSHAKE_SECONDS + 1
+    assert answer[:12] in {b"", b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 413"}
+
+
+def test_what_comes_before_the_handshake_is_answered_is_not_kept(site: Site) -> None:
+    """The connection ends once it is more than a little."""
+    with flat_memory(site), site.socket() as connection:
+        connection.sendall(handshake("/changes/v0/stream?token=wrong"))
+        sent = 0
+        with suppress(OSError):
+            while sent < 2**30:
+                sent += connection.send(b"x" * 4096)
+    assert sent < 2**25  # the sockets' own buffers
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Until the server ends the connection."""
+    received = b""
+    with suppress(ConnectionError):
+        while chunk := connection.recv(65_536):
+            received += chunk
+    return received
+
+
+@pytest.mark.parametrize("is_slow", [True, False], ids=["a byte now and then", "nothing"])
+def test_a_header_that_takes_too_long_is_refused(site: Site, is_slow: bool) -> None:
+    """408 after HANDSHAKE_SECONDS, however busy the sender looks."""
+    started = time.monotonic()
+    request = iter(handshake("/changes/v0/stream"))
+    with site.socket() as connection:
+        connection.settimeout(0.1)
+        answer = b""
+        while not answer and time.monotonic() - started < 10:
+            if is_slow:
+                connection.send(bytes([next(request)]))
+            with suppress(TimeoutError):
+                answer = connection.recv(100)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert HANDSHAKE_SECONDS - 0.5 < time.monotonic() - started < HANDSHAKE_SECONDS + 2
+
+
+def test_a_second_request_on_a_connection_has_its_own_time(site: Site) -> None:
+    """The time does not run between requests, and runs again from the next one's first line."""
+    with site.socket() as connection:
+        connection.sendall(request_with())
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        started = time.monotonic()
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+        assert b"HTTP/1.1 408" in read_all(connection)
+        assert time.monotonic() - started > HANDSHAKE_SECONDS - 0.5
+
+
+def test_a_retry_loop_costs_little(site: Site) -> None:
+    """As zero-cache does it, 25 ms after each refusal: a small part of a core, and a line in the log."""
+    process = site.process
+    lines = site.server.log_path.read_text().count("unknown token")
+    before = process.cpu_times()
+    started = time.monotonic()
+    attempts = 0
+    while time.monotonic() - started < 3:
+        with pytest.raises(InvalidStatus), connect(site.url(token="wrong")):
+            pass
+        attempts += 1
+        time.sleep(0.025)  # what is measured, not a synchronisation
+    after = process.cpu_times()
+    share = (after.user + after.system - before.user - before.system) / (time.monotonic() - started)
+    assert attempts <= 4
+    assert share < 0.1, f"{attempts} attempts took {share:.1%} of a core"
+    assert site.server.log_path.read_text().count("unknown token") - lines <= 1
+
+
+def test_very_many_refused_at_once_are_not_all_held(site: Site) -> None:
+    """Of 200 wrong tokens of one address some are held for a second, the others are told at once; memory stays flat."""
+    request = handshake("/changes/v0/stream?token=wrong")
+    with other_stream(site) as other, flat_memory(site), ExitStack() as stack:
+        connections = []
+        for _ in range(200):
+            connection = stack.enter_context(site.socket())
+            connection.sendall(request)
+            connections.append(connection)
+        answers = {read_all(connection)[:12] for connection in connections}
+        assert other.delay() < 1
+    assert answers <= {b"HTTP/1.1 403", b"HTTP/1.1 429", b""}  # nothing: it took longer than HANDSHAKE_SECONDS
+
+
+# Small limits
+
+
+@pytest.fixture(scope="module")
+def strict(open_site: Callable[..., Site]) -> Iterator[Site]:
+    """With small limits, behind a proxy. Each test is from addresses of its own and by a client of its own."""
+    site = open_site(
+        "strict",
+        HANDSHAKES_PER_ADDRESS="4",
+        HANDSHAKES_PER_CLIENT="3",
+        STREAMS_PER_CLIENT="1",
+        MAX_UPSTREAM_BYTES="1000",
+        PROXY_HEADERS="1",
+    )
+    yield site
+    log = site.server.log_path.read_text()
+    assert "Traceback" not in log
+    assert site.deployment.token not in log
+
+
+@pytest.fixture(scope="module")
+def tokens(strict: Site) -> list[str]:
+    """Of clients, one for each test that takes one."""
+    code = (
+        "from changesource.models import App, Client, Credential\n"
+        f"app = App.objects.get(app_id={strict.deployment.app_id!r})\n"
+        "for name in ['often', 'seldom', 'streams', 'sizes']:\n"
+        "    print(Credential.objects.issue(Client.objects.create_for_apps(name, [app]))[1])\n"
+    )
+    return strict.deployment.manage("shell", "-v", "0", "-c", code).split()
+
+
+def status_of(site: Site, address: str, token: str) -> int:
+    try:
+        with connect(site.url(token=token), additional_headers={"X-Forwarded-For": address}):
+            return 101
+    except InvalidStatus as refused:
+        return refused.response.status_code
+
+
+def statuses_of(site: Site, addresses: Iterable[str]) -> Counter[int]:
+    """At the same time, each by a wrong token."""
+    with ThreadPoolExecutor(16) as threads:
+        return Counter(threads.map(lambda address: status_of(site, address, "wrong"), addresses))
+
+
+def test_an_address_that_connects_too_often_is_refused(strict: Site) -> None:
+    """429 before the token is looked at. What a caller writes before its address does not help; others are untouched."""
+    assert statuses_of(strict, [f"198.51.100.{i}, 203.0.113.1" for i in range(5)]) == {403: 4, 429: 1}
+    addresses = ["[2001:db8:0:1::1]:4711", *[f"2001:db8:0:1::{i}" for i in range(2, 6)], "2001:db8:0:2::1"]
+    assert statuses_of(strict, addresses) == {403: 5, 429: 1}
+
+
+def test_a_client_that_connects_too_often_is_refused(strict: Site, tokens: list[str]) -> None:
+    """4429 with a reason, slowly, from whatever address; another client is untouched."""
+    closings = []
+    for i in range(4):
+        started = time.monotonic()
+        url, headers = strict.url(token=tokens[0], appID="none"), {"X-Forwarded-For": f"192.0.2.{i}"}
+        with connect(url, additional_headers=headers) as one:
+            closings.append(closing_of(one))
+        assert time.monotonic() - started >= 1
+    assert [code for code, _ in closings] == [4403] * 3 + [4429]
+    assert "HANDSHAKES_PER_CLIENT" in (closings[-1][1] or "")
+    with connect(strict.url(token=tokens[1]), additional_headers={"X-Forwarded-For": "192.0.2.9"}) as one:
+        assert closing_of(one)[0] == 1000
+
+
+def test_a_stream_too_many_is_refused(strict: Site, tokens: list[str]) -> None:
+    """4430 while the first is open; who is back at once after its connection broke is let in. Refusals are kept."""
+    version = strict.replica_version
+    url = strict.url(token=tokens[2], lastWatermark=version, replicaVersion=version)
+    strict.deployment.database.orders.insert_one({"_id": "for all streams"})
+    with connect(url, additional_headers={"X-Forwarded-For": "192.0.2.20"}, max_size=None) as first:
+        assert first.recv(timeout=10)
+        with connect(url, additional_headers={"X-Forwarded-For": "192.0.2.21"}) as second:
+            assert closing_of(second) == (4430, "This client has 1 open streams already, which is STREAMS_PER_CLIENT.")
+        first.socket.shutdown(socket.SHUT_RDWR)
+    with connect(url, additional_headers={"X-Forwarded-For": "192.0.2.21"}, max_size=None) as third:
+        assert json.loads(third.recv(timeout=10))[0] == "begin"
+    assert "192.0.2.21 of client streams: 4430" in strict.server.log_path.read_text()
+    code = (
+        "from changesource.models import Refusal\n"
+        "print(list(Refusal.objects.filter(code=4430).values_list('address', 'client', 'count')))"
+    )
+    kept = "[('192.0.2.21', 'streams', 1)]"
+    wait_until(lambda: strict.deployment.manage("shell", "-v", "0", "-c", code).strip() == kept, 20)
+
+
+def test_the_size_of_a_message_is_a_setting(strict: Site, tokens: list[str]) -> None:
+    """1009 for what is longer, on an address that its proxy writes in another way."""
+    version = strict.replica_version
+    url = strict.url(token=tokens[3], lastWatermark=version, replicaVersion=version)
+    with connect(url, additional_headers={"X-Forwarded-For": "::ffff:192.0.2.30"}, max_size=None) as connection:
+        connection.send(json.dumps(["x", "y" * 1000]))
+        assert closing_of(connection)[0] == 1009
+    assert "192.0.2.30 of client sizes: 1009" in strict.server.log_path.read_text()
+
+
+# Turns
+
+
+def test_snapshots_wait_their_turn_over_all_processes(deploy: Deploy) -> None:
+    """Who waits is told nothing, is not stalled by that, and leaves the line when it goes away."""
+    deployment = deploy(SCHEMA, log="redis", SNAPSHOTS_PER_APP="1", STALL_SECONDS="2")
+    fill(deployment.database, 5)
+    site = Site(deployment, deployment.start(), "")
+    assert deployment.valkey is not None
+    line = f"changesource:1:{{snapshots:{deployment.app_id}}}:line"
+    with redis.Redis.from_url(deployment.valkey.url, protocol=2) as valkey:
+        # The turn of another process, which dies later on.
+        until = line.replace(":line", ":until")
+        valkey.zadd(line, {"another": 1})
+        valkey.zadd(until, {"another": (time.time() + 60) * 1000})
+        with connect(site.url(shardNum=2), max_size=None) as second:
+            with connect(site.url(shardNum=1), max_size=None):
+                wait_until(lambda: valkey.zcard(line) == 3, 20)
+            wait_until(lambda: valkey.zcard(line) == 2, 20)
+            with pytest.raises(TimeoutError):
+                second.recv(timeout=4)
+            valkey.zadd(until, {"another": 1})
+            assert json.loads(second.recv(timeout=10))[0] == "begin"
+            assert closing_of(second)[0] == 1000
+        wait_until(lambda: valkey.zcard(line) == 0, 20)

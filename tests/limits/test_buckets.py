@@ -1,0 +1,52 @@
+from changesource.limits.buckets import TokenBuckets
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_minutes_worth_may_come_at_once_and_no_more() -> None:
+    """The bucket is full at first."""
+    buckets = TokenBuckets(3, clock=Clock())
+    assert [buckets.take("a") for _ in range(4)] == [True, True, True, False]
+
+
+def test_it_fills_evenly() -> None:
+    """Three a minute is one in twenty seconds, and never more than three at once."""
+    clock = Clock()
+    buckets = TokenBuckets(3, clock=clock)
+    assert all(buckets.take("a") for _ in range(3))
+    clock.now = 19
+    assert not buckets.take("a")
+    clock.now = 20
+    assert buckets.take("a")
+    clock.now = 10_000
+    assert [buckets.take("a") for _ in range(4)] == [True, True, True, False]
+
+
+def test_each_key_has_its_own() -> None:
+    """Who takes too much takes it from nobody else."""
+    buckets = TokenBuckets(1, clock=Clock())
+    assert buckets.take("a")
+    assert not buckets.take("a")
+    assert buckets.take("b")
+
+
+def test_their_number_is_bounded() -> None:
+    """The one that was used least recently is forgotten."""
+    buckets = TokenBuckets(1, max_buckets=2, clock=Clock())
+    for key in ("a", "b", "a", "c"):
+        buckets.take(key)
+    assert len(buckets) == 2
+    assert not buckets.take("a")
+    assert buckets.take("b")
+
+
+def test_zero_is_no_limit() -> None:
+    """And nothing is kept."""
+    buckets = TokenBuckets(0)
+    assert all(buckets.take("a") for _ in range(1000))
+    assert len(buckets) == 0

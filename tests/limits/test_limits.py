@@ -1,0 +1,123 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from changesource.conf import ChangeSourceSettings
+from changesource.errors import TooManyStreams
+from changesource.limits import limits as limits_module
+from changesource.limits.limits import Limits
+from changesource.limits.redis_slots import RedisSlots
+from changesource.protocol import closing
+from zerosources.embedded.servers import ValkeyServer
+
+
+@pytest.fixture(autouse=True)
+def short_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "REFUSAL_DELAY_SECONDS", 0.1)
+
+
+def limits_of(**limits: Any) -> Limits:
+    return Limits(ChangeSourceSettings(**limits))
+
+
+async def test_a_stream_too_many_is_refused_slowly() -> None:
+    """After the time of a refusal, and only that client's."""
+    limits = limits_of(streams_per_client=2)
+    async with limits.stream_slot(1), limits.stream_slot(1):
+        async with asyncio.timeout(5):
+            with pytest.raises(TooManyStreams):
+                async with limits.stream_slot(1):
+                    pass
+        async with limits.stream_slot(2):
+            pass
+    async with limits.stream_slot(1):
+        pass
+    await limits.close()
+
+
+async def test_a_stream_that_ends_just_now_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was refused a moment later is let in when another one ends meanwhile."""
+    monkeypatch.setattr(closing, "REFUSAL_DELAY_SECONDS", 10)
+    limits = limits_of(streams_per_client=1)
+    first = limits.stream_slot(1)
+    await first.__aenter__()
+
+    async def second() -> None:
+        async with limits.stream_slot(1):
+            pass
+
+    waiting = asyncio.create_task(second())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await first.__aexit__(None, None, None)
+    async with asyncio.timeout(1):
+        await waiting
+    await limits.close()
+
+
+async def test_snapshots_take_turns_in_the_order_in_which_they_came() -> None:
+    """One at a time, however many wait; those of another app do not."""
+    limits = limits_of(snapshots_per_app=1)
+    order: list[int] = []
+    running = 0
+
+    async def snapshot(number: int) -> None:
+        nonlocal running
+        async with limits.snapshot_turn("app"):
+            running += 1
+            assert running == 1
+            order.append(number)
+            async with limits.snapshot_turn("another"):
+                await asyncio.sleep(0)
+            running -= 1
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*map(snapshot, range(10)))
+    assert order == list(range(10))
+    await limits.close()
+
+
+async def test_who_goes_away_while_waiting_is_not_waited_for() -> None:
+    """A cancelled wait leaves the line."""
+    limits = limits_of(snapshots_per_app=1)
+    turn = limits.snapshot_turn("app")
+    await turn.__aenter__()
+    gone = asyncio.create_task(limits.snapshot_turn("app").__aenter__())
+    last = asyncio.create_task(limits.snapshot_turn("app").__aenter__())
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    await turn.__aexit__(None, None, None)
+    async with asyncio.timeout(1):
+        await last
+    await limits.close()
+
+
+async def test_zero_is_no_limit() -> None:
+    """Of streams and snapshots alike."""
+    limits = limits_of(streams_per_client=0, snapshots_per_app=0)
+    async with limits.stream_slot(1), limits.stream_slot(1), limits.snapshot_turn("a"), limits.snapshot_turn("a"):
+        pass
+    await limits.close()
+
+
+async def test_slots_are_held_over_processes_for_as_long_as_they_are_used(
+    valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for longer than the expiry; and closing frees them."""
+    monkeypatch.setattr(limits_module, "KEEP_SECONDS", 0.05)
+    monkeypatch.setattr(limits_module, "ASK_SECONDS", 0.05)
+    settings = ChangeSourceSettings(streams_per_client=1)
+    one = Limits(settings, RedisSlots(valkey_server.url, expiry_seconds=0.5))
+    another = Limits(settings, RedisSlots(valkey_server.url, expiry_seconds=0.5))
+    client_id = id(one)
+    held = one.stream_slot(client_id)
+    await held.__aenter__()
+    monkeypatch.setattr(closing, "REFUSAL_DELAY_SECONDS", 1.0)
+    with pytest.raises(TooManyStreams):
+        await another.stream_slot(client_id).__aenter__()
+    await one.close()
+    async with another.stream_slot(client_id):
+        await held.__aexit__(None, None, None)
+    await another.close()

@@ -28,6 +28,8 @@ class ChangeSourceSettings:
     """Send snapshots as one message a row instead of many rows a message."""
     deflate: bool = False
     """Compress the stream when zero-cache offers it (permessage-deflate)."""
+    audit_days: int = 90
+    """For how many days the changes of clients and refused connections are kept. 0: for ever."""
 
 
 def load_settings() -> ChangeSourceSettings:

@@ -34,6 +34,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "channels",
     "rest_framework",
+    "simple_history",
     "changesource",
 ]
 
@@ -46,6 +47,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # Who made a change of a client, for its history.
+    "simple_history.middleware.HistoryRequestMiddleware",
 ]
 
 ROOT_URLCONF = "zerosources.urls"
@@ -129,6 +132,7 @@ CHANGESOURCE = {
     "stall_seconds": env.float("STALL_SECONDS", default=120.0),
     "snapshot_plain_inserts": env.bool("SNAPSHOT_PLAIN_INSERTS", default=False),
     "deflate": env.bool("WEBSOCKET_DEFLATE", default=True),
+    "audit_days": env.int("AUDIT_DAYS", default=90),
 }
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")

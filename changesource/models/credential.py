@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from datetime import datetime
 
 from django.conf import settings
 from django.contrib.auth.hashers import check_password, make_password
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from changesource.models.client import Client, validate_printable
+from changesource.models.history import keep_history
 
 TOKEN_BYTES = 32
 _LOOKUP_SALT = "changesource.models.credential"
@@ -34,17 +36,33 @@ def lookups_of(digest: str) -> list[str]:
 
 
 class CredentialManager(models.Manager["Credential"]):
-    def issue(self, client: Client, label: str = "") -> tuple[Credential, str]:
+    def issue(self, client: Client, label: str = "", expires_at: datetime | None = None) -> tuple[Credential, str]:
         """A new credential beside those that the client has, and its token, which nobody can read again.
 
         Raises `ValidationError` for a label that is too long or not printable.
         """
         token = secrets.token_urlsafe(TOKEN_BYTES)
         digest = digest_of(token)
-        credential = Credential(client=client, label=label, lookup=lookup_of(digest), hash=make_password(digest))
+        credential = Credential(
+            client=client, label=label, expires_at=expires_at, lookup=lookup_of(digest), hash=make_password(digest)
+        )
         credential.full_clean()
         credential.save(force_insert=True)
         return credential, token
+
+    def valid(self) -> models.QuerySet[Credential]:
+        """Those that are neither revoked nor expired, the newest first."""
+        unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
+        return self.filter(unexpired, revoked_at=None).order_by("-created_at", "-pk")
+
+    def revoke_all_but_newest(self, client: Client) -> list[Credential]:
+        """Revokes the valid credentials of `client` except the newest, and gives those that it has revoked."""
+        with transaction.atomic():
+            Client.objects.select_for_update(no_key=True).get(pk=client.pk)
+            older = list(self.valid().filter(client=client))[1:]
+            for credential in older:
+                credential.revoke()
+        return older
 
 
 class Credential(models.Model):
@@ -62,6 +80,7 @@ class Credential(models.Model):
     last_used_at = models.DateTimeField("last used", null=True, blank=True, editable=False)
 
     objects = CredentialManager()
+    history = keep_history(without=("lookup", "hash", "last_used_at"))
 
     class Meta:
         ordering = ["client", "-created_at"]

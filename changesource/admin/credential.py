@@ -50,13 +50,16 @@ class IssueForm(forms.ModelForm):
 
 class CredentialInline(admin.TabularInline):
     model = Credential
-    fields = ["label", "created_at", "expires_at", "last_used_at", "revoked_at", "revoke"]
     readonly_fields = ["created_at", "last_used_at", "revoked_at", "revoke"]
     can_delete = False
     extra = 0
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        fields = ["label", "created_at", "expires_at", "last_used_at", "revoked_at"]
+        return [*fields, "revoke"] if self.has_change_permission(request, obj) else fields
 
     @admin.display(description="")
     def revoke(self, credential: Credential) -> SafeString:

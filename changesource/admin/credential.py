@@ -57,7 +57,7 @@ class CredentialInline(admin.TabularInline):
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = ["label", "created_at", "expires_at", "last_used_at", "revoked_at"]
         return [*fields, "revoke"] if self.has_change_permission(request, obj) else fields
 

@@ -51,7 +51,7 @@ def test_values_for_people(client: Client) -> None:
 
 def test_being_seen_is_no_change(client: Client) -> None:
     """What the service writes by itself is not in the history."""
-    credential, token = Credential.objects.issue(client)
+    credential, _ = Credential.objects.issue(client)
     before = len(newest_changes())
     Client.objects.filter(pk=client.pk).update(last_seen_at=client.created_at)
     Credential.objects.filter(pk=credential.pk).update(last_used_at=client.created_at)

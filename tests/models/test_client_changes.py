@@ -67,6 +67,18 @@ def test_other_clients_are_apart(client: Client, app: App) -> None:
     assert len(newest_changes()) == 5
 
 
+def test_clients_that_change_in_turns(client: Client, app: App) -> None:
+    """Each is compared with what it was itself."""
+    other = Client.objects.create_for_apps("other", [app])
+    for changed, name in ((client, "a"), (other, "b")):
+        changed.name = name
+        changed.save()
+    assert [change.fields for change in newest_changes()[:2]] == [
+        (FieldChange("name", "other", "b"),),
+        (FieldChange("name", "cache", "a"),),
+    ]
+
+
 def test_deleted_app(client: Client, app: App) -> None:
     """A grant that went with its app is still told of."""
     pk = app.pk

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class ChangeSourceConfig(AppConfig):
@@ -7,3 +8,6 @@ class ChangeSourceConfig(AppConfig):
 
     def ready(self) -> None:
         from changesource import checks  # noqa: F401 (registers the system checks)
+        from changesource.models.roles import create_groups
+
+        post_migrate.connect(create_groups, sender=self, dispatch_uid="changesource.create_groups")

@@ -76,6 +76,8 @@ class ChangeSourceSettings:
     """How long a request's header, and a WebSocket's handshake, may take."""
     proxy_headers: bool = False
     """Believe `X-Forwarded-For`: all connections come through a proxy that sets it."""
+    audit_days: int = 90
+    """For how many days the changes of clients and refused connections are kept. 0: for ever."""
 
 
 def load_settings() -> ChangeSourceSettings:

@@ -35,6 +35,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "channels",
     "rest_framework",
+    "simple_history",
     "changesource",
 ]
 
@@ -47,6 +48,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # Who made a change of a client, for its history.
+    "simple_history.middleware.HistoryRequestMiddleware",
 ]
 
 ROOT_URLCONF = "zerosources.urls"
@@ -149,6 +152,7 @@ CHANGESOURCE = {
     "upstream_messages_per_second": env.int("UPSTREAM_MESSAGES_PER_SECOND", default=2_000),
     "handshake_seconds": env.float("HANDSHAKE_SECONDS", default=10.0),
     "proxy_headers": env.bool("PROXY_HEADERS", default=False),
+    "audit_days": env.int("AUDIT_DAYS", default=90),
 }
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")

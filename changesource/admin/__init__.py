@@ -1,10 +1,11 @@
-"""Django admin: drafts, publishing, clients, replicas. No logic of its own."""
+"""Django admin: drafts, publishing, clients, replicas, refused connections. No logic of its own."""
 
 from changesource.admin.app import AppAdmin
 from changesource.admin.client import ClientAdmin
+from changesource.admin.refusal import RefusalAdmin
 from changesource.admin.replica import ReplicaAdmin
 from changesource.admin.row_error import RowErrorAdmin
 from changesource.admin.table import TableAdmin
 from changesource.admin.version import VersionAdmin
 
-__all__ = ["AppAdmin", "ClientAdmin", "ReplicaAdmin", "RowErrorAdmin", "TableAdmin", "VersionAdmin"]
+__all__ = ["AppAdmin", "ClientAdmin", "RefusalAdmin", "ReplicaAdmin", "RowErrorAdmin", "TableAdmin", "VersionAdmin"]

@@ -12,6 +12,7 @@ from django.db import models, transaction
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import read_mapping_text
 from changesource.models.app import App, validate_json_object
+from changesource.models.history import keep_history
 from changesource.models.table import validate_names
 
 SHARDS_PATTERN = r"\A(\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*)?\Z"
@@ -74,6 +75,7 @@ class Client(models.Model):
     last_seen_at = models.DateTimeField("last seen", null=True, blank=True, editable=False)
 
     objects = ClientManager()
+    history = keep_history(without=("last_seen_at",))
 
     class Meta:
         ordering = ["name"]
@@ -106,6 +108,8 @@ class Grant(models.Model):
         help_text='Which rows of a table it may read: {"order": {"tenantId": "$client.tenant"}}, by the name of the table. '
         "A filter asks for filter columns of the table.",
     )
+
+    history = keep_history()
 
     class Meta:
         ordering = ["client", "app"]

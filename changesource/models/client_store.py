@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,14 +15,25 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from changesource.models.access_version import AccessVersion
+from changesource.models.audit import prune_audit as _prune_audit
 from changesource.models.client import Client, Grant
 from changesource.models.credential import Credential, lookups_of
+from changesource.models.refusal import (
+    MAX_ADDRESS_LENGTH,
+    MAX_CLIENT_LENGTH,
+    MAX_REASON_LENGTH,
+    MAX_REFUSALS,
+    Refusal,
+)
 from changesource.models.store import in_database
 
 logger = logging.getLogger(__name__)
 
 LAST_SEEN_INTERVAL = timedelta(minutes=1)
 """How exact `last_seen_at` and `last_used_at` are: zero-cache may reconnect every 25 ms, which is no reason to write."""
+
+REFUSALS_AT_ONCE = 500
+"""Counted by one statement: a database takes a bounded number of parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,17 @@ class ClientInApp:
     app_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What refused connections are counted by. `client` is a name, empty when nobody knows who it was; `code` the WebSocket
+    close code, or the HTTP status before there is a WebSocket."""
+
+    address: str
+    client: str
+    code: int
+    reason: str
+
+
 async def find_credential(digest: str) -> StoredCredential | None:
     """The credential of the token with this digest (`models.credential.digest_of`), valid or not."""
     return await in_database(_find_credential, digest)
@@ -154,6 +176,17 @@ async def access_versions(key: ClientInApp) -> tuple[StoredAccess, ...]:
     return await in_database(
         lambda: _versions_of(_stored(Q(client=key.client_id, app__app_id=key.app_id)).get(key, ()))
     )
+
+
+async def record_refusals(counts: Mapping[Refused, int]) -> None:
+    """Adds `counts` to what is kept, seen last now. The newest `MAX_REFUSALS` are kept."""
+    if counts:
+        await in_database(_record_refusals, counts)
+
+
+async def prune_audit(days: int) -> int:
+    """As `audit.prune_audit`."""
+    return await in_database(_prune_audit, days)
 
 
 def _find_credential(digest: str) -> StoredCredential | None:
@@ -294,3 +327,58 @@ def _begin_access(key: ClientInApp, without_marker: bool) -> None:
 def _text(access: Any) -> str:
     """The same text for the same access."""
     return json.dumps(access, sort_keys=True, ensure_ascii=False)
+
+
+def _record_refusals(counts: Mapping[Refused, int]) -> None:
+    """Without a transaction around it, as processes that count the same do not wait for each other. A row is made with
+    nothing counted where there is none, whoever comes first, and then counted up."""
+    now = timezone.now()
+    stored: Counter[Refused] = Counter()
+    for refused, count in list(counts.items())[-MAX_REFUSALS:]:
+        stored[_storable(refused)] += count
+    keys = list(stored)
+    for begin in range(0, len(keys), REFUSALS_AT_ONCE):
+        _count_refusals({key: stored[key] for key in keys[begin : begin + REFUSALS_AT_ONCE]}, now)
+    surplus = Refusal.objects.order_by("-last_seen", "-pk").values_list("pk", flat=True)[MAX_REFUSALS:]
+    Refusal.objects.filter(pk__in=list(surplus)).delete()
+
+
+def _count_refusals(counts: Mapping[Refused, int], now: datetime) -> None:
+    Refusal.objects.bulk_create(
+        [
+            Refusal(
+                address=refused.address,
+                client=refused.client,
+                code=refused.code,
+                reason=refused.reason,
+                count=0,
+                first_seen=now,
+                last_seen=now,
+            )
+            for refused in counts
+        ],
+        ignore_conflicts=True,
+    )
+    rows = Refusal.objects.filter(address__in={refused.address for refused in counts}).order_by()
+    by_count: defaultdict[int, list[int]] = defaultdict(list)
+    for pk, address, client, code, reason in rows.values_list("pk", "address", "client", "code", "reason"):
+        if count := counts.get(Refused(address, client, code, reason)):
+            by_count[count].append(pk)
+    for count, pks in by_count.items():
+        Refusal.objects.filter(pk__in=pks).update(count=F("count") + count, last_seen=now)
+
+
+def _storable(refused: Refused) -> Refused:
+    """As every database takes it."""
+    return Refused(
+        _storable_text(refused.address, MAX_ADDRESS_LENGTH),
+        _storable_text(refused.client, MAX_CLIENT_LENGTH),
+        refused.code,
+        _storable_text(refused.reason, MAX_REASON_LENGTH),
+    )
+
+
+def _storable_text(text: str, max_length: int) -> str:
+    """Cut, without NUL, which PostgreSQL refuses, and without lone surrogates, which UTF-8 cannot write."""
+    printable = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", errors="replace").decode()
+    return printable[:max_length]

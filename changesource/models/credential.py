@@ -8,11 +8,12 @@ from datetime import datetime
 
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from changesource.models.client import Client, validate_printable
+from changesource.models.history import keep_history
 
 TOKEN_BYTES = 32
 _LOOKUP_SALT = "changesource.models.credential"
@@ -53,6 +54,20 @@ class CredentialManager(models.Manager["Credential"]):
         credential.save(force_insert=True)
         return credential, token
 
+    def valid(self) -> models.QuerySet[Credential]:
+        """Those that are neither revoked nor expired, the newest first."""
+        unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
+        return self.filter(unexpired, revoked_at=None).order_by("-created_at", "-pk")
+
+    def revoke_all_but_newest(self, client: Client) -> list[Credential]:
+        """Revokes the valid credentials of `client` except the newest, and gives those that it has revoked."""
+        with transaction.atomic():
+            Client.objects.select_for_update(no_key=True).get(pk=client.pk)
+            older = list(self.valid().filter(client=client))[1:]
+            for credential in older:
+                credential.revoke()
+        return older
+
 
 class Credential(models.Model):
     """One token of a client. A client has several while they are being exchanged."""
@@ -69,6 +84,7 @@ class Credential(models.Model):
     last_used_at = models.DateTimeField("last used", null=True, blank=True, editable=False)
 
     objects = CredentialManager()
+    history = keep_history(without=("lookup", "hash", "last_used_at"))
 
     class Meta:
         ordering = ["client", "-created_at"]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from django.db import models
 
+MAX_ADDRESS_LENGTH = 64
+MAX_CLIENT_LENGTH = 100
+MAX_REASON_LENGTH = 200
+
 MAX_REFUSALS = 10_000
 """Kept in all. Who is refused comes back, under a few addresses or under very many."""
 
@@ -11,13 +15,13 @@ MAX_REFUSALS = 10_000
 class Refusal(models.Model):
     """One address that was refused for one reason, and how often. `client` is a name, empty when nobody knows who it was."""
 
-    address = models.CharField(max_length=64)
-    client = models.CharField(max_length=100, blank=True)
+    address = models.CharField(max_length=MAX_ADDRESS_LENGTH)
+    client = models.CharField(max_length=MAX_CLIENT_LENGTH, blank=True)
     code = models.PositiveIntegerField(
         help_text="The WebSocket close code, or the HTTP status before there is a WebSocket."
     )
-    reason = models.CharField(max_length=200)
-    count = models.PositiveIntegerField()
+    reason = models.CharField(max_length=MAX_REASON_LENGTH)
+    count = models.PositiveBigIntegerField()
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField(db_index=True)
 

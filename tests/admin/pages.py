@@ -7,7 +7,7 @@ from typing import Any
 from django.test import Client as Browser
 from django.urls import reverse
 
-from changesource.models import App, Table
+from changesource.models import App, Client, Table
 
 
 def url(page: str, *args: object) -> str:
@@ -55,3 +55,46 @@ class TablePage:
             [columns] = response.context["inline_admin_formsets"]
             for form in columns.formset.forms:
                 self.errors.update({form.add_prefix(name): errors for name, errors in form.errors.items()})
+
+
+def client_data(*grants: dict[str, Any], credentials: Any = (), **changes: Any) -> dict[str, Any]:
+    """What the page of a client sends: `grants` with what differs from all tables of an app, and its `credentials` as they
+    are stored."""
+    data = {
+        "name": "cache",
+        "attributes": "{}",
+        "is_active": "on",
+        "expires_at_0": "",
+        "expires_at_1": "",
+        "_save": "Save",
+        "grants-TOTAL_FORMS": len(grants),
+        "grants-INITIAL_FORMS": sum("id" in grant for grant in grants),
+        "credentials-TOTAL_FORMS": len(credentials),
+        "credentials-INITIAL_FORMS": len(credentials),
+        **changes,
+    }
+    for index, grant in enumerate(grants):
+        defaults = {"all_tables": "on", "tables": [], "shards": "", "row_filters": ""}
+        for attribute, value in {**defaults, **grant}.items():
+            if value is not None:
+                data[f"grants-{index}-{attribute}"] = value
+    for index, credential in enumerate(credentials):
+        data[f"credentials-{index}-id"] = credential.pk
+        data[f"credentials-{index}-label"] = credential.label
+    return data
+
+
+class ClientPage:
+    """What the page of a client says after it was sent: `saved`, or `errors` by the name of the input."""
+
+    def __init__(self, browser: Browser, data: dict[str, Any], client: Client | None = None) -> None:
+        address = url("client_change", client.pk) if client else url("client_add")
+        response = browser.post(address, data)
+        self.saved = response.status_code == 302
+        self.address = response.headers.get("Location")
+        self.errors: dict[str, list[str]] = {}
+        if not self.saved:
+            self.errors.update(response.context["adminform"].form.errors)
+            for formset in response.context["inline_admin_formsets"]:
+                for form in formset.formset.forms:
+                    self.errors.update({form.add_prefix(name): errors for name, errors in form.errors.items()})

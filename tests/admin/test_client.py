@@ -1,82 +1,113 @@
-"""The pages of clients: a token is shown once."""
+"""The pages of clients: what they show, take and refuse."""
 
-import re
-from typing import Any
+from datetime import timedelta
 
 import pytest
-from django.contrib.admin.models import LogEntry
+from django.utils import timezone
 
-from changesource.models import App, Client
-from changesource.models.client import digest_of
-from tests.admin.pages import messages_of, url
-
-TOKEN = re.compile(r"[\w-]{43}$")
-
-
-def token_in(messages: list[str]) -> str:
-    """The token that the only message shows."""
-    [message] = [message for message in messages if "token" in message]
-    found = TOKEN.search(message)
-    assert found
-    return found.group()
+from changesource.models import App, Client, Credential, Replica
+from tests.admin.pages import ClientPage, client_data, url
 
 
 @pytest.fixture
 def client(app: App) -> Client:
-    return Client.objects.create_with_token("cache", [app])[0]
+    return Client.objects.create_for_apps("cache", [app])
 
 
-def create(browser: Any, app: App) -> Any:
-    return browser.post(url("client_add"), {"name": "cache", "apps": [app.pk], "is_active": "on"}, follow=True)
-
-
-def test_token_of_a_new_client(browser, app: App) -> None:
-    """Creating a client shows its token."""
-    token = token_in(messages_of(create(browser, app)))
+def test_new_client(browser, app: App) -> None:
+    """What is written is stored, and the next page is that which issues a token."""
+    data = client_data({"app": app.pk}, name="acme", attributes='{"tenant": "acme"}')
+    page = ClientPage(browser, data)
     client = Client.objects.get()
-    assert client.token_digest == digest_of(token)
-    assert list(client.apps.all()) == [app]
+    assert (client.name, client.attributes, client.is_active) == ("acme", {"tenant": "acme"}, True)
+    assert [(grant.app, grant.all_tables) for grant in client.grants.all()] == [(app, True)]
+    assert page.address == url("client_issue", client.pk)
 
 
-def test_token_is_shown_once(browser, app: App) -> None:
-    """No page shows it again, nor its digest, and the log does not have it."""
-    token = token_in(messages_of(create(browser, app)))
-    client = Client.objects.get()
-    pages = [url("client_changelist"), url("client_change", client.pk), url("client_history", client.pk)]
-    for text in [browser.get(page).content.decode() for page in pages] + [str(LogEntry.objects.values())]:
-        assert token not in text
-        assert client.token_digest not in text
-
-
-def test_saving_keeps_the_token(browser, client: Client) -> None:
-    """Editing a client shows no token and leaves the one that it has."""
-    data = {"name": "renamed", "apps": [client.apps.get().pk]}
-    response = browser.post(url("client_change", client.pk), data, follow=True)
-    digest = client.token_digest
+def test_change(browser, client: Client) -> None:
+    """Each field can be changed; credentials and grants stay as they are."""
+    credential, _ = Credential.objects.issue(client, "east")
+    grant = client.grants.get()
+    data = client_data(
+        {"id": grant.pk},
+        credentials=[credential],
+        name="renamed",
+        is_active="",
+        expires_at_0="2030-01-02",
+        expires_at_1="03:04:05",
+    )
+    assert ClientPage(browser, data, client).saved
     client.refresh_from_db()
-    assert (client.name, client.is_active, client.token_digest) == ("renamed", False, digest)
-    assert not any("token" in message for message in messages_of(response))
+    assert (client.name, client.is_active, client.expires_at.year) == ("renamed", False, 2030)
+    assert client.grants.get().access() == grant.access()
+    stored = client.credentials.get()
+    assert (stored.hash, stored.lookup, stored.label) == (credential.hash, credential.lookup, "east")
 
 
-def test_new_token(browser, client: Client) -> None:
-    """The action replaces the token and shows the new one."""
-    data = {"action": "issue_token", "_selected_action": client.pk}
-    token = token_in(messages_of(browser.post(url("client_changelist"), data, follow=True)))
-    digest = client.token_digest
-    client.refresh_from_db()
-    assert client.token_digest == digest_of(token) != digest
-
-
-def test_digest_cannot_be_set(browser, client: Client) -> None:
-    """A digest that a form sends is ignored."""
-    data = {"name": "cache", "apps": [client.apps.get().pk], "token_digest": digest_of("mine")}
-    browser.post(url("client_change", client.pk), data)
-    client.refresh_from_db()
-    assert client.token_digest != digest_of("mine")
-
-
-@pytest.mark.parametrize("name", ["", "cache", "a\tb"])
+@pytest.mark.parametrize("name", ["", "cache", "a\tb", "x" * 101])
 def test_bad_name(browser, client: Client, name: str) -> None:
-    """A name that is empty, taken or not printable is refused at its input."""
-    response = browser.post(url("client_add"), {"name": name, "apps": [client.apps.get().pk]})
-    assert list(response.context["adminform"].form.errors) == ["name"]
+    """A name that is empty, taken, too long or not printable is refused at its input."""
+    assert list(ClientPage(browser, client_data(name=name)).errors) == ["name"]
+
+
+@pytest.mark.parametrize(
+    "attributes", ["[]", "0", "x", '{"a": NaN}', '{"a": "\\u0000"}', '{"a": "\\ud800"}', "[" * 5000]
+)
+def test_bad_attributes(browser, client: Client, attributes: str) -> None:
+    """What is no JSON object, or could not be stored, is refused at its input."""
+    grant = client.grants.get()
+    page = ClientPage(browser, client_data({"id": grant.pk}, attributes=attributes), client)
+    assert list(page.errors) == ["attributes"]
+
+
+def test_empty_attributes(browser, client: Client) -> None:
+    """No text is no attributes."""
+    Client.objects.update(attributes={"tenant": "acme"})
+    assert ClientPage(browser, client_data({"id": client.grants.get().pk}, attributes=""), client).saved
+    client.refresh_from_db()
+    assert client.attributes == {}
+
+
+def test_hash_is_nowhere(browser, client: Client) -> None:
+    """Neither the hash of a credential nor what it is found by is on a page, and neither can be sent."""
+    credential, _ = Credential.objects.issue(client)
+    pages = [url("client_changelist"), url("client_changes")]
+    pages += [url(f"client_{page}", client.pk) for page in ("change", "history", "issue", "revoke_others", "delete")]
+    pages.append(url("client_revoke", client.pk, credential.pk))
+    for page in pages:
+        text = browser.get(page).content.decode()
+        assert credential.hash not in text
+        assert credential.lookup not in text
+    sent = {"credentials-0-hash": "mine", "credentials-0-lookup": "mine", "credentials-0-revoked_at": ""}
+    data = client_data({"id": client.grants.get().pk}, credentials=[credential]) | sent
+    assert ClientPage(browser, data, client).saved
+    stored = client.credentials.get()
+    assert (stored.hash, stored.lookup) == (credential.hash, credential.lookup)
+
+
+def test_list(browser, client: Client) -> None:
+    """The list says what a client is for, whether it is on, and when it was there, and can be searched."""
+    Client.objects.update(last_seen_at=timezone.now() - timedelta(days=400), expires_at=timezone.now())
+    text = browser.get(url("client_changelist"), {"q": "shop"}).content.decode()
+    for shown in ("cache", "shop", "Last seen", "Expires"):
+        assert shown in text
+
+
+def test_replicas(browser, client: Client) -> None:
+    """The page lists the newest replicas of the client, and leads to all when there are more."""
+    app = client.apps.get()
+    address = url("client_change", client.pk)
+    assert "None yet." in browser.get(address).content.decode()
+    for shard in range(11):
+        Replica.objects.create(
+            app=app,
+            client=client,
+            shard_num=shard,
+            replica_version="5abc",
+            version_number=3,
+            access_number=2,
+            last_seen_at=timezone.now(),
+        )
+    text = browser.get(address).content.decode()
+    assert text.count("version 3, access 2") == 10
+    assert f"{url('replica_changelist')}?client__id__exact={client.pk}" in text

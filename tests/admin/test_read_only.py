@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from changesource.models import App, Client, Replica, RowErrorRecord
+from changesource.models import App, Client, Refusal, Replica, RowErrorRecord
 from changesource.protocol.watermarks import Position
 from tests.admin.pages import url
 from tests.models.builders import publish
@@ -27,16 +27,25 @@ def records(app: App) -> dict[str, Any]:
             snapshot_end=watermark,
             acknowledged=watermark,
             version_number=1,
-            client=Client.objects.create_with_token("cache", [app])[0],
+            client=Client.objects.create_for_apps("cache", [app]),
             last_seen_at=now,
         ),
         "rowerrorrecord": RowErrorRecord.objects.create(
             app=app, table="city", document_id="<1>", column="size", reason="is text", first_seen=now, last_seen=now
         ),
+        "refusal": Refusal.objects.create(
+            address="192.0.2.7",
+            client="<shop>",
+            code=4401,
+            reason="Unknown token.",
+            count=12,
+            first_seen=now,
+            last_seen=now,
+        ),
     }
 
 
-MODELS = pytest.mark.parametrize("model", ["version", "replica", "rowerrorrecord"])
+MODELS = pytest.mark.parametrize("model", ["version", "replica", "rowerrorrecord", "refusal"])
 
 
 @MODELS
@@ -74,3 +83,10 @@ def test_progress_of_a_replica(browser, records: dict[str, Any]) -> None:
 def test_text_of_documents_is_escaped(browser, records: dict[str, Any]) -> None:
     """What came out of a database is shown as text."""
     assert "&lt;1&gt;" in browser.get(url("rowerrorrecord_changelist")).content.decode()
+
+
+def test_name_that_somebody_sent_is_escaped(browser, records: dict[str, Any]) -> None:
+    """Who is refused chooses what is shown as the client's name; it is shown as text."""
+    text = browser.get(url("refusal_changelist"), {"q": "192.0.2"}).content.decode()
+    assert "&lt;shop&gt;" in text
+    assert "<shop>" not in text

@@ -220,4 +220,8 @@ function showFormErrors(view, textarea) {
   view.dispatch({ selection: { anchor: diagnostics[0].from }, scrollIntoView: true });
 }
 
-document.querySelectorAll("textarea.json-editor").forEach(makeEditor);
+// The empty form of an inline is what others are copied from, and stays as it is.
+document.querySelectorAll("textarea.json-editor:not(.empty-form *)").forEach(makeEditor);
+document.addEventListener("formset:added", (event) => {
+  event.target.querySelectorAll("textarea.json-editor").forEach(makeEditor);
+});

@@ -1,0 +1,53 @@
+"""Ready-made groups of users, one for each thing that somebody may be there for. A user may be in several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.apps import AppConfig
+from django.contrib.auth.management import create_permissions
+from django.contrib.auth.models import Group, Permission
+from django.db import router, transaction
+
+_VIEW: Final = frozenset(
+    {"view_app", "view_table", "view_column", "view_version", "view_replica", "view_rowerrorrecord"}
+)
+
+GROUPS: Final[Mapping[str, frozenset[str]]] = {
+    "Zero viewers": _VIEW,
+    "Zero editors": _VIEW
+    | {"add_app", "change_app"}
+    | {f"{action}_{model}" for action in ("add", "change", "delete") for model in ("table", "column")},
+    "Zero publishers": _VIEW | {"publish_app"},
+    "Zero client managers": frozenset({"view_app", "view_version", "view_replica", "view_refusal"})
+    | {f"{action}_{model}" for action in ("view", "add", "change", "delete") for model in ("client", "grant")}
+    | {f"{action}_credential" for action in ("view", "add", "change")},
+}
+"""Name → codenames of permissions. None may delete an app, whose streams would end and whose versions would be gone."""
+
+
+def create_groups(sender: AppConfig, using: str, **kwargs: Any) -> None:
+    """Creates those of `GROUPS` that are not there; what they may is from then on up to who administers them.
+
+    For `post_migrate`. Does nothing while there are not all permissions yet: after a migration to an earlier state.
+    """
+    if not router.allow_migrate_model(using, Group):
+        return
+    names = set(Group.objects.using(using).filter(name__in=GROUPS).values_list("name", flat=True))
+    if names == GROUPS.keys():
+        return
+    create_permissions(sender, verbosity=0, using=using, **_of_state(kwargs))  # whatever the order of INSTALLED_APPS
+    found = Permission.objects.using(using).filter(content_type__app_label=sender.label)
+    permissions = {permission.codename: permission for permission in found}
+    if not permissions.keys() >= frozenset().union(*GROUPS.values()):
+        return
+    with transaction.atomic(using=using):
+        for name in GROUPS.keys() - names:
+            group = Group.objects.using(using).create(name=name)
+            group.permissions.set([permissions[codename] for codename in GROUPS[name]])
+
+
+def _of_state(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The models as they are after the migrations that ran."""
+    return {"apps": kwargs["apps"]} if "apps" in kwargs else {}

@@ -1,0 +1,277 @@
+"""Who may see and do what: every page of admin for every ready-made group."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group, Permission, User
+from django.core.management import call_command
+from django.test import Client as Browser
+from django.utils import timezone
+
+from changesource.models import App, Client, Credential, Grant, Refusal, Replica, RowErrorRecord, Version
+from changesource.models.roles import GROUPS
+from changesource.publishing.versions import review_digest
+from tests.admin.pages import ClientPage, client_data, table_data, url
+from tests.models.builders import publish
+from zerosources.embedded.servers import MongoServer
+
+VIEWERS, EDITORS, PUBLISHERS, MANAGERS = "Zero viewers", "Zero editors", "Zero publishers", "Zero client managers"
+NOBODY: frozenset[str] = frozenset()
+READERS = frozenset({VIEWERS, EDITORS, PUBLISHERS})
+ALL = READERS | {MANAGERS}
+EDIT = frozenset({EDITORS})
+MANAGE = frozenset({MANAGERS})
+
+
+def pages(model: str, view: frozenset[str], **others: frozenset[str]) -> dict[str, frozenset[str]]:
+    """Page → groups, for the pages that every model has."""
+    by_page = dict.fromkeys(["changelist", "change", "history"], view) | {"add": NOBODY, "delete": NOBODY} | others
+    return {f"{model}_{page}": groups for page, groups in by_page.items()}
+
+
+SEEN_BY: dict[str, frozenset[str]] = {
+    **pages("app", ALL, add=EDIT, publish=ALL, versions=ALL, compare=ALL, check_source=ALL, restore=EDIT),
+    **pages("table", READERS, add=EDIT, delete=EDIT, preview=READERS, rules=READERS),
+    **pages("version", ALL),
+    **pages("replica", ALL),
+    **pages("rowerrorrecord", READERS),
+    **pages(
+        "client", MANAGE, add=MANAGE, delete=MANAGE, changes=MANAGE, issue=MANAGE, revoke=MANAGE, revoke_others=MANAGE
+    ),
+    **pages("refusal", MANAGE),
+}
+"""Every page, and the groups that get it; the others are refused."""
+
+
+@pytest.fixture(autouse=True)
+def unreachable_source(settings) -> None:
+    settings.CHANGESOURCE_SOURCES = {"default": "mongodb://127.0.0.1:9/shop?serverSelectionTimeoutMS=1"}
+
+
+@pytest.fixture
+def records(app: App) -> dict[str, Any]:
+    """One of each model; the client has two credentials, so that there is one to revoke."""
+    now = timezone.now()
+    client = Client.objects.create_for_apps("cache", [app])
+    return {
+        "credential": Credential.objects.issue(client)[0],
+        "newest_credential": Credential.objects.issue(client)[0],
+        "app": app,
+        "table": app.tables.get(),
+        "version": publish(app),
+        "client": client,
+        "replica": Replica.objects.create(
+            app=app, shard_num=0, replica_version="5abc", version_number=1, last_seen_at=now
+        ),
+        "rowerrorrecord": RowErrorRecord.objects.create(app=app, first_seen=now, last_seen=now),
+        "refusal": Refusal.objects.create(address="::1", code=4401, count=1, first_seen=now, last_seen=now),
+    }
+
+
+def browser_of(*groups: str, is_staff: bool = True, permissions: tuple[str, ...] = ()) -> Browser:
+    """Somebody's who is in these groups and has these permissions."""
+    user = User.objects.create_user(" ".join(groups) or "grace", is_staff=is_staff)
+    user.groups.set(Group.objects.filter(name__in=groups))
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    browser = Browser()
+    browser.force_login(user)
+    return browser
+
+
+def address(page: str, records: dict[str, Any]) -> str:
+    model, _, name = page.partition("_")
+    if name in ("changelist", "add", "changes"):
+        return url(page)
+    arguments = {"app_restore": [1], "client_revoke": [records["credential"].pk]}.get(page, [])
+    query = "?old=1&new=1" if page == "app_compare" else ""
+    return url(page, records[model].pk, *arguments) + query
+
+
+def test_every_page_has_its_line() -> None:
+    """No page of this project's admin is left out of the table above."""
+    names = {
+        pattern.name
+        for model, model_admin in admin.site._registry.items()
+        if model._meta.app_label == "changesource"
+        for pattern in model_admin.get_urls()
+        if pattern.name
+    }
+    assert {name.removeprefix("changesource_") for name in names} == SEEN_BY.keys()
+
+
+@pytest.mark.parametrize("group", sorted(GROUPS))
+def test_pages(records: dict[str, Any], group: str, settings, mongo_server: MongoServer) -> None:
+    """A group gets its pages and no other, also those that ask the source."""
+    settings.CHANGESOURCE_SOURCES = {"default": mongo_server.uri("roles")}
+    browser = browser_of(group)
+    found = {page: browser.get(address(page, records)).status_code for page in SEEN_BY}
+    assert found == {page: 200 if group in groups else 403 for page, groups in SEEN_BY.items()}
+
+
+def test_pages_without_a_group(records: dict[str, Any]) -> None:
+    """Staff without a permission gets no page."""
+    browser = browser_of()
+    assert {browser.get(address(page, records)).status_code for page in SEEN_BY} == {403}
+
+
+def test_pages_without_staff(records: dict[str, Any]) -> None:
+    """Who is not staff has to log in as somebody who is, whatever groups they are in."""
+    outsider = browser_of(*GROUPS, is_staff=False)
+    for browser in (outsider, Browser()):
+        for page in SEEN_BY:
+            response = browser.get(address(page, records))
+            assert (response.status_code, "/login/" in response.url) == (302, True)
+
+
+def publishes(browser: Browser, records: dict[str, Any]) -> bool:
+    app = records["app"]
+    app.tables.update(collection="towns")
+    browser.post(url("app_publish", app.pk), {"reviewed": review_digest(app), "resets": "on"})
+    return Version.objects.count() > 1
+
+
+def publishes_by_action(browser: Browser, records: dict[str, Any]) -> bool:
+    Version.objects.all().delete()
+    browser.post(url("app_changelist"), {"action": "publish_drafts", "_selected_action": records["app"].pk})
+    return Version.objects.exists()
+
+
+def edits_a_table(browser: Browser, records: dict[str, Any]) -> bool:
+    browser.post(url("table_add"), table_data(records["app"], {"name": "_id"}))
+    return records["app"].tables.filter(name="country").exists()
+
+
+def deletes_a_table(browser: Browser, records: dict[str, Any]) -> bool:
+    browser.post(url("table_delete", records["table"].pk), {"post": "yes"})
+    return not records["app"].tables.exists()
+
+
+def edits_an_app(browser: Browser, records: dict[str, Any]) -> bool:
+    browser.post(url("app_add"), {"app_id": "new", "source": "default", "relationships": "{}"})
+    return App.objects.filter(app_id="new").exists()
+
+
+def deletes_an_app(browser: Browser, records: dict[str, Any]) -> bool:
+    browser.post(url("app_delete", records["app"].pk), {"post": "yes"})
+    return not App.objects.exists()
+
+
+def puts_a_version_into_the_draft(browser: Browser, records: dict[str, Any]) -> bool:
+    app = records["app"]
+    app.tables.update(collection="towns")
+    browser.post(url("app_restore", app.pk, 1), {"reviewed": review_digest(app)})
+    return app.tables.get().collection == ""
+
+
+def makes_a_client(browser: Browser, records: dict[str, Any]) -> bool:
+    browser.post(url("client_add"), client_data({"app": records["app"].pk}, name="new"))
+    return Client.objects.filter(name="new").exists()
+
+
+def changes_a_grant(browser: Browser, records: dict[str, Any]) -> bool:
+    data = client_data({"id": Grant.objects.get().pk, "shards": "7"})
+    browser.post(url("client_change", records["client"].pk), data)
+    return Grant.objects.get().shards == "7"
+
+
+def deletes_a_client(browser: Browser, records: dict[str, Any]) -> bool:
+    browser.post(url("client_delete", records["client"].pk), {"post": "yes"})
+    return not Client.objects.exists()
+
+
+def issues_a_token(browser: Browser, records: dict[str, Any]) -> bool:
+    browser.post(url("client_issue", records["client"].pk), {"after": records["newest_credential"].pk})
+    return Credential.objects.count() > 2
+
+
+def revokes_a_credential(browser: Browser, records: dict[str, Any]) -> bool:
+    browser.post(url("client_revoke", records["client"].pk, records["credential"].pk))
+    return Credential.objects.valid().count() < 2
+
+
+def revokes_all_but_the_newest(browser: Browser, records: dict[str, Any]) -> bool:
+    browser.post(url("client_revoke_others", records["client"].pk))
+    return Credential.objects.valid().count() < 2
+
+
+DONE_BY: dict[Callable[[Browser, dict[str, Any]], bool], frozenset[str]] = {
+    publishes: frozenset({PUBLISHERS}),
+    publishes_by_action: frozenset({PUBLISHERS}),
+    edits_a_table: EDIT,
+    deletes_a_table: EDIT,
+    edits_an_app: EDIT,
+    deletes_an_app: NOBODY,
+    puts_a_version_into_the_draft: EDIT,
+    makes_a_client: MANAGE,
+    changes_a_grant: MANAGE,
+    deletes_a_client: MANAGE,
+    issues_a_token: MANAGE,
+    revokes_a_credential: MANAGE,
+    revokes_all_but_the_newest: MANAGE,
+}
+"""Every POST that does something, and the groups that can do it."""
+
+
+@pytest.mark.parametrize("group", [*sorted(GROUPS), ""])
+@pytest.mark.parametrize("act", DONE_BY, ids=lambda act: act.__name__)
+def test_acts(records: dict[str, Any], act: Callable[[Browser, dict[str, Any]], bool], group: str) -> None:
+    """A group does what it is for, and nothing else, whatever it sends."""
+    assert act(browser_of(group), records) == (group in DONE_BY[act])
+
+
+@pytest.mark.parametrize("act", DONE_BY, ids=lambda act: act.__name__)
+def test_superuser(browser: Browser, records: dict[str, Any], act: Callable[[Browser, dict[str, Any]], bool]) -> None:
+    """Ada can do everything, so what is refused above is refused for want of a permission."""
+    assert act(browser, records)
+
+
+class TestViewingClients:
+    """Who may only view clients."""
+
+    PERMISSIONS = ("view_client", "view_grant", "view_credential")
+
+    def test_page(self, records: dict[str, Any]) -> None:
+        """They see the client without inputs and buttons."""
+        browser = browser_of(permissions=self.PERMISSIONS)
+        text = browser.get(url("client_change", records["client"].pk)).content.decode()
+        assert "Nothing yet: the client has not connected" in text
+        for absent in ("Issue a token", "Revoke all", ">Revoke</a>", 'name="grants-0-shards"', 'name="_save"'):
+            assert absent not in text
+
+    @pytest.mark.parametrize("act", [act for act, groups in DONE_BY.items() if groups == MANAGE])
+    def test_acts(self, records: dict[str, Any], act: Callable[[Browser, dict[str, Any]], bool]) -> None:
+        """They change nothing."""
+        assert not act(browser_of(permissions=self.PERMISSIONS), records)
+
+    def test_changing_clients_is_not_changing_grants(self, records: dict[str, Any]) -> None:
+        """A grant, and a token, takes a permission of its own."""
+        browser = browser_of(permissions=("view_client", "change_client", "view_grant", "view_credential"))
+        assert ClientPage(browser, client_data({"id": Grant.objects.get().pk}, name="new"), records["client"]).saved
+        assert Client.objects.get().name == "new"
+        for act in (changes_a_grant, issues_a_token, revokes_a_credential, revokes_all_but_the_newest):
+            assert not act(browser, records)
+
+
+@pytest.mark.django_db
+class TestGroups:
+    def test_created(self) -> None:
+        """They are there after migrating, with their permissions."""
+        for name, codenames in GROUPS.items():
+            assert set(Group.objects.get(name=name).permissions.values_list("codename", flat=True)) == codenames
+
+    def test_only_created(self) -> None:
+        """A later migration brings back what is not there, and leaves alone what was changed."""
+        Group.objects.get(name=VIEWERS).delete()
+        Group.objects.get(name=EDITORS).permissions.clear()
+        call_command("migrate", verbosity=0)
+        assert Group.objects.get(name=VIEWERS).permissions.count() == len(GROUPS[VIEWERS])
+        assert not Group.objects.get(name=EDITORS).permissions.exists()
+
+    def test_not_before_all_permissions(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While a permission is missing, no group is made that would stay without it."""
+        monkeypatch.setitem(GROUPS, VIEWERS, GROUPS[VIEWERS] | {"view_nothing"})  # type: ignore[arg-type]
+        Group.objects.all().delete()
+        call_command("migrate", verbosity=0)
+        assert not Group.objects.exists()

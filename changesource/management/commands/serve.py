@@ -68,11 +68,12 @@ class Command(BaseCommand):
 
 
 def check_endpoint(description: str) -> None:
-    """Raises `CommandError` for what is no endpoint, and for a key and a certificate that TLS cannot begin with: Twisted
-    would find out about the latter at the first connection."""
+    """Raises `CommandError` for what is no endpoint, and for a key and a certificate that TLS cannot begin with, some of
+    which Twisted would find out about at the first connection."""
     from OpenSSL import SSL, crypto
     from twisted.internet import reactor
     from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
+    from twisted.internet.error import VerifyError
 
     place = f"--endpoint {description}"
     try:
@@ -81,7 +82,7 @@ def check_endpoint(description: str) -> None:
             endpoint._sslContextFactory.getContext()
     except OSError as error:
         raise CommandError(f"{place}: {error.filename or 'a file'} cannot be read ({error.strerror}).") from error
-    except (SSL.Error, crypto.Error) as error:
+    except (SSL.Error, crypto.Error, VerifyError) as error:
         raise CommandError(
             f"{place}: the private key and the certificate cannot be used. Both must be in PEM form, the key without a "
             "password, and the certificate must be the one of this key."

@@ -32,7 +32,6 @@ class Site:
             # Development shows tracebacks and is lenient about hosts; people see the other one.
             "DEBUG": "0",
             "ALLOWED_HOSTS": "127.0.0.1",
-            "TLS": "0",
         }
         self.manage("migrate", "--verbosity", "0")
         for user in ("ada", "grace"):

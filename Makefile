@@ -4,11 +4,14 @@
 #   make lint    ruff and mypy
 #   make bench   measurements; not part of the tests
 #   make agreement  mappings against the embedded MongoDB, with new examples for SECONDS=600 a test
+#   make fuzz    parsers of filters, requests and messages, SECONDS=600 a target, all or TARGET=requests
+#   make audit   known vulnerabilities of what is installed
 #   make editor  builds the JSON editor of admin anew, after a change in changesource/admin/editor/
 #   make clean   removes what the targets above have made
 
 PYTHON ?= python3
 ARGS ?=
+TARGET ?=
 SECONDS ?= 600
 
 VENV := .venv
@@ -22,7 +25,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 # For the Django plugin of mypy: the settings ask for a secret key unless this is development.
 lint: export DEBUG = 1
 
-.PHONY: run test lint bench agreement editor install node clean
+.PHONY: run test lint bench agreement fuzz audit editor install node clean
 
 run: node
 	@exec $(VENV_PYTHON) -m zerosources.embedded $(ARGS)
@@ -40,6 +43,14 @@ bench: node
 
 agreement: node
 	@AGREEMENT_SECONDS=$(SECONDS) $(VENV_PYTHON) -m pytest tests/mapping/agreement $(ARGS)
+
+fuzz: install
+	@$(VENV_PYTHON) -m pip install --disable-pip-version-check --quiet --only-binary :all: -r tests/fuzzing/requirements.txt || \
+	  { echo "atheris cannot be installed here: there are wheels for CPython 3.11 to 3.13 on Linux, and this is $$($(VENV_PYTHON) -VV)." >&2; exit 1; }
+	@$(VENV_PYTHON) -m tests.fuzzing --seconds $(SECONDS) $(TARGET)
+
+audit: install
+	@$(VENV_PYTHON) .ci/audit.py $(ARGS)
 
 editor: export PATH := $(abspath $(VENV)/bin):$(PATH)
 editor: install

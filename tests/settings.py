@@ -4,6 +4,7 @@ import os
 
 os.environ["SECRET_KEY"] = "for tests only"
 os.environ["DEBUG"] = "0"
+os.environ["TLS"] = "0"
 os.environ["ALLOWED_HOSTS"] = "testserver,localhost,127.0.0.1"
 for name in ("REDIS_URL", "DATABASE_URL", "MONGODB_URI", "SECRET_KEY_FALLBACKS"):
     os.environ.pop(name, None)

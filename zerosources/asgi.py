@@ -10,10 +10,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zerosources.settings")
 http_application = get_asgi_application()
 
 from changesource.consumers import ChangeStreamConsumer  # noqa: E402 (models load after Django is set up)
+from changesource.origins import without_browsers  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": http_application,
-        "websocket": URLRouter([path("changes/v0/stream", ChangeStreamConsumer.as_asgi())]),
+        "websocket": without_browsers(URLRouter([path("changes/v0/stream", ChangeStreamConsumer.as_asgi())])),
     }
 )

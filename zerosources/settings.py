@@ -90,6 +90,20 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
+# Whether people and zero-cache come over TLS, which a proxy in front ends, or `manage.py serve --endpoint ssl:…`.
+TLS = env.bool("TLS", default=not DEBUG)
+SECURE_SSL_REDIRECT = TLS
+# Load balancers ask from near by, without TLS, and count a redirect as a failure.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=30 * 24 * 3600) if TLS else 0
+SESSION_COOKIE_SECURE = TLS
+CSRF_COOKIE_SECURE = TLS
+# A proxy that says how the request came to it. Only then: anybody could send the header.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("PROXY_HEADERS", default=False) else None
+# What all subdomains do, and what browsers ship with (HSTS preload), is for the owner of a domain to say, not for one
+# service in it.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
 STATIC_URL = "static/"
 # WhiteNoise serves the files of the installed apps where they are; nothing has to be collected.
 WHITENOISE_USE_FINDERS = True

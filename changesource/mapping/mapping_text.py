@@ -6,6 +6,7 @@ Order counts: in a pipeline, and where a filter asks for equality with a whole d
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -53,6 +54,7 @@ def read_mapping_text(text: str, *, what_it_is: str = A_MAPPING) -> dict[str, An
     with `what_it_is` for JSON that is no object."""
     if not text.strip():
         return {}
+    _decode(text, _plain_object)  # what could not be stored may stand within a value, as in the pattern of a regex
     value = _decode(text, _value_of_pairs)
     if not isinstance(value, dict):
         raise MappingError(what_it_is)
@@ -69,7 +71,7 @@ def normal_mapping_text(text: str) -> str:
 
 def _decode(text: str, hook: Any) -> Any:
     try:
-        value = json.loads(text, object_pairs_hook=hook, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=hook, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise MappingError(f"This is not JSON: line {error.lineno}, column {error.colno}: {error.msg}.") from error
     except ArithmeticError as error:
@@ -110,6 +112,13 @@ def _plain_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         repeated = next(name for name in names if names.count(name) > 1)
         raise MappingError(f"An object has {repeated!r} twice. Keep one.")
     return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is beyond what a double can hold")
+    return number
 
 
 def _refuse_constant(name: str) -> NoReturn:

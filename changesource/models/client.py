@@ -120,7 +120,7 @@ class Grant(models.Model):
 
     def shard_numbers(self) -> frozenset[int]:
         """The shards that it may be; none for any."""
-        return frozenset(int(part) for part in self.shards.split(",") if part.strip())
+        return frozenset(int(part.strip()) for part in self.shards.split(",") if part.strip())
 
     def access(self) -> dict[str, Any]:
         """What decides which rows the client gets, as it is stored: see `publishing.access.Access`."""

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote
@@ -130,7 +129,7 @@ def _token_of_header(authorization: str) -> str | None:
 def _token_of_basic(encoded: str) -> str | None:
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no base64, no ASCII, no UTF-8
         return None
     user, _, password = decoded.partition(":")
     return unquote(password or user) or None

@@ -30,6 +30,8 @@ def project_environment(
         # Tests have settings of their own; what runs here is the real thing.
         "DJANGO_SETTINGS_MODULE": "zerosources.settings",
         "DEBUG": "1",
+        # Whatever .env says of production.
+        "TLS": "0",
         "SECRET_KEY": secret_key,
         "DATABASE_URL": f"sqlite:///{quote(str(database_path))}",
         "MONGODB_URI": mongodb_uri,

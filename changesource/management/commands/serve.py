@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from twisted.internet.endpoints import quoteStringArgument
+
+HOST = "127.0.0.1"
+PORT = 8000
+
+logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -15,23 +22,40 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--host", default="127.0.0.1", help="Address to listen on (default 127.0.0.1).")
-        parser.add_argument("--port", type=int, default=8000, help="TCP port (default 8000).")
+        parser.add_argument("--host", help=f"Address to listen on (default {HOST}).")
+        parser.add_argument("--port", type=int, help=f"TCP port (default {PORT}).")
+        parser.add_argument(
+            "--endpoint",
+            action="append",
+            default=[],
+            metavar="DESCRIPTION",
+            help=(
+                "Listen here as well, or instead where neither --host nor --port is given; may be repeated. With TLS: "
+                "ssl:port=8443:privateKey=key.pem:certKey=cert.pem, with :interface=ADDRESS and :extraCertChain=chain.pem "
+                "if wanted (Twisted's endpoint descriptions)."
+            ),
+        )
 
-    def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
+    def handle(self, *args: Any, host: str | None, port: int | None, endpoint: list[str], **options: Any) -> None:
         from changesource.conf import load_settings
         from changesource.server import StreamServer  # installs Twisted's reactor
         from changesource.streaming.service import start_service, stop_service
         from zerosources.asgi import application
 
         settings = load_settings()
+        endpoints = list(endpoint)
+        if host is not None or port is not None or not endpoint:
+            endpoints.append(f"tcp:port={PORT if port is None else port}:interface={quoteStringArgument(host or HOST)}")
+        for description in endpoints:
+            check_endpoint(description)
+        warn_of_endless_redirect(endpoints)
 
         async def start() -> None:
             await start_service(watch=not settings.redis_url)
 
         server = StreamServer(
             application,
-            endpoints=[f"tcp:port={port}:interface={quoteStringArgument(host)}"],
+            endpoints=endpoints,
             on_start=start,
             on_stop=stop_service,
             settings=settings,
@@ -40,3 +64,41 @@ class Command(BaseCommand):
         server.run()
         if server.failure:
             raise CommandError(server.failure)
+
+
+def check_endpoint(description: str) -> None:
+    """Raises `CommandError` for what is no endpoint, and for a key and a certificate that TLS cannot begin with, some of
+    which Twisted would find out about at the first connection."""
+    from OpenSSL import SSL, crypto
+    from twisted.internet import reactor
+    from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
+    from twisted.internet.error import VerifyError
+
+    place = f"--endpoint {description}"
+    try:
+        endpoint = serverFromString(reactor, description)
+        if isinstance(endpoint, SSL4ServerEndpoint):
+            endpoint._sslContextFactory.getContext()
+    except OSError as error:
+        raise CommandError(f"{place}: {error.filename or 'a file'} cannot be read ({error.strerror}).") from error
+    except (SSL.Error, crypto.Error, VerifyError) as error:
+        raise CommandError(
+            f"{place}: the private key and the certificate cannot be used. Both must be in PEM form, the key without a "
+            "password, and the certificate must be the one of this key."
+        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CommandError(
+            f"{place}: this is no endpoint. Write tcp:port=8000, unix:/path, or "
+            "ssl:port=8443:privateKey=key.pem:certKey=cert.pem; a colon inside a value is written \\:."
+        ) from error
+
+
+def warn_of_endless_redirect(endpoints: list[str]) -> None:
+    """Who ends TLS elsewhere and does not say so gets nothing but redirects."""
+    if not django_settings.SECURE_SSL_REDIRECT or django_settings.SECURE_PROXY_SSL_HEADER:
+        return
+    if not any(description.startswith("ssl:") for description in endpoints):
+        logger.warning(
+            "every page redirects to https, and nothing here answers that: set PROXY_HEADERS=1 behind a proxy that ends "
+            "TLS and sets X-Forwarded-Proto, end TLS here with --endpoint ssl:…, or set TLS=0 in a private network"
+        )

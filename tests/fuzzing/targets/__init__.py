@@ -1,0 +1,14 @@
+"""What must hold for any bytes. Each module has `check`, which raises when it does not."""
+
+from collections.abc import Callable, Mapping
+
+from tests.fuzzing.targets import fields, mapping_text, mappings, requests, upstream
+
+CHECKS: Mapping[str, Callable[[bytes], None]] = {
+    "mapping_text": mapping_text.check,
+    "mappings": mappings.check,
+    "requests": requests.check,
+    "upstream": upstream.check,
+    "fields": fields.check,
+}
+"""By the name of a target, which is also that of its folder of seeds, its folder of findings and its dictionary."""

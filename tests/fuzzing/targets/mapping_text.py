@@ -1,0 +1,57 @@
+"""Mappings, rules, permissions and row filters, as the text that people write."""
+
+from __future__ import annotations
+
+from changesource.mapping.compiled_mapping import compile_mapping
+from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.mapping_text import normal_mapping_text, read_mapping_text
+from changesource.mapping.rules.checks import permission_problems, rule_problems
+from changesource.mapping.rules.syntax import parse_permissions, parse_rule
+from tests.fuzzing.bounds import in_time
+from tests.fuzzing.inputs import Bytes, document
+from tests.mapping.rules.schema import SCOPE, app
+
+
+def check(data: bytes) -> None:
+    """Text is refused with `MappingError`, or has a normal form: that of the normal form is itself, and means the same.
+    What is read is a mapping, a rule or permissions that work, or is refused in the same way."""
+    text = data.decode(errors="surrogateescape")
+    with in_time():
+        try:
+            specification = read_mapping_text(text)
+        except MappingError as error:
+            assert error.reason
+            return
+        normal = normal_mapping_text(text)
+        assert normal_mapping_text(normal) == normal
+        assert repr(read_mapping_text(normal)) == repr(specification)
+        check_mapping(specification, Bytes(data[::-1]))
+        for namespace in ("auth", "client"):
+            check_rule(specification, namespace)
+        check_permissions(text)
+
+
+def check_mapping(specification: object, data: Bytes) -> None:
+    try:
+        mapping = compile_mapping(specification)  # type: ignore[arg-type]
+        mapping(document(data))
+    except MappingError as error:
+        assert error.reason
+
+
+def check_rule(specification: object, namespace: str) -> None:
+    try:
+        rule = parse_rule(specification, namespace=namespace)
+    except MappingError as error:
+        assert error.reason
+        return
+    assert all(variable.namespace == namespace for variable in rule.variables)
+    for problem in rule_problems(SCOPE, SCOPE.tables["issue"], rule):
+        assert problem.message
+
+
+def check_permissions(text: str) -> None:
+    parse_permissions(text)
+    scope = type(SCOPE)(app(issue=text))
+    for problem in permission_problems(scope, scope.tables["issue"]):
+        assert problem.message

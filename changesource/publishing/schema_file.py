@@ -24,10 +24,16 @@ from changesource.publishing.table_mappings import mapped_table
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a schema file says. Whether it may be published is not asked here."""
+    """What a schema file says, with the files beside it. Whether it may be published is not asked here.
+
+    `publications` is None, and a table's name is in `keeping_filter_columns`, where no file says anything of them: a draft
+    then keeps its own.
+    """
 
     tables: tuple[Table, ...]
     relationships: Mapping[str, Any]
+    publications: Mapping[str, Any] | None = None
+    keeping_filter_columns: frozenset[str] = frozenset()
 
 
 def read_schema(content: bytes) -> Schema:
@@ -46,6 +52,7 @@ def read_schema(content: bytes) -> Schema:
     return Schema(
         tables=tuple(_table(name, table, f"tables.{name}") for name, table in tables.items()),
         relationships=_object(schema.get("relationships", {}), "relationships"),
+        keeping_filter_columns=frozenset(tables),
     )
 
 

@@ -55,7 +55,8 @@ def replace_draft_by_version(version: Version) -> App:
     Raises `InvalidDefinition` where that could not be published any more; the draft is then as it was.
     """
     definition = version.to_definition()
-    schema = Schema(definition.tables, definition.relationships, definition.publications)
+    names = frozenset(table.name for table in definition.tables)
+    schema = Schema(definition.tables, definition.relationships, definition.publications, without_filter_columns=names)
     return replace_draft(definition.app_id, schema, definition.source)
 
 
@@ -63,9 +64,9 @@ def _with_kept_filter_columns(schema: Schema, draft: definition.AppDefinition) -
     """The tables of `schema`, those that keep their filter columns with those of `draft` that can still be some."""
     before = {table.name: table.filter_columns for table in draft.tables}
     return [
-        replace(table, filter_columns=_kept(table, before.get(table.name, ())))
-        if table.name in schema.keeping_filter_columns
-        else table
+        table
+        if table.filter_columns or table.name in schema.without_filter_columns
+        else replace(table, filter_columns=_kept(table, before.get(table.name, ())))
         for table in schema.tables
     ]
 

@@ -33,8 +33,9 @@ def apply_mappings(schema: Schema, content: bytes) -> Schema:
             _applied(table, by_table[table.name], f"mappings.{table.name}") if table.name in by_table else table
             for table in schema.tables
         ),
-        keeping_filter_columns=schema.keeping_filter_columns
-        - {name for name, mapping in by_table.items() if FILTER_COLUMNS in mapping},
+        without_filter_columns=frozenset(
+            name for name, mapping in by_table.items() if mapping.get(FILTER_COLUMNS) == []
+        ),
     )
 
 

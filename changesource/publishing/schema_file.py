@@ -26,14 +26,14 @@ from changesource.publishing.table_mappings import mapped_table
 class Schema:
     """What a schema file says, with the files beside it. Whether it may be published is not asked here.
 
-    `publications` is None, and a table's name is in `keeping_filter_columns`, where no file says anything of them: a draft
-    then keeps its own.
+    `publications` is None where no file says anything of them: a draft then keeps its own. It keeps the filter columns of a
+    table that has none here, unless the table's name is in `without_filter_columns`.
     """
 
     tables: tuple[Table, ...]
     relationships: Mapping[str, Any]
     publications: Mapping[str, Any] | None = None
-    keeping_filter_columns: frozenset[str] = frozenset()
+    without_filter_columns: frozenset[str] = frozenset()
 
 
 def read_schema(content: bytes) -> Schema:
@@ -52,7 +52,6 @@ def read_schema(content: bytes) -> Schema:
     return Schema(
         tables=tuple(_table(name, table, f"tables.{name}") for name, table in tables.items()),
         relationships=_object(schema.get("relationships", {}), "relationships"),
-        keeping_filter_columns=frozenset(tables),
     )
 
 

@@ -163,6 +163,14 @@ def test_filter_columns() -> None:
     assert not difference.is_only_order
 
 
+def test_pre_images_for_another_table_of_the_collection() -> None:
+    """The table that needs them says so, not its neighbours."""
+    town = Table("town", (ID, NAME), ("_id",), collection="city")
+    new = app(replace(CITY, filter_columns=("name",)), replace(town, permissions='{"select":[{}]}'))
+    city, neighbour = compare_versions(app(CITY, town), new).tables
+    assert (len(city.notes), neighbour.notes) == (2, ())
+
+
 def test_other_filter_columns() -> None:
     """Pre-images that are needed already are not mentioned."""
     table, _ = change(replace(CITY, filter_columns=("name",)), filter_columns=("size",))

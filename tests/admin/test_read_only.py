@@ -27,7 +27,7 @@ def records(app: App) -> dict[str, Any]:
             snapshot_end=watermark,
             acknowledged=watermark,
             version_number=1,
-            client=Client.objects.create_with_token("cache", [app])[0],
+            client=Client.objects.create_for_apps("cache", [app]),
             last_seen_at=now,
         ),
         "rowerrorrecord": RowErrorRecord.objects.create(

@@ -10,6 +10,7 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db.models import Count, Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -23,6 +24,7 @@ from changesource.admin.source_check import URL_NAME as SOURCE_CHECK
 from changesource.admin.source_check import SourceCheckPage
 from changesource.conf import load_settings
 from changesource.errors import ChangeSourceError
+from changesource.mapping.problems import find_publication_problems
 from changesource.models import App, Replica, RowErrorRecord, Table, Version
 from changesource.models.app import DEFAULT_SOURCE, validate_json_object
 from changesource.models.draft import table_definition
@@ -44,9 +46,18 @@ class AppForm(forms.ModelForm):
         help_text=App._meta.get_field("relationships").help_text,
     )
 
+    publications = forms.JSONField(
+        required=False,
+        initial=dict,
+        encoder=IndentedJSONEncoder,
+        decoder=StorableJSONDecoder,
+        widget=JsonEditor(rows=6),
+        help_text=f"{App._meta.get_field('publications').help_text} One that asks for none gets all that it may read.",
+    )
+
     class Meta:
         model = App
-        fields = ["app_id", "source", "relationships"]
+        fields = ["app_id", "source", "relationships", "publications"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,6 +73,15 @@ class AppForm(forms.ModelForm):
             return {}
         validate_json_object(relationships)  # the model's validators do not see values that are empty
         return relationships
+
+    def clean_publications(self) -> Any:
+        publications = self.cleaned_data["publications"]
+        if publications is None:
+            return {}
+        tables = set(self.instance.tables.values_list("name", flat=True)) if self.instance.pk else set()
+        if problems := list(find_publication_problems(publications, tables)):
+            raise ValidationError(problems)
+        return publications
 
 
 class TableInline(admin.TabularInline):
@@ -126,7 +146,7 @@ class AppAdmin(PublishingPages, SourceCheckPage):
         return links_of_app(app)
 
     def get_fields(self, request: HttpRequest, obj: App | None = None) -> Any:
-        return ["app_id", "source", "relationships"] + (["state", "links", "exports"] if obj else [])
+        return ["app_id", "source", "relationships", "publications"] + (["state", "links", "exports"] if obj else [])
 
     def get_readonly_fields(self, request: HttpRequest, obj: App | None = None) -> Any:
         if obj is None:

@@ -40,7 +40,7 @@ class ClientForm(forms.ModelForm):
 
     class Meta:
         model = Client
-        fields = ["name", "attributes", "is_active", "expires_at"]
+        fields = ["name", "attributes", "is_active", "accepts_jwt", "expires_at"]
 
     def clean_attributes(self) -> Any:
         attributes = self.cleaned_data["attributes"]
@@ -67,7 +67,7 @@ class ClientAdmin(ClientHistoryPages, CredentialPages):
 
     def get_fields(self, request: HttpRequest, obj: Client | None = None) -> Any:
         stored = ["created_at", "last_seen_at", "replicas"] if obj else []
-        return ["name", "attributes", "is_active", "expires_at", *stored]
+        return ["name", "attributes", "is_active", "accepts_jwt", "expires_at", *stored]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Client | None = None) -> Any:
         return ["created_at", "last_seen_at", "replicas"]

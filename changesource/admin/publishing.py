@@ -26,6 +26,7 @@ from changesource.models import App, Version
 from changesource.models.draft import draft_definition
 from changesource.publishing.differences import Difference, compare_versions
 from changesource.publishing.drafts import replace_draft_by_version
+from changesource.publishing.grants import CutOff, find_cut_off
 from changesource.publishing.versions import (
     needed_pre_images,
     newest_version,
@@ -38,7 +39,7 @@ from changesource.streaming.publisher import publish_app
 
 @dataclass(frozen=True, slots=True)
 class PlacedProblem:
-    """A problem of a draft, and the address of the input that has to change."""
+    """Why a draft cannot be published, and the address of the input, or the page, that has to change."""
 
     place: str
     message: str
@@ -98,9 +99,15 @@ class PublishingPages(admin.ModelAdmin):
         context = {"title": f"Review and publish {app}", "reviewed": reviewed, "may_publish": may_publish}
         draft = draft_definition(app)
         newest = newest_version(app)
-        if problems := find_problems(draft):
-            context["problems"] = [_placed(app, problem) for problem in problems]
+        cut_off = []
+        problems = [_placed(app, problem) for problem in find_problems(draft)]
+        if not problems:
+            cut_off = find_cut_off(app, draft)
+            problems = [_placed_at_client(found) for found in cut_off if found.refuses]
+        if problems:
+            context["problems"] = problems
         else:
+            context["cut_off"] = cut_off
             difference = compare_versions(newest.to_definition() if newest else None, draft)
             context |= {"difference": difference, **_source_context(app, difference)}
         return self._page(request, "publish", app, context)
@@ -267,6 +274,11 @@ def _loaded(difference: Difference, estimate: PublishEstimate) -> list[tuple[str
         for table in difference.tables
         if table.loads
     ]
+
+
+def _placed_at_client(cut_off: CutOff) -> PlacedProblem:
+    address = reverse("admin:changesource_client_change", args=[cut_off.client_id])
+    return PlacedProblem(f"Client {cut_off.client}", cut_off.message, address)
 
 
 def _placed(app: App, problem: Problem) -> PlacedProblem:

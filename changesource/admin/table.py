@@ -11,6 +11,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
+from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Count, QuerySet
 from django.forms.formsets import DELETION_FIELD_NAME
@@ -82,9 +83,25 @@ class TableForm(forms.ModelForm):
         initial=default_primary_key, help_text=f"{Table._meta.get_field('primary_key').help_text} Several: with commas."
     )
 
+    filter_columns = NamesField(
+        required=False,
+        widget=AdminTextInputWidget(attrs={"placeholder": "none", "spellcheck": "false"}),
+        help_text=f"{Table._meta.get_field('filter_columns').help_text} Several: with commas.",
+    )
+
     class Meta:
         model = Table
-        fields = ["app", "name", "server_name", "collection", "mapping", "permissions", "primary_key", "position"]
+        fields = [
+            "app",
+            "name",
+            "server_name",
+            "collection",
+            "mapping",
+            "permissions",
+            "primary_key",
+            "filter_columns",
+            "position",
+        ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -35,6 +35,10 @@ RESERVED_TABLE_PREFIXES = ("_zero", "sqlite_", "__proto__")
 """Tables that zero-cache and SQLite keep for themselves in the replica, and what JavaScript does."""
 
 
+MAX_FILTER_COLUMNS = 16
+"""Of a table. The log carries the values of each before and after every change."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of a table. `field` is the top-level field that it shows of what the mapping gives."""

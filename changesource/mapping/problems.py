@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from changesource.mapping.definition import (
     APP_ID_PATTERN,
     COLUMN_TYPES,
     IDENTIFIER_PATTERN,
+    MAX_FILTER_COLUMNS,
     MAX_IDENTIFIER_LENGTH,
     RESERVED_COLUMNS,
     RESERVED_TABLE_PREFIXES,
@@ -25,6 +26,7 @@ from changesource.mapping.relationships import read_relationships
 from changesource.mapping.rules.checks import RuleScope, permission_problems
 from changesource.mapping.stages import NEVER_THERE, Shape
 from changesource.mapping.values import FITTING_TYPES, TYPES_WITHOUT_VALUE
+from changesource.protocol.requests import MAX_PUBLICATION_LENGTH, MAX_PUBLICATIONS, PUBLICATION_PATTERN
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ def _app_problems(app: AppDefinition) -> Iterator[Problem]:
     for table in app.tables:
         for problem in permission_problems(scope, table):
             yield Problem("permissions", str(problem), table=table.name)
+    for message in find_publication_problems(app.publications, {table.name for table in app.tables}):
+        yield Problem("publications", message)
 
 
 def find_table_problems(table: Table) -> Iterator[Problem]:
@@ -109,7 +113,28 @@ def find_table_problems(table: Table) -> Iterator[Problem]:
                 column.name,
             )
     yield from _primary_key_problems(table, problem)
+    yield from _filter_column_problems(table, problem)
     yield from _mapping_problems(table, problem)
+
+
+def find_publication_problems(publications: object, tables: Collection[str]) -> Iterator[str]:
+    """What is wrong with the publications of an app that has `tables`, each message with its place."""
+    if not isinstance(publications, Mapping):
+        yield 'Write an object with a list of tables for each name: {"mobile": ["order", "item"]}.'
+        return
+    if len(publications) > MAX_PUBLICATIONS:
+        yield f"An app has at most {MAX_PUBLICATIONS} publications. Take some out."
+    for name, group in publications.items():
+        shown = name[:MAX_PUBLICATION_LENGTH]
+        if len(name) > MAX_PUBLICATION_LENGTH:
+            yield f"{shown}…: Use at most {MAX_PUBLICATION_LENGTH} characters."
+        elif not PUBLICATION_PATTERN.fullmatch(name):
+            yield (
+                f"{shown}: A name is letters, digits, underscores and hyphens, and begins with no underscore, which Zero "
+                "keeps for itself."
+            )
+        for message in _group_problems(group, tables):
+            yield f"{shown}: {message}"
 
 
 def find_warnings(table: Table) -> Iterator[Problem]:
@@ -143,6 +168,36 @@ def _primary_key_problems(table: Table, problem: Any) -> Iterator[Problem]:
             yield problem("optional", "A column of the primary key is never null. Make it required.", name)
         if column.type == "json":
             yield problem("type", "A json column cannot be in a primary key. Use string, number or boolean.", name)
+
+
+def _filter_column_problems(table: Table, problem: Any) -> Iterator[Problem]:
+    columns = {column.name: column for column in table.columns}
+    if len(table.filter_columns) > MAX_FILTER_COLUMNS:
+        yield problem("filter_columns", f"A table has at most {MAX_FILTER_COLUMNS} filter columns. Take some out.")
+    for name in _repeated(table.filter_columns):
+        yield problem("filter_columns", f"The column {name!r} stands there twice. Name it once.")
+    for name in dict.fromkeys(table.filter_columns):
+        if name not in columns:
+            yield problem("filter_columns", f"There is no column {name!r}. Name columns of this table.")
+        elif columns[name].type == "json":
+            yield problem(
+                "filter_columns",
+                f"The column {name!r} is json, of which row filters can ask nothing. Give what they ask for a column of "
+                "its own.",
+            )
+
+
+def _group_problems(group: object, tables: Collection[str]) -> Iterator[str]:
+    if not isinstance(group, list | tuple) or not all(isinstance(name, str) for name in group):
+        yield "Write a list of names of tables."
+        return
+    if not group:
+        yield "Name at least one table, or take the publication out."
+    for name in _repeated(group):
+        yield f"The table {name!r} stands there twice. Name it once."
+    for name in dict.fromkeys(group):
+        if name not in tables:
+            yield f"There is no table {name!r}. Name tables of this app, as queries do."
 
 
 def _mapping_problems(table: Table, problem: Any) -> Iterator[Problem]:

@@ -61,6 +61,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='client',
+            name='accepts_jwt',
+            field=models.BooleanField(default=False, help_text='On: it also connects by JWTs of the issuer in JWT_ISSUER whose claim JWT_CLIENT_CLAIM (sub) is its name. Off: by its credentials only.', verbose_name='accepts JWTs'),
+        ),
+        migrations.AddField(
+            model_name='client',
             name='expires_at',
             field=models.DateTimeField(blank=True, help_text='From then on it is as if it were not active. Empty: never.', null=True, verbose_name='expires'),
         ),
@@ -129,7 +134,7 @@ class Migration(migrations.Migration):
                 ('client', models.CharField(blank=True, max_length=100)),
                 ('code', models.PositiveIntegerField(help_text='The WebSocket close code, or the HTTP status before there is a WebSocket.')),
                 ('reason', models.CharField(max_length=200)),
-                ('count', models.PositiveIntegerField()),
+                ('count', models.PositiveBigIntegerField()),
                 ('first_seen', models.DateTimeField()),
                 ('last_seen', models.DateTimeField(db_index=True)),
             ],

@@ -23,6 +23,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(db_index=True, max_length=100, validators=[changesource.models.client.validate_printable])),
                 ('attributes', models.JSONField(blank=True, default=dict, help_text='What row filters know of this client: {"tenant": "acme"} is $client.tenant.', validators=[changesource.models.app.validate_json_object])),
                 ('is_active', models.BooleanField(default=True, help_text='Off: it is refused, and its open streams end within seconds.', verbose_name='active')),
+                ('accepts_jwt', models.BooleanField(default=False, help_text='On: it also connects by JWTs of the issuer in JWT_ISSUER whose claim JWT_CLIENT_CLAIM (sub) is its name. Off: by its credentials only.', verbose_name='accepts JWTs')),
                 ('expires_at', models.DateTimeField(blank=True, help_text='From then on it is as if it were not active. Empty: never.', null=True, verbose_name='expires')),
                 ('created_at', models.DateTimeField(blank=True, editable=False)),
                 ('history_user_id', models.CharField(blank=True, default='', max_length=150, verbose_name='user')),
@@ -38,11 +39,6 @@ class Migration(migrations.Migration):
                 'get_latest_by': ('history_date', 'history_id'),
             },
             bases=(simple_history.models.HistoricalChanges, models.Model),
-        ),
-        migrations.AlterField(
-            model_name='refusal',
-            name='count',
-            field=models.PositiveBigIntegerField(),
         ),
         migrations.CreateModel(
             name='HistoricalCredential',

@@ -17,7 +17,7 @@ def new_nonce() -> str:
 
 
 class VersionManager(models.Manager["Version"]):
-    """The two ways in which a publish ends. Only the first of them counts, whoever it is that decides."""
+    """The two ways in which a publish ends, of which only the first counts, whoever it is that decides; and what streams."""
 
     def confirm(self, nonce: str, cluster_time: int) -> bool:
         """The version is in force from `cluster_time` on. Whether it was still under way."""
@@ -27,6 +27,10 @@ class VersionManager(models.Manager["Version"]):
         """The publish did not take place. Whether it was still under way."""
         count, _ = self.filter(nonce=nonce, cluster_time=None).delete()
         return count > 0
+
+    def newest(self, app: App) -> Version | None:
+        """The version of `app` that streams, None before the first."""
+        return self.filter(app=app, cluster_time__isnull=False).order_by("-number").first()
 
 
 class Version(models.Model):

@@ -23,6 +23,16 @@ MAX_SHARD_NUM = 2**31 - 1
 _APP_ID = re.compile(r"[a-z0-9_]{1,63}")
 _SHARD_NUM = re.compile(r"0|[1-9][0-9]{0,9}")
 
+PUBLICATION_PATTERN = re.compile(r"[A-Za-z0-9-][A-Za-z0-9_-]*")
+"""Zero: names that begin with an underscore are its own (change-source/pg/schema/shard.ts, `validatePublications`). A comma
+stands between names in ZERO_APP_PUBLICATIONS, and spaces around it belong to them."""
+
+MAX_PUBLICATION_LENGTH = 63
+"""PostgreSQL's, which names of publications have in Zero's own change source."""
+
+MAX_PUBLICATIONS = 64
+"""Of an app, and so in a request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resume:
@@ -54,7 +64,7 @@ def parse_stream_request(query_string: bytes) -> StreamRequest:
     return StreamRequest(
         app_id=app_id,
         shard_num=int(shard_num),
-        publications=tuple(fields.get("publications", ())),
+        publications=_parse_publications(fields),
         resume=_parse_resume(fields),
     )
 
@@ -71,6 +81,21 @@ def find_token(query_string: bytes, authorization: str | None) -> str | None:
         return _single(_parse_query(query_string), "token")
     except InvalidRequest:
         return None
+
+
+def _parse_publications(fields: dict[str, list[str]]) -> tuple[str, ...]:
+    names = fields.get("publications", [])
+    if len(names) > MAX_PUBLICATIONS:
+        raise InvalidRequest(
+            f"publications has {len(names)} names, and at most {MAX_PUBLICATIONS} are taken; set ZERO_APP_PUBLICATIONS."
+        )
+    for name in names:
+        if len(name) > MAX_PUBLICATION_LENGTH or not PUBLICATION_PATTERN.fullmatch(name):
+            raise InvalidRequest(
+                f"publications must be names of at most {MAX_PUBLICATION_LENGTH} letters, digits, underscores and hyphens "
+                "that begin with no underscore, with commas and no spaces between them; set ZERO_APP_PUBLICATIONS."
+            )
+    return tuple(names)
 
 
 def _parse_resume(fields: dict[str, list[str]]) -> Resume | None:

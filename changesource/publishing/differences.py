@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.mapping.tables import CompiledTable
 from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
 from changesource.publishing.version_changes import version_changes
@@ -18,7 +19,12 @@ Fate = Literal["added", "dropped", "rebuilt", "reloaded", "kept"]
 
 LOADED: tuple[Fate, ...] = ("added", "rebuilt", "reloaded")
 
-NAMED_ATTRIBUTES = {"name": "name in queries", "collection": "collection", "primary_key": "primary key"}
+NAMED_ATTRIBUTES = {
+    "name": "name in queries",
+    "collection": "collection",
+    "primary_key": "primary key",
+    "filter_columns": "filter columns",
+}
 NOT_TEXTS_OF_TABLES = {*NAMED_ATTRIBUTES, "server_name", "columns"}
 NOT_TEXTS_OF_APPS = {"app_id", "source", "tables"}
 
@@ -54,7 +60,7 @@ class DiffLine:
 
 @dataclass(frozen=True, slots=True)
 class TextDifference:
-    """What is written as JSON: mapping, permissions, relationships."""
+    """What is written as JSON: mapping, permissions, relationships, publications."""
 
     label: str
     lines: tuple[DiffLine, ...]
@@ -62,7 +68,8 @@ class TextDifference:
 
 @dataclass(frozen=True, slots=True)
 class TableDifference:
-    """`name` is the one in queries; of a table that is dropped, the one that it had."""
+    """`name` is the one in queries; of a table that is dropped, the one that it had. `notes` are sentences about what else
+    follows."""
 
     name: str
     fate: Fate
@@ -70,6 +77,7 @@ class TableDifference:
     columns: tuple[ColumnDifference, ...] = ()
     attributes: tuple[AttributeDifference, ...] = ()
     texts: tuple[TextDifference, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> str:
@@ -118,7 +126,8 @@ class Difference:
 def compare_versions(old: AppDefinition | None, new: AppDefinition) -> Difference:
     """What a publish of `new` changes about `old`, None for nothing. Neither has problems."""
     if old is None:
-        tables = tuple(TableDifference(table.name, "added", table.collection) for table in new.tables)
+        recording = _with_pre_images(new)
+        tables = tuple(_added(table, recording) for table in new.tables)
         notice = "Nothing streams yet. zero-caches can connect when this is published."
         return Difference(False, True, None, tables, (), (notice,))
     begins_anew = old.source != new.source
@@ -137,10 +146,11 @@ def _table_differences(old: AppDefinition, new: AppDefinition, begins_anew: bool
     """In the order of `new`, then what is dropped. Tables are the same if replicas know them by the same name."""
     before = {table.server_name: table for table in old.tables}
     fates = _fates(old, new)
+    recording = _with_pre_images(new) - (frozenset() if begins_anew else _with_pre_images(old))
     for table in new.tables:
         earlier = before.pop(table.server_name, None)
         if earlier is None:
-            yield TableDifference(table.name, "added", table.collection)
+            yield _added(table, recording)
             continue
         difference = TableDifference(
             name=table.name,
@@ -149,6 +159,7 @@ def _table_differences(old: AppDefinition, new: AppDefinition, begins_anew: bool
             columns=tuple(_column_differences(earlier, table)),
             attributes=tuple(_attributes(earlier, table)),
             texts=_texts(earlier, table, NOT_TEXTS_OF_TABLES),
+            notes=tuple(_notes(earlier.filter_columns, table, recording)),
         )
         if difference.fate != "kept" or difference.columns or difference.attributes or difference.texts:
             yield difference
@@ -162,6 +173,24 @@ def _fates(old: AppDefinition, new: AppDefinition) -> dict[str, Fate]:
     )
     rebuilt: dict[str, Fate] = {table.table.name: "rebuilt" for table in changes.rebuilt}
     return rebuilt | {table.table.name: "reloaded" for table in changes.reloaded}
+
+
+def _added(table: Table, recording: Collection[str]) -> TableDifference:
+    return TableDifference(table.name, "added", table.collection, notes=tuple(_notes((), table, recording)))
+
+
+def _with_pre_images(definition: AppDefinition) -> frozenset[str]:
+    return frozenset(CompiledVersion(definition, 0).collections_with_pre_images)
+
+
+def _notes(filter_columns: Sequence[str], new: Table, recording: Collection[str]) -> Iterator[str]:
+    """For a table that had `filter_columns`, in a version since which the collections `recording` need pre-images."""
+    if added := [name for name in new.filter_columns if name not in filter_columns]:
+        yield f"Row filters of clients can ask for {', '.join(added)}."
+    if gone := [name for name in filter_columns if name not in new.filter_columns]:
+        yield f"Row filters of clients can no longer ask for {', '.join(gone)}."
+    if new.collection in recording and CompiledTable(new).needs_pre_images:
+        yield f"It needs pre-images of the collection {new.collection}: publishing switches them on where they are off."
 
 
 def _column_differences(old: Table, new: Table) -> Iterator[ColumnDifference]:
@@ -254,6 +283,21 @@ def _notices(old: AppDefinition, new: AppDefinition, tables: Sequence[TableDiffe
             yield f"The permissions of {table.name} change at once, also for clients that are connected."
     if any(table.fate == "added" or _added_columns(table) for table in tables):
         yield "What is added is of use to clients whose schema has it; others go on as before."
+    yield from _publication_notices(old.publications, new.publications)
+
+
+def _publication_notices(old: Mapping[str, Sequence[str]], new: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for name in new:
+        if name not in old:
+            yield f"zero-caches can ask for the publication {name}: {', '.join(new[name])}."
+            continue
+        if added := [table for table in new[name] if table not in old[name]]:
+            yield f"Publication {name} gets {', '.join(added)}: zero-caches that ask for it have more tables."
+        if gone := [table for table in old[name] if table not in new[name]]:
+            yield f"Publication {name} loses {', '.join(gone)}: zero-caches have it no more, unless by another one."
+    for name in old:
+        if name not in new:
+            yield f"Publication {name} goes: take it out of the ZERO_APP_PUBLICATIONS of zero-caches that ask for it."
 
 
 def _outdating(table: TableDifference) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
@@ -17,19 +19,30 @@ from changesource.publishing.schema_file import Schema
 def replace_draft(app_id: str, schema: Schema, source: str = "") -> App:
     """Put the tables and relationships of `schema` in place of the draft of the app, which is created when missing.
 
-    An app keeps its source when `source` is empty; a new one gets `default`. Nothing changes on an error.
+    An app keeps its source when `source` is empty, and its publications and filter columns where `schema` says nothing of
+    them; a new one gets `default`. Nothing changes on an error.
     Raises `InvalidDefinition` with every reason why such a draft could not be published.
     """
     relationships = dict(schema.relationships)
-    _check_fields(App(app_id=app_id, source=source or DEFAULT_SOURCE, relationships=relationships))
+    publications = None if schema.publications is None else dict(schema.publications)
+    _check_fields(
+        App(
+            app_id=app_id,
+            source=source or DEFAULT_SOURCE,
+            relationships=relationships,
+            publications=publications or {},
+        )
+    )
     with transaction.atomic():
         stored, _ = App.objects.get_or_create(app_id=app_id)
         app = App.objects.locked(stored.pk)
         app.source = source or app.source
         app.relationships = relationships
+        app.publications = app.publications if publications is None else publications
         app.save()
+        tables = _with_kept_filter_columns(schema, draft_definition(app))
         app.tables.all().delete()
-        for position, table in enumerate(schema.tables):
+        for position, table in enumerate(tables):
             _create_table(app, position, table)
         if problems := find_problems(draft_definition(app)):
             raise InvalidDefinition("\n".join([f"The schema does not fit {app}.", *map(str, problems)]))
@@ -42,7 +55,25 @@ def replace_draft_by_version(version: Version) -> App:
     Raises `InvalidDefinition` where that could not be published any more; the draft is then as it was.
     """
     definition = version.to_definition()
-    return replace_draft(definition.app_id, Schema(definition.tables, definition.relationships), definition.source)
+    names = frozenset(table.name for table in definition.tables)
+    schema = Schema(definition.tables, definition.relationships, definition.publications, without_filter_columns=names)
+    return replace_draft(definition.app_id, schema, definition.source)
+
+
+def _with_kept_filter_columns(schema: Schema, draft: definition.AppDefinition) -> list[definition.Table]:
+    """The tables of `schema`, those that keep their filter columns with those of `draft` that can still be some."""
+    before = {table.name: table.filter_columns for table in draft.tables}
+    return [
+        table
+        if table.filter_columns or table.name in schema.without_filter_columns
+        else replace(table, filter_columns=_kept(table, before.get(table.name, ())))
+        for table in schema.tables
+    ]
+
+
+def _kept(table: definition.Table, filter_columns: tuple[str, ...]) -> tuple[str, ...]:
+    possible = {column.name for column in table.columns if column.type != "json"}
+    return tuple(name for name in filter_columns if name in possible)
 
 
 def _check_fields(app: App) -> None:
@@ -62,6 +93,7 @@ def _create_table(app: App, position: int, table: definition.Table) -> None:
         mapping=table.mapping,
         permissions=table.permissions,
         primary_key=list(table.primary_key),
+        filter_columns=list(table.filter_columns),
         position=position,
     )
     Column.objects.bulk_create(

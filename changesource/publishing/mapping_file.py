@@ -2,7 +2,7 @@
 
 `{table: {"source", "filter"?, "projection"?} | {"source", "pipeline"}}`, bare or under `{"version": 1, "mappings": …}`;
 the values are in MongoDB's language, as Extended JSON. Tables are named as in the replica (their server names) or as in
-the schema.
+the schema. Beside its mapping each may have `"filterColumns"`, a list of names of columns.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from changesource.errors import InvalidSchemaFile
+from changesource.mapping.definition import Table
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import normal_mapping_text
 from changesource.publishing.schema_file import Schema
 from changesource.publishing.table_mappings import mapped_table
 
 FORMAT_VERSION = 1
+FILTER_COLUMNS = "filterColumns"
 
 
 def apply_mappings(schema: Schema, content: bytes) -> Schema:
@@ -28,8 +30,11 @@ def apply_mappings(schema: Schema, content: bytes) -> Schema:
     return replace(
         schema,
         tables=tuple(
-            mapped_table(table, by_table[table.name], f"mappings.{table.name}") if table.name in by_table else table
+            _applied(table, by_table[table.name], f"mappings.{table.name}") if table.name in by_table else table
             for table in schema.tables
+        ),
+        without_filter_columns=frozenset(
+            name for name, mapping in by_table.items() if mapping.get(FILTER_COLUMNS) == []
         ),
     )
 
@@ -37,7 +42,7 @@ def apply_mappings(schema: Schema, content: bytes) -> Schema:
 def read_by_table(schema: Schema, content: bytes, key: Literal["mappings", "permissions"]) -> Mapping[str, Any]:
     """What a file says of tables of `schema`, by their names, bare or under `{"version": 1, key: …}`. Raises
     `InvalidSchemaFile` for other tables and for one that is there by both of its names."""
-    found = _read(content, key)
+    found = read_entries(content, key, "table")
     tables = {table.name: table for table in schema.tables} | {table.server_name: table for table in schema.tables}
     for name in found:
         if name not in tables:
@@ -49,7 +54,19 @@ def read_by_table(schema: Schema, content: bytes, key: Literal["mappings", "perm
     return by_table
 
 
-def _read(content: bytes, key: str) -> Mapping[str, Any]:
+def _applied(table: Table, mapping: object, place: str) -> Table:
+    if not isinstance(mapping, dict) or FILTER_COLUMNS not in mapping:
+        return mapped_table(table, mapping, place)
+    names = mapping[FILTER_COLUMNS]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidSchemaFile(f"{place}.{FILTER_COLUMNS}: Write a list of column names.")
+    others = {key: value for key, value in mapping.items() if key != FILTER_COLUMNS}
+    return replace(mapped_table(table, others, place), filter_columns=tuple(names))
+
+
+def read_entries(content: bytes, key: str, of: str) -> Mapping[str, Any]:
+    """The object in a file, which has an entry for each of something, bare or under `{"version": 1, key: …}`. Raises
+    `InvalidSchemaFile`."""
     try:
         # As a mapping in one piece: nothing that is written twice, and nothing that could not be stored.
         found = json.loads(normal_mapping_text(content.decode("utf-8-sig")) or "{}")
@@ -63,5 +80,5 @@ def _read(content: bytes, key: str) -> Mapping[str, Any]:
             raise InvalidSchemaFile(f"version: This release reads {key} files of version {FORMAT_VERSION}.")
         found = found[key]
     if not isinstance(found, dict):
-        raise InvalidSchemaFile(f"{key}: Write a JSON object with an entry for each table.")
+        raise InvalidSchemaFile(f"{key}: Write a JSON object with an entry for each {of}.")
     return found

@@ -18,20 +18,19 @@ def read_row_filters(text: str) -> Mapping[str, Any]:
     return read_mapping_text(text, what_it_is=_WHAT_IT_IS)
 
 
-def find_row_filter_problems(definition: AppDefinition, row_filters: str) -> list[MappingError]:
-    """What keeps `row_filters` from being used with a published version, each with its place. A table of which the filter
-    cannot be used is not shown to the client."""
+def find_row_filter_problems(definition: AppDefinition, row_filters: str) -> list[str]:
+    """What keeps `row_filters` from being used with a published version, each with its place in front. A table of which the
+    filter cannot be used is not shown to the client."""
     try:
         filters = read_row_filters(row_filters)
     except MappingError as error:
-        return [error]
+        return [error.reason]
     tables = {table.name: table for table in definition.tables}
-    problems: list[MappingError] = []
+    problems: list[str] = []
     for name, source in filters.items():
         if name in tables:
-            problems += [error.within(name) for error in row_filter_problems(definition, tables[name], source)]
+            problems += [error.within(name).reason for error in row_filter_problems(definition, tables[name], source)]
         else:
-            problems.append(
-                MappingError(f"There is no table {name!r}. There are {', '.join(tables) or 'none'}.", (name,))
-            )
+            there_are = ", ".join(tables) or "none"
+            problems.append(f"{name}: There is no table of this name. There are: {there_are}.")
     return problems

@@ -24,10 +24,16 @@ from changesource.publishing.table_mappings import mapped_table
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a schema file says. Whether it may be published is not asked here."""
+    """What a schema file says, with the files beside it. Whether it may be published is not asked here.
+
+    `publications` is None where no file says anything of them: a draft then keeps its own. It keeps the filter columns of a
+    table that has none here, unless the table's name is in `without_filter_columns`.
+    """
 
     tables: tuple[Table, ...]
     relationships: Mapping[str, Any]
+    publications: Mapping[str, Any] | None = None
+    without_filter_columns: frozenset[str] = frozenset()
 
 
 def read_schema(content: bytes) -> Schema:

@@ -19,6 +19,7 @@ from changesource.models import App, Version
 from changesource.models.app import source_variable
 from changesource.models.draft import draft_definition
 from changesource.publishing.compiled import CompiledVersion
+from changesource.publishing.grants import find_cut_off
 
 FORGOTTEN_AFTER = timedelta(seconds=30)
 """After which a publish that is under way has lost its publisher, who waits for much less."""
@@ -36,10 +37,14 @@ class PreImages:
 
 
 def publishable_draft(app: App) -> AppDefinition:
-    """The draft of `app`. Raises `InvalidDefinition` with every problem of it, `UnknownSource` when its source has no URI."""
+    """The draft of `app`. Raises `InvalidDefinition` with every problem of it, or with every client that would be cut off,
+    and `UnknownSource` when its source has no URI."""
     draft = draft_definition(app)
-    if problems := find_problems(draft):
-        raise InvalidDefinition("\n".join([f"{app} cannot be published.", *map(str, problems)]))
+    problems = list(map(str, find_problems(draft))) or [
+        str(cut_off) for cut_off in find_cut_off(app, draft) if cut_off.refuses
+    ]
+    if problems:
+        raise InvalidDefinition("\n".join([f"{app} cannot be published.", *problems]))
     if draft.source not in load_settings().sources:
         raise UnknownSource(
             f"{app} names the source {draft.source!r}, which has no URI. Set {source_variable(draft.source)}."
@@ -109,7 +114,7 @@ def review_digest(app: App) -> str:
 
 def newest_version(app: App) -> Version | None:
     """The version of `app` that streams, None before the first."""
-    return app.versions.filter(cluster_time__isnull=False).order_by("-number").first()
+    return Version.objects.newest(app)
 
 
 def describe_draft(app: App) -> str:

@@ -68,6 +68,37 @@ def test_bad_relationships(browser, text: str) -> None:
     assert list(response.context["adminform"].form.errors) == ["relationships"]
 
 
+def test_publications(browser, app: App) -> None:
+    """They name tables of the app; no text is none."""
+    page = url("app_change", app.pk)
+    assert browser.post(page, app_data(app, publications='{"mobile": ["city"]}')).status_code == 302
+    assert App.objects.get().publications == {"mobile": ["city"]}
+    assert "&quot;mobile&quot;: [" in browser.get(page).content.decode()
+    assert browser.post(page, app_data(app, publications="")).status_code == 302
+    assert App.objects.get().publications == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Enter a valid JSON."),
+        ('["city"]', "Write an object with a list of tables for each name"),
+        ("[]", "Write an object with a list of tables for each name"),
+        ("0", "Write an object with a list of tables for each name"),
+        ('{"mobile": ["city", "town"]}', "mobile: There is no table 'town'."),
+        ('{"_mobile": ["city"]}', "_mobile: A name is letters"),
+        ('{"a": "\\u0000"}', "Enter a valid JSON."),
+    ],
+)
+def test_bad_publications(browser, app: App, text: str, message: str) -> None:
+    """What is wrong is said at their input, and nothing is saved."""
+    response = browser.post(url("app_change", app.pk), app_data(app, publications=text))
+    [(field, [found])] = response.context["adminform"].form.errors.items()
+    assert field == "publications"
+    assert found.startswith(message)
+    assert App.objects.get().publications == {}
+
+
 def test_relationships_are_shown_with_lines(browser, app: App) -> None:
     """JSON is shown for people, in every script."""
     App.objects.update(relationships={"città": {}})

@@ -4,12 +4,14 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
 
-from changesource.models import App, Column, Version
+from changesource.models import App, Client, Column, Version
 from changesource.models.draft import draft_definition
-from changesource.publishing.versions import begin_publish, review_digest
+from changesource.publishing.versions import PreImages, begin_publish, review_digest
 from changesource.streaming import publisher
 from tests.admin.pages import messages_of, url
 from tests.models.builders import build_app, build_table
+from tests.streaming.sources import default_source
+from zerosources.embedded.servers import MongoServer
 
 
 def staff(name: str, *permissions: str) -> Browser:
@@ -19,6 +21,13 @@ def staff(name: str, *permissions: str) -> Browser:
     browser = Browser()
     browser.force_login(user)
     return browser
+
+
+@pytest.fixture(autouse=True)
+def impatience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a source that is not there."""
+    if "mongo_server" not in request.fixturenames:
+        monkeypatch.setattr("changesource.mongo.source.SERVER_SELECTION_TIMEOUT_MS", 100)
 
 
 @pytest.fixture
@@ -166,3 +175,78 @@ def test_other_apps_are_apart(browser: Browser, published: App) -> None:
     begin_publish(other)
     versions = browser.get(url("app_versions", other.pk)).context["versions"]
     assert [(version.app, state) for version, state in versions] == [(other, "streams")]
+
+
+def test_problem_of_publications(browser: Browser, app: App) -> None:
+    """It leads to their input on the page of the app."""
+    App.objects.update(publications={"mobile": ["town"]})
+    [problem] = browser.get(url("app_publish", app.pk)).context["problems"]
+    assert problem.place == "publications"
+    assert problem.address == f"{url('app_change', app.pk)}#id_publications"
+    assert f'id="{problem.address.partition("#")[2]}"' in browser.get(url("app_change", app.pk)).content.decode()
+
+
+def test_problem_of_filter_columns(browser: Browser, app: App) -> None:
+    """It leads to their input on the page of the table."""
+    app.tables.update(filter_columns=["town"])
+    [problem] = browser.get(url("app_publish", app.pk)).context["problems"]
+    address = url("table_change", app.tables.get().pk)
+    assert (problem.place, problem.address) == ("city.filter_columns", f"{address}#id_filter_columns")
+    assert 'id="id_filter_columns"' in browser.get(address).content.decode()
+
+
+def test_filter_columns_on_the_review(browser: Browser, published: App, mongo_server: MongoServer, settings) -> None:
+    """The page says what row filters can ask for, that nothing is read again, and which pre-images are switched on."""
+    with default_source(mongo_server, settings):
+        published.tables.update(filter_columns=["name"])
+        published.publications = {"mobile": ["city"]}
+        published.save()
+        text = browser.get(url("app_publish", published.pk)).content.decode()
+        assert "filter columns: <del>none</del> → <ins>name</ins>" in text
+        assert "Row filters of clients can ask for name." in text
+        assert "zero-caches can ask for the publication mobile: city." in text
+        assert "Nothing: no rows are loaded again." in text
+        assert "Pre-images are switched on for <code>city</code>" in text
+        [message] = publish_shown(browser, published, review_digest(published))
+        assert message == "Published version 2 of shop."
+        text = browser.get(f"{url('app_compare', published.pk)}?old=2&new=1").content.decode()
+        assert "filter columns: <del>name</del> → <ins>none</ins>" in text
+        assert "Row filters of clients can no longer ask for name." in text
+        assert "Publication mobile goes" in text
+
+
+@pytest.fixture
+def filtered(published: App) -> App:
+    """An app with a table whose rows a client gets by a filter, and one that another client was given by name."""
+    build_table(published, "land", {"_id": {}})
+    published.tables.filter(name="city").update(filter_columns=["name"])
+    begin_publish(published, recorded=PreImages("default", frozenset({"city"})), resets=True)
+    by_filter = Client.objects.create_for_apps("acme", [published])
+    by_filter.grants.update(row_filters='{"city": {"name": "$client.city"}}')
+    by_name = Client.objects.create_for_apps("zoo", [published])
+    by_name.grants.update(all_tables=False, tables=["land"])
+    return published
+
+
+def test_client_that_would_be_cut_off(browser: Browser, filtered: App) -> None:
+    """The review leads to the client, and there is no button; a request to publish is refused."""
+    filtered.tables.update(filter_columns=[])
+    response = browser.get(url("app_publish", filtered.pk))
+    [problem] = response.context["problems"]
+    assert (problem.place, problem.address) == (
+        "Client acme",
+        url("client_change", Client.objects.get(name="acme").pk),
+    )
+    assert "could not be evaluated any more" in response.content.decode()
+    assert 'value="Publish"' not in response.content.decode()
+    [message] = publish_shown(browser, filtered, review_digest(filtered))
+    assert "Client acme: " in message
+    assert filtered.versions.count() == 2
+
+
+def test_client_that_loses_a_table(browser: Browser, filtered: App) -> None:
+    """The review warns of a table that a client was given by its name, and can be published all the same."""
+    filtered.tables.filter(name="land").delete()
+    text = browser.get(url("app_publish", filtered.pk)).content.decode()
+    assert f'<a href="{url("client_change", Client.objects.get(name="zoo").pk)}">Client zoo</a>: It may read' in text
+    assert 'value="Publish"' in text

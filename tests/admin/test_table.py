@@ -34,6 +34,34 @@ def test_mapping(browser, app: App) -> None:
     assert browser.get(url("table_changelist")).content.decode().count('alt="True"') == 1
 
 
+def test_filter_columns(browser, app: App) -> None:
+    """They are written with commas, and shown so; a table has none by default."""
+    size = {"name": "size", "type": "number"}
+    assert TablePage(browser, table_data(app, ID, size)).saved
+    table = Table.objects.get(name="country")
+    assert table.filter_columns == []
+    rows = [{"id": column.pk, "name": column.name} for column in table.columns.all()]
+    assert TablePage(browser, table_data(app, *rows, filter_columns="size ,_id,"), table).saved
+    assert draft_definition(app).tables[1].filter_columns == ("size", "_id")
+    assert 'value="size, _id"' in browser.get(url("table_change", table.pk)).content.decode()
+
+
+def test_filter_column_that_is_json(browser, app: App) -> None:
+    """Nothing can be asked of it, which is said at the input."""
+    page = TablePage(browser, table_data(app, ID, {"name": "size", "type": "json"}, filter_columns="size"))
+    assert page.errors.keys() == {"filter_columns"}
+
+
+def test_filter_column_that_is_deleted(browser, app: App) -> None:
+    """A column that row filters may ask for stays until they may not."""
+    table = build_table(app, "country", {"_id": {}, "size": {}}, filter_columns=["size"])
+    key, size = table.columns.all()
+    rows = [{"id": key.pk, "name": "_id"}, {"id": size.pk, "name": "size", "DELETE": "on"}]
+    page = TablePage(browser, table_data(app, *rows, filter_columns="size"), table)
+    assert page.errors.keys() == {"filter_columns"}
+    assert TablePage(browser, table_data(app, *rows, filter_columns=""), table).saved
+
+
 def test_place_in_a_mapping(browser, app: App) -> None:
     """What is wrong with a mapping is said at its input, with the place, and what was typed stays."""
     typed = '{"pipeline": [{"$match": {}}, {"$group": {}}]}'
@@ -80,6 +108,8 @@ def test_suggested_key_is_saved(browser, app: App) -> None:
         ({"primary_key": ""}, "primary_key"),
         ({"primary_key": "nope"}, "primary_key"),
         ({"primary_key": "_id, _id"}, "primary_key"),
+        ({"filter_columns": "nope"}, "filter_columns"),
+        ({"filter_columns": "size, size"}, "filter_columns"),
         ({"mapping": "{"}, "mapping"),
         ({"mapping": '{"filter": {"a": {"$near": 1}}}'}, "mapping"),
         ({"mapping": '{"projection": {"name": 1}}'}, "columns-1-name"),

@@ -93,6 +93,15 @@ def test_missing_pre_images() -> None:
     assert 'collMod: "orders"' in images["remedy"]
 
 
+def test_filter_columns_without_pre_images(app: App) -> None:
+    """Tables with filter columns need pre-images too."""
+    app.tables.update(filter_columns=["name"])
+    begin_publish(app, recorded=PreImages("default", frozenset({"city"})), resets=True)
+    output, failure = run()
+    assert failure == "Source default: cannot be used as it is, 1 error."
+    assert "city records no pre-images, which city need to know what rows there were" in output
+
+
 @pytest.mark.usefixtures("unreachable")
 def test_unreachable_source() -> None:
     """An error with its code, and neither host nor password."""

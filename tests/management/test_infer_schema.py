@@ -140,8 +140,9 @@ def test_unusable_uri(settings, uri: str) -> None:
     assert "secret" not in str(refusal.value)
 
 
-def test_unreachable_source(settings) -> None:
+def test_unreachable_source(settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not answer is said, without the URI's password."""
+    monkeypatch.setattr("changesource.management.commands.infer_schema.SERVER_SELECTION_TIMEOUT_MS", 100)
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://me:secret@127.0.0.1:1/shop"}
     with pytest.raises(CommandError, match="CS103") as refusal:
         infer("city")

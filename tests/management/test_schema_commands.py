@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from changesource.models import App, Version
+from changesource.mapping.definition import Column, Table
+from changesource.models import App, Client, Version
+from changesource.publishing.drafts import replace_draft
+from changesource.publishing.schema_file import Schema
+from changesource.publishing.versions import PreImages, begin_publish
 from tests.models.builders import build_app
 from tests.streaming.sources import ITEMS, PlainDatabase, records_pre_images, refused
 from zerosources.embedded.servers import MongoServer
@@ -195,3 +199,46 @@ def test_publish_empty_app() -> None:
     App.objects.create(app_id="shop")
     with pytest.raises(CommandError, match=r"CS201: .*\ntables: Add at least one table"):
         run("publish", "shop")
+
+
+def test_load_with_publications(file: Path, tmp_path: Path) -> None:
+    """`--publications` says what zero-caches may ask for; another load without it keeps that."""
+    publications = tmp_path / "publications.json"
+    publications.write_text('{"mobile": ["city"]}')
+    run("load_schema", file, "--publications", publications, "--app", "shop", "--publish")
+    run("load_schema", file, "--app", "shop", "--publish")
+    assert Version.objects.get().to_definition().publications == {"mobile": ["city"]}
+    for text, place in [
+        ('{"mobile": ["town"]}', r"publications: mobile: There is no table 'town'"),
+        ("[]", "publications: Write a JSON object"),
+    ]:
+        publications.write_text(text)
+        with pytest.raises(CommandError, match=place):
+            run("load_schema", file, "--publications", publications, "--app", "shop")
+    assert App.objects.get().publications == {"mobile": ["city"]}
+
+
+def test_load_with_filter_columns(source_database: PlainDatabase, file: Path, tmp_path: Path) -> None:
+    """They stand beside the mapping; publishing them switches pre-images on, and another load keeps them."""
+    mappings = tmp_path / "mappings.json"
+    mappings.write_text('{"city": {"source": "places", "filterColumns": ["_id"]}}')
+    assert run("load_schema", file, "--mappings", mappings, "--app", "shop", "--publish") == "1\n"
+    assert Version.objects.get().to_definition().tables[0].filter_columns == ("_id",)
+    assert records_pre_images(source_database, "places")
+    run("load_schema", file, "--app", "shop")
+    assert App.objects.get().tables.get().filter_columns == ["_id"]
+    mappings.write_text('{"city": {"source": "places", "filterColumns": ["nope"]}}')
+    with pytest.raises(CommandError, match=r"city\.filter_columns: There is no column 'nope'"):
+        run("load_schema", file, "--mappings", mappings, "--app", "shop")
+
+
+def test_publish_that_would_cut_a_client_off(file: Path, tmp_path: Path) -> None:
+    """The command names the client, and nothing is published; the draft stays to be mended."""
+    city = Table("city", (Column("_id", "string"),), ("_id",), filter_columns=("_id",))
+    app = replace_draft("shop", Schema((city,), {}))
+    version = begin_publish(app, recorded=PreImages("default", frozenset({"city"})))
+    Client.objects.create_for_apps("acme", [app]).grants.update(row_filters='{"city": {"_id": "$client.city"}}')
+    app.tables.update(filter_columns=[])
+    with pytest.raises(CommandError, match=r"CS201: .*\nClient acme: .*'city'"):
+        run("publish", "shop")
+    assert App.objects.get().versions.get() == version

@@ -38,6 +38,7 @@ tables = st.builds(
     server_name=names,
     collection=names,
     mapping=names | mappings.map(json.dumps),
+    filter_columns=st.lists(names, max_size=3).map(tuple),
 )
 definitions = st.builds(
     AppDefinition,
@@ -45,6 +46,7 @@ definitions = st.builds(
     source=names,
     tables=st.lists(tables, max_size=4).map(tuple),
     relationships=st.dictionaries(names, st.recursive(names | st.integers() | st.none(), st.lists, max_leaves=5)),
+    publications=st.dictionaries(names, st.recursive(names | st.integers() | st.none(), st.lists, max_leaves=5)),
 )
 
 

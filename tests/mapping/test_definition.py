@@ -47,6 +47,15 @@ def test_mapping_that_is_no_json() -> None:
     assert table(mapping="{").mapping == "{"
 
 
+def test_filter_columns_and_publications() -> None:
+    """Who has none stores what was stored before there were any."""
+    app = AppDefinition("shop", "default", (table(),))
+    assert not {"publications", "filterColumns"} & {*app.to_json(), *app.to_json()["tables"][0]}
+    app = AppDefinition("shop", "default", (table(filter_columns=("name",)),), publications={"mobile": ["city"]})
+    assert app.to_json()["publications"] == {"mobile": ["city"]}
+    assert app.to_json()["tables"][0]["filterColumns"] == ["name"]
+
+
 def test_version_without_mappings() -> None:
     """What was stored by a release that had no mappings is read."""
     stored = AppDefinition("shop", "default", (table(),)).to_json()

@@ -1,14 +1,16 @@
 """problems.py: what may not be published, at which place, and what is published and hardly meant."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 
-from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.mapping.definition import MAX_FILTER_COLUMNS, AppDefinition, Column, Table
 from changesource.mapping.problems import Problem, find_problems, find_warnings
 from changesource.mapping.tables import CompiledTable
+from changesource.protocol.requests import MAX_PUBLICATIONS
 from tests.mapping.definitions import definitions, table
 
 
@@ -129,6 +131,92 @@ def test_primary_key_is_required() -> None:
 def test_primary_key_is_scalar() -> None:
     """A json column identifies no row."""
     assert places(table(columns=(Column("_id", "json"),))) == [("city", "_id", "type")]
+
+
+FILTERED = (Column("_id", "string"), Column("tenant", "string", optional=True), Column("tags", "json", optional=True))
+
+
+@pytest.mark.parametrize(("filter_columns", "needs_pre_images"), [((), False), (("tenant",), True), (("_id",), True)])
+def test_filter_columns(filter_columns: tuple[str, ...], needs_pre_images: bool) -> None:
+    """Any columns with one plain value; which clients had a row before a change takes its pre-image."""
+    filtered = table(columns=FILTERED, filter_columns=filter_columns)
+    assert places(filtered) == []
+    assert CompiledTable(filtered).needs_pre_images is needs_pre_images
+
+
+@pytest.mark.parametrize(
+    ("filter_columns", "message"),
+    [
+        (("nope",), "There is no column 'nope'."),
+        (("tenant", "tenant"), "The column 'tenant' stands there twice."),
+        (("tags",), "The column 'tags' is json"),
+    ],
+)
+def test_bad_filter_columns(filter_columns: tuple[str, ...], message: str) -> None:
+    """A column that is not there, twice there, or json is no filter column."""
+    [problem] = find_problems(
+        AppDefinition("shop", "default", (table(columns=FILTERED, filter_columns=filter_columns),))
+    )
+    assert (problem.table, problem.column, problem.attribute) == ("city", "", "filter_columns")
+    assert problem.message.startswith(message)
+
+
+def test_too_many_filter_columns() -> None:
+    """Each costs room in the log with each change."""
+    columns = tuple(Column(f"c{number}", "string") for number in range(MAX_FILTER_COLUMNS + 1))
+    names = tuple(column.name for column in columns)
+    filtered = table(columns=(Column("_id", "string"), *columns))
+    assert places(replace(filtered, filter_columns=names[1:])) == []
+    assert places(replace(filtered, filter_columns=names)) == [("city", "", "filter_columns")]
+
+
+# Publications
+
+
+def publication_messages(publications: Any) -> list[str]:
+    problems = find_problems(AppDefinition("shop", "default", (table(),), publications=publications))
+    assert {(problem.table, problem.column, problem.attribute) for problem in problems} <= {("", "", "publications")}
+    return [problem.message for problem in problems]
+
+
+@pytest.mark.parametrize("name", ["mobile", "Mobile-2_x", "0", "-", "a" * 63])
+def test_publication(name: str) -> None:
+    """A group of tables with a name that Zero would take."""
+    assert publication_messages({name: ["city"]}) == []
+
+
+@pytest.mark.parametrize(
+    ("publications", "message"),
+    [
+        (["city"], "Write an object with a list of tables for each name"),
+        ("city", "Write an object with a list of tables for each name"),
+        ({"mobile": "city"}, "mobile: Write a list of names of tables."),
+        ({"mobile": [1]}, "mobile: Write a list of names of tables."),
+        ({"mobile": {"city": 1}}, "mobile: Write a list of names of tables."),
+        ({"mobile": []}, "mobile: Name at least one table"),
+        ({"mobile": ["town"]}, "mobile: There is no table 'town'."),
+        ({"mobile": ["city", "city"]}, "mobile: The table 'city' stands there twice."),
+        ({"": ["city"]}, ": A name is letters"),
+        ({"_mobile": ["city"]}, "_mobile: A name is letters"),
+        ({"a b": ["city"]}, "a b: A name is letters"),
+        ({"a,b": ["city"]}, "a,b: A name is letters"),
+        ({"ä": ["city"]}, "ä: A name is letters"),
+        ({"a\n": ["city"]}, "a\n: A name is letters"),
+        ({"a" * 64: ["city"]}, f"{'a' * 63}…: Use at most 63 characters."),
+    ],
+)
+def test_bad_publications(publications: Any, message: str) -> None:
+    """What is wrong is said with the publication that has it."""
+    [found] = publication_messages(publications)
+    assert found.startswith(message)
+
+
+def test_too_many_publications() -> None:
+    """A zero-cache can ask for all that there are."""
+    publications = {f"p{number}": ["city"] for number in range(MAX_PUBLICATIONS + 1)}
+    assert publication_messages(publications) == [f"An app has at most {MAX_PUBLICATIONS} publications. Take some out."]
+    del publications["p0"]
+    assert publication_messages(publications) == []
 
 
 # Mappings

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from changesource.errors import InvalidRequest
 from changesource.protocol.requests import (
     MAX_AUTHORIZATION_LENGTH,
+    MAX_PUBLICATIONS,
     MAX_QUERY_BYTES,
     Resume,
     StreamRequest,
@@ -74,6 +75,38 @@ def test_what_zero_cache_would_not_send_is_refused(query: str) -> None:
     """`InvalidRequest`, for each of its own reason."""
     with pytest.raises(InvalidRequest):
         parse_stream_request(query.encode())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [""],
+        ["_mobile"],
+        ["mobile", "a b"],
+        ["%20mobile"],
+        ["a,b"],
+        ["../x"],
+        ["a%00"],
+        ["a%0a"],
+        ["%C3%A4"],
+        ["$ne"],
+        ["a" * 64],
+        ["a"] * 65,
+    ],
+)
+def test_publications_that_no_app_has(names: list[str]) -> None:
+    """The refusal names the parameter and the setting, and repeats nothing of it."""
+    query = "&".join(["appID=a", "shardNum=0", *(f"publications={name}" for name in names)])
+    with pytest.raises(InvalidRequest, match=r"^CS402: publications .*ZERO_APP_PUBLICATIONS") as refused:
+        parse_stream_request(query.encode())
+    assert "mobile" not in str(refused.value)
+
+
+def test_as_many_publications_as_an_app_can_have() -> None:
+    """Of the longest names."""
+    names = tuple(f"{number:063}" for number in range(MAX_PUBLICATIONS))
+    query = "&".join(["appID=a", "shardNum=0", *(f"publications={name}" for name in names)])
+    assert parse_stream_request(query.encode()).publications == names
 
 
 @given(st.binary(max_size=300))

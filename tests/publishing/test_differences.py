@@ -145,3 +145,69 @@ def test_another_source() -> None:
     assert difference.begins_anew
     assert [table.fate for table in difference.tables] == ["rebuilt"]
     assert difference.source == AttributeDifference("source", "default", "archive")
+
+
+def test_filter_columns() -> None:
+    """What row filters can ask for is said in words, with the pre-images that it takes; no rows are read again."""
+    table, difference = change(CITY, collection="cities", filter_columns=("name",))
+    assert table.fate == "reloaded"
+    table, difference = change(CITY, filter_columns=("name",))
+    assert (table.fate, table.outcome) == ("kept", "Its rows stay.")
+    assert table.attributes == (AttributeDifference("filter columns", "", "name"),)
+    assert table.notes == (
+        "Row filters of clients can ask for name.",
+        "It needs pre-images of the collection city: publishing switches them on where they are off.",
+    )
+    assert difference.loaded_collections == []
+    assert difference.texts == ()
+    assert not difference.is_only_order
+
+
+def test_pre_images_for_another_table_of_the_collection() -> None:
+    """The table that needs them says so, not its neighbours."""
+    town = Table("town", (ID, NAME), ("_id",), collection="city")
+    new = app(replace(CITY, filter_columns=("name",)), replace(town, permissions='{"select":[{}]}'))
+    city, neighbour = compare_versions(app(CITY, town), new).tables
+    assert (len(city.notes), neighbour.notes) == (2, ())
+
+
+def test_other_filter_columns() -> None:
+    """Pre-images that are needed already are not mentioned."""
+    table, _ = change(replace(CITY, filter_columns=("name",)), filter_columns=("size",))
+    assert table.attributes == (AttributeDifference("filter columns", "name", "size"),)
+    assert table.notes == (
+        "Row filters of clients can ask for size.",
+        "Row filters of clients can no longer ask for name.",
+    )
+
+
+@pytest.mark.parametrize("old", [None, app(Table("land", (ID,), ("_id",)))])
+def test_filter_columns_of_an_added_table(old: AppDefinition | None) -> None:
+    """A table that comes says what it takes, in a first version too."""
+    difference = compare_versions(old, app(replace(CITY, filter_columns=("name",)), Table("land", (ID,), ("_id",))))
+    assert [(table.name, len(table.notes)) for table in difference.tables if table.notes] == [("city", 2)]
+
+
+def test_filter_columns_in_another_source() -> None:
+    """The other source has to record pre-images as well."""
+    filtered = replace(CITY, filter_columns=("name",))
+    [table] = compare_versions(app(filtered), app(filtered, source="archive")).tables
+    assert table.notes == (
+        "It needs pre-images of the collection city: publishing switches them on where they are off.",
+    )
+
+
+def test_publications() -> None:
+    """What zero-caches can ask for is shown line by line and in words; no table is touched."""
+    tables = (CITY, Table("land", (ID,), ("_id",)))
+    old = AppDefinition("shop", "default", tables, publications={"mobile": ["city"], "web": ["city", "land"]})
+    new = replace(old, publications={"mobile": ["land"], "desk": ["city", "land"]})
+    difference = compare_versions(old, new)
+    assert difference.tables == ()
+    assert [text.label for text in difference.texts] == ["publications"]
+    assert difference.notices == (
+        "Publication mobile gets land: zero-caches that ask for it have more tables.",
+        "Publication mobile loses city: zero-caches have it no more, unless by another one.",
+        "zero-caches can ask for the publication desk: city, land.",
+        "Publication web goes: take it out of the ZERO_APP_PUBLICATIONS of zero-caches that ask for it.",
+    )

@@ -1,14 +1,17 @@
 """Whole schemas into drafts."""
 
+from dataclasses import replace
+
 import pytest
 
 from changesource.errors import InvalidDefinition
 from changesource.mapping.definition import Column, Table
 from changesource.models import App
 from changesource.models.draft import draft_definition
-from changesource.publishing.drafts import replace_draft
+from changesource.publishing.drafts import replace_draft, replace_draft_by_version
 from changesource.publishing.schema_file import Schema
-from tests.models.builders import build_app
+from changesource.publishing.versions import PreImages
+from tests.models.builders import build_app, publish
 
 pytestmark = pytest.mark.django_db
 
@@ -85,3 +88,59 @@ def test_bad_source(source: str) -> None:
     with pytest.raises(InvalidDefinition, match="source"):
         replace_draft("shop", SCHEMA, source)
     assert not App.objects.exists()
+
+
+CITY = Table("city", (Column("_id", "string"), Column("name", "json", optional=True)), ("_id",))
+LOADED = Schema((CITY,), {})
+
+
+@pytest.fixture
+def filtered() -> App:
+    """An app with filter columns and a publication."""
+    app = build_app()
+    app.publications = {"mobile": ["city"]}
+    app.save()
+    app.tables.update(filter_columns=["_id", "name"])
+    return app
+
+
+def test_files_that_say_nothing_of_filter_columns(filtered: App) -> None:
+    """The draft keeps its own, as far as they are still columns that can be some."""
+    assert draft_definition(replace_draft("shop", LOADED)).tables[0].filter_columns == ("_id",)
+
+
+def test_files_that_say_filter_columns(filtered: App) -> None:
+    """They take the place of the draft's; so does saying that there are none."""
+    said = replace(CITY, filter_columns=("_id",))
+    assert draft_definition(replace_draft("shop", Schema((said,), {}))).tables == (said,)
+    without = Schema((CITY,), {}, without_filter_columns=frozenset({"city"}))
+    assert draft_definition(replace_draft("shop", without)).tables == (CITY,)
+
+
+def test_files_that_say_nothing_of_publications(filtered: App) -> None:
+    """The draft keeps its own; where they do not fit the new tables, nothing changes."""
+    assert replace_draft("shop", LOADED).publications == {"mobile": ["city"]}
+    with pytest.raises(InvalidDefinition, match="publications: mobile: There is no table 'city'"):
+        replace_draft("shop", SCHEMA)
+    assert filtered.tables.get().name == "city"
+
+
+@pytest.mark.parametrize("publications", [{}, {"web": ["city"]}])
+def test_files_that_say_publications(filtered: App, publications: dict[str, list[str]]) -> None:
+    """They take the place of the draft's."""
+    assert replace_draft("shop", replace(LOADED, publications=publications)).publications == publications
+
+
+def test_an_old_version_again(filtered: App, settings) -> None:
+    """Filter columns and publications are those of the version, also where it has none."""
+    settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
+    filtered.tables.update(filter_columns=["_id"])
+    filtered.refresh_from_db()
+    recorded = PreImages("default", frozenset({"city"}))
+    first = publish(filtered, recorded=recorded)
+    App.objects.update(publications={})
+    filtered.tables.update(filter_columns=[])
+    second = publish(App.objects.get())
+    for version in (first, second):
+        replace_draft_by_version(version)
+        assert draft_definition(App.objects.get()) == version.to_definition()

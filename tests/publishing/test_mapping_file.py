@@ -142,9 +142,26 @@ def test_the_place_of_a_mapping_is_taken() -> None:
     assert (user.mapping, user.collection) == ("", "people")
 
 
+def test_filter_columns() -> None:
+    """They stand beside the mapping, and are no part of it."""
+    user, note = mapped({"users": {"source": "people", "filter": {"a": 1}, "filterColumns": ["age", "id"]}}).tables
+    assert (user.filter_columns, user.mapping) == (("age", "id"), '{"filter":{"a":1}}')
+    assert note.filter_columns == ()
+
+
+def test_tables_without_filter_columns() -> None:
+    """An empty list says that there are none; no list says nothing."""
+    assert mapped({"users": {"source": "people"}}).without_filter_columns == frozenset()
+    assert mapped({"users": {"source": "people", "filterColumns": []}}).without_filter_columns == {"user"}
+
+
 @pytest.mark.parametrize(
     ("mappings", "place"),
     [
+        ({"user": {"source": "x", "filterColumns": "age"}}, "mappings.user.filterColumns"),
+        ({"user": {"source": "x", "filterColumns": [1]}}, "mappings.user.filterColumns"),
+        ({"user": {"filterColumns": ["age"]}}, "mappings.user.source"),
+        ({"user": "filterColumns"}, "mappings.user"),
         ([], "mappings"),
         ({"other": {"source": "x"}}, "mappings.other"),
         ({"user": {"source": "x"}, "users": {"source": "y"}}, "mappings.users"),

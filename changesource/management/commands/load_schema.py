@@ -13,6 +13,7 @@ from changesource.models.app import DEFAULT_SOURCE
 from changesource.publishing.drafts import replace_draft
 from changesource.publishing.mapping_file import apply_mappings
 from changesource.publishing.permission_file import apply_permissions
+from changesource.publishing.publication_file import apply_publications
 from changesource.publishing.schema_file import Schema, read_schema
 from changesource.streaming.publisher import finish_publish, prepare_publish, when_free
 
@@ -28,6 +29,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--permissions", metavar="FILE", type=Path, help="who may see which rows of each table, JSON in UTF-8"
         )
+        parser.add_argument(
+            "--publications",
+            metavar="FILE",
+            type=Path,
+            help="groups of tables that a zero-cache may ask for, JSON in UTF-8 (default: what the app has)",
+        )
         parser.add_argument("--app", required=True, help="the app id (ZERO_APP_ID); the app is created when missing")
         parser.add_argument(
             "--source",
@@ -42,13 +49,15 @@ class Command(BaseCommand):
         file: Path,
         mappings: Path | None,
         permissions: Path | None,
+        publications: Path | None,
         app: str,
         source: str,
         publish: bool,
         **options: Any,
     ) -> None:
         try:
-            self._load(_read(file, mappings, permissions), app, source, then_publish=publish)
+            schema = _read(file, mappings, permissions, publications)
+            self._load(schema, app, source, then_publish=publish)
         except OSError as exc:
             raise CommandError(f"{exc.filename} cannot be read: {exc.strerror}.") from exc
         except ChangeSourceError as exc:
@@ -68,10 +77,12 @@ class Command(BaseCommand):
         return prepare_publish(replace_draft(app_id, schema, source))
 
 
-def _read(file: Path, mappings: Path | None, permissions: Path | None) -> Schema:
+def _read(file: Path, mappings: Path | None, permissions: Path | None, publications: Path | None) -> Schema:
     schema = read_schema(file.read_bytes())
     if mappings is not None:
         schema = apply_mappings(schema, mappings.read_bytes())
     if permissions is not None:
         schema = apply_permissions(schema, permissions.read_bytes())
+    if publications is not None:
+        schema = apply_publications(schema, publications.read_bytes())
     return schema

@@ -56,8 +56,8 @@ def _judge(collection: PublishedCollection, description: Mapping[str, Any] | Non
         return CheckResult(
             name,
             "error",
-            f"{collection.name} records no pre-images, which {', '.join(collection.unwinding)} need to know the rows that "
-            "went away: these tables are loaded again with each change.",
+            f"{collection.name} records no pre-images, which {', '.join(collection.unwinding)} need to know what rows there "
+            "were: these tables are loaded again with each change.",
             f"Run {enabling_command(collection.name)}",
             values,
         )

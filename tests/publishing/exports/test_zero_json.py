@@ -110,3 +110,14 @@ def test_permissions() -> None:
     (table, *others) = EVERYTHING.tables
     ruled = replace(EVERYTHING, tables=(replace(table, permissions='{"select": [{}]}'), *others))
     assert json.loads(render(ruled)) == compile_permissions(ruled)
+
+
+@pytest.mark.parametrize("name", EXPORT_FORMATS)
+def test_what_only_the_change_source_needs(name: str) -> None:
+    """Filter columns and publications are not exported: Zero's schema knows neither."""
+    first, *others = EVERYTHING.tables
+    columns = tuple(column.name for column in first.columns if column.type != "json")
+    definition = replace(
+        EVERYTHING, tables=(replace(first, filter_columns=columns), *others), publications={"mobile": [first.name]}
+    )
+    assert EXPORT_FORMATS[name].render(definition) == EXPORT_FORMATS[name].render(EVERYTHING)

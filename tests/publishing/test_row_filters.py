@@ -1,0 +1,39 @@
+"""Row filters are looked at with the tables that they are about."""
+
+import json
+from typing import Any
+
+import pytest
+
+from changesource.mapping.definition import AppDefinition, Column
+from changesource.publishing.row_filters import find_row_filter_problems
+from tests.mapping.definitions import table
+
+APP = AppDefinition(
+    "shop",
+    "default",
+    (table(columns=(Column("_id", "string"), Column("tenant", "string")), filter_columns=("tenant",)),),
+)
+
+
+@pytest.mark.parametrize("row_filters", ["", "{}", '{"city": {"tenant": "$client.tenant"}}', '{"city": {}}'])
+def test_sound(row_filters: str) -> None:
+    """A filter asks for filter columns, and for attributes of the client."""
+    assert find_row_filter_problems(APP, row_filters) == []
+
+
+@pytest.mark.parametrize(
+    ("row_filters", "place"),
+    [
+        ({"town": {}}, "town: "),
+        ({"city": {"_id": "a"}}, "city._id: "),
+        ({"city": {"$or": [{"tenant": 1}, {"nope": 1}]}}, "city.nope: "),
+        ({"city": {"tenant": "$auth.sub"}}, "city.tenant: "),
+        ({"city": {"tenant": {"$where": "1"}}}, "city.tenant.$where: "),
+        ([], "Row filters are a JSON object"),
+    ],
+)
+def test_what_cannot_be_evaluated(row_filters: Any, place: str) -> None:
+    """Each is named with its place."""
+    [problem] = find_row_filter_problems(APP, json.dumps(row_filters))
+    assert str(problem).startswith(place)

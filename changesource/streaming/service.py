@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -30,6 +31,8 @@ from changesource.tasks import end_tasks
 
 logger = logging.getLogger(__name__)
 
+PRUNE_SECONDS = 3600.0
+"""How often what is kept of changes and refusals is pruned by its age."""
 REFRESH_SECONDS = 1.0
 """How soon a publish is noticed."""
 MAX_PENDING_ROW_ERRORS = 10_000
@@ -67,6 +70,7 @@ class StreamService:
         self._sessions: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
         self._standings: dict[ClientInApp, Standing] = {}
+        self._prune_at = 0.0
         self._refresher: asyncio.Task[None] | None = None
 
     async def start(self, *, watch: bool) -> None:
@@ -145,6 +149,7 @@ class StreamService:
             await asyncio.sleep(REFRESH_SECONDS)
             await self._refresh()
             await self._end_invalid_connections()
+            await self._prune_audit()
             await self._flush_row_errors()
 
     async def _refresh(self) -> None:
@@ -156,6 +161,15 @@ class StreamService:
         self._publications = publications
         if self._watches:
             await self._match_watchers()
+
+    async def _prune_audit(self) -> None:
+        if self.settings.audit_days == 0 or time.monotonic() < self._prune_at:
+            return
+        self._prune_at = time.monotonic() + PRUNE_SECONDS
+        try:
+            await client_store.prune_audit(self.settings.audit_days)
+        except DatabaseError as error:
+            logger.warning("what is too old was not pruned (%s); again in an hour", type(error).__name__)
 
     async def _end_invalid_connections(self) -> None:
         connections = list(self._connections)

@@ -160,3 +160,11 @@ class ChangeStreamConsumer(AsyncConsumer):
         if (reason := closing.REFUSALS.get(how.code)) is not None:
             self._limits.refusals.note(Refused(self._address, self._client_name, how.code, reason))
         await self.send({"type": "websocket.close", "code": how.code, "reason": how.reason})
+
+
+class UnknownPathConsumer(ChangeStreamConsumer):
+    """Any other path. Channels would log a traceback for each attempt."""
+
+    async def _authenticate(self) -> Identity | None:
+        await self._deny(404, closing.UNKNOWN_PATH)
+        return None

@@ -24,6 +24,7 @@ REFUSALS = {
 }
 """Close codes that are kept for people to look at, and what they mean, without anything of the request."""
 
+UNKNOWN_PATH = "unknown path"
 NO_TOKEN = "no token"  # noqa: S105 (a reason)
 UNKNOWN_TOKEN = "unknown token"  # noqa: S105 (a reason)
 DATABASE_FAILED = "the Django database failed"

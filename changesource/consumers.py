@@ -97,6 +97,9 @@ class ChangeStreamConsumer(AsyncConsumer):
         if not self._limits.handshakes_of_address.take(network_of(self._address)):
             await self._deny(429, closing.TOO_MANY_HANDSHAKES_OF_ADDRESS)
             return None
+        if any(name == b"origin" for name, _ in self.scope["headers"]):
+            await self._deny(403, closing.FROM_BROWSER)
+            return None
         client = await self._authenticate()
         if client is None:
             return None
@@ -160,3 +163,11 @@ class ChangeStreamConsumer(AsyncConsumer):
         if (reason := closing.REFUSALS.get(how.code)) is not None:
             self._limits.refusals.note(Refused(self._address, self._client_name, how.code, reason))
         await self.send({"type": "websocket.close", "code": how.code, "reason": how.reason})
+
+
+class UnknownPathConsumer(ChangeStreamConsumer):
+    """Any other path. Channels would log a traceback for each attempt."""
+
+    async def _authenticate(self) -> Identity | None:
+        await self._deny(404, closing.UNKNOWN_PATH)
+        return None

@@ -4,17 +4,21 @@ import os
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
-from django.urls import path
+from django.urls import path, re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zerosources.settings")
 http_application = get_asgi_application()
 
-from changesource.consumers import ChangeStreamConsumer  # noqa: E402 (models load after Django is set up)
-from changesource.origins import without_browsers  # noqa: E402
+from changesource.consumers import ChangeStreamConsumer, UnknownPathConsumer  # noqa: E402 (models load after Django is set up)
 
 application = ProtocolTypeRouter(
     {
         "http": http_application,
-        "websocket": without_browsers(URLRouter([path("changes/v0/stream", ChangeStreamConsumer.as_asgi())])),
+        "websocket": URLRouter(
+            [
+                path("changes/v0/stream", ChangeStreamConsumer.as_asgi()),
+                re_path("", UnknownPathConsumer.as_asgi()),
+            ]
+        ),
     }
 )

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 MAX_HELD_PER_ADDRESS = 50
 MAX_HELD = 500
-"""A held connection takes some 50 KB. Beyond these numbers the refusal is told at once."""
+"""Beyond these numbers the refusal is told at once: sockets that are held for nothing cost memory."""
 MAX_PENDING = 1_000
 """Different refusals that are counted within `FLUSH_SECONDS`."""
 FLUSH_SECONDS = 1.0

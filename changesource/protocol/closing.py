@@ -24,7 +24,10 @@ REFUSALS = {
 }
 """Close codes that are kept for people to look at, and what they mean, without anything of the request."""
 
+UNKNOWN_PATH = "unknown path"
 NO_TOKEN = "no token"  # noqa: S105 (a reason)
+FROM_BROWSER = "it comes from a browser"
+"""zero-cache says no Origin, while every browser says one: a page must not open a stream, whatever token it has."""
 DATABASE_FAILED = "the Django database failed"
 TOO_MANY_HANDSHAKES_OF_ADDRESS = "too many handshakes of the address"
 

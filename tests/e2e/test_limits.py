@@ -313,6 +313,15 @@ def test_a_second_request_on_a_connection_has_its_own_time(site: Site) -> None:
         assert time.monotonic() - started > HANDSHAKE_SECONDS - 0.5
 
 
+@pytest.mark.parametrize("path", ["/", "/changes/v0/streams", "/../../etc/passwd", "/changes/v0/stream/%2e%2e", "/%ff"])
+def test_another_path_is_refused_without_noise(site: Site, path: str) -> None:
+    """404, whatever the token, and no traceback in the log."""
+    url = f"ws://127.0.0.1:{site.server.port}{path}?token={site.deployment.token}"
+    with pytest.raises(InvalidStatus) as refused, connect(url):
+        pass
+    assert refused.value.response.status_code == 404
+
+
 def test_a_retry_loop_costs_little(site: Site) -> None:
     """As zero-cache does it, 25 ms after each refusal: a small part of a core, and a line in the log."""
     process = site.process

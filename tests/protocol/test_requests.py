@@ -98,6 +98,7 @@ def test_a_refusal_never_repeats_the_token(token: str) -> None:
         (b"token=query", basic("u:header"), "header"),
         (b"token=query", "Bearer header", "query"),
         (b"token=query", "Basic ???", "query"),
+        (b"token=query", "Basic \xc4\xc4\xc4\xc4", "query"),
         (b"", "basic " + base64.b64encode(b"u:abc").decode(), "abc"),
         (b"", basic(":"), None),
         (b"", "Basic", None),

@@ -114,6 +114,8 @@ def outcome(text: str) -> object:
         ('{"filter": {"a": {"$oid": "short"}}}', "not Extended JSON"),
         ('{"filter": {"a": {"$numberDecimal": "x"}}}', "not Extended JSON"),
         ('{"filter": {"a": "\\u0000"}}', "U+0000"),
+        ('{"filter": {"a": {"$regularExpression": {"pattern": "\\ud800", "options": ""}}}}', "lone surrogates"),
+        ('{"filter": {"a": 1e999}}', "beyond what a double can hold"),
         ('{"filter": {"a": 1}} and more', "not JSON"),
         ("[" * 100_000, ""),
         ('{"filter":' + '{"a":' * 200 + "1" + "}" * 201, "nested"),

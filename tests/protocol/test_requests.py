@@ -143,6 +143,7 @@ def test_a_refusal_never_repeats_the_token(token: str) -> None:
         (b"token=query", "Digest header", "query"),
         (b"token=query", "Bearer " + "x" * MAX_AUTHORIZATION_LENGTH, "query"),
         (b"token=query", "Basic ???", "query"),
+        (b"token=query", "Basic \xc4\xc4\xc4\xc4", "query"),
         (b"", "basic " + base64.b64encode(b"u:abc").decode(), "abc"),
         (b"", basic(":"), None),
         (b"", "Basic", None),

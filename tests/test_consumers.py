@@ -52,7 +52,9 @@ class Connection:
 class EndlessSession:
     """Sends for ever."""
 
-    def __init__(self, service: StreamService, request: object, client: Identity, outlet: ChangeStreamConsumer) -> None:
+    def __init__(
+        self, service: StreamService, request: object, client: Identity, outlet: ChangeStreamConsumer, end: object
+    ) -> None:
         self._outlet = outlet
 
     async def run(self) -> Closing | None:

@@ -175,8 +175,6 @@ class StreamProtocol(WebSocketProtocol):
                 self._send_text(frame)
                 if self.drain is not None and self.drain.is_full:
                     await self.drain.wait()
-                    if self.state != self.STATE_OPEN:
-                        return
         elif message["type"] == "websocket.close" and self.state == self.STATE_OPEN:
             # Not `sendClose`, which takes only the codes of applications, and 1012 is a server's.
             reason = (message.get("reason") or "").encode()
@@ -200,7 +198,10 @@ class StreamProtocol(WebSocketProtocol):
             self.server.protocol_disconnected(self)
 
     def _send_text(self, frame: bytes) -> None:
-        """Of any size: Autobahn has one limit for both directions, and ours is for what comes in."""
+        """Of any size: Autobahn has one limit for both directions, and ours is for what comes in. Nothing once either side
+        closes, which the application may learn of later."""
+        if self.state != self.STATE_OPEN:
+            return
         limit, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
         try:
             self.sendMessage(frame, False)

@@ -82,7 +82,7 @@ def _visible_app(request: Request, app_id: str) -> App:
     if not may_see_app(request.user, None) and not (app and may_see_app(request.user, app)):
         raise PermissionDenied
     if app is None:
-        raise NotFound(f"There is no app {app_id!r}.")
+        raise NotFound("There is no app of this id.")
     return app
 
 

@@ -51,10 +51,10 @@ class Position:
 
     @classmethod
     def from_watermark(cls, watermark: str) -> Position:
-        """Raises `InvalidWatermark` for anything that `watermark` does not give."""
+        """Raises `InvalidWatermark`, which repeats nothing of the text, for anything that `watermark` does not give."""
         number = decode_lexi_version(watermark)
         if not 0 < number <= _MAX_NUMBER:
-            raise InvalidWatermark(f"The watermark {watermark[:40]!r} is not a position in a change stream.")
+            raise InvalidWatermark("The watermark is not a position in a change stream.")
         return cls.from_number(number)
 
 
@@ -80,5 +80,5 @@ def decode_lexi_version(text: str) -> int:
         or any(digit not in _DIGITS for digit in digits)
         or (digits[0] == "0" and len(digits) > 1)
     ):
-        raise InvalidWatermark(f"The watermark {text[:40]!r} is not a LexiVersion.")
+        raise InvalidWatermark("The watermark is not a LexiVersion.")
     return int(digits, 36)

@@ -99,13 +99,6 @@ class Session:
 
     async def run(self) -> Closing | None:
         """How to close the connection; None to leave that to zero-cache, after `reset-required`."""
-        self._service.add_connection(self)
-        try:
-            return await self._run()
-        finally:
-            self._service.remove_connection(self)
-
-    async def _run(self) -> Closing | None:
         key = ClientInApp(self.identity.client_id, self._request.app_id)
         publication = self._service.publication(self._request.app_id)
         try:
@@ -116,6 +109,15 @@ class Session:
             return await self._refuse(closing.not_allowed())
         if not standing.may_be_shard(self._request.shard_num):
             return await self._refuse(closing.shard_not_allowed(self._request.shard_num))
+        # Not before: the service would end at once what is refused slowly here.
+        self._service.add_connection(self)
+        try:
+            return await self._run(publication, standing)
+        finally:
+            self._service.remove_connection(self)
+
+    async def _run(self, publication: store.Publication, standing: Standing) -> Closing | None:
+        key = ClientInApp(self.identity.client_id, self._request.app_id)
         self._access = ClientAccess(self.identity, key.app_id, self._request.publications, standing)
         self._turns = Turns(self._service.history_of(publication), self._access)
         try:

@@ -62,7 +62,7 @@ def test_default_format(client, app: App, user: User) -> None:
 @pytest.mark.parametrize(
     ("address", "parameters", "status", "detail"),
     [
-        ("/api/apps/nope/schema", {}, 404, "no app 'nope'"),
+        ("/api/apps/nope/schema", {}, 404, "no app of this id"),
         ("/api/apps/Caf%C3%A9%00/schema", {}, 404, "no app"),
         ("/api/apps/empty/schema", {}, 404, "CS204: empty has never been published"),
         ("/api/apps/empty/schema", {"version": "draft"}, 409, "CS201: The draft of empty cannot be exported"),

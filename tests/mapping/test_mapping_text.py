@@ -149,3 +149,11 @@ def test_values_that_are_none(value: str) -> None:
 def test_any_text(text: str) -> None:
     """Is a mapping or refused as one."""
     outcome(text)
+
+
+@pytest.mark.timeout(20)
+def test_many_names() -> None:
+    """What is wrong with 200,000 names, of which the last is there twice, is found at once."""
+    names = ", ".join(f'"a{i}": 1' for i in range(200_000))
+    with pytest.raises(MappingError, match="'a199999' twice"):
+        read_mapping_text(f'{{{names}, "a199999": 1}}')

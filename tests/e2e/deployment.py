@@ -5,7 +5,7 @@ import uuid
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pymongo
 from pymongo.database import Database
@@ -167,10 +167,15 @@ class Deployment:
         if expected is None:
             expected = self.expected_rows()
         last: dict[str, Rows] = {}
+        seen: list[FileState] = []
 
         def is_equal() -> ReplicaContents | None:
             zero_cache.check_running()
+            # Reading takes a process of its own, which would keep zero-cache from what is waited for.
+            if (state := file_state(zero_cache.replica_path)) == seen:
+                return None
             contents = replica_or_none(zero_cache)
+            seen[:] = [] if contents is None else state
             last["rows"] = {} if contents is None else self.comparable(self._published(contents.rows))
             return contents if last["rows"] == expected else None
 
@@ -190,6 +195,20 @@ def wait_until_not_none(condition: Any, timeout: float) -> Any:
 
     wait_until(holds, timeout)
     return found[0]
+
+
+class FileState(NamedTuple):
+    """Different after a file was written to."""
+
+    name: str
+    size: int
+    modified_ns: int
+
+
+def file_state(replica: Path) -> list[FileState]:
+    """Of a replica and its write-ahead logs: each commit of zero-cache changes it."""
+    stats = [(path.name, path.stat()) for path in sorted(replica.parent.glob(f"{replica.name}*"))]
+    return [FileState(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
 def replica_or_none(zero_cache: ZeroCache, tables: tuple[str, ...] = ()) -> ReplicaContents | None:

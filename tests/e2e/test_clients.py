@@ -190,17 +190,14 @@ def test_two_changes_soon_after_each_other(tenants: Tenants, writer: Writer, a: 
     """There and back, before and after the first of them was noticed: the replica is what it should be in the end."""
     tenants.wait_until_equal(a, b)
     stored = AccessVersion.objects.filter(client=a.client)
-    for _ in range(2):
+    for is_noticed in (True, False):
         before = stored.count()
         tenants.give(a, own_rows(B))
         writer.write(5)
-        wait_until(lambda before=before: stored.count() > before)
+        wait_until(lambda before=before, is_noticed=is_noticed: stored.count() > before or not is_noticed)
         tenants.give(a, own_rows(A))
         writer.write(5)
-    tenants.wait_until_equal(a, b)
-    tenants.give(a, own_rows(B))
-    tenants.give(a, own_rows(A))
-    tenants.wait_until_equal(a, b)
+        tenants.wait_until_equal(a, b)
     check_protocol(a.proxy)
 
 
@@ -218,26 +215,6 @@ def test_a_change_while_somebody_publishes(tenants: Tenants, writer: Writer, a: 
     tenants.give(a, own_rows(A))
     tenants.wait_until_equal(a, b)
     assert all("extra" in row for row in tenants.expected_rows(b)["orders"])
-    check_protocol(a.proxy)
-
-
-def test_killed_in_the_middle_of_a_change(tenants: Tenants, writer: Writer, a: Tenant, b: Tenant) -> None:
-    """The server is killed when zero-cache has half of the transaction: it gets the whole of it from another server."""
-    tenants.wait_until_equal(a, b)
-    first, second = tenants.servers
-    a.proxy.hold_at = lambda frame: '"tag":"insert"' in frame
-    tenants.give(a, own_rows(B))
-    assert a.proxy.is_held.wait(30)
-    writer.write(10)
-    first.kill()
-    a.proxy.target = second.stream_url(a.token)
-    a.proxy.release()
-    tenants.wait_until_equal(a, b)
-    *_, broken, _ = a.proxy.connections
-    assert json.loads(broken.frames[-1])[1]["tag"] == "truncate"
-    first.start()
-    tenants.give(a, own_rows(A))
-    tenants.wait_until_equal(a, b)
     check_protocol(a.proxy)
 
 
@@ -344,6 +321,24 @@ def test_publications(tenants: Tenants, writer: Writer, a: Tenant) -> None:
     check_protocol(mobile.proxy)
 
 
+def test_killed_in_the_middle_of_a_change(tenants: Tenants, writer: Writer, a: Tenant, b: Tenant) -> None:
+    """The last test here, as one server is no more then: it is killed when zero-cache has half of the transaction, which it
+    then gets whole from another server."""
+    tenants.wait_until_equal(a, b)
+    first, second = tenants.servers
+    a.proxy.hold_at = lambda frame: '"tag":"insert"' in frame
+    tenants.give(a, own_rows(B))
+    assert a.proxy.is_held.wait(30)
+    writer.write(10)
+    first.kill()
+    a.proxy.target = second.stream_url(a.token)
+    a.proxy.release()
+    tenants.wait_until_equal(a, b)
+    *_, broken, _ = a.proxy.connections
+    assert json.loads(broken.frames[-1])[1]["tag"] == "truncate"
+    check_protocol(a.proxy)
+
+
 def open_stream(
     tenants: Tenants, server: ServeCommand, token: str, replica_version: str = "", publications: str = ""
 ) -> ClientConnection:
@@ -362,10 +357,8 @@ def open_streams(tenants: Tenants, token: str) -> list[ClientConnection]:
     with open_stream(tenants, tenants.servers[0], token) as stream:
         replica_version = json.loads(stream.recv(timeout=20))[2]["commitWatermark"]
         assert close_code(stream, time.monotonic() + 30) == 1000
-    streams = [open_stream(tenants, server, token, replica_version) for server in tenants.servers]
-    for stream in streams:
-        tenants.deployment.stack.callback(stream.close)
-    return streams
+    enter = tenants.deployment.stack.enter_context
+    return [enter(open_stream(tenants, server, token, replica_version)) for server in tenants.servers]
 
 
 def close_code(stream: ClientConnection, deadline: float) -> int | None:

@@ -131,6 +131,8 @@ class RecordingProxy:
                     self.hold_at = None
                     self.is_held.set()
                     await self._released.wait()
+                    async for _ in upstream:  # reads to the end, without which it cannot be closed
+                        pass
                     return
                 connection.frames.append(message)
                 await downstream.send(message)

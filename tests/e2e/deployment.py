@@ -3,6 +3,7 @@
 import json
 import uuid
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -176,7 +177,9 @@ class Deployment:
                 return None
             contents = replica_or_none(zero_cache)
             seen[:] = [] if contents is None else state
-            last["rows"] = {} if contents is None else self.comparable(self._published(contents.rows))
+            if contents is not None:
+                contents = replace(contents, rows=self._published(contents.rows))
+            last["rows"] = {} if contents is None else self.comparable(contents.rows)
             return contents if last["rows"] == expected else None
 
         try:

@@ -99,7 +99,6 @@ class Session:
 
     async def run(self) -> Closing | None:
         """How to close the connection; None to leave that to zero-cache, after `reset-required`."""
-        self._service.add_connection(self)
         try:
             return await self._run()
         finally:
@@ -116,6 +115,8 @@ class Session:
             return await self._refuse(closing.not_allowed())
         if not standing.may_be_shard(self._request.shard_num):
             return await self._refuse(closing.shard_not_allowed(self._request.shard_num))
+        # Not before: who is refused is held for a while, and must not be ended sooner as somebody without a grant.
+        self._service.add_connection(self)
         self._access = ClientAccess(self.identity, key.app_id, self._request.publications, standing)
         self._turns = Turns(self._service.history_of(publication), self._access)
         try:

@@ -91,9 +91,13 @@ class StoredAccess:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What of one app a client may have now. `wanted` is the access that its grant says, `versions` are the stored ones since
-    the last base, in the order of their numbers; `credentials` are those that are valid, beside JWTs if it `accepts_jwt`."""
+    """What of one app a client may have now, by its grant; nothing unless it `is_active`, switched on and not expired.
 
+    `wanted` is the access that the grant says, `versions` are the stored ones since the last base, in the order of their
+    numbers; `credentials` are those that are valid, beside JWTs if it `accepts_jwt`. No `shards` are any.
+    """
+
+    is_active: bool
     expires_at: datetime | None
     shards: frozenset[int]
     credentials: frozenset[int]
@@ -105,8 +109,9 @@ class Standing:
         return not self.shards or shard_num in self.shards
 
     def admits(self, identity: Identity) -> bool:
-        """Whether what `identity` came with is still valid."""
-        return self.accepts_jwt if identity.credential_id is None else identity.credential_id in self.credentials
+        """Whether the client may connect, by what `identity` came with."""
+        is_valid = self.accepts_jwt if identity.credential_id is None else identity.credential_id in self.credentials
+        return self.is_active and is_valid
 
     @property
     def newest_number(self) -> int:
@@ -156,7 +161,7 @@ async def renew_credential(stored: StoredCredential, *, lookup: str, hash: str) 
 
 
 async def standings(client_ids: Collection[int]) -> dict[ClientInApp, Standing]:
-    """What each of `client_ids` may have of each app now. Who is switched off or has expired has nothing."""
+    """What each of `client_ids` may have of each app now, by its grants."""
     return await in_database(_standings, client_ids)
 
 
@@ -261,11 +266,7 @@ def _unexpired(prefix: str, now: datetime) -> Q:
 
 def _standings(client_ids: Collection[int]) -> dict[ClientInApp, Standing]:
     now = timezone.now()
-    grants = list(
-        Grant.objects.filter(_unexpired("client__", now), client__in=client_ids, client__is_active=True).select_related(
-            "client", "app"
-        )
-    )
+    grants = Grant.objects.filter(client__in=client_ids).select_related("client", "app")
     credentials: defaultdict[int, set[int]] = defaultdict(set)
     valid = Credential.objects.filter(_unexpired("", now), client__in=client_ids, revoked_at=None)
     for client_id, pk in valid.values_list("client_id", "pk"):
@@ -275,6 +276,7 @@ def _standings(client_ids: Collection[int]) -> dict[ClientInApp, Standing]:
     for grant in grants:
         key = ClientInApp(grant.client_id, grant.app.app_id)
         found[key] = Standing(
+            is_active=not _refusal_of_client(grant.client, now),
             expires_at=grant.client.expires_at,
             shards=grant.shard_numbers(),
             credentials=frozenset(credentials[grant.client_id]),

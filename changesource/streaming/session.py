@@ -105,7 +105,7 @@ class Session:
             standing = (await client_store.standings([key.client_id])).get(key)
         except DatabaseError as error:
             return await self._refuse_for(error)
-        if publication is None or standing is None:
+        if publication is None or standing is None or not standing.admits(self.identity):
             return await self._refuse(closing.not_allowed())
         if not standing.may_be_shard(self._request.shard_num):
             return await self._refuse(closing.shard_not_allowed(self._request.shard_num))

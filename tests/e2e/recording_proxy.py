@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -55,11 +55,18 @@ class Transaction:
 
 
 class RecordingProxy:
-    """Listens on a free port of 127.0.0.1 in a thread of its own. `target` may be changed: new connections go there."""
+    """Listens on a free port of 127.0.0.1 in a thread of its own. `target` may be changed: new connections go there.
+
+    With `hold_at`, the next frame that it holds for is not passed on, nor anything after it on that connection, which is
+    ended by `release`; `is_held` is set meanwhile.
+    """
 
     def __init__(self, target: str) -> None:
         self.target = target
         self.connections: list[Connection] = []
+        self.hold_at: Callable[[str], bool] | None = None
+        self.is_held = threading.Event()
+        self._released = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
@@ -75,6 +82,9 @@ class RecordingProxy:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
         self._loop.close()
+
+    def release(self) -> None:
+        self._loop.call_soon_threadsafe(self._released.set)
 
     def stream_url(self) -> str:
         """`target` by way of this proxy."""
@@ -117,6 +127,13 @@ class RecordingProxy:
         async def downwards() -> None:
             async for message in upstream:
                 assert isinstance(message, str)
+                if self.hold_at is not None and self.hold_at(message):
+                    self.hold_at = None
+                    self.is_held.set()
+                    await self._released.wait()
+                    async for _ in upstream:  # reads to the end, without which it cannot be closed
+                        pass
+                    return
                 connection.frames.append(message)
                 await downstream.send(message)
 

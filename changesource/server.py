@@ -27,7 +27,7 @@ from zope.interface import implementer
 from changesource.conf import ChangeSourceSettings
 from changesource.http_channel import BoundedHTTPFactory
 from changesource.limits.addresses import forwarded_address
-from changesource.protocol.closing import Closing, message_too_long
+from changesource.protocol.closing import Closing, message_too_long, not_a_websocket
 
 logger = logging.getLogger(__name__)
 
@@ -160,6 +160,15 @@ class StreamProtocol(WebSocketProtocol):
         """Autobahn would drop the connection without a word."""
         self.failedByMe = True
         self._take_no_more(message_too_long(max_size))
+
+    def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
+        """What came breaks WebSocket's own rules. Also here, Autobahn would drop the connection without a word; its reasons
+        have parts of what came in them."""
+        if self.state != self.STATE_OPEN:
+            super()._fail_connection(code, reason)
+            return
+        self.failedByMe = True
+        self._take_no_more(not_a_websocket(code))
 
     def _take_no_more(self, how: Closing) -> None:
         """Leaves the closing to the application, which ends its session first."""

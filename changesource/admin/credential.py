@@ -63,8 +63,8 @@ class CredentialInline(admin.TabularInline):
 
     @admin.display(description="")
     def revoke(self, credential: Credential) -> SafeString:
-        if credential.revoked_at is not None:
-            return SafeString("")
+        if credential.pk is None or credential.revoked_at is not None:
+            return SafeString("")  # without a key: a form that the page does not have was sent
         address = _address("revoke", credential.client_id, credential.pk)
         return format_html('<a href="{}" aria-label="Revoke {}">Revoke</a>', address, credential.label or credential.pk)
 

@@ -8,12 +8,27 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model
 from django.http import HttpRequest
 
 
+class BoundedChangeList(ChangeList):
+    """Where an address asks for a year that there is not, Django fails on those beyond 64 bits."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except OverflowError as error:
+            raise IncorrectLookupParameters from error
+
+
 class ReadOnlyAdmin(admin.ModelAdmin):
     """Lists and shows what the change source itself has written."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return BoundedChangeList
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

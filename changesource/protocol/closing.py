@@ -15,6 +15,8 @@ REFUSAL_DELAY_SECONDS = 1.0
 """How long a refused connection is held before it is told so."""
 
 REFUSALS = {
+    1002: "what came was not in the WebSocket protocol",
+    1007: "a message was not UTF-8, or could not be decompressed",
     1009: "a message was too long",
     4400: "the request or a message is not in the protocol",
     4401: "the client or its credential is no longer valid",
@@ -58,6 +60,13 @@ def snapshot_sent() -> Closing:
 
 def message_too_long(max_bytes: int) -> Closing:
     return Closing(1009, f"A message was longer than {max_bytes} bytes, which is MAX_UPSTREAM_BYTES.")
+
+
+def not_a_websocket(code: int) -> Closing:
+    """`code` is RFC 6455's: 1002 for frames, 1007 for what is in them."""
+    if code == 1007:
+        return Closing(1007, "A message was not UTF-8, or could not be decompressed.")
+    return Closing(1002, "What came is not in the WebSocket protocol.")
 
 
 def too_many_handshakes(per_minute: int) -> Closing:

@@ -1,6 +1,8 @@
 """Who signs JWTs, and who serves its keys over HTTP."""
 
 import base64
+import hashlib
+import hmac
 import json
 import threading
 import time
@@ -74,6 +76,18 @@ def assembled(header: Any, payload: Any, signature: bytes = b"") -> str:
         return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
     return f"{part(header)}.{part(payload)}.{part(signature)}"
+
+
+def with_public_key_as_secret() -> str:
+    """Signed with HMAC by what everybody knows: the text of the public key."""
+    signing_input = assembled({"alg": "HS256"}, claims()).rpartition(".")[0]
+    signature = hmac.digest(pem("RS256").encode(), signing_input.encode(), hashlib.sha256)
+    return f"{signing_input}.{assembled(signature, b'').partition('.')[0]}"
+
+
+def with_changed_payload() -> str:
+    header, _, signature = signed().split(".")
+    return f"{header}.{signed(sub='other').split('.')[1]}.{signature}"
 
 
 @dataclass

@@ -1,7 +1,5 @@
 """changesource/authentication/json_web_tokens.py, by way of `authenticate`."""
 
-import hashlib
-import hmac
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -33,6 +31,8 @@ from tests.authentication.issuer import (
     pem,
     private_key,
     signed,
+    with_changed_payload,
+    with_public_key_as_secret,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -110,18 +110,6 @@ async def test_clock_that_is_ahead(client: Client) -> None:
     """The issuer's clock may be some seconds ahead of ours."""
     ahead = int(time.time()) + LEEWAY_SECONDS - 5
     assert (await authenticate(signed(nbf=ahead, iat=ahead))).name == "cache"
-
-
-def with_public_key_as_secret() -> str:
-    """Signed with HMAC by what everybody knows: the text of the public key."""
-    signing_input = assembled({"alg": "HS256"}, claims()).rpartition(".")[0]
-    signature = hmac.digest(pem("RS256").encode(), signing_input.encode(), hashlib.sha256)
-    return f"{signing_input}.{assembled(signature, b'').partition('.')[0]}"
-
-
-def with_changed_payload() -> str:
-    header, _, signature = signed().split(".")
-    return f"{header}.{signed(sub='other').split('.')[1]}.{signature}"
 
 
 def far() -> int:

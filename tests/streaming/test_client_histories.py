@@ -99,7 +99,7 @@ class ClientReading(Reading):
         return frames
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), history=histories())
 def test_rows_of_each_client(data: Any, history: History) -> None:
     """Two clients with filters of their own over the same changes, each reading in its own way: rows that pass, no others,

@@ -22,7 +22,7 @@ def quiet() -> Any:
 
 
 @pytest.mark.parametrize("kind", VERSIONS)
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), history=histories())
 def test_any_history_read_anyhow(kind: str, data: Any, history: History) -> None:
     """Parts cut anywhere, look-ups and scans that see later states, missing images, and a second reading from an earlier

@@ -111,3 +111,10 @@ def test_replicas(browser, client: Client) -> None:
     text = browser.get(address).content.decode()
     assert text.count("version 3, access 2") == 10
     assert f"{url('replica_changelist')}?client__id__exact={client.pk}" in text
+
+
+def test_credentials_that_the_page_does_not_have(browser, client: Client) -> None:
+    """More forms than the client has credentials are refused by a page."""
+    data = client_data({"id": client.grants.get().pk}) | {"credentials-TOTAL_FORMS": "2000"}
+    assert not ClientPage(browser, data, client).saved
+    assert not client.credentials.exists()

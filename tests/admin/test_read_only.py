@@ -90,3 +90,12 @@ def test_name_that_somebody_sent_is_escaped(browser, records: dict[str, Any]) ->
     text = browser.get(url("refusal_changelist"), {"q": "192.0.2"}).content.decode()
     assert "&lt;shop&gt;" in text
     assert "<shop>" not in text
+
+
+@pytest.mark.parametrize("page", ["refusal", "version", "replica"])
+def test_years_that_there_are_not(browser, page: str) -> None:
+    """A list by a year beyond 64 bits is one of everything, as for any other address that makes no sense."""
+    field = {"refusal": "last_seen", "version": "published_at", "replica": "last_seen_at"}[page]
+    response = browser.get(url(f"{page}_changelist"), {f"{field}__year": "9" * 20})
+    assert response.status_code == 302
+    assert response.headers["Location"].endswith("?e=1")

@@ -82,7 +82,7 @@ def names(shown: ClientView) -> list[str]:
     ],
 )
 def test_tables(tables: Any, filters: Any, publications: tuple[str, ...], expected: list[str]) -> None:
-    """Those of the grant by their names, of the publications that are asked for, and not those whose filter cannot be used."""
+    """Those of the grant by their names, of the publications that are asked for, and with a filter that can be used."""
     assert names(view(tables, filters, None, publications)) == expected
 
 
@@ -162,7 +162,7 @@ def test_filter_without_columns(attributes: dict[str, Any], expected: list[str])
         Entry(id=EntryId(Position(1)), commit_time_ms=0, tables={"secret": table.frames.upsert(row)}, version=3)
     )
     assert [json.loads(frame)[1]["tag"] for frame in found] == expected
-    assert [row for row in shown.rows(table, iter([row]))] == [row] * len(expected)
+    assert list(shown.rows(table, iter([row]))) == [row] * len(expected)
 
 
 def test_filter_of_nothing() -> None:
@@ -189,8 +189,9 @@ def test_rules_that_ask_for_a_hidden_table(rule: Any) -> None:
     app = AppDefinition("shop", "default", (table, RIVER, SECRET), APP.relationships)
     whole = view(None, version=CompiledVersion(app, 1)).permissions
     shown = view(["city", "river"], version=CompiledVersion(app, 1)).permissions
-    assert whole.permissions is not None and "secret" in whole.permissions
-    assert shown.permissions is not None and "secret" not in shown.permissions
+    assert "secret" in str(whole.permissions)
+    assert shown.permissions is not None
+    assert "secret" not in shown.permissions
     assert len(json.loads(shown.permissions)["tables"]["cities"]["row"]["select"]) == 1
     assert shown.hash != whole.hash
 

@@ -338,15 +338,12 @@ class ZeroCache:
         self._columns: dict[str, set[str]] = {}
         self._open: Any = None
         self.watermarks: list[tuple[Position, Any]] = []
-        self.is_reset = False
 
     async def connect(self) -> None:
         """One connection, until it breaks off, is closed, or there is nothing more. Raises `Done`."""
         world = self._world
         self._open = None
-        if self.is_reset:
-            self.version, self.is_reset, self.tables, self._columns, self.watermarks = None, False, {}, {}, []
-        elif self.watermarks and world.actions > 0 and world.draw((False, False, True)):
+        if self.watermarks and world.actions > 0 and world.draw((False, False, True)):
             self.watermark, (self.tables, self._columns) = world.draw(self.watermarks)
         resume = None if self.version is None else Resume(self.watermark or self.version, self.version)
         request = StreamRequest(APP_ID, 0, (), resume)
@@ -375,7 +372,7 @@ class ZeroCache:
         elif kind == "commit":
             self._commit(Position.from_watermark(message[2]["watermark"]))
         elif kind == "control":
-            self.is_reset = True
+            raise AssertionError(change["message"])  # all has its place in the stream
         else:
             self._change(*self._open[1], change)
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.streaming.client_world import BrokeOff, Done, World, ZeroCache, in_this_thread, new_client
 
-SEEDS = 200
+SEEDS = 150
 
 
 @pytest.fixture(autouse=True)

@@ -104,7 +104,7 @@ class World(VersionHistory):
         """Perhaps something."""
         if self.actions <= 0:
             return
-        kind = self.draw(("nothing", "document", "document", "grant", "attributes", "publish", "tick", "tick"))
+        kind = self.draw(("nothing", "document", "document", "grant", "attributes", "publish", "tick", "tick", "elsewhere"))
         self.actions -= kind != "nothing"
         if kind == "document":
             self._write_document()
@@ -121,6 +121,17 @@ class World(VersionHistory):
             self._publish()
         elif kind == "tick":
             await self.tick()
+        elif kind == "elsewhere":
+            await self._settle_elsewhere()
+
+    async def _settle_elsewhere(self) -> None:
+        """A session of another shard notices the change first, and perhaps meets its marker first."""
+        await client_store.begin_access(self.key)
+        newest = (await client_store.access_versions(self.key))[-1]
+        if newest.cluster_time is None:
+            self.mark({"nonce": AccessMarker(self.client.pk, newest.nonce).text})
+            if self.draw((False, True)):
+                await client_store.confirm_access(newest.nonce, self.now)
 
     async def tick(self) -> None:
         """What each process does each second."""

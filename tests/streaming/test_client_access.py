@@ -10,7 +10,7 @@ import pytest
 
 from tests.streaming.client_world import BrokeOff, Done, World, ZeroCache, in_this_thread, new_client
 
-SEEDS = 150
+SEEDS = 100
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ event carries the document; its `nonce` tells which writing of it an event is.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,19 +25,27 @@ MarkerKind = Literal["barrier", "heartbeat"]
 
 
 ACCESS_PREFIX = "access"
+_ACCESS_TEXT = re.compile(
+    rf"{ACCESS_PREFIX}:(?P<client_id>[0-9]{{1,19}}):(?P<nonce>[0-9a-f]{{1,32}})(:(?P<cluster_time>[0-9]{{1,20}}))?"
+)
+"""Anybody who may write to the source can write a marker: nothing is taken for one that could not be."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessMarker:
-    """What a client may read of an app changes at this marker. `nonce` is that of the stored `AccessVersion`."""
+    """What a client may read of an app changes at this marker. `nonce` is that of the stored `AccessVersion`, `cluster_time`
+    that of its event, 0 for one that is not out of the stream."""
 
     client_id: int
     nonce: str
+    cluster_time: int = 0
 
     @property
     def text(self) -> str:
-        """The marker's own nonce, by which an entry of the log names it."""
-        return f"{ACCESS_PREFIX}:{self.client_id}:{self.nonce}"
+        """The marker's own nonce; with the cluster time, by which an entry of the log names it. The entry's position may be
+        later: a log that goes on after an interruption repeats what it has, after its tail."""
+        text = f"{ACCESS_PREFIX}:{self.client_id}:{self.nonce}"
+        return f"{text}:{self.cluster_time}" if self.cluster_time else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +105,8 @@ def publish_marker_of(document: Mapping[str, Any] | None, app_id: str) -> Publis
 
 
 def access_marker_of(nonce: str) -> AccessMarker | None:
-    """The change of access that a marker with this nonce announces; None for every other marker."""
-    prefix, _, rest = nonce.partition(":")
-    client_id, _, version_nonce = rest.partition(":")
-    if prefix != ACCESS_PREFIX or not client_id.isdecimal() or not version_nonce:
+    """The change of access that a marker with this text announces; None for every other marker."""
+    found = _ACCESS_TEXT.fullmatch(nonce)
+    if found is None:
         return None
-    return AccessMarker(int(client_id), version_nonce)
+    return AccessMarker(int(found["client_id"]), found["nonce"], int(found["cluster_time"] or 0))

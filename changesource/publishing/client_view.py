@@ -60,6 +60,11 @@ class ClientView:
         shown = [table for table in version.definition.tables if table.name in names]
         self.definition = replace(version.definition, tables=tuple(shown))
         server_names = {table.server_name for table in shown}
+        row_filters = {
+            table.server_name: RowFilter(table, filters[table.name], access.attributes)
+            for table in shown
+            if table.name in filters
+        }
         self.tables: tuple[CompiledTableFrames, ...] = tuple(
             table for table in version.tables if table.table.name in server_names
         )
@@ -68,10 +73,9 @@ class ClientView:
             for collection, tables in version.tables_of_collection.items()
             if (shown_tables := tuple(table for table in tables if table.table.name in server_names))
         }
+        # One that every row passes is none: the log then says nothing of a table without filter columns.
         self.row_filters: Mapping[str, RowFilter] = {
-            table.server_name: RowFilter(table, filters[table.name], access.attributes)
-            for table in shown
-            if table.name in filters
+            name: row_filter for name, row_filter in row_filters.items() if row_filter.constant is not True
         }
         self.permissions = permissions_row_of(self.definition)
         self._shown = {table.table.name: table for table in self.tables}
@@ -91,10 +95,10 @@ class ClientView:
         selected: list[bytes] = []
         for name, joined in entry.tables.items():
             table = self._shown.get(name)
-            if table is None or name in hidden:
+            row_filter = self.row_filters.get(name)
+            if table is None or name in hidden or (row_filter is not None and row_filter.constant is False):
                 continue
             frames = joined.split(b"\n")
-            row_filter = self.row_filters.get(name)
             if row_filter is None:
                 selected += frames
             else:
@@ -104,11 +108,15 @@ class ClientView:
 
 
 def _shown_tables(definition: AppDefinition, access: Access, publications: Sequence[str]) -> frozenset[str]:
-    """By name. A table with a filter that cannot be used is not shown: it may have been written for another version."""
+    """By name. A table with a filter that cannot be used is not shown: it may have been written for another version. Nor is
+    one without a filter if there is a filter for a table that is not there and the client may read all: that may be this
+    one, under another name."""
     if access.row_filters is None:
         return frozenset()
     filters = access.row_filters
     names = {table.name for table in definition.tables if _has_usable_filter(definition, table, filters)}
+    if access.tables is None and not filters.keys() <= {table.name for table in definition.tables}:
+        names &= filters.keys()
     if access.tables is not None:
         names &= access.tables
     if publications:

@@ -51,7 +51,7 @@ class ClientAccess:
 
     def note(self, standing: Standing) -> None:
         """Takes what the client may have now; what was read of it earlier than what is known changes nothing."""
-        if not self.standing.versions or standing.newest_number >= self.standing.newest_number:
+        if standing.progress >= self.standing.progress:
             self.standing = standing
 
     @property
@@ -83,16 +83,16 @@ class ClientAccess:
 
     def view_at(self, version: CompiledVersion, position: Position) -> ClientView:
         """What is shown of `version` at a position that has been given out. Raises `UnknownVersion`."""
-        return self._view(version, self._stored(number_in_force(self.standing.versions, position)))
+        return self._view(version, self._stored(self.number_at(position)))
 
     async def view_after(self, entry: Entry, view: ClientView) -> ClientView | None:
         """What is shown from `entry` on instead of `view`, if what this client may read changes there, else None."""
         for marker in map(access_marker_of, entry.markers):
-            if marker is None or marker.client_id != self.key.client_id:
-                continue
-            await client_store.confirm_access(marker.nonce, entry.position.cluster_time)
+            if marker is None or marker.client_id != self.key.client_id or not marker.cluster_time:
+                continue  # without a cluster time it has no entry of its own, and is written again
+            await client_store.confirm_access(marker.nonce, marker.cluster_time)
             await self._read_versions()
-            number = number_in_force(self.standing.versions, entry.position)
+            number = self.number_at(entry.position)
             if number > view.access_number:
                 return self._view(view.version, self._stored(number))
         return None
@@ -106,6 +106,10 @@ class ClientAccess:
         to_come = [stored for stored in self.standing.versions if stored.number > view.access_number]
         changes = (version_changes(view, self._view(view.version, stored)) for stored in to_come)
         return frozenset().union(*(each.changed_tables for each in changes))
+
+    def number_at(self, position: Position) -> int:
+        """Of the access in force at a position. Raises `UnknownVersion`."""
+        return number_in_force(self.standing.versions, position)
 
     @property
     def _newest(self) -> StoredAccess | None:

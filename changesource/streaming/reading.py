@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from changesource.log.entries import Entry, EntryId
 from changesource.log.filter_values import pack_filter_values
@@ -186,7 +186,8 @@ def split_at_turns(part: Part, app_id: str) -> Iterator[Part | Turn]:
 
 def _access_marker(event: ChangeEvent, app_id: str) -> AccessMarker | None:
     nonce = nonce_of(event.document, app_id)
-    return None if nonce is None else access_marker_of(nonce)
+    marker = None if nonce is None else access_marker_of(nonce)
+    return None if marker is None else replace(marker, cluster_time=event.cluster_time)
 
 
 def _is_invalidated(batch: Batch) -> bool:

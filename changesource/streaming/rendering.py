@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 MAX_CHUNK_BYTES = 4 * 2**20
 """About how many bytes of frames go into one entry of the log."""
+
+YIELD_SECONDS = 0.005
+"""The arrays of a part can take seconds, and others on the loop have leases to keep."""
 
 RowErrorSink = Callable[[Sequence[RowError]], None]
 
@@ -186,12 +190,15 @@ async def _frames_by_pre_images(
     table: CompiledTableFrames, documents: Iterable[DocumentChanges], errors: list[RowError]
 ) -> AsyncIterator[RowFrame]:
     upserts: list[RowFrame] = []
+    resumed_at = time.monotonic()
     for document in documents:
         frames = frames_by_pre_images(table, document, errors)
         for frame in frames.deletes:
             yield frame
         upserts += frames.upserts
-        await asyncio.sleep(0)  # the arrays of a part can take seconds, and others on this loop have leases to keep
+        if time.monotonic() - resumed_at > YIELD_SECONDS:
+            await asyncio.sleep(0)
+            resumed_at = time.monotonic()
     for frame in upserts:
         yield frame
 

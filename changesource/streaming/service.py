@@ -147,10 +147,16 @@ class StreamService:
     async def _keep_fresh(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
-            await self._refresh()
-            await self._end_invalid_connections()
-            await self._prune_audit()
-            await self._flush_row_errors()
+            for work in (
+                self._end_invalid_connections,
+                self._refresh,
+                self._prune_audit,
+                self._flush_row_errors,
+            ):
+                try:
+                    await work()
+                except Exception:  # one that ended for a fault of ours would leave nobody to end what is revoked
+                    logger.exception("%s failed; again in a second", work.__name__)
 
     async def _refresh(self) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -39,11 +40,13 @@ from changesource.streaming.service import StreamService
 from changesource.streaming.snapshot import Snapshot
 from changesource.streaming.transactions import TransactionSender
 from changesource.streaming.version_switch import VersionSwitch
+from changesource.streaming.versions import FIRST_ORDINAL_AFTER_MARKER
 
 logger = logging.getLogger(__name__)
 
 NOTE_SECONDS = 10.0
 """How often the newest acknowledgement is kept in the Django DB; nothing depends on it."""
+ACCESS_WITHOUT_A_PLACE = "What this client may read was changed without a place in the stream."
 MAX_CLOCK_AHEAD_SECONDS = 60
 """How far a watermark may lie ahead of the source's clock: an election can set it back by a little."""
 
@@ -102,7 +105,7 @@ class Session:
         key = ClientInApp(self.identity.client_id, self._request.app_id)
         publication = self._service.publication(self._request.app_id)
         try:
-            standing = (await client_store.standings([key.client_id])).get(key)
+            standing = await self._read_standing()
         except DatabaseError as error:
             return await self._refuse_for(error)
         if publication is None or standing is None or not standing.admits(self.identity):
@@ -137,6 +140,10 @@ class Session:
         except DatabaseError as error:
             return await self._refuse_for(error)
 
+    async def _read_standing(self) -> Standing | None:
+        key = ClientInApp(self.identity.client_id, self._request.app_id)
+        return (await client_store.standings([key.client_id])).get(key)
+
     async def _refuse_for(self, error: DatabaseError) -> Closing:
         logger.error("%s: the Django database failed (%s)", self._label, type(error).__name__)
         return await self._refuse(closing.internal_error())
@@ -152,6 +159,11 @@ class Session:
         logger.info("%s: snapshot for client %s", self._label, self.identity.name)
         database = self._service.sources.database(publication.definition.source)
         start = Position(await current_cluster_time(database))
+        # Only now: the line may have been long, and a marker that lies before the start is not met any more.
+        standing = await self._read_standing()
+        if standing is None:
+            return await self._refuse(closing.not_allowed())
+        self._access.note(standing)
         # Its marker comes before the snapshot's own: nothing is shown that is not to be shown any more.
         await self._access.settle(database)
         view = await self._turns.view_at(start)
@@ -186,11 +198,18 @@ class Session:
         return closing.snapshot_sent()
 
     async def _unused(self, position: Position) -> Position:
-        """This position or the next one that no replica of the shard began at: without a marker, two may begin at the same
-        cluster time, and a version that another replica was built from would be taken for its own."""
-        while await store.find_replica(self._request.app_id, self._request.shard_num, position.watermark) is not None:
-            position = Position.from_number(position.number + 1)
-        return position
+        """A position at this cluster time that no replica of the shard began at. Two snapshots may see their markers in one
+        transaction, and what is registered of the one would be taken for the other's: so it is drawn."""
+        end = (
+            FIRST_ORDINAL_AFTER_MARKER
+            if position.ordinal < FIRST_ORDINAL_AFTER_MARKER
+            else FIRST_ORDINAL_AFTER_MARKER * 2
+        )
+        while True:
+            ordinal = position.ordinal + secrets.randbelow(end - position.ordinal)
+            drawn = Position(position.cluster_time, ordinal)
+            if await store.find_replica(self._request.app_id, self._request.shard_num, drawn.watermark) is None:
+                return drawn
 
     # The stream
 
@@ -233,7 +252,9 @@ class Session:
             return "This replica was built for other publications, or with other attributes of the client."
         standing = self._access.standing
         if not standing.base_number <= replica.access_number <= standing.newest_number:
-            return "What this client may read was changed without a place in the stream."
+            return ACCESS_WITHOUT_A_PLACE
+        if self._access.number_at(Position.from_watermark(replica.replica_version)) != replica.access_number:
+            return ACCESS_WITHOUT_A_PLACE  # nobody can say what it has been shown
         return ""
 
     async def _stream(
@@ -261,6 +282,10 @@ class Session:
                     committed_at = time.monotonic()
                 if following is not None and await self._pass_on(following, view.version, sender):
                     committed_at = time.monotonic()
+                if not sender.is_open and self._access.number_at(feed.position) > view.access_number:
+                    # Its place has gone by, and nothing was met there: the source is not the one where it was.
+                    await self._require_reset(ACCESS_WITHOUT_A_PLACE)
+                    return None
                 is_quiet = time.monotonic() - committed_at > self._settings.quiet_commit_seconds
                 if is_quiet and not sender.is_open and feed.position.number > sender.last.number:
                     await sender.send_empty(feed.position, feed.position.seconds * 1000)
@@ -292,7 +317,7 @@ class Session:
         if current.log_name != publication.log_name:
             return f"Version {current.base_number} of the app begins anew."
         if view.access_number < self._access.standing.base_number:
-            return "What this client may read was changed without a place in the stream."
+            return ACCESS_WITHOUT_A_PLACE
         return ""
 
     async def _pass_on(self, entry: Entry, version: CompiledVersion, sender: TransactionSender) -> bool:
@@ -315,7 +340,18 @@ class Session:
     ) -> Entry | None:
         """Sends what changes from one view to the next. The entry of the next turn if that was met already."""
         sink = self._service.row_error_sink(self._request.app_id)
-        switch = VersionSwitch(database, old, new, self._request.shard_num, sender, entries, self._turns, sink)
+        switch = VersionSwitch(
+            database,
+            old,
+            new,
+            self._request.shard_num,
+            sender,
+            entries,
+            self._turns,
+            sink,
+            withheld=self._access.tables_to_change(old),
+            hidden=self._access.tables_to_change(new),
+        )
         return await switch.send(position)
 
     async def _note_acknowledged(self) -> None:

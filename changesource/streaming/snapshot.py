@@ -100,7 +100,7 @@ class Snapshot:
     async def _begin(self) -> tuple[Position, Callable[[Position], Awaitable[Position]]]:
         """P, and what replays the changes between P and Q."""
         try:
-            return await self._reach_barrier(), self._replay_to_barrier
+            return await self._unused(await self._reach_barrier()), self._replay_to_barrier
         except SourceReadOnly as error:
             if (await inspect_source(self._database)).is_sharded:
                 raise SourceUnusable(

@@ -66,7 +66,11 @@ class TransactionSender:
         self._hidden = tables
 
     async def begin(self, position: Position) -> None:
-        """Begins a transaction that the caller fills by `add`, which no entry is part of."""
+        """Begins a transaction that the caller fills by `add`, which no entry is part of. One that is open has been
+        interrupted."""
+        if self._open is not None:
+            self._open = None
+            await self._outlet.send([frames.rollback()])
         await self._in_flight.wait_for_room()
         self._open = self._next(position)
         self._open_bytes = self._open_rows = 0

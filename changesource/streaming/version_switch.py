@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 
 from changesource.errors import BarrierNotSeen
 from changesource.log.entries import Entry
@@ -32,7 +33,12 @@ logger = logging.getLogger(__name__)
 
 
 class VersionSwitch:
-    """From `old` to `new`. `entries` are the feed's, from after the entry of the turn on."""
+    """From `old` to `new`. `entries` are the feed's, from after the entry of the turn on.
+
+    Of the tables `hidden` (server names), which are to go at a later turn or to be loaded again, no row is sent. Those that
+    were `withheld` so until now, and are not any more, are loaded again: another version may show them to who was to lose
+    them.
+    """
 
     def __init__(
         self,
@@ -44,8 +50,13 @@ class VersionSwitch:
         entries: AsyncIterator[Entry | None],
         turns: Turns,
         sink: RowErrorSink,
+        *,
+        withheld: frozenset[str],
+        hidden: frozenset[str],
     ) -> None:
         self._database = database
+        self._withheld = withheld
+        self._hidden = hidden
         self._turns = turns
         self._old = old
         self._new = new
@@ -60,14 +71,16 @@ class VersionSwitch:
         Raises `BarrierNotSeen`, `ClientStalled`, and what the feed and the scan raise.
         """
         started = time.monotonic()
-        changes = version_changes(self._old, self._new)
+        changes = self._changes()
         sender, version = self._sender, self._new.version
         await sender.begin(position)
         await sender.add(_schema_frames(changes))
         sender.show(self._new)
-        for collection, tables in _by_collection(changes.loaded).items():
+        sender.hide(self._hidden)
+        loaded = [table for table in changes.loaded if table.table.name not in self._hidden]
+        for collection, tables in _by_collection(loaded).items():
             await self._load(collection, tables)
-        following = await self._reach_barrier() if changes.loaded else None
+        following = await self._reach_barrier() if loaded else None
         await sender.add([frames.permissions_row(version.app_id, self._shard_num, self._new.permissions)])
         await sender.commit(position.seconds * 1000)
         logger.info(
@@ -79,6 +92,13 @@ class VersionSwitch:
             extra={"action": "version-switched"},
         )
         return following
+
+    def _changes(self) -> VersionChanges:
+        changes = version_changes(self._old, self._new)
+        again = self._withheld - self._hidden - changes.changed_tables
+        return replace(
+            changes, reloaded=[*changes.reloaded, *(table for table in self._new.tables if table.table.name in again)]
+        )
 
     async def _load(self, collection: str, tables: Sequence[CompiledTableFrames]) -> None:
         async for documents in scan(self._database, collection):

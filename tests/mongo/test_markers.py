@@ -7,7 +7,7 @@ import pytest
 
 from changesource.errors import SourceUnreachable, SourceUnusable
 from changesource.mongo.change_stream import StreamContent, open_change_stream
-from changesource.mongo.markers import MARKERS_COLLECTION, nonce_of, write_marker
+from changesource.mongo.markers import MARKERS_COLLECTION, AccessMarker, access_marker_of, nonce_of, write_marker
 from changesource.mongo.source import Database, current_cluster_time
 from tests.mongo.failing import fail_commands
 from zerosources.embedded.servers import MongoServer
@@ -71,3 +71,27 @@ async def test_failures(mongo_server: MongoServer, database: Database) -> None:
     async with fail_commands(mongo_server, "update", closeConnection=True):
         with pytest.raises(SourceUnreachable):
             await write_marker(database, "shop", "barrier")
+
+
+# What a text announces
+
+NONCE = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize("marker", [AccessMarker(5, NONCE), AccessMarker(2**63 - 1, NONCE, 7301444403200000014)])
+def test_access_marker(marker: AccessMarker) -> None:
+    """It is read as it was written, in the source and in the log."""
+    assert access_marker_of(marker.text) == marker
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "access", "access:5", "access:5:", "access::ab", "access:-1:ab", "access:x:ab", "access:٣:ab", NONCE),
+        *("access:5:a b", "access:5:ab\n", "access:5:ab:", "barrier:5:ab"),
+        *(f"access:{'9' * 5000}:ab", f"access:5:ab:{'9' * 5000}"),
+    ],
+)
+def test_other_text(text: str) -> None:
+    """Whoever may write to the source can write anything: it is no access marker, and no exception."""
+    assert access_marker_of(text) is None

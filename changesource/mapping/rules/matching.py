@@ -69,12 +69,20 @@ def rows_in(tables: Mapping[str, Sequence[Row]]) -> RelatedRows:
 def bound(rule: Rule, claims: Claims) -> Filter:
     """The filter of `rule` with `claims` in place of variables: `NOTHING` if one that it needs is missing, or has
     no value of a kind that could be compared."""
-    if any(_value(variable, claims) is None for variable in rule.variables):
+    if any(value_of(variable, claims) is None for variable in rule.variables):
         return NOTHING
     try:
         return _bind(rule.filter, claims)
     except _UnusableClaim:
         return NOTHING
+
+
+def value_of(variable: Variable, claims: Claims) -> Any:
+    """The value of a claim; None for one that is not there."""
+    value: Any = claims
+    for name in variable.path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def rule_matches(scope: RuleScope, table: Table, rule: Rule, row: Row, claims: Claims, related: RelatedRows) -> bool:
@@ -95,7 +103,7 @@ def explain(
     rows = _Rows(scope, related)
     outcomes = []
     for rule in parse_permissions(table.permissions).rules[action]:
-        missing = [variable for variable in rule.variables if _value(variable, claims) is None]
+        missing = [variable for variable in rule.variables if value_of(variable, claims) is None]
         if missing:
             reasons = tuple(f"the caller has no claim {variable}" for variable in missing)
         else:
@@ -160,11 +168,11 @@ def _found(filter: Filter, row: Row, claims: Claims) -> str:
         filter = filter.member
     match filter:
         case VariableCondition(variable, _):
-            return f": {variable} is {_shown(_value(variable, claims))}"
+            return f": {variable} is {_shown(value_of(variable, claims))}"
         case Compare(path, _, operand) | In(path, operand, _):
             found = f": {'.'.join(path)} is {_shown(row.get(path[0]))}"
             if isinstance(operand, Variable):
-                return f"{found}, {operand} is {_shown(_value(operand, claims))}"
+                return f"{found}, {operand} is {_shown(value_of(operand, claims))}"
             return found
         case _:
             return ""
@@ -179,14 +187,6 @@ def _shown(value: Any) -> str:
 
 class _UnusableClaim(Exception):
     """A claim has another kind of value than the rule needs."""
-
-
-def _value(variable: Variable, claims: Claims) -> Any:
-    """The value of a claim; None for one that is not there."""
-    value: Any = claims
-    for name in variable.path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
 
 
 def _bind(filter: Filter, claims: Claims) -> Filter:
@@ -204,13 +204,13 @@ def _bind(filter: Filter, claims: Claims) -> Filter:
         case VariableCondition(variable, condition):
             return EVERYTHING if _holds(variable, condition, claims) else NOTHING
         case Compare(path, operator, Variable() as variable):
-            return Compare(path, operator, _scalar(variable, _value(variable, claims)))
+            return Compare(path, operator, _scalar(variable, value_of(variable, claims)))
         case In(path, Variable() as variable, patterns):
-            values = _list(variable, _value(variable, claims))
+            values = _list(variable, value_of(variable, claims))
             return In(path, tuple(_scalar(variable, value) for value in values), patterns)
         case In(path, tuple() as values, patterns):
             found = tuple(
-                _scalar(value, _value(value, claims)) if isinstance(value, Variable) else value for value in values
+                _scalar(value, value_of(value, claims)) if isinstance(value, Variable) else value for value in values
             )
             return In(path, found, patterns)
         case _:
@@ -218,7 +218,7 @@ def _bind(filter: Filter, claims: Claims) -> Filter:
 
 
 def _holds(variable: Variable, condition: Filter, claims: Claims) -> bool:
-    value = _value(variable, claims)
+    value = value_of(variable, claims)
     if not asks_for_presence(condition):
         if _is_about_list(condition):
             _list(variable, value)

@@ -9,35 +9,46 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from changesource.mapping.definition import AppDefinition, Table
+from changesource.mapping.definition import AppDefinition, Column, Table
 from changesource.mapping.filters.predicate import compile_predicate
-from changesource.mapping.filters.tree import And, Filter, Nor, Not, Or, Related, fields
+from changesource.mapping.filters.tree import And, Compare, Filter, In, Nor, Not, Or, Related, Variable, fields
 from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.rules.checks import RuleScope, rule_problems
-from changesource.mapping.rules.matching import bound
+from changesource.mapping.rules.checks import RuleScope, rule_problems, why_not_literal
+from changesource.mapping.rules.matching import NOTHING, bound, value_of
 from changesource.mapping.rules.syntax import Rule, parse_rule
 
 NAMESPACE: Final = "client"
 MAX_REMEMBERED: Final = 4096
 """Values of filter columns are few and come again: the tenant of a row, not its text."""
+MAX_REMEMBERED_LENGTH: Final = 200
+"""Of a text; nothing else keeps rows with texts of megabytes from being remembered."""
 
 
 class RowFilter:
-    """`source`, a filter without problems for `table`, with the attributes of one client put in.
+    """`source`, a filter without problems for `table`, with the attributes of one client put in. An attribute that is no
+    value of the column that it is compared with is as good as missing.
 
-    Two of them let the same rows pass if they are equal.
+    Two of them let the same rows of one collection pass if they are equal. `constant` says so if every row or none passes.
     """
 
     def __init__(self, table: Table, source: object, attributes: Mapping[str, Any]) -> None:
         self._columns = table.filter_columns
-        filter = bound(parse_rule(source, namespace=NAMESPACE), attributes)
-        # Not the filters themselves: to Python, 1 is True.
-        self._identity = repr((self._columns, filter))
+        columns = {column.name: column for column in table.columns}
+        rule = parse_rule(source, namespace=NAMESPACE)
+        filter = bound(rule, attributes)
+        if any(_has_misfit(columns[name], value) for name, value in _attributes_by_column(rule.filter, attributes)):
+            filter = NOTHING
+        asked = sorted(fields(filter))
+        # Not the filters themselves: to Python, 1 is True. Names of columns may be exchanged by a publish.
+        self._identity = repr(([(name, columns[name].server_name) for name in asked], filter))
         self._matches = compile_predicate(filter)
         self._remembered: dict[tuple[Any, ...], bool] = {}
+        self.constant: bool | None = None if asked else self._matches({})
 
     def passes(self, values: Sequence[Any]) -> bool:
         """Whether a row with these values in the filter columns passes. One for which it cannot be computed does not."""
+        if self.constant is not None:
+            return self.constant
         key = tuple(values)
         known = self._remembered.get(key)
         if known is None:
@@ -47,7 +58,8 @@ class RowFilter:
                 known = False
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
-            self._remembered[key] = known
+            if all(type(value) is not str or len(value) <= MAX_REMEMBERED_LENGTH for value in key):
+                self._remembered[key] = known
         return known
 
     def __eq__(self, other: object) -> bool:
@@ -76,6 +88,27 @@ def row_filter_problems(definition: AppDefinition, table: Table, source: object)
         return
     for column in sorted(fields(rule.filter) - set(table.filter_columns)):
         yield MappingError(_not_a_filter_column(table, column), (column,))
+
+
+def _attributes_by_column(filter: Filter, attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names of columns with the attributes that they are compared with."""
+    match filter:
+        case And(members) | Or(members) | Nor(members):
+            for member in members:
+                yield from _attributes_by_column(member, attributes)
+        case Not(member):
+            yield from _attributes_by_column(member, attributes)
+        case Compare((name,), _, Variable() as variable) | In((name,), Variable() as variable, _):
+            yield name, value_of(variable, attributes)
+        case In((name,), tuple() as values, _):
+            for value in values:
+                if isinstance(value, Variable):
+                    yield name, value_of(value, attributes)
+
+
+def _has_misfit(column: Column, value: Any) -> bool:
+    """Whether no row could have `value`, or one of its members, in the column: "is not" would then be true of all rows."""
+    return any(why_not_literal(column.type, member) for member in (value if isinstance(value, list) else [value]))
 
 
 def _not_a_filter_column(table: Table, column: str) -> str:

@@ -1,0 +1,95 @@
+"""client_store.py: what is stored of what a client may read."""
+
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from changesource.models import AccessVersion, Client, client_store
+from changesource.models.client_store import ClientInApp, StoredAccess
+from tests.models.builders import build_app
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client.objects.create_for_apps("tenant", [build_app()])
+
+
+@pytest.fixture
+def key(client: Client) -> ClientInApp:
+    return ClientInApp(client.pk, "shop")
+
+
+def begin(key: ClientInApp, **options: Any) -> None:
+    async_to_sync(client_store.begin_access)(key, **options)
+
+
+def stored(key: ClientInApp) -> tuple[StoredAccess, ...]:
+    return async_to_sync(client_store.access_versions)(key)
+
+
+def numbers(key: ClientInApp) -> list[tuple[int, int | None]]:
+    return [(version.number, version.cluster_time) for version in stored(key)]
+
+
+def test_first(key: ClientInApp) -> None:
+    """Nothing has streamed before it, so that it needs no marker; again stores nothing."""
+    begin(key)
+    begin(key)
+    assert numbers(key) == [(1, 0)]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, True), (0, False), (1, 1.0), ("1", 1), (None, False), ([1], [True])])
+def test_change_that_python_does_not_see(client: Client, key: ClientInApp, before: Any, after: Any) -> None:
+    """To Python 1 is True, to a filter it is not: the change is stored, once."""
+    Client.objects.update(attributes={"t": before})
+    begin(key)
+    Client.objects.update(attributes={"t": after})
+    begin(key)
+    begin(key)
+    assert numbers(key) == [(1, 0), (2, None)]
+
+
+def test_one_waits_at_a_time(client: Client, key: ClientInApp) -> None:
+    """A later change is stored when the marker of the one before has been met, by whoever met it first."""
+    begin(key)
+    for tenant in ("a", "b"):
+        Client.objects.update(attributes={"t": tenant})
+        begin(key)
+    assert numbers(key) == [(1, 0), (2, None)]
+    nonce = stored(key)[-1].nonce
+    for cluster_time in (7, 5):
+        async_to_sync(client_store.confirm_access)(nonce, cluster_time)
+    begin(key)
+    assert numbers(key) == [(1, 0), (2, 7), (3, None)]
+
+
+def test_without_a_marker(client: Client, key: ClientInApp) -> None:
+    """What waits is in force at once, and what came before it counts no more."""
+    begin(key)
+    Client.objects.update(attributes={"t": "a"})
+    begin(key)
+    begin(key, without_marker=True)
+    begin(key, without_marker=True)
+    assert numbers(key) == [(2, 0)]
+    Client.objects.update(attributes={"t": "b"})
+    begin(key, without_marker=True)
+    assert numbers(key) == [(3, 0)]
+
+
+def test_grant_that_goes_and_comes_back(client: Client, key: ClientInApp) -> None:
+    """While it is gone nothing is stored; then what was in force goes on, or changes."""
+    begin(key)
+    grant = client.grants.get()
+    app = grant.app
+    grant.delete()
+    begin(key)
+    client.grants.create(app=app)
+    begin(key)
+    assert numbers(key) == [(1, 0)]
+    client.grants.update(all_tables=False)
+    begin(key)
+    assert numbers(key) == [(1, 0), (2, None)]
+    assert AccessVersion.objects.count() == 2

@@ -1,0 +1,453 @@
+"""A source, an app and a client's grant that all change at any moment, and sessions of real code over them. The source and
+its change stream are in memory; the grant, what is stored of it, and the replicas are in Django's database."""
+
+import copy
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from changesource.conf import ChangeSourceSettings
+from changesource.errors import SourceUnreachable
+from changesource.log.entries import Entry
+from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.models import App, Client, client_store, store
+from changesource.models.client_store import ClientInApp, Identity, Standing
+from changesource.models.store import Publication, StoredVersion
+from changesource.mongo.change_stream import Batch
+from changesource.mongo.events import ChangeEvent
+from changesource.mongo.markers import MARKERS_COLLECTION, AccessMarker
+from changesource.mongo.source import SourceReport
+from changesource.protocol import closing
+from changesource.protocol.requests import Resume, StreamRequest
+from changesource.protocol.watermarks import Position
+from changesource.publishing.client_view import Access, ClientView
+from changesource.publishing.compiled import CompiledVersion
+from changesource.streaming import client_access, reading, session, snapshot, version_switch
+from changesource.streaming.reading import EntryReader
+from changesource.streaming.session import Session
+from changesource.streaming.transactions import TransactionSender
+from changesource.streaming.versions import VersionHistory
+
+APP_ID = "shop"
+BEGIN = 1_700_000_000 << 32
+IDS = ("x", "y", "z")
+TENANTS = ("a", "b", None)
+
+ATTRIBUTES: Sequence[dict[str, Any]] = ({"t": "a"}, {"t": "b"}, {}, {"t": 1}, {"t": True})
+FILTERS: Sequence[dict[str, Any]] = (
+    {},
+    {"city": {"tenant": "$client.t"}},
+    {"city": {"tenant": {"$ne": "$client.t"}}},
+    {"city": {"n": {"$gte": 2}}},
+    {"city": {"tenant": "a"}, "river": {"$client.t": 1}},
+    {"river": {"$client.t": True}},
+)
+GRANTED: Sequence[list[str] | None] = (None, ["city"], ["river"], ["city", "lake"], [])
+
+
+class BrokeOff(Exception):
+    """The connection is gone."""
+
+
+class Done(Exception):
+    """Nothing happens any more, and all was read."""
+
+
+def definition(draw: Any) -> AppDefinition:
+    """Any of some versions of the app: tables have other names, filter columns, mappings, columns and rules, or are gone."""
+    any_of = lambda *values: draw(values)  # noqa: E731
+    with_n = any_of(True, True, False)
+    tenant, owner = Column("tenant", "string", optional=True), Column("owner", "string", optional=True)
+    if any_of(False, False, True):
+        tenant, owner = replace(tenant, server_name="owner"), replace(owner, server_name="tenant")
+    city = Table(
+        "city",
+        (Column("_id", "string"), tenant, owner, *([Column("n", "number", optional=True)] if with_n else [])),
+        ("_id",),
+        collection="thing",
+        mapping=any_of("", "", '{"filter": {"n": {"$gt": 1}}}'),
+        permissions=any_of("", '{"select": [{"tenant": "$auth.sub"}]}'),
+        filter_columns=any_of(("tenant",), ("tenant", "n") if with_n else ("tenant",), ()),
+    )
+    river = Table(
+        any_of("river", "river", "lake"), (Column("_id", "string"),), ("_id",), server_name="river", collection="thing"
+    )
+    tables = any_of((city, river), (city, river), (city,), (river,))
+    return AppDefinition(APP_ID, "default", tables)
+
+
+class World(VersionHistory):
+    """`draw` takes one of some values. At most `actions` things happen by themselves; then all comes to rest."""
+
+    def __init__(self, draw: Any, client: Client, actions: int) -> None:
+        super().__init__(APP_ID)
+        self.draw = draw
+        self.client = client
+        self.actions = actions
+        self.key = ClientInApp(client.pk, APP_ID)
+        self.documents: dict[str, dict[str, Any]] = {}
+        self.events: list[ChangeEvent] = []
+        self.versions = [StoredVersion(1, "publish1", 0)]
+        self.compiled = {1: CompiledVersion(definition(draw), 1)}
+        self.seen: Standing | None = None
+        self.idle = 0
+        self.sender: TransactionSender | None = None
+        self.session: Session | None = None
+
+    # What happens
+
+    async def act(self) -> None:
+        """Perhaps something."""
+        if self.actions <= 0:
+            return
+        kind = self.draw(("nothing", "document", "document", "grant", "attributes", "publish", "tick", "tick", "elsewhere"))
+        self.actions -= kind != "nothing"
+        if kind == "document":
+            self._write_document()
+        elif kind == "grant":
+            grant = self.client.grants.get()
+            granted = self.draw(GRANTED)
+            grant.all_tables, grant.tables = granted is None, granted or []
+            grant.row_filters = json.dumps(self.draw(FILTERS))
+            grant.save()
+        elif kind == "attributes":
+            self.client.attributes = self.draw(ATTRIBUTES)
+            self.client.save()
+        elif kind == "publish":
+            self._publish()
+        elif kind == "tick":
+            await self.tick()
+        elif kind == "elsewhere":
+            await self._settle_elsewhere()
+
+    async def _settle_elsewhere(self) -> None:
+        """A session of another shard notices the change first, and perhaps meets its marker first."""
+        await client_store.begin_access(self.key)
+        newest = (await client_store.access_versions(self.key))[-1]
+        if newest.cluster_time is None:
+            self.mark({"nonce": AccessMarker(self.client.pk, newest.nonce).text})
+            if self.draw((False, True)):
+                await client_store.confirm_access(newest.nonce, self.now)
+
+    async def tick(self) -> None:
+        """What each process does each second."""
+        found = (await client_store.standings([self.client.pk])).get(self.key)
+        self.seen = self.seen if self.seen == found else found
+
+    def _write_document(self) -> None:
+        name = self.draw(IDS)
+        before = self.documents.get(name)
+        if before is not None and self.draw((False, True)):
+            after = None
+            del self.documents[name]
+        else:
+            after = {"_id": name, "tenant": self.draw(TENANTS), "owner": self.draw(TENANTS), "n": self.draw((1, 2, 3))}
+            self.documents[name] = after
+        self._add("thing", "upsert" if after else "delete", name, after, before)
+
+    def _publish(self) -> None:
+        number = len(self.versions) + 1
+        nonce = f"publish{number}"
+        self.compiled[number] = CompiledVersion(definition(self.draw), number)
+        self.mark({"nonce": nonce, "version": number})
+        self.versions.append(StoredVersion(number, nonce, self.events[-1].cluster_time))
+
+    def mark(self, fields: dict[str, Any]) -> None:
+        self._add(MARKERS_COLLECTION, "upsert", "marker", {"app": APP_ID, **fields}, None)
+
+    def _add(self, collection: str, operation: Any, name: str, after: Any, before: Any) -> None:
+        self.idle = 0
+        self.events.append(
+            ChangeEvent(
+                operation,
+                collection,
+                name,
+                copy.copy(after),
+                self.now + 1,
+                False,
+                0,
+                None,
+                before,
+                is_before_known=True,
+            )
+        )
+
+    @property
+    def now(self) -> int:
+        return BEGIN + len(self.events)
+
+    # `VersionHistory`
+
+    async def _decided(self) -> Sequence[StoredVersion]:
+        return self.versions
+
+    async def _get(self, version: Any) -> CompiledVersion:
+        return self.compiled[version.number]
+
+    # The source
+
+    async def current_cluster_time(self, database: Any) -> int:
+        return self.now
+
+    async def write_marker(self, database: Any, app_id: str, kind: Any) -> str:
+        nonce = f"{kind}{self.now}"
+        self.mark({"nonce": nonce})
+        return nonce
+
+    async def write_access_marker(self, database: Any, app_id: str, marker: AccessMarker) -> None:
+        if self.actions > 0 and self.draw((False, False, False, True)):
+            raise SourceUnreachable("Gone for a moment.")
+        self.mark({"nonce": marker.text})
+
+    async def scan(self, database: Any, collection: str) -> AsyncIterator[list[dict[str, Any]]]:
+        for name in IDS:
+            await self.act()
+            if name in self.documents:
+                yield [self.documents[name]]
+
+    async def estimate_count(self, database: Any, collection: str) -> int:
+        return 0
+
+    async def inspect_source(self, database: Any) -> SourceReport:
+        return SourceReport((8, 0, 0), "replica set")
+
+    async def open_change_stream(self, database: Any, content: Any, cluster_time: int, **options: Any) -> "Stream":
+        return Stream(self, content.collections, cluster_time)
+
+    def patched(self) -> ExitStack:
+        """All that asks the source asks this world."""
+        stack = ExitStack()
+        for module, names in {
+            session: ["current_cluster_time"],
+            snapshot: ["write_marker", "scan", "estimate_count"],
+            version_switch: ["write_marker", "scan"],
+            client_access: ["write_access_marker"],
+            reading: ["inspect_source", "open_change_stream"],
+        }.items():
+            for name in names:
+                stack.enter_context(patch.object(module, name, getattr(self, name)))
+        stack.enter_context(patch.object(session, "Feed", lambda *args: WorldFeed(self, args[3])))
+        stack.enter_context(patch.object(client_access, "MARK_AGAIN_SECONDS", 0.0))
+        stack.enter_context(patch.object(closing, "REFUSAL_DELAY_SECONDS", 0.0))
+        stack.enter_context(patch.object(session, "TransactionSender", self._new_sender))
+        return stack
+
+    def _new_sender(self, *args: Any) -> TransactionSender:
+        self.sender = TransactionSender(*args)
+        return self.sender
+
+    # The service
+
+    def service(self) -> Any:
+        """A process that has just been started."""
+        self.seen = None
+
+        @asynccontextmanager
+        async def snapshot_turn(app_id: str) -> AsyncIterator[None]:
+            for _ in range(3):
+                await self.act()
+            yield
+
+        return SimpleNamespace(
+            settings=ChangeSourceSettings(snapshot_plain_inserts=True, quiet_commit_seconds=1e9),
+            limits=SimpleNamespace(snapshot_turn=snapshot_turn),
+            sources=SimpleNamespace(database=lambda name: None),
+            is_stopping=False,
+            add_connection=lambda connection: None,
+            remove_connection=lambda connection: None,
+            publication=lambda app_id: Publication(
+                app_id, len(self.versions), self.compiled[len(self.versions)].definition, "log", 1
+            ),
+            history_of=lambda publication: self,
+            log_of=lambda publication: None,
+            row_error_sink=lambda app_id: lambda errors: None,
+            standing=lambda key: self.seen,
+        )
+
+    def expected(self) -> tuple[dict[str, dict[str, Any]], Any]:
+        """Tables with rows by `_id`, and the permissions row, that the newest version and the grant give now."""
+        grant = self.client.grants.get()
+        view = ClientView(
+            self.compiled[len(self.versions)], Access.from_json(json.dumps(grant.access())), access_number=0
+        )
+        tables = {
+            table.table.name: {
+                row["_id"]: row
+                for row in view.rows(
+                    table, (row for found in self.documents.values() for row in table.table.rows(found, []))
+                )
+            }
+            for table in view.tables
+        }
+        return tables, view.permissions.permissions
+
+
+class Stream:
+    """The change stream of a world, in batches of any size."""
+
+    def __init__(self, world: World, collections: Any, cluster_time: int) -> None:
+        self._world = world
+        self._collections = collections
+        self._next = max(0, cluster_time - BEGIN - 1)
+
+    async def next_batch(self, *, wait: bool = True) -> Batch:
+        world = self._world
+        await world.act()
+        unread = world.events[self._next :]
+        if not unread:
+            world.idle += 1
+            if world.actions <= 0:
+                await world.tick()
+                if world.idle > 6:
+                    raise Done
+            return Batch([], is_end=True)
+        world.idle = 0
+        taken = unread[: world.draw((1, 2, 5))]
+        self._next += len(taken)
+        return Batch([event for event in taken if event.collection in self._collections], is_end=False)
+
+    async def close(self) -> None:
+        return None
+
+
+class WorldFeed:
+    """Entries as a log gives them that was begun long ago, or as MongoDB does."""
+
+    def __init__(self, world: World, after: Position) -> None:
+        self._world = world
+        self.position = after
+
+    async def entries(self) -> AsyncGenerator[Entry | None, None]:
+        world, start = self._world, self.position.cluster_time
+        begin = Position(BEGIN) if world.draw(("log", "MongoDB")) == "log" else self.position
+        version = await world.at(begin)
+        reader = EntryReader(None, world, version, begin.cluster_time, begin, lambda errors: None)  # type: ignore[arg-type]
+        entries = reader.entries()
+        try:
+            async for entry in entries:
+                if entry is not None and entry.position.cluster_time < start:
+                    continue
+                if entry is not None and entry.is_final:
+                    self.position = max(self.position, entry.position)
+                yield entry
+        finally:
+            await entries.aclose()
+
+
+class ZeroCache:
+    """A replica, as zero-cache makes it of messages: `Outlet` of a session. It ends for good on what zero-cache does."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.version: Position | None = None
+        self.watermark: Position | None = None
+        self.tables: dict[str, dict[str, Any]] = {}
+        self._columns: dict[str, set[str]] = {}
+        self._open: Any = None
+        self.watermarks: list[tuple[Position, Any]] = []
+
+    async def connect(self) -> None:
+        """One connection, until it breaks off, is closed, or there is nothing more. Raises `Done`."""
+        world = self._world
+        self._open = None
+        if self.watermarks and world.actions > 0 and world.draw((False, False, True)):
+            self.watermark, (self.tables, self._columns) = world.draw(self.watermarks)
+        resume = None if self.version is None else Resume(self.watermark or self.version, self.version)
+        request = StreamRequest(APP_ID, 0, (), resume)
+        world.session = Session(world.service(), request, Identity(world.client.pk, "tenant"), self, lambda how: None)
+        async with AsyncExitStack():
+            await world.session.run()
+
+    async def send_frames(self, frames: Sequence[bytes]) -> None:
+        await self._world.act()
+        for frame in frames:
+            if self._world.actions > 0 and self._world.draw((0,) * 30 + (1,)):
+                raise BrokeOff
+            self._take(json.loads(frame))
+
+    def _take(self, message: Any) -> None:
+        kind, change = message[:2]
+        if kind == "begin":
+            assert self._open is None
+            self._open = (
+                Position.from_watermark(message[2]["commitWatermark"]),
+                copy.deepcopy((self.tables, self._columns)),
+            )
+        elif kind == "rollback":
+            assert self._open is not None
+            self._open = None
+        elif kind == "commit":
+            self._commit(Position.from_watermark(message[2]["watermark"]))
+        elif kind == "control":
+            raise AssertionError(change["message"])  # all has its place in the stream
+        else:
+            self._change(*self._open[1], change)
+
+    def _commit(self, watermark: Position) -> None:
+        begun, (self.tables, self._columns) = self._open
+        assert begun == watermark
+        assert self.watermark is None or self.version is None or watermark > self.watermark
+        self._open = None
+        if self.version is None:
+            self.version = watermark
+        self.watermark = watermark
+        self.watermarks = [*self.watermarks[-5:], (watermark, (self.tables, self._columns))]
+
+    def _change(self, tables: dict[str, dict[str, Any]], columns: dict[str, set[str]], change: Any) -> None:
+        tag = change["tag"]
+        if tag == "create-table":
+            name = change["spec"]["name"]
+            assert name not in tables
+            tables[name], columns[name] = {}, set(change["spec"]["columns"])
+        elif tag == "drop-table":
+            del tables[change["id"]["name"]], columns[change["id"]["name"]]
+        elif tag == "drop-column":
+            name = change["table"]["name"]
+            columns[name].remove(change["column"])
+            for row in tables[name].values():
+                row.pop(change["column"], None)
+        elif tag == "truncate":
+            tables[change["relations"][0]["name"]].clear()
+        elif tag == "insert":
+            name, row = change["relation"]["name"], change["new"]
+            assert set(row) <= columns[name]
+            tables[name][row.get("_id")] = row
+            self._check_may_be_seen(name, row)
+        elif tag == "delete":
+            tables[change["relation"]["name"]].pop(change["key"]["_id"], None)
+
+    def _check_may_be_seen(self, name: str, row: Any) -> None:
+        """Nothing is sent that what is stored, and known to the session, takes away."""
+        found = self._world.session
+        if name in ("city", "river") and self.version is not None and found is not None and self._world.sender:
+            access, version = found._access, self._world.sender._view.version
+            view = access._view(version, access.standing.versions[-1])
+            shown = {table.table.name: table for table in view.tables}
+            assert name in shown
+            assert list(view.rows(shown[name], iter([row])))
+
+    def contents(self) -> tuple[dict[str, dict[str, Any]], Any]:
+        """As `World.expected`."""
+        rows = {name: rows for name, rows in self.tables.items() if name in ("city", "river")}
+        return rows, self.tables["permissions"][None]["permissions"]
+
+
+def new_client(name: str) -> Client:
+    app, _ = App.objects.get_or_create(app_id=APP_ID, defaults={"source": "default"})
+    return Client.objects.create_for_apps(name, [app])
+
+
+def in_this_thread() -> ExitStack:
+    """Queries run where they are asked for: there is nobody else to hold up."""
+
+    async def in_database(query: Any, *args: Any, **kwargs: Any) -> Any:
+        return query(*args, **kwargs)
+
+    stack = ExitStack()
+    for module in (store, client_store):
+        stack.enter_context(patch.object(module, "in_database", in_database))
+    return stack

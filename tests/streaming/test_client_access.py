@@ -1,0 +1,54 @@
+"""client_access.py, session.py, version_switch.py, snapshot.py: what a client may read changes at any moment, and each of its
+replicas follows."""
+
+import asyncio
+import logging
+import random
+from typing import Any
+
+import pytest
+
+from tests.streaming.client_world import BrokeOff, Done, World, ZeroCache, in_this_thread, new_client
+
+SEEDS = 100
+
+
+@pytest.fixture(autouse=True)
+def in_loop(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Queries in the event loop's thread, and no log of thousands of sessions."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    logging.disable(logging.ERROR)
+    with in_this_thread():
+        yield
+    logging.disable(logging.NOTSET)
+
+
+async def run(world: World) -> None:
+    """One zero-cache after the other connects, is cut off, and comes back, until all is at rest."""
+    caches = [ZeroCache(world), ZeroCache(world)]
+    at_rest: set[int] = set()
+    for _ in range(400):
+        if len(at_rest) == len(caches):
+            break
+        number = world.draw((0, 1)) if world.actions > 0 else min({0, 1} - at_rest)
+        world.idle = 0
+        try:
+            await caches[number].connect()
+        except BrokeOff:
+            continue
+        except Done:
+            at_rest = at_rest | {number} if world.actions <= 0 else set()
+    assert len(at_rest) == len(caches), "it does not come to rest"
+    for cache in caches:
+        assert cache.contents() == world.expected()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_replicas_follow(seed: int) -> None:
+    """Documents, tables, filters, attributes and versions change while sessions come, break off anywhere and resume at any
+    watermark in another process, with markers that are lost or written twice: at the end each replica holds the rows, tables
+    and permissions that the grant and the version give, and nothing was sent that a stored change takes away."""
+    world = World(random.Random(seed).choice, new_client("tenant"), actions=5 + seed % 40)
+    with world.patched():
+        asyncio.run(run(world))

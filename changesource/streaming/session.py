@@ -102,7 +102,6 @@ class Session:
 
     async def run(self) -> Closing | None:
         """How to close the connection; None to leave that to zero-cache, after `reset-required`."""
-        key = ClientInApp(self.identity.client_id, self._request.app_id)
         publication = self._service.publication(self._request.app_id)
         try:
             standing = await self._read_standing()
@@ -120,8 +119,7 @@ class Session:
             self._service.remove_connection(self)
 
     async def _run(self, publication: store.Publication, standing: Standing) -> Closing | None:
-        key = ClientInApp(self.identity.client_id, self._request.app_id)
-        self._access = ClientAccess(self.identity, key.app_id, self._request.publications, standing)
+        self._access = ClientAccess(self.identity, self._request.app_id, self._request.publications, standing)
         self._turns = Turns(self._service.history_of(publication), self._access)
         try:
             if self._request.resume is None:

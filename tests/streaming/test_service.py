@@ -18,7 +18,7 @@ from changesource.streaming.service import StreamService
 
 KEY = ClientInApp(1, "shop")
 PAST, LATER = timezone.now() - timedelta(seconds=1), timezone.now() + timedelta(hours=1)
-VALID = Standing(LATER, frozenset({0}), frozenset({7}), accepts_jwt=False, wanted="{}", versions=())
+VALID = Standing(True, LATER, frozenset({0}), frozenset({7}), accepts_jwt=False, wanted="{}", versions=())
 BY_CREDENTIAL = Identity(1, "tenant", 7, expires_at=LATER)
 BY_JWT = Identity(1, "tenant", expires_at=LATER)
 
@@ -73,6 +73,7 @@ async def ended(connection: Connection, service: StreamService | None = None) ->
         (BY_CREDENTIAL, 0, replace(VALID, credentials=frozenset({8}), accepts_jwt=True), [4401]),
         (replace(BY_CREDENTIAL, expires_at=PAST), 0, VALID, [4401]),
         (BY_CREDENTIAL, 0, replace(VALID, expires_at=PAST), [4401]),
+        (BY_CREDENTIAL, 0, replace(VALID, is_active=False), [4401]),
         (BY_CREDENTIAL, 0, None, [4403]),
         (BY_CREDENTIAL, 1, VALID, [4403]),
         (BY_CREDENTIAL, 1, replace(VALID, shards=frozenset()), []),

@@ -104,7 +104,9 @@ class World(VersionHistory):
         """Perhaps something."""
         if self.actions <= 0:
             return
-        kind = self.draw(("nothing", "document", "document", "grant", "attributes", "publish", "tick", "tick", "elsewhere"))
+        kind = self.draw(
+            ("nothing", "document", "document", "grant", "attributes", "publish", "tick", "tick", "elsewhere")
+        )
         self.actions -= kind != "nothing"
         if kind == "document":
             self._write_document()

@@ -355,8 +355,9 @@ async def test_one_element_of_a_large_array(database: Database) -> None:
     assert found.changes == [("by_index", "insert", {"_id": "x-500", "q": -1, "name": None})]
 
 
-async def test_large_arrays_hold_up_nobody(database: Database) -> None:
-    """Others on the loop have their turn between documents."""
+async def test_large_arrays_hold_up_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others on the loop have their turn between documents that take long enough."""
+    monkeypatch.setattr(rendering, "YIELD_SECONDS", 0.0)
     documents = [{"_id": f"x{number}", "items": [item(index) for index in range(500)]} for number in range(20)]
     turns = 0
 

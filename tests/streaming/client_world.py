@@ -440,7 +440,10 @@ class ZeroCache:
 
 def new_client(name: str) -> Client:
     app, _ = App.objects.get_or_create(app_id=APP_ID, defaults={"source": "default"})
-    return Client.objects.create_for_apps(name, [app])
+    client = Client.objects.create_for_apps(name, [app])
+    client.accepts_jwt = True  # so that it needs no credential
+    client.save()
+    return client
 
 
 def in_this_thread() -> ExitStack:

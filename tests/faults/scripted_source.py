@@ -19,12 +19,13 @@ T = TypeVar("T")
 
 class Process:
     """A task that waits at gates, before and after everything that it has to do with others. `busy` counts what it has
-    under way outside the event loop."""
+    under way outside the event loop, `has_read` the events that it was given."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.stream_failure: Exception | None = None
         self.batch_size = 1
+        self.has_read = 0
         self.busy = 0
         self._gates: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -137,6 +138,7 @@ class ScriptedStream:
             raise failure
         events = self._oplog.events[self._next : self._next + self._process.batch_size]
         self._next += len(events)
+        self._process.has_read += len(events)
         return Batch(events, is_end=not events)
 
     async def close(self) -> None:

@@ -188,6 +188,11 @@ class CrashPoints(RuleBasedStateMachine):
         extent = self.runner.run(self.shared.log.extent())
         return extent.whole == extent.tail
 
+    def tail(self) -> Position:
+        tail = self.runner.run(self.shared.log.extent()).tail
+        assert tail is not None
+        return tail.position
+
     def _do(self, action: Awaitable[None] | None = None) -> None:
         async def run() -> None:
             if action is not None:
@@ -393,24 +398,107 @@ def explore(open_log: Callable[[], TestLog], examples: int) -> None:
     )
 
 
-def test_unfinished_at_the_tail() -> None:
+def one(machine: CrashPoints, number: int, *, is_new_time: bool = True) -> None:
+    machine.write_one("city", number, is_deleted=False, is_new_time=is_new_time)
+
+
+def unfinished_at_the_tail(machine: CrashPoints) -> None:
     """What a watcher left unfinished, and another reads in smaller batches, is not committed before all of it is there: its
     watermark says that everything earlier is."""
-    machine = CrashPoints(MemoryTestLog)
+    machine.watch(0, 30, 0, 1)
+    for collection in LONE:
+        for number in range(3):
+            machine.write_one(collection, number, is_deleted=False, is_new_time=True)
+    while machine.log_is_finished():
+        machine.watch(0, 1, 0, 100)
+    machine.kill(1)
+    machine.start_watcher()
+    machine.watch(0, 30, 0, 2)
+    machine.stream(60, 0, 100)
+    machine.change_the_leader(False)
+    machine.kill(0)
+    machine.stream(60, 0, 1)
+
+
+def a_leader_wakes_up(machine: CrashPoints) -> None:
+    """What a paused leader has read appends nothing any more when another has gone on."""
+    machine.watch(0, 30, 0, 1)
+    one(machine, 1)
+    while machine.watchers[0].has_read < 1:
+        machine.watch(0, 1, 0, 1)
+    machine.start_watcher()
+    machine.watch(1, 30, 0, 1)
+    one(machine, 1)
+    machine.watch(1, 30, 0, 1)
+    machine.watch(0, 6, 0, 1)
+    one(machine, 2)
+    machine.watch(0, 60, 0, 1)
+    machine.watch(1, 60, 0, 1)
+    machine.stream(100, 0, 1)
+
+
+def trimmed_past_the_session(machine: CrashPoints) -> None:
+    """A session notices that what followed its position is no more in the log."""
+    machine.watch(0, 30, 0, 1)
+    one(machine, 0)
+    machine.watch(0, 30, 0, 1)
+    machine.stream(40, 0, 1)
+    one(machine, 1)
+    machine.watch(0, 30, 0, 1)
+    one(machine, 2)
+    machine.watch(0, 30, 0, 1)
+    machine.trim_the_log()
+    machine.stream(60, 0, 1)
+
+
+def cut_otherwise_by_the_log(machine: CrashPoints) -> None:
+    """A session that had a part of one cluster time from MongoDB gets the rest from a log that has all of it at the same
+    position."""
+    machine.watch(0, 30, 0, 1)
+    machine.change_the_leader(False)
+    one(machine, 0)
+    one(machine, 1, is_new_time=False)
+    while machine.replica.watermark.cluster_time < machine.oplog.now:
+        machine.stream(1, 0, 1)
+    machine.kill(0)
+    machine.watch(0, 30, 0, 100)
+    machine.change_the_leader(True)
+    one(machine, 2)
+    machine.watch(0, 30, 0, 100)
+    machine.stream(60, 0, 1)
+
+
+def cut_within_a_cluster_time(machine: CrashPoints) -> None:
+    """A watcher that goes on after a part of one cluster time reads all of it again."""
+    machine.watch(0, 30, 0, 1)
+    one(machine, 0)
+    one(machine, 1, is_new_time=False)
+    while machine.tail().cluster_time < machine.oplog.now:
+        machine.watch(0, 1, 0, 1)
+    machine.kill(1)
+    machine.start_watcher()
+    one(machine, 2)
+    machine.watch(0, 60, 0, 1)
+    machine.stream(60, 0, 1)
+
+
+SCENARIOS = [
+    unfinished_at_the_tail,
+    a_leader_wakes_up,
+    trimmed_past_the_session,
+    cut_otherwise_by_the_log,
+    cut_within_a_cluster_time,
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_scenario(scenario: Callable[[CrashPoints], None], kind: str, valkey_server: ValkeyServer) -> None:
+    """Orders of steps in which one of the defences alone counts, which random ones seldom meet."""
+    machine = CrashPoints(MemoryTestLog if kind == "memory" else lambda: RedisTestLog(valkey_server.url))
     try:
-        machine.watch(0, 30, 0, 1)
-        for collection in LONE:
-            for number in range(3):
-                machine.write_one(collection, number, is_deleted=False, is_new_time=True)
-        while machine.log_is_finished():
-            machine.watch(0, 1, 0, 100)
-        machine.kill(1)
-        machine.start_watcher()
-        machine.watch(0, 30, 0, 2)
-        machine.stream(60, 0, 100)
-        machine.change_the_leader(False)
-        machine.kill(0)
-        machine.stream(60, 0, 1)
+        scenario(machine)
+        machine.nobody_has_failed()
     finally:
         machine.teardown()
 

@@ -89,7 +89,9 @@ class Oplog:
         self.events: list[ChangeEvent] = []
         self.histories: dict[Document, list[tuple[int, object]]] = {}
 
-    def write(self, documents: dict[Document, object], *, is_new_time: bool = True, in_transaction: bool = False) -> None:
+    def write(
+        self, documents: dict[Document, object], *, is_new_time: bool = True, in_transaction: bool = False
+    ) -> None:
         """One write, or one transaction, of all documents; None deletes."""
         if is_new_time or in_transaction or not self.events or self.events[-1].in_transaction:
             self.now += 1

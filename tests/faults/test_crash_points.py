@@ -8,6 +8,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -291,6 +292,13 @@ class CrashPoints(RuleBasedStateMachine):
         for process in self.processes:
             process.check()
 
+    @invariant()
+    def the_log_is_a_chain(self) -> None:
+        found = self.runner.run(self.shared.log.read(None, 10_000))
+        for before, entry in pairwise(found):
+            assert entry.id > before.id, "the log is out of order"
+            assert entry.previous == before.id, "an entry was appended after another one than it says"
+
     def teardown(self) -> None:
         """In the end one watcher and the session go on undisturbed, and the replica becomes what was written."""
         try:
@@ -424,17 +432,13 @@ def a_leader_wakes_up(machine: CrashPoints) -> None:
     """What a paused leader has read appends nothing any more when another has gone on."""
     machine.watch(0, 30, 0, 1)
     one(machine, 1)
-    while machine.watchers[0].has_read < 1:
-        machine.watch(0, 1, 0, 1)
-    machine.start_watcher()
-    machine.watch(1, 30, 0, 1)
-    one(machine, 1)
-    machine.watch(1, 30, 0, 1)
-    machine.watch(0, 6, 0, 1)
     one(machine, 2)
-    machine.watch(0, 60, 0, 1)
-    machine.watch(1, 60, 0, 1)
-    machine.stream(100, 0, 1)
+    while machine.watchers[0].has_read < 2:
+        machine.watch(0, 1, 0, 100)
+    machine.start_watcher()
+    while machine.tail().cluster_time == machine.oplog.begin:
+        machine.watch(1, 1, 0, 1)
+    machine.watch(0, 6, 0, 1)
 
 
 def trimmed_past_the_session(machine: CrashPoints) -> None:
@@ -482,7 +486,21 @@ def cut_within_a_cluster_time(machine: CrashPoints) -> None:
     machine.stream(60, 0, 1)
 
 
+def log_lost_within_a_transaction(machine: CrashPoints) -> None:
+    """What a session had of a transaction is rolled back when it has to read it from somewhere else."""
+    machine.watch(0, 30, 0, 1)
+    one(machine, 0)
+    machine.write_transaction({0, 1, 2, 3}, is_deleted=False)
+    while machine.log_is_finished():
+        machine.watch(0, 1, 0, 5)
+    machine.stream(30, 0, 1)
+    machine.change_the_leader(False)
+    machine.empty_the_log()
+    machine.stream(60, 0, 1)
+
+
 SCENARIOS = [
+    log_lost_within_a_transaction,
     unfinished_at_the_tail,
     a_leader_wakes_up,
     trimmed_past_the_session,
@@ -499,6 +517,7 @@ def test_scenario(scenario: Callable[[CrashPoints], None], kind: str, valkey_ser
     try:
         scenario(machine)
         machine.nobody_has_failed()
+        machine.the_log_is_a_chain()
     finally:
         machine.teardown()
 

@@ -1,4 +1,4 @@
-"""Documents that MongoDB keeps and PyMongo does not decode. The embedded MongoDB refuses to keep them, so a proxy makes them."""
+"""Documents that MongoDB keeps and PyMongo does not decode. The embedded MongoDB refuses them, so a proxy makes them."""
 
 import asyncio
 from collections.abc import AsyncIterator

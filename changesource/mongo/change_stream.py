@@ -125,7 +125,7 @@ class ChangeStream:
 
     async def _command(self, command: dict[str, Any], **options: Any) -> dict[str, Any]:
         reply = await self._database.command({**command, **options}, codec_options=_UNDECODED, session=self._session)
-        return decode_document(reply.raw)
+        return decode_document(bytes(reply.raw))
 
     def _parse(self, raw_events: Sequence[Mapping[str, Any]]) -> list[ChangeEvent]:
         parsed = []

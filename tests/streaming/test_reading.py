@@ -208,9 +208,7 @@ async def test_quiet_source(database: Database, start: Position) -> None:
     assert found[-2:] == [None, None]
 
 
-async def test_position_without_events(
-    database: Database, start: Position, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_position_without_events(database: Database, start: Position, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writes that are not in the stream move the position on, by entries without rows; what follows comes after it."""
     monkeypatch.setattr(reading, "QUIET_SECONDS", 0.0)
     city = table("city", Column("name", "string"))

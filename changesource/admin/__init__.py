@@ -5,7 +5,17 @@ from changesource.admin.client import ClientAdmin
 from changesource.admin.refusal import RefusalAdmin
 from changesource.admin.replica import ReplicaAdmin
 from changesource.admin.row_error import RowErrorAdmin
+from changesource.admin.running_snapshot import RunningSnapshotAdmin
 from changesource.admin.table import TableAdmin
 from changesource.admin.version import VersionAdmin
 
-__all__ = ["AppAdmin", "ClientAdmin", "RefusalAdmin", "ReplicaAdmin", "RowErrorAdmin", "TableAdmin", "VersionAdmin"]
+__all__ = [
+    "AppAdmin",
+    "ClientAdmin",
+    "RefusalAdmin",
+    "ReplicaAdmin",
+    "RowErrorAdmin",
+    "RunningSnapshotAdmin",
+    "TableAdmin",
+    "VersionAdmin",
+]

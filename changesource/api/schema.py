@@ -58,7 +58,7 @@ class SchemaView(APIView):
     content_negotiation_class = OneRenderer
 
     def get(self, request: Request, app_id: str) -> HttpResponse:
-        app = _visible_app(request, app_id)
+        app = visible_app(request, app_id)
         try:
             exported = _export(app, request)
         except UnknownVersion as exc:
@@ -77,7 +77,8 @@ def may_see_app(user: Any, app: App | None) -> bool:
     return any(user.has_perm(f"changesource.{action}_app", app) for action in ("view", "change"))
 
 
-def _visible_app(request: Request, app_id: str) -> App:
+def visible_app(request: Request, app_id: str) -> App:
+    """The app, for whom admin shows it. Raises `PermissionDenied` and `NotFound`."""
     app = App.objects.find(app_id)
     if not may_see_app(request.user, None) and not (app and may_see_app(request.user, app)):
         raise PermissionDenied

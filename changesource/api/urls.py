@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from changesource.api.readiness import readyz
 from changesource.api.schema import SchemaView
+from changesource.api.snapshots import SnapshotsView
 
 
 @api_view(["GET"])
@@ -22,4 +23,5 @@ urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
     path("api/apps/<str:app_id>/schema", SchemaView.as_view(), name="schema"),
+    path("api/apps/<str:app_id>/snapshots", SnapshotsView.as_view(), name="snapshots"),
 ]

@@ -28,6 +28,15 @@ class Missing:
 
 MISSING: Final = Missing()
 
+
+class Undecodable(Binary):
+    """What stands in a document for a value whose bytes PyMongo cannot decode. It fits no column. Only binaries can be like
+    that in MongoDB, so it is one for filters and expressions."""
+
+    def __new__(cls) -> Undecodable:
+        return super().__new__(cls, b"")
+
+
 MIN_INT, MAX_INT = -(2**31), 2**31 - 1
 MIN_LONG, MAX_LONG = -(2**63), 2**63 - 1
 

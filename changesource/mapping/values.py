@@ -20,6 +20,7 @@
 | regular expression | `/pattern/flags` | does not fit | does not fit | string |
 | code | its text | does not fit | does not fit | string |
 | MinKey, MaxKey | `MinKey`, `MaxKey` | does not fit | does not fit | string |
+| binary whose bytes are not valid BSON | does not fit | does not fit | does not fit | does not fit |
 | document, array, DBRef | its JSON text | does not fit | does not fit | object or array |
 
 A number from 2^63 to 10^21, which JavaScript writes with all its digits, does not fit a number column: zero-cache writes
@@ -49,7 +50,7 @@ from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, Min
 from bson.binary import UUID_SUBTYPE, UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 
-from changesource.mapping.bson_types import NUMBERS, TYPE_NUMBERS
+from changesource.mapping.bson_types import NUMBERS, TYPE_NUMBERS, Undecodable
 from changesource.mapping.definition import ColumnType
 
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
@@ -179,6 +180,10 @@ def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode("ascii")
 
 
+def _refuse_undecodable() -> JsonScalar:
+    raise DoesNotFit("the bytes of the value are not valid BSON; write the field of the document again")
+
+
 def _text_of_binary(value: Binary) -> str:
     if value.subtype == UUID_SUBTYPE and len(value) == UUID_BYTES:
         return str(uuid.UUID(bytes=bytes(value)))
@@ -207,6 +212,7 @@ _STRING: dict[type, Converter] = {
     dict: lambda value: _json_text(value),
     list: lambda value: _json_text(value),
     DBRef: lambda value: _json_text(value),
+    Undecodable: lambda _: _refuse_undecodable(),
 }
 
 
@@ -274,6 +280,7 @@ _BSON_NAMES: dict[type, str] = {
 _NUMBER: dict[type, Converter] = {
     **{kind: _misfit(name, "number", "use a string or json column") for kind, name in _BSON_NAMES.items()},
     type(None): lambda _: None,
+    Undecodable: lambda _: _refuse_undecodable(),
     int: _safe_integer,
     Int64: _safe_integer,
     float: _number_of_double,
@@ -286,6 +293,7 @@ _NUMBER: dict[type, Converter] = {
 _BOOLEAN: dict[type, Converter] = {
     **{kind: _misfit(name, "boolean", "use a string or json column") for kind, name in _BSON_NAMES.items()},
     type(None): lambda _: None,
+    Undecodable: lambda _: _refuse_undecodable(),
     bool: lambda value: value,
 }
 
@@ -308,6 +316,8 @@ def _json_text_with_long_integers(value: object) -> str:
     try:
         return orjson.dumps(_integers_as_text(value), _json_of_bson, _JSON_OPTIONS).decode()
     except (TypeError, RecursionError) as error:
+        if isinstance(error.__cause__, DoesNotFit):
+            raise error.__cause__ from error
         raise DoesNotFit("a value nested too deep, or with a key that is not text, has no JSON") from error
 
 
@@ -344,6 +354,7 @@ def _json_of_bson(value: Any) -> object:
 _JSON: dict[type, Converter] = {
     type(None): lambda _: None,
     **dict.fromkeys(_BSON_NAMES, _json_text),
+    Undecodable: lambda _: _refuse_undecodable(),
     float: lambda value: _json_text(value) if math.isfinite(value) else None,
     Decimal128: lambda value: _json_text(value) if value.to_decimal().is_finite() else None,
 }

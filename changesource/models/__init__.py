@@ -2,8 +2,8 @@
 
 An `App` has a draft (`Table`, `Column`), which is edited, and `Version`s, which are streamed. `Client`s may
 connect by their `Credential`s and read what their `Grant`s say, of which `AccessVersion`s are the history; `Refusal`s tell
-of who could not. `Replica`s are what clients built, `RowErrorRecord`s tell of rows that could not be built. The streaming
-code uses `changesource.models.store` and `client_store` only.
+of who could not. `Replica`s are what clients built, `RunningSnapshot`s what they build now, `RowErrorRecord`s tell of rows
+that could not be built. The streaming code uses `changesource.models.store`, `client_store` and `snapshot_store` only.
 """
 
 from changesource.models.access_version import AccessVersion
@@ -14,6 +14,7 @@ from changesource.models.credential import Credential
 from changesource.models.refusal import Refusal
 from changesource.models.replica import Replica
 from changesource.models.row_error import RowErrorRecord
+from changesource.models.running_snapshot import RunningSnapshot
 from changesource.models.table import Table
 from changesource.models.version import Version
 
@@ -27,6 +28,7 @@ __all__ = [
     "Refusal",
     "Replica",
     "RowErrorRecord",
+    "RunningSnapshot",
     "Table",
     "Version",
 ]

@@ -11,7 +11,15 @@ from django.contrib.auth.models import Group, Permission
 from django.db import router, transaction
 
 _VIEW: Final = frozenset(
-    {"view_app", "view_table", "view_column", "view_version", "view_replica", "view_rowerrorrecord"}
+    {
+        "view_app",
+        "view_table",
+        "view_column",
+        "view_version",
+        "view_replica",
+        "view_rowerrorrecord",
+        "view_runningsnapshot",
+    }
 )
 
 GROUPS: Final[Mapping[str, frozenset[str]]] = {
@@ -20,7 +28,9 @@ GROUPS: Final[Mapping[str, frozenset[str]]] = {
     | {"add_app", "change_app"}
     | {f"{action}_{model}" for action in ("add", "change", "delete") for model in ("table", "column")},
     "Zero publishers": _VIEW | {"publish_app"},
-    "Zero client managers": frozenset({"view_app", "view_version", "view_replica", "view_refusal"})
+    "Zero client managers": frozenset(
+        {"view_app", "view_version", "view_replica", "view_runningsnapshot", "view_refusal"}
+    )
     | {f"{action}_{model}" for action in ("view", "add", "change", "delete") for model in ("client", "grant")}
     | {f"{action}_credential" for action in ("view", "add", "change")},
 }

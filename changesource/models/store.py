@@ -111,10 +111,16 @@ async def note_acknowledged(app_id: str, shard_num: int, replica_version: str, w
     await in_database(_note_acknowledged, app_id, shard_num, replica_version, watermark)
 
 
-async def record_row_errors(app_id: str, errors: Sequence[RowError]) -> None:
-    """Count `errors`, by table, document and column; the newest `MAX_ROW_ERRORS` of an app are kept."""
-    if errors:
-        await in_database(_record_row_errors, app_id, errors)
+async def record_row_errors(app_id: str, errors: Sequence[RowError], ended: Collection[tuple[str, str]] = ()) -> None:
+    """Forget the row errors of `ended`, which are tables and document ids; then count `errors`, by table, document and
+    column. The newest `MAX_ROW_ERRORS` of an app are kept."""
+    if errors or ended:
+        await in_database(_record_row_errors, app_id, errors, ended)
+
+
+async def documents_with_row_errors(app_ids: Collection[str] = ()) -> dict[str, dict[str, list[str]]]:
+    """Ids of documents, by table and by app; of all apps for no ids."""
+    return await in_database(_documents_with_row_errors, app_ids)
 
 
 Arguments = ParamSpec("Arguments")
@@ -227,7 +233,23 @@ class _Place:
     column: str
 
 
-def _record_row_errors(app_id: str, errors: Sequence[RowError]) -> None:
+def _documents_with_row_errors(app_ids: Collection[str]) -> dict[str, dict[str, list[str]]]:
+    records = RowErrorRecord.objects.filter(Q(app__app_id__in=app_ids) if app_ids else Q()).order_by()
+    found: dict[str, dict[str, list[str]]] = {}
+    for app_id, table, document_id in records.values_list("app__app_id", "table", "document_id").distinct():
+        found.setdefault(app_id, {}).setdefault(table, []).append(document_id)
+    return found
+
+
+def _forget_row_errors(app: App, ended: Collection[tuple[str, str]]) -> None:
+    documents: dict[str, list[str]] = {}
+    for table, document_id in ended:
+        documents.setdefault(table, []).append(_storable(document_id, MAX_DOCUMENT_ID_LENGTH))
+    for table, document_ids in documents.items():
+        app.row_errors.filter(table=table, document_id__in=document_ids).delete()
+
+
+def _record_row_errors(app_id: str, errors: Sequence[RowError], ended: Collection[tuple[str, str]]) -> None:
     counts: Counter[_Place] = Counter()
     reasons: dict[_Place, str] = {}
     for error in errors:
@@ -240,6 +262,9 @@ def _record_row_errors(app_id: str, errors: Sequence[RowError]) -> None:
     with transaction.atomic():
         app = App.objects.filter(app_id=app_id).select_for_update(no_key=True).first()
         if app is None:
+            return
+        _forget_row_errors(app, ended)
+        if not errors:
             return
         known = RowErrorRecord.objects.filter(
             app=app,

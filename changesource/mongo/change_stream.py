@@ -12,10 +12,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import PyMongoError
 
-from changesource.mapping.values import CODEC_OPTIONS
+from changesource.mongo.decoding import decode_document
 from changesource.mongo.events import ChangeEvent, parse_event
 from changesource.mongo.faults import explain
 from changesource.mongo.source import Database, timestamp_of
@@ -27,6 +29,8 @@ AWAIT_MS = 1000
 """How long the server holds a getMore that has nothing to give."""
 ASK_MS = 1
 """`maxTimeMS` of a getMore that only asks whether there is more."""
+_UNDECODED = CodecOptions(document_class=RawBSONDocument)
+"""One value that PyMongo cannot decode would cost the whole reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,8 @@ class ChangeStream:
             logger.debug("change stream: cursor not closed (%s)", type(error).__name__)
 
     async def _command(self, command: dict[str, Any], **options: Any) -> dict[str, Any]:
-        return await self._database.command({**command, **options}, codec_options=CODEC_OPTIONS, session=self._session)
+        reply = await self._database.command({**command, **options}, codec_options=_UNDECODED, session=self._session)
+        return decode_document(bytes(reply.raw))
 
     def _parse(self, raw_events: Sequence[Mapping[str, Any]]) -> list[ChangeEvent]:
         parsed = []

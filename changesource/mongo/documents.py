@@ -7,12 +7,12 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import bson
 from pymongo.asynchronous.cursor import AsyncRawBatchCursor
 from pymongo.errors import OperationFailure, PyMongoError
 
 from changesource.errors import SourceUnreachable
-from changesource.mapping.values import CODEC_OPTIONS
+from changesource.mapping.bson_types import Undecodable
+from changesource.mongo.decoding import decode_batch
 from changesource.mongo.faults import explain
 from changesource.mongo.source import Database
 from changesource.tasks import end_tasks
@@ -37,7 +37,7 @@ async def scan(database: Database, collection: str, batch_size: int | None = Non
     Each document is one that a majority had at some moment of the scan: the caller closes the gap by replaying changes.
     Raises `SourceUnreachable` when MongoDB stays away, `SourceUnusable` when it refuses.
     """
-    progress: list[Any] = []
+    progress: list[Any] = []  # the last `_id`
     retries = 0
     while True:
         try:
@@ -45,7 +45,7 @@ async def scan(database: Database, collection: str, batch_size: int | None = Non
             async for documents in _scan_once(database, collection, batch_size, progress):
                 retries = 0
                 yield documents
-                progress[:] = [documents[-1]["_id"]]
+                progress = _decodable_ids(documents)[-1:] or progress
         except PyMongoError as error:
             reason = explain(error)
             retries += 1
@@ -72,6 +72,11 @@ async def _scan_once(
     finally:
         await end_tasks(request)
         await cursor.close()
+
+
+def _decodable_ids(documents: Documents) -> list[Any]:
+    """Those that a scan can go on after."""
+    return [document["_id"] for document in documents if not isinstance(document["_id"], Undecodable)]
 
 
 async def _next_batch(cursor: AsyncRawBatchCursor[Any]) -> Any:
@@ -105,14 +110,15 @@ async def find_documents(database: Database, collection: str, document_ids: Sequ
 async def first_documents(database: Database, collection: str, limit: int) -> Documents:
     """The first `limit` documents in the order of `_id`. Raises `SourceUnreachable` or `SourceUnusable`."""
     try:
-        return await database[collection].find(sort=[("_id", 1)], limit=limit).to_list()
+        cursor = database[collection].find_raw_batches(sort=[("_id", 1)], limit=limit)
+        return [document async for raw in cursor for document in _decode(raw)]
     except PyMongoError as error:
         raise explain(error) from error
 
 
 def _decode(batch: Any) -> Documents:
     """A raw batch is bytes, whatever PyMongo's annotation of the cursor says."""
-    return bson.decode_all(batch, CODEC_OPTIONS)
+    return decode_batch(batch)
 
 
 async def estimate_count(database: Database, collection: str) -> int:

@@ -14,6 +14,9 @@ MAX_REASON_BYTES = 123
 REFUSAL_DELAY_SECONDS = 1.0
 """How long a refused connection is held before it is told so."""
 
+RESET_DELAY_SECONDS = 2.0
+"""The same before `reset-required`, after which zero-cache ends, is started again and comes back."""
+
 REFUSALS = {
     1002: "what came was not in the WebSocket protocol",
     1007: "a message was not UTF-8, or could not be decompressed",

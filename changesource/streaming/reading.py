@@ -4,6 +4,7 @@ where the log does not reach."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -21,12 +22,16 @@ from changesource.mongo.markers import (
     nonce_of,
     publish_marker_of,
 )
-from changesource.mongo.source import Database, inspect_source
+from changesource.mongo.source import Database, inspect_source, majority_cluster_time
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming.rendering import Chunk, Renderer, RowErrorSink
 from changesource.streaming.versions import VersionHistory, position_of_turn
 from changesource.tasks import end_tasks
+
+QUIET_SECONDS = 30.0
+"""After how long without an event the position follows the source's clock instead: longer than between two heartbeats, which
+are events where we may write them."""
 
 
 @dataclass(slots=True)
@@ -87,6 +92,7 @@ class EntryReader:
         `SourceUnusable`, and `django.db.Error` when a publish is met and the Django database fails.
         """
         report = await inspect_source(self._database)
+        quiet = _QuietStream(self._database, is_known=not report.is_sharded)
         while True:
             stream = await open_change_stream(
                 self._database,
@@ -95,11 +101,11 @@ class EntryReader:
                 splits_large_events=report.can_split_large_events,
                 known_until=self._known_until,
             )
-            async with aclosing(self._entries_of(stream)) as entries:
+            async with aclosing(self._entries_of(stream, quiet)) as entries:
                 async for entry in entries:
                     yield entry
 
-    async def _entries_of(self, stream: ChangeStream) -> AsyncGenerator[Entry | None, None]:
+    async def _entries_of(self, stream: ChangeStream, quiet: _QuietStream) -> AsyncGenerator[Entry | None, None]:
         """Ends where another stream has to be opened, at `self._cluster_time`."""
         assembler = TransactionAssembler()
         request = asyncio.ensure_future(stream.next_batch())
@@ -125,10 +131,20 @@ class EntryReader:
                             return
                 if is_invalidated:
                     return
+                cluster_time = await quiet.position_after(batch)
+                if cluster_time is not None and cluster_time > self._numbering.last.cluster_time:
+                    yield self._empty_entry(cluster_time)
                 if batch.is_end:
                     yield None
         finally:
             await _end(request, stream)
+
+    def _empty_entry(self, cluster_time: int) -> Entry:
+        return Entry(
+            id=self._numbering.next(cluster_time, is_final=True),
+            commit_time_ms=(cluster_time >> 32) * 1000,
+            version=self._version.number,
+        )
 
     async def _entries_of_piece(self, piece: Part | Turn) -> AsyncGenerator[Entry, None]:
         if isinstance(piece, Part):
@@ -153,6 +169,37 @@ class EntryReader:
             version=self._version.number,
             is_publish=isinstance(piece.marker, PublishMarker),
         )
+
+
+class _QuietStream:
+    """How far a stream has been read that gives nothing: of the collections that are not in it, it says nothing itself.
+
+    A position that stays behind would fall out of the oplog by what is written there. `is_known`: on a router, whose empty
+    batch says nothing of its shards, it is not.
+    """
+
+    def __init__(self, database: Database, *, is_known: bool) -> None:
+        self._database = database
+        self._is_known = is_known
+        self._since = time.monotonic()
+        self._reached: int | None = None
+        self._empty_batches = 0
+
+    async def position_after(self, batch: Batch) -> int | None:
+        """A cluster time until which, inclusive, all has been read, now and then; else None. Raises `SourceUnreachable` and
+        `SourceUnusable`."""
+        if not batch.is_end:
+            self._since, self._reached = time.monotonic(), None
+        elif self._reached is not None:
+            # The request for the first batch after that was on its way; the second was asked for when a majority had it.
+            self._empty_batches += 1
+            if self._empty_batches == 2:
+                self._since = time.monotonic()
+                reached, self._reached = self._reached, None
+                return reached
+        elif self._is_known and time.monotonic() - self._since > QUIET_SECONDS:
+            self._reached, self._empty_batches = await majority_cluster_time(self._database), 0
+        return None
 
 
 def _content_for(version: CompiledVersion) -> StreamContent:

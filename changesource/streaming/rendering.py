@@ -14,7 +14,7 @@ from bson import ObjectId
 
 from changesource.log.filter_values import FilterValues
 from changesource.mapping.row_errors import RowError
-from changesource.mapping.tables import CompiledTable
+from changesource.mapping.tables import CompiledTable, describe_id
 from changesource.mongo.assembler import Part
 from changesource.mongo.documents import find_documents, scan
 from changesource.mongo.events import ChangeEvent
@@ -29,6 +29,7 @@ from changesource.streaming.document_frames import (
     frames_by_id,
     frames_by_pre_images,
 )
+from changesource.streaming.row_error_notes import RowErrorNotes
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +69,16 @@ class _CollectionChanges:
 
 
 class Renderer:
-    """Renders parts for one published version; looks up documents that their events do not carry."""
+    """Renders parts for one published version; looks up documents that their events do not carry.
+
+    A sink that is a `RowErrorNotes` also hears whose row errors are over.
+    """
 
     def __init__(self, database: Database, version: CompiledVersion, sink: RowErrorSink) -> None:
         self._database = database
         self._version = version
         self._sink = sink
+        self._notes = sink if isinstance(sink, RowErrorNotes) else None
 
     async def render(self, part: Part) -> AsyncIterator[Chunk]:
         """At least one chunk; the last is final if the part is. Raises `SourceUnreachable` or `SourceUnusable`."""
@@ -86,6 +91,8 @@ class Renderer:
                 if chunk.size >= MAX_CHUNK_BYTES:
                     yield chunk
                     chunk = Chunk()
+            if self._notes is not None:
+                _note_ends(self._notes, tables, changes, errors)
         if errors:
             self._sink(errors)
         chunk.is_final = part.is_final
@@ -184,6 +191,24 @@ class Renderer:
         by_identity = {identity_of(document["_id"]): document for document in found}
         for document in wanted:
             document.now = by_identity.get(identity_of(document.last.document_id))
+
+
+def _note_ends(
+    notes: RowErrorNotes, tables: Sequence[CompiledTableFrames], changes: _CollectionChanges, errors: Sequence[RowError]
+) -> None:
+    """Documents that gave no row error when they were rendered, or are gone, have none any more."""
+    for table in tables:
+        name = table.table.name
+        if not notes.open_documents.get(name):
+            continue
+        rendered = {
+            describe_id(document.last.document_id)
+            for document in changes.documents.values()
+            if document.last.operation != "upsert" or document.touching(table.table)
+        }
+        if changes.is_emptied:
+            rendered |= notes.open_documents[name]
+        notes.end(name, rendered - {error.document_id for error in errors if error.table == name})
 
 
 async def _frames_by_pre_images(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from django.db import Error as DatabaseError
@@ -18,13 +18,13 @@ from changesource.limits.limits import Limits
 from changesource.log.entries import ChangeLog
 from changesource.log.memory import MemoryLog
 from changesource.log.redis import RedisLog
-from changesource.mapping.row_errors import RowError
 from changesource.models import client_store, store
 from changesource.models.client_store import ClientInApp, Identity, Standing
 from changesource.mongo.source import Sources
 from changesource.protocol import closing
 from changesource.protocol.closing import Closing
 from changesource.streaming.rendering import RowErrorSink
+from changesource.streaming.row_error_notes import RowErrorNotes
 from changesource.streaming.versions import VersionHistory
 from changesource.streaming.watcher import Watcher
 from changesource.tasks import end_tasks
@@ -35,7 +35,8 @@ PRUNE_SECONDS = 3600.0
 """How often what is kept of changes and refusals is pruned by its age."""
 REFRESH_SECONDS = 1.0
 """How soon a publish is noticed."""
-MAX_PENDING_ROW_ERRORS = 10_000
+ROW_ERRORS_SECONDS = 10.0
+"""How often a process that watches looks which documents have row errors, of which others may have found some."""
 SESSION_GRACE_SECONDS = 3.0
 """How long sessions may take to reach the end of a transaction when the process stops."""
 
@@ -66,7 +67,8 @@ class StreamService:
         self._logs: dict[str, ChangeLog] = {}
         self._watchers: dict[str, tuple[Watcher, asyncio.Task[None]]] = {}
         self._watches = False
-        self._row_errors: dict[str, list[RowError]] = {}
+        self._row_errors: dict[str, RowErrorNotes] = {}
+        self._know_row_errors_at = 0.0
         self._sessions: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
         self._standings: dict[ClientInApp, Standing] = {}
@@ -76,6 +78,7 @@ class StreamService:
     async def start(self, *, watch: bool) -> None:
         """`watch`: also run a watcher for each app (of `app_ids`, if any are given)."""
         self._watches = watch
+        await self._know_row_errors()
         await self._refresh()
         self._has_started.set()
         self._refresher = asyncio.create_task(self._keep_fresh())
@@ -119,14 +122,8 @@ class StreamService:
         return self._logs[name]
 
     def row_error_sink(self, app_id: str) -> RowErrorSink:
-        """Takes row errors of an app; they are stored within a second or so, the newest ones if there are very many."""
-
-        def sink(errors: Sequence[RowError]) -> None:
-            pending = self._row_errors.setdefault(app_id, [])
-            pending += errors
-            del pending[:-MAX_PENDING_ROW_ERRORS]
-
-        return sink
+        """Takes row errors of an app; they are stored within a second or so."""
+        return self._row_error_notes(app_id).add
 
     def add_session(self, task: asyncio.Task[None]) -> None:
         self._sessions.add(task)
@@ -152,6 +149,7 @@ class StreamService:
                 self._refresh,
                 self._prune_audit,
                 self._flush_row_errors,
+                self._know_row_errors,
             ):
                 try:
                     await work()
@@ -235,18 +233,34 @@ class StreamService:
             database,
             self.history_of(publication),
             self.log_of(publication),
-            self.row_error_sink(publication.app_id),
+            # It alone ends row errors: who is behind would end those that came later.
+            self._row_error_notes(publication.app_id),
             lease_seconds=self.settings.lease_seconds,
             heartbeat_seconds=self.settings.heartbeat_seconds,
         )
 
+    def _row_error_notes(self, app_id: str) -> RowErrorNotes:
+        return self._row_errors.setdefault(app_id, RowErrorNotes())
+
+    async def _know_row_errors(self) -> None:
+        if not self._watches or time.monotonic() < self._know_row_errors_at:
+            return
+        self._know_row_errors_at = time.monotonic() + ROW_ERRORS_SECONDS
+        try:
+            stored = await store.documents_with_row_errors(self._app_ids)
+        except DatabaseError as error:
+            logger.warning("row errors could not be read (%s)", type(error).__name__)
+            return
+        for app_id in stored.keys() | self._row_errors.keys():
+            self._row_error_notes(app_id).know(stored.get(app_id, {}))
+
     async def _flush_row_errors(self) -> None:
-        pending, self._row_errors = self._row_errors, {}
-        for app_id, errors in pending.items():
-            if not errors:
+        for app_id, notes in list(self._row_errors.items()):
+            ended, errors = notes.take()
+            if not ended and not errors:
                 continue
             try:
-                await store.record_row_errors(app_id, errors)
+                await store.record_row_errors(app_id, errors, ended)
             except DatabaseError as error:
                 logger.warning(
                     "%d row errors of %s could not be stored (%s)", len(errors), app_id, type(error).__name__

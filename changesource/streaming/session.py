@@ -38,6 +38,7 @@ from changesource.streaming.feed import Feed
 from changesource.streaming.outlet import ClientStalled, Outlet, PacedOutlet
 from changesource.streaming.service import StreamService
 from changesource.streaming.snapshot import Snapshot
+from changesource.streaming.snapshot_progress import SnapshotProgress, shown
 from changesource.streaming.transactions import TransactionSender
 from changesource.streaming.version_switch import VersionSwitch
 from changesource.streaming.versions import FIRST_ORDINAL_AFTER_MARKER
@@ -123,8 +124,11 @@ class Session:
         self._turns = Turns(self._service.history_of(publication), self._access)
         try:
             if self._request.resume is None:
-                async with self._service.limits.snapshot_turn(publication.app_id):
-                    return await self._send_snapshot(self._service.publication(publication.app_id) or publication)
+                progress = SnapshotProgress(key.app_id, self.shard_num, key.client_id)
+                async with shown(progress), self._service.limits.snapshot_turn(publication.app_id):
+                    progress.begin()
+                    publication = self._service.publication(publication.app_id) or publication
+                    return await self._send_snapshot(publication, progress)
             return await self._resume(publication)
         except HistoryLost as error:
             await self._require_reset(str(error))
@@ -148,7 +152,7 @@ class Session:
 
     # A snapshot
 
-    async def _send_snapshot(self, publication: store.Publication) -> Closing:
+    async def _send_snapshot(self, publication: store.Publication, progress: SnapshotProgress) -> Closing:
         for name in self._request.publications:
             if name not in publication.definition.publications:
                 return await self._refuse(
@@ -177,6 +181,7 @@ class Session:
                 self._service.row_error_sink(publication.app_id),
                 plain_inserts=self._settings.snapshot_plain_inserts,
                 unused=self._unused,
+                progress=progress.state,
             )
             result = await snapshot.send()
         await store.register_replica(
@@ -376,7 +381,7 @@ class Session:
     async def _require_reset(self, reason: str) -> None:
         """Said once for each connection, which is then left to zero-cache to end, and never in a hurry."""
         logger.warning("%s: reset-required: %s", self._label, reason, extra={"action": "reset-required"})
-        await asyncio.sleep(closing.REFUSAL_DELAY_SECONDS)
+        await asyncio.sleep(closing.RESET_DELAY_SECONDS)
         await self._outlet.send([frames.reset_required(reason)])
 
     async def _refuse(self, how: Closing) -> Closing:

@@ -20,6 +20,7 @@ from changesource.errors import BarrierNotSeen, SourceReadOnly, SourceUnusable
 from changesource.log.entries import Entry
 from changesource.mapping.row_errors import RowError
 from changesource.mapping.tables import Document, Row
+from changesource.models.snapshot_store import SnapshotState
 from changesource.mongo.documents import estimate_count, scan
 from changesource.mongo.markers import write_marker
 from changesource.mongo.source import Database, inspect_source, majority_cluster_time
@@ -36,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 BARRIER_SECONDS = 60.0
 """How long a marker may take to come back."""
-PROGRESS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class Snapshot:
         *,
         plain_inserts: bool,
         unused: Callable[[Position], Awaitable[Position]],
+        progress: SnapshotState,
     ) -> None:
         self._database = database
         self._turns = turns
@@ -76,22 +77,20 @@ class Snapshot:
         self._sink = sink
         self._plain_inserts = plain_inserts
         self._unused = unused
-        self._rows = 0
-        self._total = 0
-        self._started_at = time.monotonic()
-        self._reported_at = self._started_at
+        self._progress = progress
 
     async def send(self) -> SnapshotResult:
         """Everything but the commit, so that the caller can note the result first. Raises `BarrierNotSeen`,
         `ClientStalled`, and what the feed and the scan raise."""
         begin, replay = await self._begin()
-        self._total = sum([await estimate_count(self._database, name) for name in self._view.tables_of_collection])
+        counts = [await estimate_count(self._database, name) for name in self._view.tables_of_collection]
+        self._progress.total_documents = sum(counts)
         await self._outlet.send(self._opening(begin))
         for collection, tables in self._view.tables_of_collection.items():
             await self._send_collection(collection, tables, begin)
         end = await replay(begin)
         await self._outlet.send([frames.permissions_row(self._version.app_id, self._shard_num, self._view.permissions)])
-        return SnapshotResult(begin, end, self._rows, self._view)
+        return SnapshotResult(begin, end, self._progress.rows, self._view)
 
     @property
     def _version(self) -> CompiledVersion:
@@ -191,9 +190,9 @@ class Snapshot:
             errors: list[RowError] = []
             for table in tables:
                 await self._outlet.send(self._row_frames(table, documents, position, errors))
+            self._progress.documents += len(documents)
             if errors:
                 self._sink(errors)
-            self._report_progress()
 
     def _row_frames(
         self,
@@ -211,14 +210,5 @@ class Snapshot:
 
     def _counted(self, rows: Iterable[Row]) -> Iterator[Row]:
         for row in rows:
-            self._rows += 1
+            self._progress.rows += 1
             yield row
-
-    def _report_progress(self) -> None:
-        now = time.monotonic()
-        if now - self._reported_at >= PROGRESS_SECONDS:
-            self._reported_at = now
-            rate = self._rows / (now - self._started_at)
-            logger.info(
-                "snapshot of %s: %d rows of about %d, %.0f rows/s", self._version.name, self._rows, self._total, rate
-            )

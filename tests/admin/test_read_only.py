@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from changesource.models import App, Client, Refusal, Replica, RowErrorRecord
+from changesource.models import App, Client, Refusal, Replica, RowErrorRecord, RunningSnapshot
 from changesource.protocol.watermarks import Position
 from tests.admin.pages import url
 from tests.models.builders import publish
@@ -33,6 +33,14 @@ def records(app: App) -> dict[str, Any]:
         "rowerrorrecord": RowErrorRecord.objects.create(
             app=app, table="city", document_id="<1>", column="size", reason="is text", first_seen=now, last_seen=now
         ),
+        "runningsnapshot": RunningSnapshot.objects.create(
+            token="t",
+            app=app,
+            client=Client.objects.create_for_apps("second", [app]),
+            shard_num=0,
+            asked_at=now,
+            noted_at=now,
+        ),
         "refusal": Refusal.objects.create(
             address="192.0.2.7",
             client="<shop>",
@@ -45,7 +53,7 @@ def records(app: App) -> dict[str, Any]:
     }
 
 
-MODELS = pytest.mark.parametrize("model", ["version", "replica", "rowerrorrecord", "refusal"])
+MODELS = pytest.mark.parametrize("model", ["version", "replica", "rowerrorrecord", "refusal", "runningsnapshot"])
 
 
 @MODELS

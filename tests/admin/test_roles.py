@@ -10,7 +10,17 @@ from django.core.management import call_command
 from django.test import Client as Browser
 from django.utils import timezone
 
-from changesource.models import App, Client, Credential, Grant, Refusal, Replica, RowErrorRecord, Version
+from changesource.models import (
+    App,
+    Client,
+    Credential,
+    Grant,
+    Refusal,
+    Replica,
+    RowErrorRecord,
+    RunningSnapshot,
+    Version,
+)
 from changesource.models.roles import GROUPS
 from changesource.publishing.versions import review_digest
 from tests.admin.pages import ClientPage, client_data, table_data, url
@@ -37,6 +47,7 @@ SEEN_BY: dict[str, frozenset[str]] = {
     **pages("version", ALL),
     **pages("replica", ALL),
     **pages("rowerrorrecord", READERS),
+    **pages("runningsnapshot", ALL),
     **pages(
         "client", MANAGE, add=MANAGE, delete=MANAGE, changes=MANAGE, issue=MANAGE, revoke=MANAGE, revoke_others=MANAGE
     ),
@@ -66,6 +77,9 @@ def records(app: App) -> dict[str, Any]:
             app=app, shard_num=0, replica_version="5abc", version_number=1, last_seen_at=now
         ),
         "rowerrorrecord": RowErrorRecord.objects.create(app=app, first_seen=now, last_seen=now),
+        "runningsnapshot": RunningSnapshot.objects.create(
+            app=app, client=client, shard_num=0, asked_at=now, noted_at=now
+        ),
         "refusal": Refusal.objects.create(address="::1", code=4401, count=1, first_seen=now, last_seen=now),
     }
 

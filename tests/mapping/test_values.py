@@ -14,6 +14,7 @@ import pytest
 from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from hypothesis import given
 
+from changesource.mapping.bson_types import Undecodable
 from changesource.mapping.definition import COLUMN_TYPES, ColumnType
 from changesource.mapping.values import CODEC_OPTIONS, MAX_SAFE_INTEGER, DoesNotFit, convert
 from tests.mapping import bson_values
@@ -196,3 +197,13 @@ def test_a_subclass_is_treated_as_its_base() -> None:
         pass
 
     assert convert("string", Text("a")) == "a"
+
+
+@pytest.mark.parametrize("column_type", COLUMN_TYPES)
+@pytest.mark.parametrize("value", [Undecodable(), {"a": [Undecodable()]}, [DBRef("city", Undecodable())]])
+def test_undecodable(column_type: ColumnType, value: object) -> None:
+    """A value that could not be decoded fits no column, nor does what holds one; nothing is guessed."""
+    with pytest.raises(DoesNotFit) as misfit:
+        convert(column_type, value)
+    if isinstance(value, Undecodable) or column_type in ("string", "json"):
+        assert "not valid BSON" in str(misfit.value)

@@ -142,6 +142,25 @@ class TestReplicas:
         assert (await Replica.objects.aget()).acknowledged == "5abcdz"
 
 
+class TestEndedRowErrors:
+    async def test_ended(self, app) -> None:
+        """The errors of a document in a table are forgotten; one that comes with that is counted anew."""
+        await store.record_row_errors(
+            "shop",
+            [RowError(table, number, "size", "is text") for table in ("city", "place") for number in ("1", "2")],
+        )
+        await store.record_row_errors("shop", [RowError("city", "2", "size", "")], [("city", "1"), ("city", "2")])
+        found = await store.documents_with_row_errors(["shop"])
+        assert {table: sorted(ids) for table, ids in found["shop"].items()} == {"city": ["2"], "place": ["1", "2"]}
+        assert (await RowErrorRecord.objects.aget(table="city")).count == 1
+
+    async def test_of_all_apps(self, app) -> None:
+        """Without ids of apps, all documents with row errors are given."""
+        await store.record_row_errors("shop", [RowError("city", "1", "size", ""), RowError("city", "1", "name", "")])
+        assert await store.documents_with_row_errors() == {"shop": {"city": ["1"]}}
+        assert await store.documents_with_row_errors(["other"]) == {}
+
+
 class TestRowErrors:
     async def test_counted(self, app: App) -> None:
         """The same place is one record with a count, over several calls, and its newest reason."""

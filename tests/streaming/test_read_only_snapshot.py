@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from changesource.errors import SourceReadOnly, SourceUnusable
+from changesource.models.snapshot_store import SnapshotState
 from changesource.mongo import change_stream
 from changesource.mongo.source import Database, SourceReport, current_cluster_time
 from changesource.protocol.watermarks import Position
 from changesource.streaming import snapshot as snapshot_module
 from changesource.streaming.outlet import PacedOutlet
 from changesource.streaming.snapshot import Snapshot, SnapshotResult
-from tests.streaming.builders import KnownVersions, WholeViews, table, version, whole_view
+from tests.streaming.builders import APP_ID, KnownVersions, WholeViews, table, version, whole_view
 
 CITY = version(table("city"))
 
@@ -62,6 +64,7 @@ async def next_one(position: Position) -> Position:
 
 
 async def take(database: Database, rows: Rows) -> SnapshotResult:
+    progress = SnapshotState("", APP_ID, 1, 0, datetime.now(UTC))
     taking = Snapshot(
         database,
         WholeViews(KnownVersions(CITY)),
@@ -72,8 +75,12 @@ async def take(database: Database, rows: Rows) -> SnapshotResult:
         lambda errors: None,
         plain_inserts=True,
         unused=next_one,
+        progress=progress,
     )
-    return await taking.send()
+    result = await taking.send()
+    assert progress.rows == result.rows
+    assert progress.documents >= progress.total_documents
+    return result
 
 
 async def nothing() -> None:

@@ -13,7 +13,7 @@ from changesource.mapping.definition import Column
 from changesource.mongo import change_stream
 from changesource.mongo.assembler import TransactionAssembler
 from changesource.mongo.markers import PublishMarker, write_marker, write_publish_marker
-from changesource.mongo.source import Database
+from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming import reading, rendering
@@ -206,6 +206,47 @@ async def test_quiet_source(database: Database, start: Position) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
         found = [await anext(stream) for _ in range(4)]
     assert found[-2:] == [None, None]
+
+
+async def test_position_without_events(database: Database, start: Position, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes that are not in the stream move the position on, by entries without rows; what follows comes after it."""
+    monkeypatch.setattr(reading, "QUIET_SECONDS", 0.0)
+    city = table("city", Column("name", "string"))
+    stream = entries_from(database, version(city), start)
+    positions: list[Position] = []
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
+        for number in range(3):
+            await database.unpublished.insert_one({"_id": number})
+            written = await current_cluster_time(database)
+            async for entry in stream:
+                if entry is not None:
+                    assert not entry.tables
+                    positions.append(entry.position)
+                    if entry.position.cluster_time >= written:
+                        break
+        await database.city.insert_one({"_id": 1, "name": "Bern"})
+        async for entry in stream:
+            if entry is not None:
+                positions.append(entry.position)
+                if entry.tables:
+                    break
+    assert positions == sorted(set(positions))
+
+
+async def test_position_of_a_source_without_writes(
+    database: Database, start: Position, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing at all is written the position stays: who is there has all."""
+    monkeypatch.setattr(reading, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(reading, "majority_cluster_time", lambda database: moment())
+
+    async def moment() -> int:
+        return start.cluster_time
+
+    stream = entries_from(database, version(table("city")), start)
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
+        found = [await anext(stream) for _ in range(12)]
+    assert [entry for entry in found[3:] if entry is not None] == []
 
 
 async def test_lone_write_is_not_held(database: Database, start: Position) -> None:

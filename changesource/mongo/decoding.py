@@ -1,0 +1,130 @@
+"""Raw BSON → documents, so that no value stops the stream: what cannot be decoded becomes `Undecodable`.
+
+MongoDB checks the frame of what it stores, not every value in it: a binary of subtype 2 has a second length inside, which
+may be wrong, and PyMongo then refuses the whole document, or the whole reply that holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import bson
+from bson.errors import InvalidBSON
+
+from changesource.errors import SourceUnusable
+from changesource.mapping.bson_types import Undecodable
+from changesource.mapping.values import CODEC_OPTIONS
+
+_DOCUMENT, _ARRAY = 0x03, 0x04
+_SIZES = {
+    0x01: 8,  # double
+    0x06: 0,  # undefined
+    0x07: 12,  # ObjectId
+    0x08: 1,  # boolean
+    0x09: 8,  # date
+    0x0A: 0,  # null
+    0x10: 4,  # int32
+    0x11: 8,  # timestamp
+    0x12: 8,  # int64
+    0x13: 16,  # decimal128
+    0x7F: 0,  # MaxKey
+    0xFF: 0,  # MinKey
+}
+_SIZES_BESIDE_LENGTH = {0x02: 4, 0x03: 0, 0x04: 0, 0x05: 5, 0x0C: 16, 0x0D: 4, 0x0E: 4, 0x0F: 0}
+"""What a value takes beside the length that it begins with: string, document, array, binary, DBPointer, code, symbol, code
+with scope."""
+_REGEX = 0x0B
+
+
+def decode_document(raw: bytes) -> dict[str, Any]:
+    """The document of these bytes. Raises `SourceUnusable` when not even its frame is BSON."""
+    try:
+        return bson.decode(raw, CODEC_OPTIONS)
+    except InvalidBSON:
+        return _decode_by_field(raw)
+
+
+def decode_batch(raw: bytes) -> list[dict[str, Any]]:
+    """The documents of these bytes, one after the other. Raises as `decode_document`."""
+    try:
+        return bson.decode_all(raw, CODEC_OPTIONS)
+    except InvalidBSON:
+        return [decode_document(document) for document in _split(raw)]
+
+
+def _split(raw: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(raw):
+        end = start + _length_at(raw, start)
+        yield raw[start:end]
+        start = end
+
+
+def _decode_by_field(raw: bytes) -> dict[str, Any]:
+    return dict(_decode_element(element) for element in _elements(raw))
+
+
+def _decode_element(element: bytes) -> tuple[str, Any]:
+    """Name and value; the smallest part that cannot be decoded is replaced."""
+    try:
+        ((name, value),) = bson.decode(_document_of(element), CODEC_OPTIONS).items()
+    except InvalidBSON:
+        end = element.index(0, 1)
+        name = element[1:end].decode(errors="replace")
+        if element[0] == _DOCUMENT:
+            return name, _decode_by_field(element[end + 1 :])
+        if element[0] == _ARRAY:
+            return name, list(_decode_by_field(element[end + 1 :]).values())
+        return name, Undecodable()
+    return name, value
+
+
+def _document_of(element: bytes) -> bytes:
+    return (len(element) + 5).to_bytes(4, "little") + element + b"\0"
+
+
+def _elements(document: bytes) -> Iterator[bytes]:
+    """The bytes of each field: type, name, value."""
+    if _length_at(document, 0) != len(document) or document[-1] != 0:
+        raise _no_bson()
+    start, last = 4, len(document) - 1
+    while start < last:
+        end = _end_of_element(document, start)
+        if end > last:
+            raise _no_bson()
+        yield document[start:end]
+        start = end
+
+
+def _end_of_element(document: bytes, start: int) -> int:
+    value = _end_of_text(document, start + 1)
+    kind = document[start]
+    if kind in _SIZES:
+        return value + _SIZES[kind]
+    if kind in _SIZES_BESIDE_LENGTH:
+        size = _SIZES_BESIDE_LENGTH[kind] + int.from_bytes(document[value : value + 4], "little", signed=True)
+        if size >= 0:
+            return value + size
+    if kind == _REGEX:
+        return _end_of_text(document, _end_of_text(document, value))
+    raise _no_bson()
+
+
+def _end_of_text(document: bytes, start: int) -> int:
+    """After the zero that ends the text."""
+    end = document.find(0, start)
+    if end < 0:
+        raise _no_bson()
+    return end + 1
+
+
+def _length_at(raw: bytes, start: int) -> int:
+    length = int.from_bytes(raw[start : start + 4], "little", signed=True)
+    if length < 5 or start + length > len(raw):
+        raise _no_bson()
+    return length
+
+
+def _no_bson() -> SourceUnusable:
+    return SourceUnusable("MongoDB sent a document that is not BSON. Run validate on the collections of the source.")

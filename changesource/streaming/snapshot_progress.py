@@ -1,0 +1,72 @@
+"""How far a snapshot is: in the log, and in the Django DB for the API and admin."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from django.db import Error as DatabaseError
+from django.utils import timezone
+
+from changesource.models import snapshot_store
+from changesource.models.snapshot_store import SnapshotState
+from changesource.tasks import end_tasks
+
+logger = logging.getLogger(__name__)
+
+NOTE_SECONDS = 5.0
+
+
+class SnapshotProgress:
+    """Counts what a snapshot has read and sent. `label` is its app and shard, for people."""
+
+    def __init__(self, app_id: str, shard_num: int, client_id: int) -> None:
+        self.label = f"{app_id}/{shard_num}"
+        self.state = SnapshotState(uuid.uuid4().hex, app_id, client_id, shard_num, timezone.now())
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """It is its turn."""
+        self.state.began_at = timezone.now()
+        self._began = time.monotonic()
+
+    def describe(self) -> str:
+        """One line of the log."""
+        state = self.state
+        if state.began_at is None:
+            return "waits for its turn (SNAPSHOTS_PER_APP)"
+        seconds = max(time.monotonic() - self._began, 0.001)
+        text = f"{state.rows} rows, {state.documents} of about {state.total_documents} documents"
+        text += f", {state.rows / seconds:.0f} rows/s"
+        if state.documents:
+            left = max(0, state.total_documents - state.documents) * seconds / state.documents
+            text += f", about {left:.0f} s left"
+        return text
+
+
+@asynccontextmanager
+async def shown(progress: SnapshotProgress) -> AsyncIterator[None]:
+    """Says every few seconds how far it is, until the end."""
+    task = asyncio.create_task(_say(progress))
+    try:
+        yield
+    finally:
+        await end_tasks(task)
+        try:
+            await snapshot_store.forget_snapshot(progress.state.token)
+        except DatabaseError as error:  # it is forgotten by its age then
+            logger.warning("snapshot of %s: its end was not kept (%s)", progress.label, type(error).__name__)
+
+
+async def _say(progress: SnapshotProgress) -> None:
+    while True:
+        try:
+            await snapshot_store.note_snapshot(progress.state)
+        except DatabaseError as error:  # nothing depends on it
+            logger.warning("snapshot of %s: progress not kept (%s)", progress.label, type(error).__name__)
+        await asyncio.sleep(NOTE_SECONDS)
+        logger.info("snapshot of %s: %s", progress.label, progress.describe(), extra={"action": "snapshot-progress"})

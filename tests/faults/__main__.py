@@ -5,6 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.faults.faults import FAULTS
 from tests.faults.oracle import Mismatch, replay, run
 from zerosources.embedded import EMBEDDED_DIR
 
@@ -15,7 +16,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--rate", type=float, default=150, help="operations a second")
     parser.add_argument("--replay", type=Path, help="a recording: do what it says")
+    parser.add_argument("--faults", nargs="*", default=list(FAULTS), choices=list(FAULTS), metavar="FAULT")
     chosen = parser.parse_args()
+    faults = [FAULTS[name] for name in chosen.faults]
     EMBEDDED_DIR.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=EMBEDDED_DIR, prefix="oracle-"))
     print(f"seed {chosen.seed}, in {folder}", flush=True)
@@ -23,7 +26,13 @@ def main() -> int:
         if chosen.replay:
             counts = replay(folder, chosen.replay, rate=chosen.rate)
         else:
-            counts = run(folder, seconds=chosen.seconds, seed=chosen.seed, rate=chosen.rate)
+            counts = run(
+                folder,
+                seconds=chosen.seconds,
+                seed=chosen.seed,
+                faults=faults,
+                rate=chosen.rate,
+            )
     except Mismatch as mismatch:
         print(mismatch)
         return 1

@@ -7,13 +7,14 @@ All of it goes into a recording, a text file with one JSON object a line:
     {"round": 3, "fault": "…", "after": how many operations the round had then}
 
 To make a failing run smaller by hand: `make oracle REPLAY=FILE` does what FILE says. Remove rounds, faults, one writer, or
-halves of what is left as long as it still fails; everything in it stands for itself. `WRITERS=1` sends all of it in the order
-of the file.
+halves of what is left as long as it still fails; everything in it stands for itself.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 import threading
 import time
 from collections import Counter, defaultdict
@@ -28,12 +29,14 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from tests.e2e.deployment import difference, replica_or_none
 from tests.embedded.waiting import wait_until
+from tests.faults.faults import FAULTS, Fault
 from tests.faults.operations import Operation, Operations
 from tests.faults.system import System
 from tests.faults.tables import BARRIERS
 from tests.node.tools import ReplicaContents
 
 WRITERS = 2
+FAULTS_OF_ROUND = 2
 BARRIER_SECONDS = 60.0
 """How long the marker document of a barrier may take to arrive, with everything healed."""
 PAUSE_SECONDS = 0.2
@@ -81,7 +84,10 @@ class Recording:
     def fault(self, round_number: int, name: str, after: int) -> None:
         self._write(json.dumps({"round": round_number, "fault": name, "after": after}))
 
-    def close(self) -> None:
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
     def _write(self, line: str) -> None:
@@ -207,10 +213,17 @@ class Oracle:
         self._round = 0
         self._replica_version = ""
 
-    def random_round(self, sequences: Sequence[Iterator[Operation]], seconds: float, *, rate: float) -> None:
-        """Operations of `sequences` for so long, and a barrier."""
+    def random_round(
+        self, sequences: Sequence[Iterator[Operation]], seconds: float, faults: Sequence[Fault] = (), *, rate: float
+    ) -> None:
+        """Operations of `sequences` for so long, with `faults` spread over the time, and a barrier."""
+        pause = seconds / (len(faults) + 1)
         with self._writers(sequences, rate) as writers:
-            writers.wait(seconds)
+            started = time.monotonic()
+            writers.wait(pause)
+            for number, fault in enumerate(faults):
+                self._break(fault, writers)
+                writers.wait(max(0.5, started + (number + 2) * pause - time.monotonic()))
         self.barrier()
 
     def recorded_round(self, recorded: RecordedRound, *, rate: float) -> None:
@@ -218,8 +231,20 @@ class Oracle:
         with self._writers(
             [iter(operations) for _, operations in sorted(recorded.operations.items())], rate
         ) as writers:
+            for after, name in recorded.faults:
+                wait_until(lambda after=after: writers.sent >= after or not writers.are_writing, 3600)
+                self._break(FAULTS[name], writers)
             wait_until(lambda: not writers.are_writing, 3600)
         self.barrier()
+
+    def _break(self, fault: Fault, writers: Writers) -> None:
+        self._recording.fault(self._round, fault.name, writers.sent)
+        self.counts.faults[fault.name] += 1
+        try:
+            fault.inject(self.system)
+            writers.wait(fault.hold_seconds)
+        finally:
+            fault.heal(self.system)
 
     def barrier(self) -> ReplicaContents:
         """The replica is, at the moment at which it has a document that was written last, what MongoDB is.
@@ -266,27 +291,39 @@ class Oracle:
         raise Mismatch(f"Round {self._round}: {what}\nWhat was done is in {self._recording.path}.")
 
 
-def run(folder: Path, *, seconds: float, seed: int, rate: float = 150, round_seconds: float = 10) -> Counts:
-    """An oracle over random rounds for so long. Raises `Mismatch`."""
-    with System(folder) as system:
-        recording = Recording(folder / "recording.ndjson")
+def run(
+    folder: Path,
+    *,
+    seconds: float,
+    seed: int,
+    faults: Sequence[Fault] = tuple(FAULTS.values()),
+    rate: float = 150,
+    fault_seconds: float = 5,
+) -> Counts:
+    """An oracle over random rounds for so long, with one of `faults` every `fault_seconds`: all of them in random order, and
+    again. Raises `Mismatch`."""
+    with System(folder) as system, Recording(folder / "recording.ndjson") as recording:
         oracle = Oracle(system, recording)
         sequences = [iter(Operations(seed, writer)) for writer in range(WRITERS)]
+        order = shuffled_for_ever(faults, random.Random(seed))
         deadline = time.monotonic() + seconds
         oracle.barrier()
-        while (left := deadline - time.monotonic()) > 0:
-            oracle.random_round(sequences, min(round_seconds, left), rate=rate)
-        recording.close()
+        while time.monotonic() < deadline:
+            chosen = list(itertools.islice(order, FAULTS_OF_ROUND))
+            oracle.random_round(sequences, fault_seconds * FAULTS_OF_ROUND, chosen, rate=rate)
         return oracle.counts
 
 
-def replay(folder: Path, path: Path, *, rate: float = 150, writers: int = WRITERS) -> Counts:
+def replay(folder: Path, path: Path, *, rate: float = 150) -> Counts:
     """An oracle over what the recording at `path` says. Raises `Mismatch`."""
-    with System(folder) as system:
-        recording = Recording(folder / "recording.ndjson")
+    with System(folder) as system, Recording(folder / "recording.ndjson") as recording:
         oracle = Oracle(system, recording)
         oracle.barrier()
         for recorded in read_recording(path):
             oracle.recorded_round(recorded, rate=rate)
-        recording.close()
         return oracle.counts
+
+
+def shuffled_for_ever(faults: Sequence[Fault], dice: random.Random) -> Iterator[Fault]:
+    while faults:
+        yield from dice.sample(faults, len(faults))

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import redis
 
 from changesource.mapping.rules.row_filter import RowFilter
 from tests.e2e.deployment import Deployment, Rows
 from tests.faults.tables import ATTRIBUTES, COLLECTIONS, MAPPINGS, ROW_FILTERS, SCHEMA
+from tests.faults.tcp_proxy import TcpProxy
 from tests.node.tools import ReplicaContents
+from zerosources.embedded.project import ServeCommand, WatchChangesCommand
 from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
 from zerosources.embedded.zero_cache import ZeroCache
 
+LEASE_SECONDS = 2
 GRANT = """
 import json
 from changesource.models import Grant
@@ -41,8 +47,23 @@ class System:
         self._stack.close()
 
     @property
-    def database(self) -> object:
-        return self.deployment.database
+    def connected_server(self) -> ServeCommand:
+        """The one that zero-cache connects to."""
+        return next(server for server in self.servers if server.port == self.stream_proxy.target_port)
+
+    def connect_to_another_server(self) -> None:
+        """New connections of zero-cache go to another server than before."""
+        self.stream_proxy.target_port = next(
+            server.port for server in self.servers if server is not self.connected_server
+        )
+
+    def leading_watcher(self) -> WatchChangesCommand | None:
+        """None if nobody leads."""
+        with redis.Redis.from_url(self.valkey.url) as connection:
+            [key, *_] = [*connection.scan_iter("*:leader"), None]
+            owner = connection.get(key) if key is not None else None
+        pid = int(owner.split(b":")[-2]) if isinstance(owner, bytes) else None
+        return next((watcher for watcher in self.watchers if watcher.pid == pid), None)
 
     def expected_rows(self) -> Rows:
         """What the client may see of what the mappings give for the documents in MongoDB now."""
@@ -65,8 +86,17 @@ class System:
         self.mongo = stack.enter_context(MongoServer(folder / "mongodb", test_commands=True, sync_on_commit=True))
         self.valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
         self.postgres = stack.enter_context(PostgresServer(folder / "postgres"))
+        self.redis_proxy = stack.enter_context(TcpProxy(self.valkey.port))
         self.deployment = Deployment(
-            stack, folder / "project", self.mongo, self.postgres, self.valkey, SCHEMA, MAPPINGS
+            stack,
+            folder / "project",
+            self.mongo,
+            self.postgres,
+            self.valkey,
+            SCHEMA,
+            MAPPINGS,
+            REDIS_URL=f"redis://127.0.0.1:{self.redis_proxy.port}/0",
+            LEASE_SECONDS=str(LEASE_SECONDS),
         )
         self.deployment.manage(
             "shell",
@@ -79,5 +109,9 @@ class System:
             self.deployment.database[collection].insert_one({"_id": "first"})
         self.watchers = [self.deployment.watch(f"watcher-{number}") for number in (1, 2)]
         self.servers = [self.deployment.serve(f"serve-{number}") for number in (1, 2)]
+        self.stream_proxy = stack.enter_context(TcpProxy(self.servers[0].port))
         self.proxy = self.deployment.proxy(self.servers[0])
+        direct = urlsplit(self.proxy.target)
+        credentials = f"{direct.username}:{direct.password}"
+        self.proxy.target = direct._replace(netloc=f"{credentials}@127.0.0.1:{self.stream_proxy.port}").geturl()
         self.zero_cache: ZeroCache = self.deployment.zero_cache(self.proxy)

@@ -235,8 +235,7 @@ class CursorsKilled(Fault):
         for operation in admin.command({"currentOp": 1, "$all": True})["inprog"]:
             if operation["type"] == "idleCursor" and operation["ns"].startswith(f"{system.deployment.app_id}."):
                 namespace = operation["ns"].partition(".")[2]
-                cursors = [operation["cursor"]["cursorId"]]
-                system.deployment.database.command({"killCursors": namespace, "cursors": cursors})
+                system.deployment.database.command({"killCursors": namespace, "cursors": [operation["cursorId"]]})
 
     def heal(self, system: System) -> None:
         """Nothing is left to undo."""
@@ -278,6 +277,54 @@ class StepDown(Fault):
         wait_until(is_primary, 30)
 
 
+class StopServerInTransaction(Fault):
+    """SIGTERM of a server that has sent a part of a long transaction, over a slow network."""
+
+    name = "server stopped in a transaction"
+    hold_seconds = 0.0
+
+    def __init__(self) -> None:
+        self._end = EndServer(is_killed=False)
+
+    def inject(self, system: System) -> None:
+        system.stream_proxy.slow_down(0.05)
+        documents = [{"_id": f"long-{number}", "body": "x" * 3_000} for number in range(3_000)]
+        with system.deployment.client.start_session() as session, session.start_transaction():
+            system.deployment.database.papers.insert_many(documents, session=session)
+        wait_until(lambda: sent_of_a_transaction(system) > 20)
+        self._end.inject(system)
+
+    def heal(self, system: System) -> None:
+        system.stream_proxy.heal()
+        self._end.heal(system)
+        system.deployment.database.papers.delete_many({"_id": {"$regex": "^long-"}})
+
+
+class StopServerInSnapshot(Fault):
+    """A zero-cache without a replica comes, and its server gets SIGTERM while it reads for the snapshot."""
+
+    name = "server stopped in a snapshot"
+    hold_seconds = 0.0
+
+    def __init__(self) -> None:
+        self._end = EndServer(is_killed=False)
+        self._slow_scan = FailPoint("a scan slowly", "find", blockConnection=True, blockTimeMS=1_000)
+
+    def inject(self, system: System) -> None:
+        before = len(system.proxy.connections)
+        self._slow_scan.inject(system)
+        system.renew_zero_cache()
+        wait_until(lambda: any(not connection.last_watermark for connection in system.proxy.connections[before:]))
+        self._end.inject(system)
+
+    def heal(self, system: System) -> None:
+        """zero-cache has ended, as it does when its first snapshot breaks off, and counts on being started again."""
+        self._slow_scan.heal(system)
+        self._end.heal(system)
+        wait_until(lambda: not system.zero_cache.is_running)
+        system.zero_cache.start(wait=False)
+
+
 READS = ("aggregate", "getMore", "find")
 
 FAULTS: Mapping[str, Fault] = {
@@ -311,6 +358,8 @@ FAULTS: Mapping[str, Fault] = {
         FailPoint("NotWritablePrimary", *READS, "update", "insert", errorCode=10107),
         FailPoint("InterruptedDueToReplStateChange", *READS, errorCode=11602),
         StepDown(),
+        StopServerInTransaction(),
+        StopServerInSnapshot(),
     )
 }
 """By name. Replies of Redis are waited for up to 5 seconds, so it is silent for longer."""
@@ -336,3 +385,10 @@ def resume(server: Server) -> None:
 def processes(server: Server) -> list[psutil.Process]:
     root = psutil.Process(server.pid)
     return [root, *root.children(recursive=True)]
+
+
+def sent_of_a_transaction(system: System) -> int:
+    """How many frames of a transaction that has not ended zero-cache has been sent."""
+    frames = system.proxy.connections[-1].frames
+    last = next((n for n, frame in enumerate(reversed(frames)) if frame.startswith(('["begin"', '["commit"'))), None)
+    return last if last is not None and frames[-1 - last].startswith('["begin"') else 0

@@ -23,6 +23,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from bson import json_util
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
@@ -34,6 +35,7 @@ from tests.faults.operations import Operation, Operations
 from tests.faults.system import System
 from tests.faults.tables import BARRIERS
 from tests.node.tools import ReplicaContents
+from zerosources.embedded.server import ServerError
 
 WRITERS = 2
 FAULTS_OF_ROUND = 2
@@ -211,7 +213,7 @@ class Oracle:
         self.counts = Counts()
         self._recording = recording
         self._round = 0
-        self._replica_version = ""
+        self._replica_versions: dict[Path, str] = {}
 
     def random_round(
         self, sequences: Sequence[Iterator[Operation]], seconds: float, faults: Sequence[Fault] = (), *, rate: float
@@ -272,12 +274,13 @@ class Oracle:
 
         try:
             found = wait_until(arrived, BARRIER_SECONDS)
+        except ServerError as error:
+            self._fail(str(error))
         except AssertionError:
             self._fail(f"The document {barrier!r} has not arrived within {BARRIER_SECONDS:g} s.")
-        assert found is not None
-        if self._replica_version not in ("", found.replica_version):
+        first = self._replica_versions.setdefault(self.system.zero_cache.replica_path, found.replica_version)
+        if first != found.replica_version:
             self._fail("zero-cache has taken another snapshot.")
-        self._replica_version = found.replica_version
         return found
 
     def _writers(self, sequences: Sequence[Iterator[Operation]], rate: float) -> Writers:
@@ -286,7 +289,7 @@ class Oracle:
 
         return Writers(self.system, self.counts, sequences, note, rate=rate)
 
-    def _fail(self, what: str) -> None:
+    def _fail(self, what: str) -> NoReturn:
         self.counts.mismatches += 1
         raise Mismatch(f"Round {self._round}: {what}\nWhat was done is in {self._recording.path}.")
 

@@ -36,6 +36,7 @@ class System:
     def __init__(self, folder: Path) -> None:
         self._stack = ExitStack()
         self._folder = folder
+        self._zero_caches = 0
 
     def __enter__(self) -> System:
         with ExitStack() as stack:
@@ -56,6 +57,12 @@ class System:
         self.stream_proxy.target_port = next(
             server.port for server in self.servers if server is not self.connected_server
         )
+
+    def renew_zero_cache(self) -> None:
+        """Another zero-cache, without a replica, takes the place of the one that runs."""
+        self.zero_cache.stop()
+        self._zero_caches += 1
+        self.zero_cache = self.deployment.zero_cache(self.proxy, self._zero_caches)
 
     def leading_watcher(self) -> WatchChangesCommand | None:
         """None if nobody leads."""

@@ -28,7 +28,7 @@ from typing import NoReturn
 from bson import json_util
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
-from tests.e2e.deployment import difference, replica_or_none
+from tests.e2e.deployment import difference, replica_or_none, wait_until_not_none
 from tests.embedded.waiting import wait_until
 from tests.faults.faults import FAULTS, Fault
 from tests.faults.operations import Operation, Operations
@@ -273,7 +273,7 @@ class Oracle:
             return found if found and any(row["_id"] == barrier for row in found.rows[BARRIERS]) else None
 
         try:
-            found = wait_until(arrived, BARRIER_SECONDS)
+            found: ReplicaContents = wait_until_not_none(arrived, BARRIER_SECONDS)
         except ServerError as error:
             self._fail(str(error))
         except AssertionError:

@@ -37,6 +37,7 @@ class System:
         self._stack = ExitStack()
         self._folder = folder
         self._zero_caches = 0
+        self.zero_cache: ZeroCache
 
     def __enter__(self) -> System:
         with ExitStack() as stack:
@@ -67,10 +68,9 @@ class System:
     def leading_watcher(self) -> WatchChangesCommand | None:
         """None if nobody leads."""
         with redis.Redis.from_url(self.valkey.url) as connection:
-            [key, *_] = [*connection.scan_iter("*:leader"), None]
-            owner = connection.get(key) if key is not None else None
-        pid = int(owner.split(b":")[-2]) if isinstance(owner, bytes) else None
-        return next((watcher for watcher in self.watchers if watcher.pid == pid), None)
+            owners = [connection.get(key) for key in connection.scan_iter("*:leader")]
+        pids = [int(owner.split(b":")[-2]) for owner in owners if isinstance(owner, bytes)]
+        return next((watcher for watcher in self.watchers if watcher.pid in pids), None)
 
     def expected_rows(self) -> Rows:
         """What the client may see of what the mappings give for the documents in MongoDB now."""
@@ -121,4 +121,4 @@ class System:
         direct = urlsplit(self.proxy.target)
         credentials = f"{direct.username}:{direct.password}"
         self.proxy.target = direct._replace(netloc=f"{credentials}@127.0.0.1:{self.stream_proxy.port}").geturl()
-        self.zero_cache: ZeroCache = self.deployment.zero_cache(self.proxy)
+        self.zero_cache = self.deployment.zero_cache(self.proxy)

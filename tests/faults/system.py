@@ -40,9 +40,12 @@ class System:
         self.zero_cache: ZeroCache
 
     def __enter__(self) -> System:
-        with ExitStack() as stack:
-            self._start(stack)
-            self._stack = stack.pop_all()
+        # Not `pop_all`: the deployment goes on adding to the stack that it was given.
+        try:
+            self._start(self._stack)
+        except BaseException:
+            self._stack.close()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:

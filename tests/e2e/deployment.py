@@ -248,6 +248,7 @@ def published_definition(schema: dict[str, Any], mappings: dict[str, Any], app_i
         server_name = table.get("serverName", name)
         mapping = dict(mappings.get(name, {}))
         collection = mapping.pop("source", server_name)
+        filter_columns = mapping.pop("filterColumns", [])
         columns = [
             {
                 "name": column_name,
@@ -266,6 +267,7 @@ def published_definition(schema: dict[str, Any], mappings: dict[str, Any], app_i
                 "columns": columns,
                 "primaryKey": table["primaryKey"],
                 "mapping": json.dumps(mapping) if mapping else "",
+                "filterColumns": filter_columns,
             }
         )
     return AppDefinition.from_json({"app": app_id, "source": "default", "tables": tables, "relationships": {}})

@@ -1,1 +1,1 @@
-"""What breaks, on purpose."""
+"""Faults on purpose: of processes, servers, connections, and at every step between them."""

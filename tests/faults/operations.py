@@ -1,0 +1,292 @@
+"""Random changes of the oracle's collections, as MongoDB commands, which can be recorded and sent again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bson import Decimal128, Int64, ObjectId
+from bson.datetime_ms import DatetimeMS
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
+
+from tests.faults.tables import ATTIC, COLLECTIONS
+
+Command = dict[str, Any]
+
+IDS_OF_WRITER = 30
+"""Documents of each collection that one writer changes. Few: so that changes of one document follow each other closely."""
+IMAGES = {"changeStreamPreAndPostImages": {"enabled": True}}
+RENAME = "renameCollection"
+WRITES = frozenset({"insert", "update", "delete"})
+
+NAMESPACE_NOT_FOUND, NAMESPACE_EXISTS, DUPLICATE_KEY = 26, 48, 11000
+WRITE_CONFLICT, NO_SUCH_TRANSACTION = 112, 251
+EXPECTED_REFUSALS = {NAMESPACE_NOT_FOUND, NAMESPACE_EXISTS, DUPLICATE_KEY, WRITE_CONFLICT, NO_SUCH_TRANSACTION}
+"""Operations are chosen without looking at what is there."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Commands that one writer sends one after the other, in one transaction or each for itself."""
+
+    commands: Sequence[Command]
+    is_transaction: bool = False
+
+    @property
+    def changes_collections(self) -> bool:
+        """Whether it drops, makes, renames or alters one."""
+        return any(not WRITES & command.keys() for command in self.commands)
+
+    def send(self, database: Database[dict[str, Any]]) -> int:
+        """How many documents it has changed, and collections it has dropped, made or renamed.
+
+        Raises:
+            ConnectionFailure: MongoDB went away meanwhile. Some of it may have taken place.
+            OperationFailure: MongoDB refused what it should not refuse.
+        """
+        if not self.is_transaction:
+            return sum(_send(database, command, None) for command in self.commands)
+        try:
+            with database.client.start_session() as session, session.start_transaction():
+                return sum(_send(database, command, session, is_strict=True) for command in self.commands)
+        except OperationFailure as error:
+            if error.code in EXPECTED_REFUSALS or error.has_error_label("TransientTransactionError"):
+                return 0
+            raise
+
+
+def _send(
+    database: Database[dict[str, Any]], command: Command, session: ClientSession | None, *, is_strict: bool = False
+) -> int:
+    """`is_strict`: raise any error, as it ends the transaction."""
+    try:
+        if RENAME in command:
+            names = {RENAME: f"{database.name}.{command[RENAME]}", "to": f"{database.name}.{command['to']}"}
+            database.client.admin.command({**command, **names})
+            return 1
+        reply = database.command(command, session=session)
+    except OperationFailure as error:
+        if is_strict or error.code not in EXPECTED_REFUSALS:
+            raise
+        return 0
+    for refusal in reply.get("writeErrors", ()):
+        if is_strict or refusal["code"] not in EXPECTED_REFUSALS:
+            raise OperationFailure(refusal["errmsg"], refusal["code"], reply)
+    return int(reply.get("nModified", reply.get("n", 1))) + len(reply.get("upserted", ()))
+
+
+class Operations:
+    """An endless sequence that depends on `seed` and `writer` only. Writers change documents of their own, so that no two
+    documents have the same primary key once an operation has ended."""
+
+    def __init__(self, seed: int, writer: int) -> None:
+        self._dice = random.Random(f"{seed}-{writer}")
+        self._writer = writer
+        self._next_item = 0
+
+    def __iter__(self) -> Iterator[Operation]:
+        while True:
+            yield self._operation()
+
+    def _operation(self) -> Operation:
+        dice = self._dice
+        kind = dice.random()
+        if kind < 0.012 and self._writer == 0:
+            return Operation(self._change_of_a_collection())
+        if kind < 0.10:
+            return Operation(
+                [command for _ in range(dice.choice([2, 2, 3, 5, 12])) for command in self._writes()], True
+            )
+        if kind < 0.16:
+            return Operation(self._bulk())
+        return Operation(self._writes())
+
+    def _writes(self) -> list[Command]:
+        kinds = {
+            self._insert: 4,
+            self._update: 6,
+            self._replace: 3,
+            self._delete: 3,
+            self._edit_an_array: 6,
+            self._change_a_discriminator: 3,
+            self._hand_a_login_over: 2,
+            self._touch_what_nobody_publishes: 1,
+        }
+        [kind] = self._dice.choices(list(kinds), list(kinds.values()))
+        return kind()
+
+    def _id(self, collection: str, number: int | None = None) -> Any:
+        if number is None:
+            number = self._dice.randrange(IDS_OF_WRITER)
+        if collection != "papers":
+            return f"{collection}-{self._writer}-{number}"
+        unique = number * 10 + self._writer
+        kinds = [f"text-{unique}", unique, Int64(2**40 + unique), unique + 0.5, ObjectId(f"{unique:024x}")]
+        return [*kinds, DatetimeMS(unique), {"of": unique}, Decimal128(f"{unique}.25")][number % 8]
+
+    def _document(self, collection: str) -> Command:
+        dice = self._dice
+        values: Command
+        match collection:
+            case "accounts":
+                values = {
+                    "state": dice.choice(["open", "closed", None]),
+                    "n": dice.choice([0, 1, 2.5, 3, Int64(2**40), "no number"]),
+                    "name": dice.choice(["Bern", "日本", "", 7, None]),
+                    "tags": dice.choice([[], ["red"], ["red", {"b": 1.5}], {"a": None}]),
+                }
+            case "rooms":
+                values = {
+                    "kind": dice.choice(["chat", "group", "neither"]),
+                    "name": dice.choice(["room", "ä", None]),
+                    "archived": dice.choice([True, False]),
+                    "members": dice.choice([[], None, [self._member() for _ in range(dice.randrange(5))]]),
+                }
+            case "users":
+                values = {"n": dice.randrange(100)}
+            case "papers":
+                values = {
+                    "body": dice.choice(["text", 1.5, None, [1, [2, {"x": "y"}]], {"deep": {"er": dice.random()}}]),
+                    "meta": dice.choice([{"at": DatetimeMS(dice.randrange(10**12))}, {"n": Int64(2**60)}, [], True]),
+                    "done": dice.choice([True, False, "perhaps"]),
+                }
+            case _:
+                values = {
+                    "tenant": dice.choice(["north", "south", "west", None]),
+                    "amount": dice.choice([1, 2.5, None]),
+                    "lines": [{"sku": dice.choice(["a", "b", "c"])} for _ in range(dice.randrange(4))],
+                }
+        return {name: values[name] for name in dice.sample(list(values), dice.randint(1, len(values)))}
+
+    def _member(self) -> Command:
+        self._next_item += 1
+        user = f"user-{self._writer}-{self._next_item}"
+        rights = self._dice.choice([[], ["read"], ["read", "write"], None, "all"])
+        return {"user": user, "role": self._dice.choice(["owner", "guest", 3]), "rights": rights}
+
+    def _collection(self) -> str:
+        return self._dice.choice(COLLECTIONS)
+
+    def _insert(self) -> list[Command]:
+        collection = self._collection()
+        numbers = self._dice.sample(range(IDS_OF_WRITER), self._dice.choice([1, 1, 4]))
+        documents = {number: self._document(collection) for number in numbers}
+        # Upserts, as an insert of what is there would end the transaction that it is in.
+        return [
+            {
+                "update": collection,
+                "updates": [
+                    {"q": {"_id": self._id(collection, number)}, "u": {"$setOnInsert": document}, "upsert": True}
+                    for number, document in documents.items()
+                ],
+            }
+        ]
+
+    def _update(self) -> list[Command]:
+        collection = self._collection()
+        values = self._document(collection)
+        update: Command = {"$set": values}
+        names = [name for name in ("name", "n", "tags", "body", "tenant", "kind") if name not in values]
+        if self._dice.random() < 0.3:
+            update["$unset"] = {self._dice.choice(names): ""}
+        return [_update(collection, {"_id": self._id(collection)}, update, upsert=self._dice.random() < 0.3)]
+
+    def _replace(self) -> list[Command]:
+        return self._replace_in(self._collection())
+
+    def _replace_in(self, collection: str) -> list[Command]:
+        return [_update(collection, {"_id": self._id(collection)}, self._document(collection), upsert=True)]
+
+    def _delete(self) -> list[Command]:
+        collection = self._collection()
+        numbers = self._dice.sample(range(IDS_OF_WRITER), self._dice.choice([1, 1, 3]))
+        ids = [self._id(collection, number) for number in numbers]
+        return [{"delete": collection, "deletes": [{"q": {"_id": {"$in": ids}}, "limit": 0}]}]
+
+    def _edit_an_array(self) -> list[Command]:
+        collection, name = self._dice.choice([("rooms", "members"), ("orders", "lines")])
+
+        def item() -> Command:
+            return self._member() if name == "members" else {"sku": self._dice.choice(["d", "e"])}
+
+        is_array, has_two = {name: {"$type": "array"}}, {f"{name}.1": {"$exists": True}}
+        matching, update = self._dice.choice(
+            [
+                (is_array, {"$push": {name: item()}}),
+                (is_array, {"$push": {name: {"$each": [item(), item()], "$position": 0}}}),
+                (is_array, {"$push": {name: {"$each": [item()], "$slice": -3}}}),
+                (has_two, {"$pop": {name: self._dice.choice([1, -1])}}),
+                (has_two, {"$set": {f"{name}.1": item()}}),
+                (has_two, {"$unset": {f"{name}.0.rights": "", f"{name}.1.sku": ""}}),
+                (has_two, [{"$set": {name: {"$slice": [f"${name}", 1]}}}]),
+                ({f"{name}.rights": "read"}, {"$pull": {name: {"rights": "read"}}}),
+                ({f"{name}.sku": "a"}, {"$pull": {name: {"sku": "a"}}}),
+                ({f"{name}.0.rights": {"$type": "array"}}, {"$push": {f"{name}.0.rights": "more"}}),
+            ]
+        )
+        return [_update(collection, {"_id": self._id(collection), **matching}, update)]
+
+    def _change_a_discriminator(self) -> list[Command]:
+        collection, values = self._dice.choice(
+            [
+                ("rooms", {"kind": self._dice.choice(["chat", "group"])}),
+                ("rooms", {"archived": self._dice.random() < 0.3}),
+                ("orders", {"tenant": self._dice.choice(["north", "south", "west"])}),
+                ("accounts", {"state": self._dice.choice(["open", "closed"])}),
+            ]
+        )
+        return [_update(collection, {"_id": self._id(collection)}, {"$set": values})]
+
+    def _hand_a_login_over(self) -> list[Command]:
+        """It is given up before it is taken."""
+        login = f"login-{self._writer}-{self._dice.randrange(6)}"
+        return [
+            _update("users", {"login": login}, {"$set": {"login": None}}, multi=True),
+            _update("users", {"_id": self._id("users")}, {"$set": {"login": login}}, upsert=True),
+        ]
+
+    def _touch_what_nobody_publishes(self) -> list[Command]:
+        collection = self._collection()
+        ids = [self._id(collection) for _ in range(3)]
+        return [_update(collection, {"_id": {"$in": ids}}, {"$inc": {"touched": 1}}, multi=True)]
+
+    def _bulk(self) -> list[Command]:
+        """Several statements in a command, in order or not: what `bulkWrite` of a driver sends."""
+        collection = self._collection()
+        documents = self._dice.sample(range(IDS_OF_WRITER), 6)
+        updates = [
+            {"q": {"_id": self._id(collection, number)}, "u": {"$set": self._document(collection)}, "upsert": True}
+            for number in documents
+        ]
+        removed = [self._id(collection, number) for number in documents[:2]]
+        return [
+            {"delete": collection, "deletes": [{"q": {"_id": document_id}, "limit": 1} for document_id in removed]},
+            {"insert": collection, "documents": [{"_id": removed[0], **self._document(collection)}], "ordered": False},
+            {"update": collection, "updates": updates, "ordered": self._dice.random() < 0.5},
+        ]
+
+    def _change_of_a_collection(self) -> list[Command]:
+        collection, other = self._dice.sample(COLLECTIONS, 2)
+        made: Command = {"create": collection, **IMAGES}
+        recording: Command = {"collMod": collection, **IMAGES}
+        return self._dice.choice(
+            [
+                [{"drop": collection}, made],
+                [
+                    {"drop": collection},
+                    _update(collection, {"_id": self._id(collection)}, {"$set": {"made": True}}, upsert=True),
+                ],
+                [recording],
+                [{RENAME: collection, "to": ATTIC, "dropTarget": True}, made],
+                [{RENAME: ATTIC, "to": collection, "dropTarget": True}, recording],
+                [{RENAME: collection, "to": other, "dropTarget": True}, made],
+            ]
+        )
+
+
+def _update(collection: str, query: Mapping[str, Any], update: Any, **options: Any) -> Command:
+    return {"update": collection, "updates": [{"q": dict(query), "u": update, **options}]}

@@ -124,7 +124,7 @@ class Session:
         self._turns = Turns(self._service.history_of(publication), self._access)
         try:
             if self._request.resume is None:
-                progress = SnapshotProgress(key.app_id, self.shard_num, key.client_id)
+                progress = SnapshotProgress(self.app_id, self.shard_num, self.identity.client_id)
                 async with shown(progress), self._service.limits.snapshot_turn(publication.app_id):
                     progress.begin()
                     publication = self._service.publication(publication.app_id) or publication

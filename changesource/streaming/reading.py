@@ -31,11 +31,20 @@ from changesource.tasks import end_tasks
 
 @dataclass(slots=True)
 class Numbering:
-    """Gives entries their places: positions that only grow, and part numbers within a transaction."""
+    """Gives entries their places: positions that only grow, and part numbers within a transaction.
+
+    A reader that begins a transaction of the log again, which its writer left unfinished, meets events of earlier cluster
+    times than the position `last` that it had. No place for them is left before `last`, and at a later watermark a replica
+    would lack what lies between: so they become parts of one transaction, until one comes that `is_behind` does not hold for.
+    """
 
     last: Position
     _open: Position | None = None
     _next_part: int = 0
+
+    def is_behind(self, cluster_time: int) -> bool:
+        """Whether events of `cluster_time` are from before the last position, so that more has to come with them."""
+        return cluster_time < self.last.cluster_time
 
     def next(self, cluster_time: int, *, is_final: bool) -> EntryId:
         if self._open is None:
@@ -126,6 +135,8 @@ class EntryReader:
             async for chunk in self._renderer.render(piece):
                 yield entry_of(self._numbering, self._version, piece, chunk)
             return
+        if self._numbering.is_behind(piece.cluster_time):
+            return  # the log has it already, before the transaction that begins again
         if isinstance(piece.marker, PublishMarker):
             version = await self._history.published_by(piece.marker)
             if version is None or version.number <= self._version.number:
@@ -197,12 +208,13 @@ def _is_invalidated(batch: Batch) -> bool:
 def entry_of(numbering: Numbering, version: CompiledVersion, part: Part, chunk: Chunk) -> Entry:
     """What the log keeps of a part that was rendered, or of a piece of it."""
     wall_time_ms = part.events[-1].wall_time_ms if part.events else (part.cluster_time >> 32) * 1000
+    is_final = chunk.is_final and not numbering.is_behind(part.cluster_time)
     return Entry(
-        id=numbering.next(part.cluster_time, is_final=chunk.is_final),
+        id=numbering.next(part.cluster_time, is_final=is_final),
         commit_time_ms=wall_time_ms,
         tables={table: b"\n".join(frames) for table, frames in chunk.frames.items()},
         markers=tuple(chunk.markers),
-        is_final=chunk.is_final,
+        is_final=is_final,
         version=version.number,
         filter_values={table: pack_filter_values(values) for table, values in chunk.filter_values.items()},
     )

@@ -247,6 +247,12 @@ def _limit(value: Any) -> int | None:
     return number
 
 
+MAX_REDUCED_BYTES = 16 * 2**20
+"""As a document of MongoDB. A value that doubles with each item would take all memory after thirty of them."""
+ELEMENT_BYTES = 16
+"""About what an element of an array takes, whatever it is."""
+
+
 @special("$reduce")
 def _compile_reduce(specification: Any, scope: Scope) -> Node:
     named_arguments("$reduce", specification, ("input", "initialValue", "in"))
@@ -264,9 +270,33 @@ def _compile_reduce(specification: Any, scope: Scope) -> Node:
             bound["this"] = item
             bound["value"] = value
             value = combine(document, bound)
+            if isinstance(value, str | bytes | list | dict) and _is_larger(value, MAX_REDUCED_BYTES):
+                raise MappingError(
+                    f"$reduce made a value of more than {MAX_REDUCED_BYTES >> 20} MB, which no document could hold. "
+                    "Let its in give less than it is given."
+                )
         return value
 
     return Node(evaluate)
+
+
+def _is_larger(value: Any, most: int) -> bool:
+    """Whether a value has more bytes, about: what it holds twice counts twice, as it would when written."""
+    size = 0
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        size += ELEMENT_BYTES
+        if isinstance(item, str | bytes):
+            size += len(item)
+        elif isinstance(item, list):
+            rest += item
+        elif isinstance(item, dict):
+            size += sum(map(len, item))
+            rest += item.values()
+        if size + len(rest) * ELEMENT_BYTES > most:
+            return True
+    return False
 
 
 def _variable(specification: Mapping[str, Any]) -> str:

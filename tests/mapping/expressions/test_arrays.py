@@ -188,6 +188,30 @@ def test_reduce() -> None:
 
 
 @pytest.mark.parametrize(
+    ("initial", "doubled"),
+    [
+        ("x", {"$concat": ["$$value", "$$value"]}),
+        (["x"], {"$concatArrays": ["$$value", "$$value"]}),
+        (["x"], ["$$value", "$$value"]),
+        ("x", {"left": "$$value", "right": "$$value"}),
+    ],
+)
+def test_reduce_to_too_much(initial: Any, doubled: Any) -> None:
+    """A value that doubles with each item is an error of the row, long before it has taken the memory."""
+    expression = {"$reduce": {"input": {"$range": [0, 60]}, "initialValue": initial, "in": doubled}}
+    with pytest.raises(MappingError, match="more than 16 MB"):
+        evaluated(expression, {})
+
+
+def test_reduce_to_much() -> None:
+    """What a document can hold passes."""
+    expression = {
+        "$reduce": {"input": {"$range": [0, 23]}, "initialValue": "x", "in": {"$concat": ["$$value", "$$value"]}}
+    }
+    assert len(evaluated(expression, {})) == 2**23
+
+
+@pytest.mark.parametrize(
     ("expression", "place"),
     [
         ({"$in": ["$a", "b"]}, ("$in",)),

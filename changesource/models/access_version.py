@@ -14,6 +14,16 @@ class AccessVersionManager(models.Manager["AccessVersion"]):
         """It is in force from `cluster_time` on, unless somebody met its marker before."""
         self.filter(nonce=nonce, cluster_time=None).update(cluster_time=cluster_time)
 
+    def begin_anew(self, app: App) -> None:
+        """What each client may read of `app` now begins without a marker: those that were met are in another source, or
+        before what nothing streams on over. Within a transaction."""
+        for grant in app.grants.select_for_update(of=("self",)).select_related("client"):
+            newest = self.filter(client=grant.client, app=app).order_by("-number").first()
+            if newest is not None:
+                self.create(
+                    client=grant.client, app=app, number=newest.number + 1, access=grant.access(), cluster_time=0
+                )
+
 
 class AccessVersion(models.Model):
     """An immutable, numbered copy of `Grant.access()`. Numbers begin at 1 for each client and app.

@@ -308,11 +308,12 @@ def _versions_of(stored: Sequence[StoredAccess]) -> tuple[StoredAccess, ...]:
 
 
 def _begin_access(key: ClientInApp, without_marker: bool) -> None:
-    grant = Grant.objects.select_related("client").filter(client=key.client_id, app__app_id=key.app_id).first()
-    if grant is None:
-        return
     try:
         with transaction.atomic():
+            grants = Grant.objects.select_for_update(of=("self",)).select_related("client")
+            grant = grants.filter(client=key.client_id, app__app_id=key.app_id).first()
+            if grant is None:
+                return
             newest = AccessVersion.objects.filter(client=grant.client, app=grant.app).order_by("-number").first()
             access = grant.access()
             if newest is not None and without_marker and newest.cluster_time is None:

@@ -15,7 +15,7 @@ from changesource.conf import load_settings
 from changesource.errors import DraftChanged, InvalidDefinition, PublishUnderWay, UnknownSource
 from changesource.mapping.definition import AppDefinition
 from changesource.mapping.problems import find_problems
-from changesource.models import App, Version
+from changesource.models import AccessVersion, App, Version
 from changesource.models.app import source_variable
 from changesource.models.draft import draft_definition
 from changesource.publishing.compiled import CompiledVersion
@@ -96,6 +96,8 @@ def begin_publish(
         if newest is not None and newest.definition == draft.to_json() and not resets:
             return newest
         is_base = newest is None or newest.to_definition().source != draft.source or resets
+        if is_base:
+            AccessVersion.objects.begin_anew(app)
         return Version.objects.create(
             app=app,
             number=1 if newest is None else newest.number + 1,

@@ -93,3 +93,19 @@ def test_grant_that_goes_and_comes_back(client: Client, key: ClientInApp) -> Non
     begin(key)
     assert numbers(key) == [(1, 0), (2, None)]
     assert AccessVersion.objects.count() == 2
+
+
+def test_publish_that_begins_anew(client: Client, key: ClientInApp) -> None:
+    """What waits for a marker, and the places of markers in another source, count no more; who has had nothing yet has
+    nothing."""
+    app = client.apps.get()
+    AccessVersion.objects.begin_anew(app)
+    assert numbers(key) == []
+    begin(key)
+    client.grants.update(all_tables=False, tables=["order"])
+    begin(key)
+    AccessVersion.objects.begin_anew(app)
+    assert numbers(key) == [(3, 0)]
+    assert '"order"' in stored(key)[0].access
+    begin(key)
+    assert numbers(key) == [(3, 0)]

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from changesource.errors import InvalidDefinition, UnknownSource
-from changesource.models import App, Column, Version
+from changesource.models import AccessVersion, App, Client, Column, Version
 from changesource.models.draft import draft_definition
 from changesource.publishing.versions import PreImages, describe_draft, newest_version
 from tests.models.builders import build_app, build_table, publish
@@ -50,6 +50,18 @@ def test_draft_changed_back(app: App) -> None:
     publish(app)
     table.delete()
     assert publish(app).number == 3
+
+
+def test_another_source(app: App, settings) -> None:
+    """Nothing streams on over it: neither the version nor what clients may read begins at a marker."""
+    publish(app)
+    client = Client.objects.create_for_apps("tenant", [app])
+    AccessVersion.objects.create(client=client, app=app, number=1, access={}, cluster_time=7)
+    settings.CHANGESOURCE_SOURCES["other"] = "mongodb://localhost/other"
+    app.source = "other"
+    app.save()
+    assert publish(app).cluster_time == 0
+    assert [access.cluster_time for access in AccessVersion.objects.all()] == [0, 7]
 
 
 def test_numbers_of_apps_are_apart(app: App) -> None:

@@ -1,1 +1,1 @@
-"""What breaks, on purpose."""
+"""Faults on purpose: at every step between reading and confirming."""

@@ -1,6 +1,6 @@
 # Everything is set up inside this folder: Python packages in .venv, servers' data and npm packages in .embedded.
 #   make run     the whole system, with sample data; ARGS="--redis" for the split deployment
-#   make test    all tests; ARGS="-k name" for some
+#   make test    all tests; ARGS="-k name" for some, WORKERS=0 for all in one process
 #   make lint    ruff and mypy
 #   make bench   measurements; not part of the tests
 #   make agreement  mappings against the embedded MongoDB, with new examples for SECONDS=600 a test
@@ -12,6 +12,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Processes that `make test` spreads the files of tests over. Each has servers of its own.
+WORKERS ?= 2
 TARGET ?=
 SEED ?=
 REPLAY ?=
@@ -34,7 +36,7 @@ run: node
 	@exec $(VENV_PYTHON) -m zerosources.embedded $(ARGS)
 
 test: node
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+	@$(VENV_PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 lint: install
 	$(VENV_PYTHON) -m ruff check .

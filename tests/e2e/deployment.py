@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -210,8 +210,12 @@ class FileState(NamedTuple):
 
 def file_state(replica: Path) -> list[FileState]:
     """Of a replica and its write-ahead logs: each commit of zero-cache changes it."""
-    stats = [(path.name, path.stat()) for path in sorted(replica.parent.glob(f"{replica.name}*"))]
-    return [FileState(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    states = []
+    for path in sorted(replica.parent.glob(f"{replica.name}*")):
+        with suppress(FileNotFoundError):  # SQLite takes a log away when it is empty
+            stat = path.stat()
+            states.append(FileState(path.name, stat.st_size, stat.st_mtime_ns))
+    return states
 
 
 def replica_or_none(zero_cache: ZeroCache, tables: tuple[str, ...] = ()) -> ReplicaContents | None:

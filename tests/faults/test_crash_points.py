@@ -4,7 +4,6 @@ is never skipped and never torn, and watermarks only grow."""
 import asyncio
 import functools
 import json
-import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -387,7 +386,6 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "PATIENCE_SECONDS", -1)
     monkeypatch.setattr(feed, "RETURN_CHECK_SECONDS", -1)
     monkeypatch.setattr(feed, "RETRY_SECONDS", (0,))
-    monkeypatch.setattr(logging.getLogger("changesource"), "disabled", True)
 
 
 def fail(message: str, *arguments: object) -> None:

@@ -23,14 +23,14 @@ LogIn = Callable[..., Page]
 TakeScreenshot = Callable[..., None]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def site(run_dir: Path, mongo_server: MongoServer) -> Iterator[Site]:
     """One for all tests of this folder. Each has an app of its own."""
     with ExitStack() as stack:
         yield Site(stack, run_dir / "browser", mongo_server)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """Debian's: Playwright's own would have to be downloaded."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")

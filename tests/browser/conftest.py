@@ -30,9 +30,10 @@ def site(run_dir: Path, mongo_server: MongoServer) -> Iterator[Site]:
         yield Site(stack, run_dir / "browser", mongo_server)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's: Playwright's own would have to be downloaded."""
+    """Debian's: Playwright's own would have to be downloaded. While it is there an event loop runs, beside which no
+    asynchronous test can: so no longer than for one module."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not path:
         pytest.skip("there is no browser: install Debian's chromium, or set CHROMIUM to the path of one")

@@ -23,16 +23,17 @@ LogIn = Callable[..., Page]
 TakeScreenshot = Callable[..., None]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def site(run_dir: Path, mongo_server: MongoServer) -> Iterator[Site]:
     """One for all tests of this folder. Each has an app of its own."""
     with ExitStack() as stack:
         yield Site(stack, run_dir / "browser", mongo_server)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's: Playwright's own would have to be downloaded."""
+    """Debian's: Playwright's own would have to be downloaded. While it is there an event loop runs, beside which no
+    asynchronous test can: so no longer than for one module."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not path:
         pytest.skip("there is no browser: install Debian's chromium, or set CHROMIUM to the path of one")

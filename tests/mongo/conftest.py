@@ -13,7 +13,7 @@ OPLOG_ENTRIES = 8_000
 """More than any test writes."""
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def mongo_server(run_dir: Path) -> Iterator[MongoServer]:
     """A server of this folder's own: it reads its whole oplog whenever a stream is opened, so that must stay short."""
     with MongoServer(run_dir / "mongodb-mongo", test_commands=True, oplog_max_entries=OPLOG_ENTRIES) as server:

@@ -14,7 +14,7 @@ from zerosources.embedded.servers import MongoServer
 OPLOG_ENTRIES = 1_000
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def collection(run_dir: Path) -> Iterator[Collection[dict[str, Any]]]:
     """Decodes as the product does. The server is this folder's own, as tens of thousands of writes fill its oplog."""
     with (

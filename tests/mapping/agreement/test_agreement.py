@@ -32,8 +32,8 @@ from tests.mapping.agreement.spelled_out import for_server, pipeline_for_server
 
 SECONDS = float(os.environ.get("AGREEMENT_SECONDS", "0"))
 
-EXAMPLES = 80
-"""Of a batch of documents with several mappings each: some fifteen seconds for all tests on two cores."""
+EXAMPLES = 150
+"""Of a batch of documents with several mappings each: half a minute for all tests on two cores."""
 
 agreeing = settings(max_examples=EXAMPLES, deadline=None, derandomize=not SECONDS, suppress_health_check=[*HealthCheck])
 pytestmark = pytest.mark.timeout(SECONDS + 300)

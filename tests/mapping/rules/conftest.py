@@ -8,7 +8,7 @@ import pytest
 from zerosources.embedded.servers import MongoServer
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def mongo_server(run_dir: Path) -> Iterator[MongoServer]:
     with MongoServer(run_dir / "mongodb-rules", test_commands=False) as server:
         yield server

@@ -47,7 +47,7 @@ def issues(mongo_server: MongoServer) -> Iterator[Collection[dict[str, Any]]]:
 
 
 @given(rules(related=False), claims)
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_predicate_and_query(issues: Collection[dict[str, Any]], rule: Any, claims: dict[str, Any]) -> None:
     """The documents that `find` gives are those whose rows the rule matches."""
     parsed = parse_rule(rule)

@@ -29,7 +29,7 @@ USERS: dict[str, list[Any]] = {
 AsUser = Callable[[str], Database]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def guarded_server(run_dir: Path) -> Iterator[MongoServer]:
     """A server with `USERS`, who are made before it asks for passwords."""
     folder = run_dir / "mongodb-guarded"

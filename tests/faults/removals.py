@@ -1,0 +1,282 @@
+"""`make removals`: takes the handling of each fault out of a copy of the project, and shows that a test notices.
+
+Each removal is a piece of the source, what it is replaced by, and the tests of which at least one has to fail then. First all
+of them have to pass as things are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+COPIED = ("changesource", "zerosources", "tests", "docs", "manage.py", "pyproject.toml")
+PASSED, FAILED = 0, 1
+"""pytest's exit statuses."""
+TIMEOUT_SECONDS = 300
+"""Of one run of tests: without its handling a fault may well keep a test waiting."""
+TEST_TIMEOUT_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """`fault` is a row of the table of faults, `handling` what is taken out of `file`, and `tests` are pytest's node ids."""
+
+    fault: str
+    handling: str
+    file: str
+    old: str
+    new: str
+    tests: Sequence[str]
+
+
+WATCHER, SERVER, REDIS, MONGODB = "watcher killed, paused, twice", "server killed", "Redis gone", "MongoDB interrupted"
+OPLOG, LARGE, DROP, RENAME = "oplog rolled over", "event over 16 MB", "drop", "rename, dropDatabase"
+DOCUMENT, REQUEST, SIGTERM = "bad document", "bad request", "SIGTERM"
+
+REMOVALS = (
+    Removal(
+        WATCHER,
+        "compare-and-set of the log",
+        "changesource/log/redis.py",
+        "if tail ~= ARGV[1] then return {'mismatch', tail} end\n",
+        "",
+        ["tests/streaming/test_watcher.py::test_two_leaders", "tests/streaming/test_watcher.py::test_paused_leader"],
+    ),
+    Removal(
+        WATCHER,
+        "lease that expires",
+        "changesource/log/redis.py",
+        "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])",
+        "redis.call('SET', KEYS[1], ARGV[1])",
+        ["tests/streaming/test_watcher.py::test_take_over"],
+    ),
+    Removal(
+        WATCHER,
+        "unfinished transaction begun again",
+        "changesource/streaming/watcher.py",
+        "whole = extent.whole or tail\n",
+        "whole = tail\n",
+        ["tests/streaming/test_watcher.py::test_unfinished_transaction", "tests/faults/test_crash_points.py"],
+    ),
+    Removal(
+        SERVER,
+        "resuming at the watermark, inclusive",
+        "changesource/streaming/feed.py",
+        "after = EntryId.before(self.position.cluster_time)\n",
+        "after = EntryId(self.position)\n",
+        ["tests/streaming/test_feed.py::test_log_from_the_cluster_time_on", "tests/faults/test_crash_points.py"],
+    ),
+    Removal(
+        SERVER,
+        "resuming at the watermark",
+        "changesource/streaming/session.py",
+        "start = Position.from_watermark(replica.snapshot_end) if is_first else last\n",
+        "start = Position(now)\n",
+        ["tests/e2e/test_many.py::test_another_server_takes_over"],
+    ),
+    Removal(
+        REDIS,
+        "reading MongoDB where the log does not serve",
+        "changesource/streaming/feed.py",
+        "return since is None or time.monotonic() - since > PATIENCE_SECONDS\n",
+        "return False\n",
+        ["tests/streaming/test_feed.py::test_redis_restarted", "tests/streaming/test_feed.py::test_redis_frozen"],
+    ),
+    Removal(
+        REDIS,
+        "noticing a hole in the log",
+        "changesource/streaming/feed.py",
+        "return entry.previous is not None and entry.previous <= after\n",
+        "return True\n",
+        ["tests/streaming/test_feed.py::test_trimmed_past_the_reader", "tests/streaming/test_feed.py::test_log_lost"],
+    ),
+    Removal(
+        REDIS,
+        "noticing another log",
+        "changesource/streaming/feed.py",
+        "if log_id not in (None, entry.log_id) or not",
+        "if not",
+        ["tests/streaming/test_feed.py::test_replaced_log", "tests/faults/test_crash_points.py"],
+    ),
+    Removal(
+        MONGODB,
+        "opening the stream again",
+        "changesource/mongo/faults.py",
+        "if error.code not in REOPEN and not error.has_error_label(",
+        "if not error.has_error_label(",
+        [
+            "tests/mongo/test_faults.py",
+            "tests/streaming/test_watcher.py::test_mongodb_interrupted",
+            "tests/streaming/test_feed.py::test_mongodb_interrupted",
+        ],
+    ),
+    Removal(
+        OPLOG,
+        "a log that begins anew",
+        "changesource/mongo/faults.py",
+        "NO_WAY_ON = frozenset({136, 260, 280, 286})",
+        "NO_WAY_ON: frozenset[int] = frozenset()",
+        ["tests/streaming/test_watcher.py::test_history_lost", "tests/streaming/test_feed.py::test_history_lost"],
+    ),
+    Removal(
+        LARGE,
+        "joining fragments",
+        "changesource/mongo/change_stream.py",
+        'whole = self._join(raw) if "splitEvent" in raw else raw\n',
+        "whole = raw\n",
+        ["tests/mongo/test_change_stream.py::test_fragments"],
+    ),
+    Removal(
+        DROP,
+        "emptying tables",
+        "changesource/streaming/rendering.py",
+        "if changes.is_emptied:\n            for table in tables:",
+        "if changes.is_reloaded:\n            for table in tables:",
+        ["tests/streaming/test_rendering.py::test_drop", "tests/streaming/test_reading.py::test_dropped_collection"],
+    ),
+    Removal(
+        RENAME,
+        "loading tables of the new name",
+        "changesource/streaming/rendering.py",
+        "_CollectionChanges(is_emptied=True, is_reloaded=True)",
+        "_CollectionChanges(is_emptied=True)",
+        ["tests/streaming/test_rendering.py", "tests/streaming/test_reading.py::test_renamed_collection"],
+    ),
+    Removal(
+        RENAME,
+        "another stream after invalidate",
+        "changesource/streaming/reading.py",
+        "if is_invalidated:\n                    return\n",
+        "",
+        ["tests/streaming/test_reading.py::test_dropped_database"],
+    ),
+    Removal(
+        DOCUMENT,
+        "a value that does not fit",
+        "changesource/mapping/tables.py",
+        "except DoesNotFit as misfit:\n                errors.append(self._error(document, name, str(misfit)))\n",
+        "except ZeroDivisionError as misfit:\n                errors.append(self._error(document, name, str(misfit)))\n",
+        ["tests/streaming/test_rendering.py", "tests/mapping/test_tables.py"],
+    ),
+    Removal(
+        REQUEST,
+        "a code and a reason",
+        "changesource/consumers.py",
+        "except InvalidRequest as error:\n            await self._limits.holds.hold(self._address)\n"
+        "            return closing.invalid_request(str(error))\n",
+        "except ZeroDivisionError:\n            return None\n",
+        ["tests/e2e/test_requests.py"],
+    ),
+    Removal(
+        SIGTERM,
+        "closing with 1012",
+        "changesource/consumers.py",
+        "how = closing.going_away() if service.is_stopping and self._ending is None else None\n",
+        "how = None\n",
+        ["tests/e2e/test_unusual_events.py::test_sigterm_under_load"],
+    ),
+)
+
+
+def problems_of(removal: Removal) -> list[str]:
+    """Why it cannot be tried: what is taken out is not there just once, or a test is not there."""
+    found = (PROJECT / removal.file).read_text().count(removal.old)
+    problems = [] if found == 1 else [f"{removal.file} has {removal.old!r} {found} times, not once."]
+    for test in removal.tests:
+        path, _, name = test.partition("::")
+        file = PROJECT / path
+        if not file.is_file() or (name and not re.search(rf"def {name}\(", file.read_text())):
+            problems.append(f"There is no test {test}.")
+    return problems
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--fault", metavar="TEXT", default="", help="only faults and handlings with this in the name")
+    text = parser.parse_args().fault
+    removals = [removal for removal in REMOVALS if text in f"{removal.fault}: {removal.handling}"]
+    if problems := [problem for removal in removals for problem in problems_of(removal)]:
+        print(*problems, sep="\n")
+        return 2
+    (PROJECT / ".embedded").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="removals-", dir=PROJECT / ".embedded") as folder:
+        copy = Path(folder)
+        _copy_project(copy)
+        everything = sorted({test for removal in removals for test in removal.tests})
+        status, line = _run_tests(copy, everything, TIMEOUT_SECONDS + 60 * len(removals))
+        print(f"as it is: {line}", flush=True)
+        if status != PASSED:
+            return 1
+        unnoticed = sum([_is_unnoticed(copy, removal) for removal in removals])
+    print(f"{len(removals)} removals, {unnoticed} unnoticed")
+    return 1 if unnoticed else 0
+
+
+def _is_unnoticed(copy: Path, removal: Removal) -> bool:
+    file = copy / removal.file
+    whole = file.read_text()
+    file.write_text(whole.replace(removal.old, removal.new))
+    try:
+        status, line = _run_tests(copy, removal.tests, TIMEOUT_SECONDS)
+    finally:
+        file.write_text(whole)
+    print(f"{removal.fault}: without {removal.handling}: {line}", flush=True)
+    return status != FAILED
+
+
+def _copy_project(copy: Path) -> None:
+    for name in COPIED:
+        source = PROJECT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+        else:
+            shutil.copy2(source, copy / name)
+    (copy / ".embedded").mkdir()
+    (copy / ".embedded" / "node").symlink_to((PROJECT / ".embedded" / "node").resolve())
+
+
+def _run_tests(copy: Path, tests: Sequence[str], timeout_seconds: float) -> tuple[int, str]:
+    """The exit status and pytest's closing line. A run that does not end has failed."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        f"timeout={TEST_TIMEOUT_SECONDS}",
+        *tests,
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=copy,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=timeout_seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate()
+        return FAILED, f"not ended after {timeout_seconds:.0f} s"
+    lines = [line for line in output.splitlines() if line.strip()]
+    return process.returncode, lines[-1] if lines else "no output"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

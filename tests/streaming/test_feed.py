@@ -5,7 +5,7 @@ import itertools
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
@@ -263,13 +263,29 @@ async def test_redis_frozen(
             await expect_contents(database, following)
 
 
-async def test_replaced_log(database: Database, redis_logs: RedisLogs) -> None:
-    """Places of two logs say nothing about each other: a reader begins again with all of its cluster time."""
+@pytest.mark.parametrize("goes_on", [False, True], ids=["ends there", "goes on"])
+async def test_replaced_log(
+    database: Database, redis_logs: RedisLogs, goes_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Places of two logs say nothing about each other: a reader begins again with all of its cluster time, whether the other
+    log ends where it is, or its next entry would fit."""
     log = redis_logs.open()
     await log.acquire_lease("somebody", 60)
     await log.append(entries.start(1), None)
     await log.append(entries.entry(2, tables={"city": b"1\n2"}), entries.place(1))
     await log.append(entries.entry(2, ordinal=1, tables={"city": b"3"}), entries.place(2))
+    may_look = asyncio.Event()
+    may_look.set()
+
+    def held(look: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def wait_and_look(*arguments: Any) -> Any:
+            await may_look.wait()
+            return await look(*arguments)
+
+        return wait_and_look
+
+    monkeypatch.setattr(log, "read", held(log.read))
+    monkeypatch.setattr(log, "extent", held(log.extent))
     given: list[bytes] = []
     reader = feed.Feed(database, BUSY_HISTORY, log, Position(entries.cluster_time(1)), lambda errors: None)
 
@@ -285,13 +301,17 @@ async def test_replaced_log(database: Database, redis_logs: RedisLogs) -> None:
 
     reading = asyncio.create_task(read())
     await until(2)
+    may_look.clear()
     await redis_logs.lose("log", "tail")
     writer = redis_logs.open()
     await writer.append(entries.start(2), None)
     await writer.append(entries.entry(2, ordinal=1, tables={"city": b"1\n2\n3\n4"}), entries.place(2))
-    await until(3)
+    if goes_on:
+        await writer.append(entries.entry(3, tables={"city": b"5"}), entries.place(2, 1))
+    may_look.set()
+    await until(4 if goes_on else 3)
     await end_tasks(reading)
-    assert given[2:] == [b"1\n2\n3\n4"]
+    assert given[2:] == [b"1\n2\n3\n4", b"5"][: len(given) - 2]
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -1,5 +1,5 @@
-"""Where a replica cannot be gone on with, its zero-cache is told so once, with the reason and not in a hurry; `/readyz` says so
-until the next snapshot is there, which has a higher watermark."""
+"""Where a replica cannot be gone on with, its zero-cache is told so once, with the reason and not in a hurry; `/readyz` says
+so until the next snapshot is there, which has a higher watermark."""
 
 import json
 import time

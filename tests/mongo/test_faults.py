@@ -1,6 +1,7 @@
 """faults.py: what PyMongo's errors mean."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from pymongo.errors import (
@@ -17,7 +18,11 @@ from pymongo.errors import (
 )
 
 from changesource.errors import ChangeSourceError, HistoryLost, SourceUnreachable, SourceUnusable
+from changesource.mongo.change_stream import StreamContent, open_change_stream
 from changesource.mongo.faults import explain
+from changesource.mongo.source import Database, current_cluster_time
+from tests.mongo.failing import fail_commands
+from zerosources.embedded.servers import MongoServer
 
 
 def refusal(code: int, *labels: str, name: str = "SomeName") -> OperationFailure:
@@ -41,6 +46,50 @@ def refusal(code: int, *labels: str, name: str = "SomeName") -> OperationFailure
 def test_codes(codes: Sequence[int], expected: type[ChangeSourceError]) -> None:
     """What is left to do after each of the server's errors."""
     assert {code: type(explain(refusal(code))) for code in codes} == dict.fromkeys(codes, expected)
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "expected"),
+    [
+        (43, "CursorNotFound", SourceUnreachable),
+        (89, "NetworkTimeout", SourceUnreachable),
+        (91, "ShutdownInProgress", SourceUnreachable),
+        (136, "CappedPositionLost", HistoryLost),
+        (189, "PrimarySteppedDown", SourceUnreachable),
+        (260, "InvalidResumeToken", HistoryLost),
+        (262, "ExceededTimeLimit", SourceUnreachable),
+        (280, "ChangeStreamFatalError", HistoryLost),
+        (286, "ChangeStreamHistoryLost", HistoryLost),
+        (10334, "BSONObjectTooLarge", SourceUnusable),
+        (11602, "InterruptedDueToReplStateChange", SourceUnreachable),
+        (13435, "NotPrimaryNoSecondaryOk", SourceUnreachable),
+    ],
+)
+@pytest.mark.parametrize("step", ["opened", "read"])
+async def test_errors_of_a_stream(
+    mongo_server: MongoServer, database: Database, code: int, name: str, expected: type[ChangeSourceError], step: str
+) -> None:
+    """What a change stream raises when the server ends it, at its opening or later; the next one is not disturbed."""
+    start = await current_cluster_time(database)
+    content = StreamContent(["city"])
+    async with fail_commands(mongo_server, "aggregate" if step == "opened" else "getMore", times=1, errorCode=code):
+        with pytest.raises(expected, match=str(code)) as raised:
+            await read_to_the_end(database, content, start)
+    assert type(raised.value) is expected
+    await database.city.insert_one({"_id": name})
+    assert name in await read_to_the_end(database, content, start)
+
+
+async def read_to_the_end(database: Database, content: StreamContent, start: int) -> list[Any]:
+    """Ids of the documents."""
+    stream = await open_change_stream(database, content, start, splits_large_events=False)
+    found: list[Any] = []
+    try:
+        while not (batch := await stream.next_batch(wait=False)).is_end:
+            found += [event.document_id for event in batch.events]
+    finally:
+        await stream.close()
+    return found
 
 
 def test_resumable_by_its_label() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 from django.utils import timezone
 
 from changesource.models.access_version import AccessVersion
@@ -57,9 +57,14 @@ async def begin_anew(app_id: str, base_nonce: str, source_id: str, reason: str) 
     await in_database(_begin_anew, app_id, base_nonce, source_id, reason)
 
 
-async def newest_watermark(app_id: str, shard_num: int | None = None) -> str:
-    """The newest that any replica of the app, or of one shard of it, is known to have had; empty for none."""
-    return await in_database(_newest_watermark, app_id, shard_num)
+async def newest_watermark(base_nonce: str) -> str:
+    """The newest that a replica is known to have of the version with this nonce and those that follow it; empty for none."""
+    return await in_database(_newest_watermark, base_nonce)
+
+
+async def newest_watermark_of_shard(app_id: str, shard_num: int) -> str:
+    """The newest that replicas of the shard have had, or have said that they had; empty for none."""
+    return await in_database(_newest_watermark_of_shard, app_id, shard_num)
 
 
 async def note_reset(notice: ResetNotice) -> None:
@@ -103,13 +108,22 @@ def _begin_anew(app_id: str, base_nonce: str, source_id: str, reason: str) -> No
         )
 
 
-def _newest_watermark(app_id: str, shard_num: int | None) -> str:
-    of_shard = {} if shard_num is None else {"shard_num": shard_num}
-    replicas = Replica.objects.filter(app__app_id=app_id, **of_shard).aggregate(
-        Max("acknowledged"), Max("snapshot_end"), Max("replica_version")
-    )
-    told = AwaitedReplica.objects.filter(app__app_id=app_id, **of_shard).aggregate(Max("watermark"))
-    return max(filter(None, (*replicas.values(), *told.values())), default="")
+def _newest_watermark(base_nonce: str) -> str:
+    base = Version.objects.filter(nonce=base_nonce).first()
+    if base is None:
+        return ""
+    return _newest_of(Replica.objects.filter(app=base.app_id, version_number__gte=base.number))
+
+
+def _newest_watermark_of_shard(app_id: str, shard_num: int) -> str:
+    told = AwaitedReplica.objects.filter(app__app_id=app_id, shard_num=shard_num).aggregate(newest=Max("watermark"))
+    had = _newest_of(Replica.objects.filter(app__app_id=app_id, shard_num=shard_num))
+    return max(had, told["newest"] or "")
+
+
+def _newest_of(replicas: QuerySet[Replica]) -> str:
+    found = replicas.aggregate(Max("acknowledged"), Max("snapshot_end"))
+    return max(filter(None, found.values()), default="")
 
 
 def _note_reset(notice: ResetNotice) -> None:

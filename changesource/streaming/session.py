@@ -40,6 +40,7 @@ from changesource.streaming.outlet import ClientStalled, Outlet, PacedOutlet
 from changesource.streaming.service import StreamService
 from changesource.streaming.snapshot import Snapshot
 from changesource.streaming.snapshot_progress import SnapshotProgress, shown
+from changesource.streaming.source_witness import reaches
 from changesource.streaming.transactions import TransactionSender
 from changesource.streaming.version_switch import VersionSwitch
 from changesource.streaming.versions import FIRST_ORDINAL_AFTER_MARKER
@@ -209,7 +210,7 @@ class Session:
         """Until the source's clock has reached what the shard's replicas have had: zero-cache takes a watermark for newer
         than another by its place, and its clients begin anew at one that is older than theirs."""
         try:
-            newest = Position.from_watermark(await source_store.newest_watermark(self.app_id, self.shard_num))
+            newest = Position.from_watermark(await source_store.newest_watermark_of_shard(self.app_id, self.shard_num))
         except InvalidWatermark:
             return
         deadline = time.monotonic() + CLOCK_BEHIND_SECONDS
@@ -259,7 +260,12 @@ class Session:
             await self._require_reset(reason)
             return None
         database = self._service.sources.database(publication.definition.source)
-        await self._service.history_of(publication).check_source(database, last)
+        await self._service.history_of(publication).check_source(database)
+        if not await reaches(database, last):  # its own word, which says nothing of other replicas
+            await self._require_reset(
+                "The replica is ahead of the source: it was built from another one.", is_fault=True
+            )
+            return None
         is_first = last == self._request.resume.replica_version
         start = Position.from_watermark(replica.snapshot_end) if is_first else last
         view = await self._turns.view_at(last)

@@ -32,13 +32,23 @@ from changesource.protocol.watermarks import Position
 
 logger = logging.getLogger(__name__)
 
-CLOCK_SECONDS = 10.0
+CLOCK_SECONDS = 5.0
 """How long the source may take to reach a position that was read of it: after an election, until a majority confirms."""
 POLL_SECONDS = 0.2
 
 ANOTHER_DATABASE = "another database is behind the URI of its source"
 MARK_GONE = "its source has lost the mark by which it was known: another database is behind the URI"
 CLOCK_BEHIND = "its source has not reached what was read of it before: it was restored or replaced"
+
+
+async def reaches(database: Database, position: Position) -> bool:
+    """Whether a majority of the source has come to `position`, or does within `CLOCK_SECONDS`."""
+    deadline = time.monotonic() + CLOCK_SECONDS
+    while await majority_cluster_time(database) < position.cluster_time:
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(POLL_SECONDS)
+    return True
 
 
 class SourceWitness:
@@ -50,15 +60,17 @@ class SourceWitness:
         self._source_id = ""
 
     async def check(self, database: Database, position: Position | None = None) -> None:
-        """Raises `SourceReplaced`, after the app has begun anew, if nothing that was read until `position` is to be
-        continued in this database; without a position, if it is another one.
+        """Raises `SourceReplaced`, after the app has begun anew, if what was read until `position` cannot be continued in
+        this database. That is one that the source itself has given; without it, the newest that a replica has.
 
         The first look writes the id. Raises `SourceUnreachable`, `SourceUnusable`, and `django.db.Error`.
         """
+        if position is None:
+            position = await self._newest_position()
         found = await read_source_id(database, self._app_id)
         if found is None or found != self._source_id:
             await self._compare(database, found, position)
-        if position is not None and not await _reaches(database, position):
+        if position is not None and not await reaches(database, position):
             await self._begin_anew(found or "", CLOCK_BEHIND)
 
     async def restore_after(self, database: Database, batch: Batch) -> None:
@@ -105,8 +117,6 @@ class SourceWitness:
     async def _was_taken_away(self, database: Database, position: Position | None) -> bool:
         """Whether the change stream says so: then it is that of the same database."""
         if position is None:
-            position = await self._newest_position()
-        if position is None:
             return False  # nobody has anything that could be wrong
         try:
             stream = await open_change_stream(
@@ -130,7 +140,7 @@ class SourceWitness:
 
     async def _newest_position(self) -> Position | None:
         try:
-            return Position.from_watermark(await source_store.newest_watermark(self._app_id))
+            return Position.from_watermark(await source_store.newest_watermark(self._base_nonce))
         except InvalidWatermark:
             return None
 
@@ -138,12 +148,3 @@ class SourceWitness:
         logger.error("app %s begins anew: %s", self._app_id, reason, extra={"action": "begin-anew"})
         await source_store.begin_anew(self._app_id, self._base_nonce, source_id, reason)
         raise SourceReplaced(f"App {self._app_id} begins anew: {reason}.")
-
-
-async def _reaches(database: Database, position: Position) -> bool:
-    deadline = time.monotonic() + CLOCK_SECONDS
-    while await majority_cluster_time(database) < position.cluster_time:
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(POLL_SECONDS)
-    return True

@@ -171,6 +171,15 @@ async def test_set_back(base: Version, database: Database) -> None:
     await expect_replaced(base, database, CLOCK_BEHIND, later)
 
 
+async def test_set_back_while_nobody_read(base: Version, database: Database) -> None:
+    """Nor is it if it has not reached what a replica has acknowledged. What replicas of another base had says nothing."""
+    watermark = Position(await current_cluster_time(database) + AN_HOUR).watermark
+    await register_replica(ReplicaRecord("shop", 0, watermark, watermark, 1, None, 0, ""))
+    await expect_replaced(base, database, CLOCK_BEHIND)
+    publication = (await latest_publications(["shop"]))["shop"]
+    await SourceWitness("shop", publication.base_nonce).check(database)
+
+
 async def test_clock_that_catches_up(base: Version, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """An instant after an election a majority may not have confirmed yet what it has: that is waited for."""
     monkeypatch.setattr(source_witness, "CLOCK_SECONDS", 10.0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from changesource.models.access_version import AccessVersion
@@ -62,9 +62,9 @@ async def newest_watermark(base_nonce: str) -> str:
     return await in_database(_newest_watermark, base_nonce)
 
 
-async def newest_watermark_of_shard(app_id: str, shard_num: int) -> str:
-    """The newest that replicas of the shard have had, or have said that they had; empty for none."""
-    return await in_database(_newest_watermark_of_shard, app_id, shard_num)
+async def newest_watermark_of_client(app_id: str, client_id: int, shard_num: int) -> str:
+    """The newest that the client's replicas of the shard have had, or have said that they had; empty for none."""
+    return await in_database(_newest_watermark_of_client, app_id, client_id, shard_num)
 
 
 async def note_reset(notice: ResetNotice) -> None:
@@ -115,10 +115,10 @@ def _newest_watermark(base_nonce: str) -> str:
     return _newest_of(Replica.objects.filter(app=base.app_id, version_number__gte=base.number))
 
 
-def _newest_watermark_of_shard(app_id: str, shard_num: int) -> str:
-    told = AwaitedReplica.objects.filter(app__app_id=app_id, shard_num=shard_num).aggregate(newest=Max("watermark"))
-    had = _newest_of(Replica.objects.filter(app__app_id=app_id, shard_num=shard_num))
-    return max(had, told["newest"] or "")
+def _newest_watermark_of_client(app_id: str, client_id: int, shard_num: int) -> str:
+    of_client = Q(app__app_id=app_id, client=client_id, shard_num=shard_num)
+    told = AwaitedReplica.objects.filter(of_client).aggregate(newest=Max("watermark"))
+    return max(_newest_of(Replica.objects.filter(of_client)), told["newest"] or "")
 
 
 def _newest_of(replicas: QuerySet[Replica]) -> str:

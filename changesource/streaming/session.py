@@ -207,10 +207,13 @@ class Session:
         return closing.snapshot_sent()
 
     async def _wait_for_the_clock(self, database: Database) -> None:
-        """Until the source's clock has reached what the shard's replicas have had: zero-cache takes a watermark for newer
+        """Until the source's clock has reached what the client's replicas have had: zero-cache takes a watermark for newer
         than another by its place, and its clients begin anew at one that is older than theirs."""
         try:
-            newest = Position.from_watermark(await source_store.newest_watermark_of_shard(self.app_id, self.shard_num))
+            watermark = await source_store.newest_watermark_of_client(
+                self.app_id, self.identity.client_id, self.shard_num
+            )
+            newest = Position.from_watermark(watermark)
         except InvalidWatermark:
             return
         deadline = time.monotonic() + CLOCK_BEHIND_SECONDS

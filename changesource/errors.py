@@ -51,6 +51,12 @@ class HistoryLost(ChangeSourceError):
     code = "CS104"
 
 
+class SourceReplaced(HistoryLost):
+    """The database behind the URI is not the one that was read before, or was set back. Replicas are built anew."""
+
+    code = "CS106"
+
+
 class BarrierNotSeen(ChangeSourceError):
     """A marker that was written to the source did not come back in its change stream in time."""
 

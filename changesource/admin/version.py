@@ -20,7 +20,7 @@ class VersionAdmin(ReadOnlyAdmin):
     list_select_related = ["app", "published_by"]
     search_fields = ["app__app_id"]
     date_hierarchy = "published_at"
-    fields = ["app", "number", "published_at", "published_by", "exports", "definition_text"]
+    fields = ["app", "number", "published_at", "published_by", "reason", "exports", "definition_text"]
 
     @admin.display(description="tables")
     def table_names(self, version: Version) -> str:

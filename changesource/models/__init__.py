@@ -2,12 +2,14 @@
 
 An `App` has a draft (`Table`, `Column`), which is edited, and `Version`s, which are streamed. `Client`s may
 connect by their `Credential`s and read what their `Grant`s say, of which `AccessVersion`s are the history; `Refusal`s tell
-of who could not. `Replica`s are what clients built, `RunningSnapshot`s what they build now, `RowErrorRecord`s tell of rows
-that could not be built. The streaming code uses `changesource.models.store`, `client_store` and `snapshot_store` only.
+of who could not. `Replica`s are what clients built, `RunningSnapshot`s what they build now, `AwaitedReplica`s what they
+were told to build, `RowErrorRecord`s tell of rows that could not be built. The streaming code uses
+`changesource.models.store`, `client_store`, `snapshot_store` and `source_store` only.
 """
 
 from changesource.models.access_version import AccessVersion
 from changesource.models.app import App
+from changesource.models.awaited_replica import AwaitedReplica
 from changesource.models.client import Client, Grant
 from changesource.models.column import Column
 from changesource.models.credential import Credential
@@ -21,6 +23,7 @@ from changesource.models.version import Version
 __all__ = [
     "AccessVersion",
     "App",
+    "AwaitedReplica",
     "Client",
     "Column",
     "Credential",

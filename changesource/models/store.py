@@ -21,6 +21,7 @@ from django.utils import timezone
 from changesource.mapping.definition import AppDefinition
 from changesource.mapping.row_errors import RowError
 from changesource.models.app import App
+from changesource.models.awaited_replica import AwaitedReplica
 from changesource.models.client import Client
 from changesource.models.replica import Replica
 from changesource.models.row_error import MAX_DOCUMENT_ID_LENGTH, MAX_REASON_LENGTH, RowErrorRecord
@@ -33,13 +34,16 @@ MAX_ROW_ERRORS = 1_000
 @dataclass(frozen=True, slots=True)
 class Publication:
     """The published version of an app that is in force now. `log_name` names the log of its changes: another one for
-    another source, and for another Django database."""
+    another source, and for another Django database. The version of number `base_number` is what it goes back to without
+    a break, and began anew for `base_reason`, if it was not published."""
 
     app_id: str
     number: int
     definition: AppDefinition
     log_name: str
     base_number: int
+    base_nonce: str = ""
+    base_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +161,22 @@ def _latest_publications(app_ids: Collection[str]) -> dict[str, Publication]:
     base = of_app.filter(cluster_time=0)
     found: dict[str, Publication] = {}
     rows = newest.annotate(
-        base_nonce=Subquery(base.values("nonce")[:1]), base_number=Subquery(base.values("number")[:1])
-    ).values_list("pk", "app__app_id", "nonce", "base_nonce", "base_number")
-    for pk, app_id, nonce, base_nonce, base_number in rows:
+        base_nonce=Subquery(base.values("nonce")[:1]),
+        base_number=Subquery(base.values("number")[:1]),
+        base_reason=Subquery(base.values("reason")[:1]),
+    ).values_list("pk", "app__app_id", "nonce", "base_nonce", "base_number", "base_reason")
+    for pk, app_id, nonce, base_nonce, base_number, base_reason in rows:
         cached = _cache.get(app_id)
         if cached is None or cached.nonce != nonce:
             version = Version.objects.get(pk=pk)
             publication = Publication(
-                app_id, version.number, version.to_definition(), f"{app_id}.{base_nonce[:12]}", base_number
+                app_id,
+                version.number,
+                version.to_definition(),
+                f"{app_id}.{base_nonce[:12]}",
+                base_number,
+                base_nonce,
+                base_reason,
             )
             cached = _cache[app_id] = _CachedPublication(nonce, publication)
         found[app_id] = cached.publication
@@ -196,6 +208,7 @@ def _register_replica(record: ReplicaRecord) -> None:
                 "last_seen_at": timezone.now(),
             },
         )
+        AwaitedReplica.objects.filter(app=app, shard_num=record.shard_num, client=record.client_id).delete()
 
 
 def _find_replica(app_id: str, shard_num: int, replica_version: str) -> ReplicaRecord | None:

@@ -48,6 +48,15 @@ class Version(models.Model):
     cluster_time = models.BigIntegerField(
         null=True, blank=True, help_text="Of its marker, as seconds << 32 | increment. Empty: being published."
     )
+    source_id = models.CharField(
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text="By which the database is known again that it streams from, of one without a marker. Empty: not known.",
+    )
+    reason = models.CharField(
+        max_length=200, blank=True, help_text="Why it begins anew, if nobody published it. Replicas are told."
+    )
     published_at = models.DateTimeField(auto_now_add=True)
     published_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"

@@ -2,6 +2,8 @@
 
 They live in one collection. Each kind has one document for each app, replaced whole, so that nothing piles up and the
 event carries the document; its `nonce` tells which writing of it an event is.
+
+One is no marker but says which database this is: it is written once and has no nonce.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
-from changesource.errors import SourceReadOnly
+from changesource.errors import ChangeSourceError, SourceReadOnly
 from changesource.mongo.faults import UNAUTHORIZED, explain
 from changesource.mongo.source import Database
 
@@ -83,10 +85,37 @@ async def _write(database: Database, app_id: str, kind: str, fields: Mapping[str
             upsert=True,
         )
     except PyMongoError as error:
-        reason = explain(error)
-        if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
-            raise SourceReadOnly(reason.args[0]) from error
-        raise reason from error
+        raise _explain_write(error) from error
+
+
+def _explain_write(error: PyMongoError) -> ChangeSourceError:
+    reason = explain(error)
+    if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
+        return SourceReadOnly(reason.args[0])
+    return reason
+
+
+async def read_source_id(database: Database, app_id: str) -> str | None:
+    """By what the app's source is known again, None where that was never written. Raises `SourceUnreachable` and
+    `SourceUnusable`."""
+    try:
+        document = await database[MARKERS_COLLECTION].find_one({"_id": f"source:{app_id}"})
+    except PyMongoError as error:
+        raise explain(error) from error
+    source_id = None if document is None else document.get("source")
+    return source_id if isinstance(source_id, str) else None
+
+
+async def write_source_id(database: Database, app_id: str, source_id: str) -> None:
+    """Writes it where there is none; the first to write is the one who counts. Raises as `write_marker` does."""
+    document_id = f"source:{app_id}"
+    fields = {"app": app_id, "source": source_id, "at": datetime.now(UTC)}
+    try:
+        await database[MARKERS_COLLECTION].update_one({"_id": document_id}, {"$setOnInsert": fields}, upsert=True)
+    except DuplicateKeyError:
+        return  # somebody wrote it at this moment
+    except PyMongoError as error:
+        raise _explain_write(error) from error
 
 
 def nonce_of(document: Mapping[str, Any] | None, app_id: str) -> str | None:

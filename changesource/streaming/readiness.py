@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from django.db import Error as DatabaseError
 
 from changesource.errors import ChangeSourceError
-from changesource.models import store
+from changesource.models import source_store, store
 from changesource.mongo.source import inspect_source
 from changesource.streaming.service import StreamService
 
@@ -16,13 +16,14 @@ CHECK_SECONDS = 4.0
 
 
 async def find_missing(service: StreamService) -> dict[str, str]:
-    """What is missing, by name: `database`, `source <name>`, `app <id>`. Empty when all is well."""
+    """What is missing, by name: `database`, `source <name>`, `app <id>`, `replicas <id>`. Empty when all is well."""
     publications = list(service.publications.values())
     checks: dict[str, Awaitable[str]] = {"database": _check_database()}
     for publication in publications:
         source = publication.definition.source
         checks[f"source {source}"] = _check_source(service, source)
         checks[f"app {publication.app_id}"] = _check_watched(service, publication)
+        checks[f"replicas {publication.app_id}"] = _check_replicas(publication.app_id)
     answers = await asyncio.gather(*(_in_time(check) for check in checks.values()))
     return {name: answer for name, answer in zip(checks, answers, strict=True) if answer}
 
@@ -57,3 +58,14 @@ async def _check_watched(service: StreamService, publication: store.Publication)
     except ChangeSourceError as error:
         return str(error)
     return "" if leader else "nobody watches it; run manage.py watch_changes"
+
+
+async def _check_replicas(app_id: str) -> str:
+    try:
+        awaited = (await source_store.awaited_replicas()).get(app_id, [])
+    except DatabaseError:
+        return ""  # as `database` says
+    return " ".join(
+        f"Since {one.told_at:%H:%M:%S} UTC shard {one.shard_num} has to build a new replica: {one.reason}"
+        for one in awaited
+    )

@@ -89,9 +89,11 @@ class EntryReader:
         """Entries, and None whenever the stream was read to its end. Close it (`contextlib.aclosing`) to free the cursor.
 
         While an entry is worked on, the next batch is under way. Raises `HistoryLost`, `SourceUnreachable`,
-        `SourceUnusable`, and `django.db.Error` when a publish is met and the Django database fails.
+        `SourceUnusable`, and `django.db.Error` when a publish is met and the Django database fails; before all,
+        `SourceReplaced`.
         """
         report = await inspect_source(self._database)
+        await self._history.check_source(self._database, self._numbering.last)
         quiet = _QuietStream(self._database, is_known=not report.is_sharded)
         while True:
             stream = await open_change_stream(
@@ -112,6 +114,8 @@ class EntryReader:
         try:
             while True:
                 batch = await request
+                if self._history.source is not None:
+                    await self._history.source.restore_after(self._database, batch)
                 parts = assembler.finish() if batch.is_end else assembler.add(batch.events)
                 is_invalidated = _is_invalidated(batch)
                 if is_invalidated:

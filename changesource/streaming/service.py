@@ -25,6 +25,7 @@ from changesource.protocol import closing
 from changesource.protocol.closing import Closing
 from changesource.streaming.rendering import RowErrorSink
 from changesource.streaming.row_error_notes import RowErrorNotes
+from changesource.streaming.source_witness import SourceWitness
 from changesource.streaming.versions import VersionHistory
 from changesource.streaming.watcher import Watcher
 from changesource.tasks import end_tasks
@@ -112,7 +113,8 @@ class StreamService:
     def history_of(self, publication: store.Publication) -> VersionHistory:
         """The versions of the app; each is compiled once in a process."""
         if publication.log_name not in self._histories:
-            self._histories[publication.log_name] = VersionHistory(publication.app_id)
+            witness = SourceWitness(publication.app_id, publication.base_nonce)
+            self._histories[publication.log_name] = VersionHistory(publication.app_id, witness)
         return self._histories[publication.log_name]
 
     def log_of(self, publication: store.Publication) -> ChangeLog:

@@ -16,13 +16,14 @@ from changesource.errors import (
     BarrierNotSeen,
     HistoryLost,
     InvalidUpstreamMessage,
+    InvalidWatermark,
     SourceUnreachable,
     SourceUnusable,
     UnknownSource,
     UnknownVersion,
 )
 from changesource.log.entries import Entry
-from changesource.models import client_store, store
+from changesource.models import client_store, source_store, store
 from changesource.models.client_store import ClientInApp, Identity, Standing
 from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol import closing, frames
@@ -39,6 +40,7 @@ from changesource.streaming.outlet import ClientStalled, Outlet, PacedOutlet
 from changesource.streaming.service import StreamService
 from changesource.streaming.snapshot import Snapshot
 from changesource.streaming.snapshot_progress import SnapshotProgress, shown
+from changesource.streaming.source_witness import reaches
 from changesource.streaming.transactions import TransactionSender
 from changesource.streaming.version_switch import VersionSwitch
 from changesource.streaming.versions import FIRST_ORDINAL_AFTER_MARKER
@@ -48,8 +50,9 @@ logger = logging.getLogger(__name__)
 NOTE_SECONDS = 10.0
 """How often the newest acknowledgement is kept in the Django DB; nothing depends on it."""
 ACCESS_WITHOUT_A_PLACE = "What this client may read was changed without a place in the stream."
-MAX_CLOCK_AHEAD_SECONDS = 60
-"""How far a watermark may lie ahead of the source's clock: an election can set it back by a little."""
+CLOCK_BEHIND_SECONDS = 60.0
+"""How long a snapshot waits for the clock of a source that has taken the place of another."""
+CLOCK_POLL_SECONDS = 0.2
 
 
 class Session:
@@ -131,7 +134,7 @@ class Session:
                     return await self._send_snapshot(publication, progress)
             return await self._resume(publication)
         except HistoryLost as error:
-            await self._require_reset(str(error))
+            await self._require_reset(str(error), is_fault=True)
             return None
         except ClientStalled as error:
             logger.warning("%s: dropped: %s", self._label, error)
@@ -160,6 +163,8 @@ class Session:
                 )
         logger.info("%s: snapshot for client %s", self._label, self.identity.name)
         database = self._service.sources.database(publication.definition.source)
+        await self._service.history_of(publication).check_source(database)
+        await self._wait_for_the_clock(database)
         start = Position(await current_cluster_time(database))
         # Only now: the line may have been long, and a marker that lies before the start is not met any more.
         standing = await self._read_standing()
@@ -184,6 +189,7 @@ class Session:
                 progress=progress.state,
             )
             result = await snapshot.send()
+        await self._service.history_of(publication).check_source(database)
         await store.register_replica(
             store.ReplicaRecord(
                 app_id=publication.app_id,
@@ -199,6 +205,28 @@ class Session:
         await self._outlet.send([frames.commit(result.begin, int(time.time() * 1000))])
         logger.info("%s: snapshot sent, %d rows, %d bytes", self._label, result.rows, self._outlet.sent_bytes)
         return closing.snapshot_sent()
+
+    async def _wait_for_the_clock(self, database: Database) -> None:
+        """Until the source's clock has reached what the client's replicas have had: zero-cache takes a watermark for newer
+        than another by its place, and its clients begin anew at one that is older than theirs."""
+        try:
+            watermark = await source_store.newest_watermark_of_client(
+                self.app_id, self.identity.client_id, self.shard_num
+            )
+            newest = Position.from_watermark(watermark)
+        except InvalidWatermark:
+            return
+        deadline = time.monotonic() + CLOCK_BEHIND_SECONDS
+        while (now := await current_cluster_time(database)) < newest.cluster_time:
+            if time.monotonic() > deadline:
+                logger.error(
+                    "%s: the clock of the source is %d seconds behind that of a former one; the clients of zero-cache "
+                    "will load everything again",
+                    self._label,
+                    newest.seconds - (now >> 32),
+                )
+                return
+            await asyncio.sleep(CLOCK_POLL_SECONDS)
 
     async def _unused(self, position: Position) -> Position:
         """A position at this cluster time that no replica of the shard began at. Two snapshots may see their markers in one
@@ -221,20 +249,25 @@ class Session:
         last = self._request.resume.last_watermark
         replica = await store.find_replica(publication.app_id, self._request.shard_num, self._replica_version)
         if replica is None:
-            await self._require_reset("This replica was not built from a snapshot of this change source.")
+            await self._require_reset(
+                "This replica was not built from a snapshot of this change source.", is_fault=True
+            )
             return None
         if replica.version_number < publication.base_number:
             await self._require_reset(
-                f"Version {publication.base_number} of the app begins anew; the replica has version {replica.version_number}."
+                f"{_begins_anew(publication)} The replica has version {replica.version_number}.",
+                is_fault=bool(publication.base_reason),
             )
             return None
         if reason := self._why_not_of_this_client(replica):
             await self._require_reset(reason)
             return None
         database = self._service.sources.database(publication.definition.source)
-        now = await current_cluster_time(database)
-        if last.seconds > (now >> 32) + MAX_CLOCK_AHEAD_SECONDS:
-            await self._require_reset("The replica is ahead of the source: it was built from another one.")
+        await self._service.history_of(publication).check_source(database)
+        if not await reaches(database, last):  # its own word, which says nothing of other replicas
+            await self._require_reset(
+                "The replica is ahead of the source: it was built from another one.", is_fault=True
+            )
             return None
         is_first = last == self._request.resume.replica_version
         start = Position.from_watermark(replica.snapshot_end) if is_first else last
@@ -275,7 +308,8 @@ class Session:
                 if is_between:
                     await self._settle(database, view, sender)
                     if reason := self._why_not_go_on(publication, view):
-                        await self._require_reset(reason)
+                        current = self._service.publication(publication.app_id)
+                        await self._require_reset(reason, is_fault=current is not None and bool(current.base_reason))
                         return None
                 following = entry
                 while following is not None and (new := await self._turns.after(following, view)) is not None:
@@ -318,7 +352,7 @@ class Session:
         if current is None:
             return "The app is no more."
         if current.log_name != publication.log_name:
-            return f"Version {current.base_number} of the app begins anew."
+            return _begins_anew(current)
         if view.access_number < self._access.standing.base_number:
             return ACCESS_WITHOUT_A_PLACE
         return ""
@@ -378,12 +412,28 @@ class Session:
             self._service.row_error_sink(publication.app_id),
         )
 
-    async def _require_reset(self, reason: str) -> None:
-        """Said once for each connection, which is then left to zero-cache to end, and never in a hurry."""
+    async def _require_reset(self, reason: str, *, is_fault: bool = False) -> None:
+        """Said once for each connection, which is then left to zero-cache to end, and never in a hurry. `is_fault`: nobody
+        asked for it, which makes `/readyz` say so until the next snapshot is there."""
         logger.warning("%s: reset-required: %s", self._label, reason, extra={"action": "reset-required"})
+        resume = self._request.resume
+        had = [] if resume is None else [resume.last_watermark, self._in_flight.newest or resume.last_watermark]
+        watermark = max(position.watermark for position in had) if had else ""
+        notice = source_store.ResetNotice(
+            self.app_id, self.identity.client_id, self.shard_num, watermark, reason, is_fault
+        )
+        try:
+            await source_store.note_reset(notice)
+        except DatabaseError as error:  # who builds no new replica is only missed less
+            logger.warning("%s: reset-required not kept (%s)", self._label, type(error).__name__)
         await asyncio.sleep(closing.RESET_DELAY_SECONDS)
         await self._outlet.send([frames.reset_required(reason)])
 
     async def _refuse(self, how: Closing) -> Closing:
         await asyncio.sleep(closing.REFUSAL_DELAY_SECONDS)
         return how
+
+
+def _begins_anew(publication: store.Publication) -> str:
+    because = f": {publication.base_reason}" if publication.base_reason else ""
+    return f"Version {publication.base_number} of the app begins anew{because}."

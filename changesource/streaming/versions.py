@@ -16,8 +16,10 @@ from typing import Protocol
 from changesource.errors import UnknownVersion
 from changesource.models import store
 from changesource.mongo.markers import PublishMarker
+from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
+from changesource.streaming.source_witness import SourceWitness
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +62,14 @@ def number_in_force(versions: Sequence[Numbered], position: Position) -> int:
 
 
 class VersionHistory:
-    """The versions of one app, compiled when they are first needed. Raises `django.db.Error` with the Django database."""
+    """The versions of one app, compiled when they are first needed. Raises `django.db.Error` with the Django database.
 
-    def __init__(self, app_id: str) -> None:
+    `source` knows the database that all of them stream from; None for one that nobody can mistake.
+    """
+
+    def __init__(self, app_id: str, source: SourceWitness | None = None) -> None:
         self.app_id = app_id
+        self.source = source
         self._compiled: dict[tuple[int, str], CompiledVersion] = {}
 
     async def at(self, position: Position) -> CompiledVersion:
@@ -71,6 +77,11 @@ class VersionHistory:
         versions = await self._decided()
         number = number_in_force(versions, position)
         return await self._get(next(version for version in versions if version.number == number))
+
+    async def check_source(self, database: Database, position: Position | None = None) -> None:
+        """As `SourceWitness.check`."""
+        if self.source is not None:
+            await self.source.check(database, position)
 
     async def published_by(self, marker: PublishMarker) -> CompiledVersion | None:
         """The version that begins at `marker`; None for the marker of a publish that did not take place."""

@@ -23,6 +23,7 @@ from changesource.errors import (
     LogMismatch,
     LogUnavailable,
     SourceReadOnly,
+    SourceReplaced,
     SourceUnreachable,
     SourceUnusable,
 )
@@ -73,6 +74,8 @@ class Watcher:
         """Until it is cancelled, which gives the leadership up. What fails is tried again."""
         while True:
             try:
+                # Before the lease: in a log of another source there is nothing to wait for.
+                await self._history.check_source(self._database)
                 while not await self._log.acquire_lease(self.owner, self._lease_seconds):
                     await asyncio.sleep(self._lease_seconds / 3)
                 await self._lead()
@@ -124,6 +127,8 @@ class Watcher:
                         if entry is not None:
                             await self._log.append(entry, tail)
                             tail = entry.id
+            except SourceReplaced:
+                raise  # this log is not gone on with
             except HistoryLost as error:
                 logger.error("watcher of %s: %s The log begins anew.", self._history.app_id, error)
                 whole = tail = await self._start_log(tail)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +16,11 @@ from websockets.asyncio.server import ServerConnection, serve
 
 @dataclass
 class Connection:
-    """One connection of zero-cache: its query, and the text frames that it was sent."""
+    """One connection of zero-cache: its query, and the text frames that it was sent. `opened_at`: by `time.monotonic`."""
 
     query: dict[str, list[str]]
     frames: list[str] = field(default_factory=list)
+    opened_at: float = field(default_factory=time.monotonic)
 
     @property
     def last_watermark(self) -> str:

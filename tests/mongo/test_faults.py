@@ -17,7 +17,11 @@ from pymongo.errors import (
 )
 
 from changesource.errors import ChangeSourceError, HistoryLost, SourceUnreachable, SourceUnusable
+from changesource.mongo.change_stream import StreamContent, open_change_stream
 from changesource.mongo.faults import explain
+from changesource.mongo.source import Database, Sources, current_cluster_time
+from tests.mongo.failing import fail_commands
+from zerosources.embedded.servers import MongoServer
 
 
 def refusal(code: int, *labels: str, name: str = "SomeName") -> OperationFailure:
@@ -41,6 +45,46 @@ def refusal(code: int, *labels: str, name: str = "SomeName") -> OperationFailure
 def test_codes(codes: Sequence[int], expected: type[ChangeSourceError]) -> None:
     """What is left to do after each of the server's errors."""
     assert {code: type(explain(refusal(code))) for code in codes} == dict.fromkeys(codes, expected)
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "expected"),
+    [
+        (43, "CursorNotFound", SourceUnreachable),
+        (89, "NetworkTimeout", SourceUnreachable),
+        (91, "ShutdownInProgress", SourceUnreachable),
+        (136, "CappedPositionLost", HistoryLost),
+        (189, "PrimarySteppedDown", SourceUnreachable),
+        (260, "InvalidResumeToken", HistoryLost),
+        (262, "ExceededTimeLimit", SourceUnreachable),
+        (280, "ChangeStreamFatalError", HistoryLost),
+        (286, "ChangeStreamHistoryLost", HistoryLost),
+        (10334, "BSONObjectTooLarge", SourceUnusable),
+        (11602, "InterruptedDueToReplStateChange", SourceUnreachable),
+        (13435, "NotPrimaryNoSecondaryOk", SourceUnreachable),
+    ],
+)
+@pytest.mark.parametrize("step", ["aggregate", "getMore"])
+async def test_errors_of_a_stream(
+    mongo_server: MongoServer, code: int, name: str, expected: type[ChangeSourceError], step: str
+) -> None:
+    """What a change stream raises when the server ends it so, as it is opened or later."""
+    sources = Sources({"default": mongo_server.uri("faults")})  # after some errors it trusts its server no more
+    database = sources.database("default")
+    start = await current_cluster_time(database)
+    try:
+        async with fail_commands(mongo_server, step, times=1, errorCode=code):
+            with pytest.raises(expected) as raised:
+                await read_two_batches(database, start)
+    finally:
+        await sources.close()
+    assert type(raised.value) is expected, name
+
+
+async def read_two_batches(database: Database, start: int) -> None:
+    stream = await open_change_stream(database, StreamContent(["city"]), start, splits_large_events=False)
+    for _ in range(2):
+        await stream.next_batch(wait=False)
 
 
 def test_resumable_by_its_label() -> None:

@@ -1,0 +1,53 @@
+"""A replica that a zero-cache was told to build."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import models
+from django.utils import timezone
+
+from changesource.models.app import App
+from changesource.models.client import Client
+from changesource.models.replica import MAX_WATERMARK_LENGTH
+
+AWAITED_FOR = timedelta(hours=1)
+"""After which nobody is alarmed any more about a zero-cache that was told to build a replica and has not: it is switched off,
+or its snapshot is long."""
+
+MAX_REASON_LENGTH = 200
+
+
+class AwaitedReplicaManager(models.Manager["AwaitedReplica"]):
+    def alarming(self) -> models.QuerySet[AwaitedReplica]:
+        """Those for whom something was lost, and not long ago."""
+        return self.filter(is_fault=True, told_at__gt=timezone.now() - AWAITED_FOR)
+
+
+class AwaitedReplica(models.Model):
+    """`reset-required` was said to the client's zero-cache of this shard. The row goes when its snapshot is complete.
+
+    `is_fault`: nobody asked for it by publishing or by what a client may read.
+    """
+
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="awaited_replicas")
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="awaited_replicas")
+    shard_num = models.PositiveIntegerField("shard")
+    watermark = models.CharField(
+        max_length=MAX_WATERMARK_LENGTH, blank=True, help_text="The newest that its former replicas had."
+    )
+    reason = models.CharField(max_length=MAX_REASON_LENGTH)
+    is_fault = models.BooleanField()
+    times = models.PositiveIntegerField(default=1, help_text="How often it was told.")
+    told_at = models.DateTimeField()
+
+    objects = AwaitedReplicaManager()
+
+    class Meta:
+        ordering = ["-told_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["app", "client", "shard_num"], name="awaited_replica_unique_in_app")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.app} shard {self.shard_num}"

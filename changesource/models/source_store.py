@@ -1,0 +1,160 @@
+"""What the streaming code keeps in the Django DB about sources: which database one is, and who has to begin anew. Raises as
+`store` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Max, Q, QuerySet
+from django.utils import timezone
+
+from changesource.models.access_version import AccessVersion
+from changesource.models.app import App
+from changesource.models.awaited_replica import MAX_REASON_LENGTH, AwaitedReplica
+from changesource.models.replica import Replica
+from changesource.models.store import in_database
+from changesource.models.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class ResetNotice:
+    """`reset-required`, as it is said to a zero-cache with a replica that has everything until `watermark`, empty for
+    none. `is_fault`: nobody asked for it."""
+
+    app_id: str
+    client_id: int
+    shard_num: int
+    watermark: str
+    reason: str
+    is_fault: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A replica that does not come."""
+
+    shard_num: int
+    reason: str
+    told_at: datetime
+
+
+async def source_id_of(base_nonce: str) -> str:
+    """By which the database is known again that the version with this nonce, and those that follow it, stream from. Empty
+    when nobody has looked."""
+    return await in_database(_source_id_of, base_nonce)
+
+
+async def keep_source_id(base_nonce: str, source_id: str) -> str:
+    """Keeps what was found at the first look; the one that is kept, which may be somebody else's."""
+    return await in_database(_keep_source_id, base_nonce, source_id)
+
+
+async def begin_anew(app_id: str, base_nonce: str, source_id: str, reason: str) -> None:
+    """The app streams on from the database of `source_id`, empty for one that is not known: what the version with this
+    nonce began has ended. Nothing happens when somebody else did this before."""
+    await in_database(_begin_anew, app_id, base_nonce, source_id, reason)
+
+
+async def newest_watermark(base_nonce: str) -> str:
+    """The newest that a replica is known to have of the version with this nonce and those that follow it; empty for none."""
+    return await in_database(_newest_watermark, base_nonce)
+
+
+async def newest_watermark_of_client(app_id: str, client_id: int, shard_num: int) -> str:
+    """The newest that the client's replicas of the shard have had, or have said that they had; empty for none."""
+    return await in_database(_newest_watermark_of_client, app_id, client_id, shard_num)
+
+
+async def note_reset(notice: ResetNotice) -> None:
+    """Keeps that it was said, until the replica is registered that follows."""
+    await in_database(_note_reset, notice)
+
+
+async def awaited_replicas() -> dict[str, list[Awaited]]:
+    """The replicas that should be there again, by app id."""
+    return await in_database(_awaited_replicas)
+
+
+def _source_id_of(base_nonce: str) -> str:
+    return Version.objects.filter(nonce=base_nonce).values_list("source_id", flat=True).first() or ""
+
+
+def _keep_source_id(base_nonce: str, source_id: str) -> str:
+    Version.objects.filter(nonce=base_nonce, source_id="").update(source_id=source_id)
+    return _source_id_of(base_nonce)
+
+
+def _begin_anew(app_id: str, base_nonce: str, source_id: str, reason: str) -> None:
+    with transaction.atomic():
+        app = App.objects.select_for_update(no_key=True).filter(app_id=app_id).first()
+        if app is None:
+            return
+        base = app.versions.filter(cluster_time=0).order_by("-number").first()
+        newest = Version.objects.newest(app)
+        if base is None or newest is None or base.nonce != base_nonce:
+            return
+        # Its publisher learns that it has to publish again: the marker may be in either database.
+        app.versions.filter(cluster_time=None).delete()
+        AccessVersion.objects.begin_anew(app)
+        Version.objects.create(
+            app=app,
+            number=newest.number + 1,
+            definition=newest.definition,
+            cluster_time=0,
+            source_id=source_id,
+            reason=reason,
+        )
+
+
+def _newest_watermark(base_nonce: str) -> str:
+    base = Version.objects.filter(nonce=base_nonce).first()
+    if base is None:
+        return ""
+    return _newest_of(Replica.objects.filter(app=base.app_id, version_number__gte=base.number))
+
+
+def _newest_watermark_of_client(app_id: str, client_id: int, shard_num: int) -> str:
+    of_client = Q(app__app_id=app_id, client=client_id, shard_num=shard_num)
+    told = AwaitedReplica.objects.filter(of_client).aggregate(newest=Max("watermark"))
+    return max(_newest_of(Replica.objects.filter(of_client)), told["newest"] or "")
+
+
+def _newest_of(replicas: QuerySet[Replica]) -> str:
+    found = replicas.aggregate(Max("acknowledged"), Max("snapshot_end"))
+    return max(filter(None, found.values()), default="")
+
+
+def _note_reset(notice: ResetNotice) -> None:
+    with transaction.atomic():
+        app = App.objects.select_for_update(no_key=True).filter(app_id=notice.app_id).first()
+        if app is None:
+            return
+        known, is_new = AwaitedReplica.objects.get_or_create(
+            app=app,
+            client_id=notice.client_id,
+            shard_num=notice.shard_num,
+            defaults={
+                "watermark": notice.watermark,
+                "reason": notice.reason[:MAX_REASON_LENGTH],
+                "is_fault": notice.is_fault,
+                "told_at": timezone.now(),
+            },
+        )
+        if is_new:
+            return
+        known.watermark = max(known.watermark, notice.watermark)
+        known.reason = notice.reason[:MAX_REASON_LENGTH]
+        known.is_fault = known.is_fault or notice.is_fault
+        known.times += 1
+        known.told_at = timezone.now()
+        known.save()
+
+
+def _awaited_replicas() -> dict[str, list[Awaited]]:
+    found: dict[str, list[Awaited]] = {}
+    for replica in AwaitedReplica.objects.alarming().select_related("app"):
+        awaited = Awaited(replica.shard_num, replica.reason, replica.told_at)
+        found.setdefault(replica.app.app_id, []).append(awaited)
+    return found

@@ -1,0 +1,88 @@
+"""Who was told to build a new replica, and what replicas have had."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from changesource.models import App, AwaitedReplica, Client, Version
+from changesource.models.awaited_replica import AWAITED_FOR
+from changesource.models.source_store import (
+    ResetNotice,
+    awaited_replicas,
+    newest_watermark,
+    newest_watermark_of_client,
+    note_reset,
+)
+from changesource.models.store import ReplicaRecord, note_acknowledged, register_replica
+from tests.models.builders import build_app, publish
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def client(settings) -> Client:
+    """Of a published app."""
+    settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
+    app = build_app()
+    publish(app)
+    return Client.objects.create_for_apps("cache", [app])
+
+
+def notice(client: Client, *, watermark: str = "5b", reason: str = "lost", is_fault: bool = True) -> ResetNotice:
+    return ResetNotice("shop", client.pk, 0, watermark, reason, is_fault)
+
+
+def replica(client: Client, watermark: str, shard_num: int = 0, version_number: int = 1) -> ReplicaRecord:
+    return ReplicaRecord("shop", shard_num, watermark, watermark, version_number, client.pk, 0, "")
+
+
+async def test_missed_until_it_is_there(client: Client) -> None:
+    """A replica is missed from when its zero-cache is told until the next one of the same client and shard is registered."""
+    await note_reset(notice(client))
+    await register_replica(replica(client, "5c", shard_num=1))
+    [awaited] = (await awaited_replicas())["shop"]
+    assert (awaited.shard_num, awaited.reason) == (0, "lost")
+    await register_replica(replica(client, "5c"))
+    assert await awaited_replicas() == {}
+
+
+async def test_told_again(client: Client) -> None:
+    """The newest reason and the newest watermark are kept, and how often; what was a fault stays one."""
+    await note_reset(notice(client))
+    await note_reset(notice(client, watermark="5a", reason="again", is_fault=False))
+    row = await AwaitedReplica.objects.aget()
+    assert (row.times, row.reason, row.watermark, row.is_fault) == (2, "again", "5b", True)
+
+
+async def test_asked_for(client: Client) -> None:
+    """Who has to build a new replica because somebody published so is not missed."""
+    await note_reset(notice(client, is_fault=False))
+    assert await awaited_replicas() == {}
+
+
+async def test_not_missed_for_ever(client: Client) -> None:
+    """A zero-cache that does not come back alarms nobody after an hour."""
+    await note_reset(notice(client))
+    await AwaitedReplica.objects.aupdate(told_at=timezone.now() - AWAITED_FOR - timedelta(seconds=1))
+    assert await awaited_replicas() == {}
+
+
+async def test_app_that_is_gone(client: Client) -> None:
+    """An app that was deleted meanwhile misses nobody."""
+    await App.objects.all().adelete()
+    await note_reset(notice(client))
+    assert not await AwaitedReplica.objects.aexists()
+
+
+async def test_newest_watermark(client: Client) -> None:
+    """What replicas have acknowledged counts, of the version asked for and those after it; what they say, for themselves."""
+    base = await Version.objects.aget()
+    assert await newest_watermark(base.nonce) == ""
+    await register_replica(replica(client, "5b"))
+    await note_acknowledged("shop", 0, "5b", "5d")
+    await register_replica(replica(client, "5z", version_number=0))
+    await note_reset(notice(client, watermark="6aa"))
+    assert await newest_watermark(base.nonce) == "5d"
+    assert await newest_watermark_of_client("shop", client.pk, 0) == "6aa"
+    assert await newest_watermark_of_client("shop", client.pk, 1) == ""

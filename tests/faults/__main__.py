@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.faults.artefacts import Kept
 from tests.faults.counts import Counts
 from tests.faults.faults import FAULTS
 from tests.faults.oracle import FAULT_SECONDS, RATE, Mismatch, replay, run
@@ -28,6 +29,7 @@ def main() -> int:
         "--shrink", type=Path, help="a recording that fails: write a smaller one that does, to FILE.smaller"
     )
     parser.add_argument("--attempts", type=int, default=40, help="of --shrink")
+    parser.add_argument("--keep", action="store_true", help="recording, logs and replica also of what does not fail")
     parser.add_argument("--faults", nargs="*", default=list(FAULTS), choices=list(FAULTS), metavar="FAULT")
     chosen = parser.parse_args()
     # As with Ctrl-C: everything that was started is ended.
@@ -62,6 +64,7 @@ def run_seeds(chosen: argparse.Namespace) -> None:
                 rate=chosen.rate,
                 fault_seconds=chosen.fault_seconds,
                 tell=tell,
+                keeps=Kept.ALWAYS if chosen.keep else Kept.OF_FAILURES,
             )
 
         counts = in_a_folder(run_seed)
@@ -79,7 +82,7 @@ def make_smaller(path: Path, rate: float, attempts: int) -> None:
 
     def fails(part: Sequence[str]) -> bool:
         try:
-            in_a_folder(lambda folder: replay(folder, [*state, *part], rate=rate, keeps_artefacts=False))
+            in_a_folder(lambda folder: replay(folder, [*state, *part], rate=rate, keeps=Kept.NEVER))
         except Mismatch:
             print(f"{len(part)} of {len(events)} lines: fails", flush=True)
             return True

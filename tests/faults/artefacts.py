@@ -2,10 +2,20 @@
 
 import shutil
 import time
+from enum import Enum, auto
 from pathlib import Path
 
 from tests.faults.recording import Recording
 from tests.faults.system import System
+
+
+class Kept(Enum):
+    """Of which runs something is kept."""
+
+    NEVER = auto()
+    OF_FAILURES = auto()
+    ALWAYS = auto()
+
 
 FOLDER = Path(__file__).parents[2] / "test-artefacts" / "oracle"
 KEPT_RUNS = 6

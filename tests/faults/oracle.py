@@ -16,6 +16,7 @@ from typing import NoReturn
 from tests.e2e.deployment import FileState, difference, file_state, replica_or_none, wait_until_not_none
 from tests.embedded.waiting import wait_until
 from tests.faults import artefacts
+from tests.faults.artefacts import Kept
 from tests.faults.counts import Counts
 from tests.faults.faults import FAULTS, Fault
 from tests.faults.operations import Operation, Operations
@@ -28,7 +29,7 @@ from tests.node.tools import ReplicaContents
 from zerosources.embedded.server import ServerError
 
 WRITERS = 2
-ROUND_SECONDS = 20.0
+ROUND_SECONDS, SHORTEST_ROUND_SECONDS = 20.0, 5.0
 FAULT_SECONDS = 5.0
 RATE = 150.0
 """Operations a second. What runs besides has as many processors as they."""
@@ -52,10 +53,12 @@ class Oracle:
         self._replica_versions: dict[Path, str] = {}
         self._started = time.monotonic()
 
-    def random_round(self, sequences: Sequence[Iterator[Operation]], schedule: FaultSchedule, *, rate: float) -> None:
-        """Operations of `sequences` for a while and until `schedule` has healed what it has broken, and a barrier."""
+    def random_round(
+        self, sequences: Sequence[Iterator[Operation]], schedule: FaultSchedule, seconds: float, *, rate: float
+    ) -> None:
+        """Operations of `sequences` for so long and until `schedule` has healed what it has broken, and a barrier."""
         with self._writers(sequences, rate) as writers:
-            writers.wait(ROUND_SECONDS)
+            writers.wait(seconds)
             with schedule.paused():
                 writers.end()
                 self.barrier()
@@ -151,14 +154,14 @@ def run(
     least_mutations: int = 0,
     rate: float = RATE,
     fault_seconds: float = FAULT_SECONDS,
-    keeps_artefacts: bool = True,
+    keeps: Kept = Kept.OF_FAILURES,
     tell: Callable[[Counts], None] | None = None,
 ) -> Counts:
     """An oracle over random rounds, with one of `faults` every `fault_seconds`, for so long and until there have been
     `least_mutations`. `tell` is called after each round.
 
     Raises:
-        Mismatch: its message says which folder has the recording, the logs and the replica, with `keeps_artefacts`.
+        Mismatch: its message says which folder has the recording, the logs and the replica.
     """
 
     def rounds(oracle: Oracle) -> None:
@@ -166,14 +169,15 @@ def run(
         deadline = time.monotonic() + seconds
         with schedule_of(oracle, faults, seed, fault_seconds) as schedule:
             while time.monotonic() < deadline or oracle.counts.mutations < least_mutations:
-                oracle.random_round(sequences, schedule, rate=rate)
+                left = max(SHORTEST_ROUND_SECONDS, deadline - time.monotonic())
+                oracle.random_round(sequences, schedule, min(ROUND_SECONDS, left), rate=rate)
                 if tell is not None:
                     tell(oracle.counts)
 
-    return judged(folder, f"seed-{seed}", rounds, keeps_artefacts=keeps_artefacts)
+    return judged(folder, f"seed-{seed}", rounds, keeps=keeps)
 
 
-def replay(folder: Path, lines: Sequence[str], *, rate: float = RATE, keeps_artefacts: bool = True) -> Counts:
+def replay(folder: Path, lines: Sequence[str], *, rate: float = RATE, keeps: Kept = Kept.OF_FAILURES) -> Counts:
     """An oracle over what a recording says. Raises `Mismatch`."""
     state, recorded_rounds = read_recording(lines)
 
@@ -183,7 +187,7 @@ def replay(folder: Path, lines: Sequence[str], *, rate: float = RATE, keeps_arte
             for recorded in recorded_rounds:
                 oracle.recorded_round(recorded.operations, recorded.faults, schedule, rate=rate)
 
-    return judged(folder, "replay", rounds, keeps_artefacts=keeps_artefacts)
+    return judged(folder, "replay", rounds, keeps=keeps)
 
 
 def schedule_of(oracle: Oracle, faults: Sequence[Fault], seed: int, every_seconds: float) -> FaultSchedule:
@@ -193,7 +197,7 @@ def schedule_of(oracle: Oracle, faults: Sequence[Fault], seed: int, every_second
     return FaultSchedule(oracle.system, faults, random.Random(seed), note, every_seconds=every_seconds)
 
 
-def judged(folder: Path, name: str, rounds: Callable[[Oracle], None], *, keeps_artefacts: bool) -> Counts:
+def judged(folder: Path, name: str, rounds: Callable[[Oracle], None], *, keeps: Kept) -> Counts:
     """What `rounds` counts, with a system below `folder`.
 
     Raises:
@@ -209,9 +213,11 @@ def judged(folder: Path, name: str, rounds: Callable[[Oracle], None], *, keeps_a
                 oracle.counts.mismatches += 1
             what = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
             report = f"{what}\n{oracle.counts}"
-            if keeps_artefacts:
+            if keeps is not Kept.NEVER:
                 report += (
                     f"\nWhat was done, logs and the replica are in {artefacts.keep(system, recording, name, report)}."
                 )
             raise Mismatch(report) from error
+        if keeps is Kept.ALWAYS:
+            artefacts.keep(system, recording, name, f"{oracle.counts}\n{oracle.counts.table()}")
         return oracle.counts

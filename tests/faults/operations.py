@@ -275,7 +275,8 @@ class Operations:
         made: Command = {"create": collection, **IMAGES}
         recording: Command = {"collMod": collection, **IMAGES}
         document = _update(collection, {"_id": self._id(collection)}, {"$set": {"made": True}}, upsert=True)
-        return self._dice.choice(
+        everything: list[Command] = [{"create": each, **IMAGES} for each in COLLECTIONS]
+        [operation] = self._dice.choices(
             [
                 Operation("drop", [{"drop": collection}, made]),
                 Operation("drop", [{"drop": collection}, document]),
@@ -283,8 +284,11 @@ class Operations:
                 Operation("rename", [{RENAME: collection, "to": ATTIC, "dropTarget": True}, made]),
                 Operation("rename", [{RENAME: ATTIC, "to": collection, "dropTarget": True}, recording]),
                 Operation("rename onto another", [{RENAME: collection, "to": other, "dropTarget": True}, made]),
-            ]
+                Operation("dropDatabase", [{"dropDatabase": 1}, *everything]),
+            ],
+            [4, 4, 4, 4, 4, 4, 1],
         )
+        return operation
 
 
 def _update(collection: str, query: Mapping[str, Any], update: Any, **options: Any) -> Command:

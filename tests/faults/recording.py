@@ -9,7 +9,6 @@ In the order in which it happened, in Extended JSON. The first line is what Mong
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,10 +62,13 @@ class Recording:
 
     def lines(self) -> Iterator[str]:
         """All that is kept, as one recording."""
-        for number, path in enumerate(self._paths()):
-            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-                if number == 0 or not line.startswith('{"state"'):
-                    yield line
+        is_first = True
+        for path in self._paths():
+            with path.open(encoding="utf-8") as file:
+                for line in file:
+                    if is_first or not is_state(line):
+                        yield line
+                    is_first = False
 
     def __enter__(self) -> Recording:
         return self
@@ -119,4 +121,4 @@ def read_recording(lines: Sequence[str]) -> tuple[State, list[RecordedRound]]:
 
 
 def is_state(line: str) -> bool:
-    return "state" in json.loads(line)
+    return line.startswith('{"state"')

@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from bson import json_util
+from bson.codec_options import DatetimeConversion
 
 from tests.faults.operations import Operation
+
+JSON_OPTIONS = json_util.CANONICAL_JSON_OPTIONS.with_options(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 KEPT_ROUNDS = 4
 """What came before has been found right at as many barriers."""
@@ -84,7 +87,7 @@ class Recording:
 
     def _write(self, line: Mapping[str, Any]) -> None:
         # Extended JSON keeps the order of fields, of which a command's first one is its name.
-        text = json_util.dumps(line, json_options=json_util.CANONICAL_JSON_OPTIONS)
+        text = json_util.dumps(line, json_options=JSON_OPTIONS)
         with self._lock:
             self._file.write(f"{text}\n")
 
@@ -107,7 +110,7 @@ def read_recording(lines: Sequence[str]) -> tuple[State, list[RecordedRound]]:
     state: State = {}
     rounds: dict[int, RecordedRound] = defaultdict(RecordedRound)
     for line in lines:
-        stored = json_util.loads(line, json_options=json_util.CANONICAL_JSON_OPTIONS)
+        stored = json_util.loads(line, json_options=JSON_OPTIONS)
         if "state" in stored:
             state = stored["state"]
             continue

@@ -13,6 +13,7 @@ class Counts:
         operations: sent; what one of them does may come to nothing.
         mutations: documents changed, and collections dropped, made, renamed or altered.
         interrupted: operations that ended with an error because MongoDB was away.
+        stuck: how often zero-cache was started again because it was stuck, see `System.is_stuck`.
         kinds: operations that changed something, by kind.
         faults: that took place, by name.
         missed: faults that found nothing to break, by name.
@@ -24,6 +25,7 @@ class Counts:
     mutations: int = 0
     interrupted: int = 0
     mismatches: int = 0
+    stuck: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
@@ -40,6 +42,7 @@ class Counts:
             self.mutations + other.mutations,
             self.interrupted + other.interrupted,
             self.mismatches + other.mismatches,
+            self.stuck + other.stuck,
             self.kinds + other.kinds,
             self.faults + other.faults,
             self.missed + other.missed,
@@ -61,5 +64,6 @@ class Counts:
         return (
             f"{self.seconds:.0f} s: {self.mutations} mutations by {self.operations} operations "
             f"({self.interrupted} interrupted), {self.faults.total()} faults of {len(self.faults)} kinds, "
-            f"{self.barriers} barriers (settled within {slowest:.1f} s), {self.mismatches} mismatches"
+            f"{self.barriers} barriers (settled within {slowest:.1f} s; {self.stuck} times zero-cache was stuck), "
+            f"{self.mismatches} mismatches"
         )

@@ -36,6 +36,9 @@ RATE = 150.0
 BARRIER_SECONDS = 120.0
 """How long the marker document of a barrier may take to arrive, with everything healed: on a busy machine."""
 
+STUCK_SECONDS = 20.0
+"""After which a zero-cache that has got a transaction and not applied it is looked at."""
+
 
 class Mismatch(AssertionError):
     """The replica is not what it has to be, or something has ended that must not. The message says what, and where the
@@ -107,10 +110,16 @@ class Oracle:
 
     def _wait_for(self, barrier: str) -> ReplicaContents:
         tables = tuple(table.server_name for table in self.system.deployment.definition.tables)
+        patience_ends = time.monotonic() + STUCK_SECONDS
         seen: list[FileState] = []
 
         def arrived() -> ReplicaContents | None:
+            nonlocal patience_ends
             self.system.check_running()
+            if time.monotonic() > patience_ends and self.system.is_stuck(barrier):
+                self.system.zero_cache.kill()
+                self.counts.stuck += 1
+                patience_ends = time.monotonic() + BARRIER_SECONDS
             # Reading takes a process of its own, which would keep zero-cache from what is waited for.
             if (state := file_state(self.system.zero_cache.replica_path)) == seen:
                 return None

@@ -97,6 +97,17 @@ class System:
                 found = self.deployment.database[collection]
                 found.replace_one({"_id": document["_id"]}, document, upsert=True)
 
+    def is_stuck(self, barrier: str) -> bool:
+        """Whether zero-cache has got this barrier, in a state in which it will never apply it.
+
+        zero-cache 1.9.0: what subscribes to its change streamer while a transaction comes in, as its replicator does when it
+        has just started, waits for the end of that transaction. If the connection breaks off first, it waits for ever:
+        `abort` in storer.js forgets `catchupQueue`. Only another start helps.
+        """
+        frames = "".join(self.latest_frames()).partition(f'"{barrier}"')[2]
+        log = self.zero_cache.log_path.read_text(encoding="utf-8", errors="replace")
+        return '["commit"' in frames and "aborting interrupted transaction" in log
+
     def check_running(self) -> None:
         """Raises ServerError if one of the product's processes has ended by itself."""
         for process in (*self.watchers, *self.servers):

@@ -65,7 +65,6 @@ class Oracle:
             with schedule.paused():
                 writers.end()
                 self.barrier()
-        self._take_over(schedule)
 
     def recorded_round(
         self,
@@ -83,7 +82,6 @@ class Oracle:
             wait_until(lambda: not writers.are_writing, 3600)
             with schedule.paused():
                 self.barrier()
-        self._take_over(schedule)
 
     def barrier(self) -> None:
         """The replica is, at the moment at which it has a document that was written last, what MongoDB is.
@@ -98,15 +96,12 @@ class Oracle:
         barriers.replace_one({"_id": name}, {"_id": name}, upsert=True)
         contents = self._wait_for(name)
         self.counts.settling_seconds.append(time.monotonic() - started)
+        self.counts.seconds = time.monotonic() - self._started
         expected, found = self.system.expected_rows(), self.system.found_rows(contents)
         if found != expected:
             self._fail(difference(expected, found))
         self._round += 1
         self.recording.begin_round(self._round, self.system.documents())
-
-    def _take_over(self, schedule: FaultSchedule) -> None:
-        self.counts.faults, self.counts.missed = schedule.counts, schedule.missed
-        self.counts.seconds = time.monotonic() - self._started
 
     def _wait_for(self, barrier: str) -> ReplicaContents:
         tables = tuple(table.server_name for table in self.system.deployment.definition.tables)
@@ -151,6 +146,7 @@ class Oracle:
 
     def _fail(self, what: str) -> NoReturn:
         self.counts.mismatches += 1
+        self.counts.seconds = time.monotonic() - self._started
         raise Mismatch(f"Round {self._round}: {what}")
 
 
@@ -203,7 +199,9 @@ def schedule_of(oracle: Oracle, faults: Sequence[Fault], seed: int, every_second
     def note(fault: Fault) -> None:
         oracle.recording.fault(fault.name)
 
-    return FaultSchedule(oracle.system, faults, random.Random(seed), note, every_seconds=every_seconds)
+    schedule = FaultSchedule(oracle.system, faults, random.Random(seed), note, every_seconds=every_seconds)
+    oracle.counts.faults, oracle.counts.missed = schedule.counts, schedule.missed
+    return schedule
 
 
 def judged(folder: Path, name: str, rounds: Callable[[Oracle], None], *, keeps: Kept) -> Counts:

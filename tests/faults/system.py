@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import redis
 
 from changesource.mapping.rules.row_filter import RowFilter
-from tests.e2e.deployment import Deployment, Rows
+from tests.e2e.deployment import Deployment, Rows, sorted_rows
 from tests.faults.tables import ATTIC, ATTRIBUTES, COLLECTIONS, MAPPINGS, ROW_FILTERS, SCHEMA
 from tests.faults.tcp_proxy import TcpProxy
 from tests.node.tools import ReplicaContents
@@ -137,7 +137,13 @@ class System:
         return rows
 
     def found_rows(self, contents: ReplicaContents) -> Rows:
-        return self.deployment.comparable(contents.rows)
+        """With booleans as such, which SQLite keeps as 0 and 1."""
+        rows = self.deployment.comparable(contents.rows)
+        for table in self.deployment.definition.tables:
+            names = [column.server_name for column in table.columns if column.type == "boolean"]
+            for row in rows[table.server_name] if names else ():
+                row.update({name: bool(row[name]) for name in names if row[name] in (0, 1)})
+        return {table: sorted_rows(found) for table, found in rows.items()}
 
     def _start(self, stack: ExitStack) -> None:
         folder = self.folder

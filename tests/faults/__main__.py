@@ -76,22 +76,29 @@ def run_seeds(chosen: argparse.Namespace) -> None:
 
 
 def make_smaller(path: Path, rate: float, attempts: int) -> None:
-    """By replaying parts of the recording at `path`. One that fails by chance only needs luck."""
+    """By replaying parts of the recording at `path`. One that fails by chance only needs luck.
+
+    The smallest part so far is written at once, so that it may be interrupted.
+    """
     lines = read_lines(path)
+    smaller = path.with_suffix(f"{path.suffix}.smaller")
     state, events = [line for line in lines if is_state(line)], [line for line in lines if not is_state(line)]
 
     def fails(part: Sequence[str]) -> bool:
         try:
             in_a_folder(lambda folder: replay(folder, [*state, *part], rate=rate, keeps=Kept.NEVER))
         except Mismatch:
+            smaller.write_text("".join([*state, *part]), encoding="utf-8")
             print(f"{len(part)} of {len(events)} lines: fails", flush=True)
             return True
         print(f"{len(part)} of {len(events)} lines: passes", flush=True)
         return False
 
-    smaller = path.with_suffix(f"{path.suffix}.smaller")
-    smaller.write_text("".join([*state, *shrink(events, fails, attempts=attempts)]), encoding="utf-8")
-    print(f"The smallest that has failed is {smaller}.")
+    smallest = shrink(events, fails, attempts=attempts)
+    if len(smallest) < len(events):
+        print(f"The smallest that has failed, of {len(smallest)} lines, is {smaller}.")
+    else:
+        print("No part of it has failed.")
 
 
 def read_lines(path: Path) -> list[str]:

@@ -32,8 +32,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="recording, logs and replica also of what does not fail")
     parser.add_argument("--faults", nargs="*", default=list(FAULTS), choices=list(FAULTS), metavar="FAULT")
     chosen = parser.parse_args()
-    # As with Ctrl-C: everything that was started is ended.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, end_everything)
     try:
         if chosen.shrink:
             make_smaller(chosen.shrink, chosen.rate, chosen.attempts)
@@ -46,6 +45,12 @@ def main() -> int:
         print(f"FAILED\n{mismatch}")
         return 1
     return 0
+
+
+def end_everything(number: int, frame: object) -> None:
+    """As with Ctrl-C, what was started is ended, whatever else is sent meanwhile: `timeout` signals twice."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def run_seeds(chosen: argparse.Namespace) -> None:

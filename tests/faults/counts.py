@@ -14,6 +14,7 @@ class Counts:
         mutations: documents changed, and collections dropped, made, renamed or altered.
         interrupted: operations that ended with an error because MongoDB was away.
         stuck: how often zero-cache was started again because it was stuck, see `System.is_stuck`.
+        ended: how often zero-cache ended by itself, as it does when its first snapshot breaks off.
         kinds: operations that changed something, by kind.
         faults: that took place, by name.
         missed: faults that found nothing to break, by name.
@@ -26,6 +27,7 @@ class Counts:
     interrupted: int = 0
     mismatches: int = 0
     stuck: int = 0
+    ended: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
@@ -43,6 +45,7 @@ class Counts:
             self.interrupted + other.interrupted,
             self.mismatches + other.mismatches,
             self.stuck + other.stuck,
+            self.ended + other.ended,
             self.kinds + other.kinds,
             self.faults + other.faults,
             self.missed + other.missed,
@@ -64,6 +67,7 @@ class Counts:
         return (
             f"{self.seconds:.0f} s: {self.mutations} mutations by {self.operations} operations "
             f"({self.interrupted} interrupted), {self.faults.total()} faults of {len(self.faults)} kinds, "
-            f"{self.barriers} barriers (settled within {slowest:.1f} s; {self.stuck} times zero-cache was stuck), "
+            f"{self.barriers} barriers (settled within {slowest:.1f} s; zero-cache was stuck {self.stuck} times "
+            f"and ended by itself {self.ended} times), "
             f"{self.mismatches} mismatches"
         )

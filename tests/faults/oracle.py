@@ -7,6 +7,7 @@ barrier settles. `recording.py` says how what has happened is kept, and done aga
 from __future__ import annotations
 
 import random
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,6 +40,8 @@ BARRIER_SECONDS = 120.0
 STUCK_SECONDS = 20.0
 """After which a zero-cache that has got a transaction and not applied it is looked at."""
 
+KILLED = 128 + signal.SIGKILL
+
 
 class Mismatch(AssertionError):
     """The replica is not what it has to be, or something has ended that must not. The message says what, and where the
@@ -54,6 +57,7 @@ class Oracle:
         self.recording = recording
         self._round = 0
         self._replica_versions: dict[Path, str] = {}
+        self._ends: dict[Path, list[int]] = {}
         self._started = time.monotonic()
 
     def random_round(
@@ -97,6 +101,8 @@ class Oracle:
         contents = self._wait_for(name)
         self.counts.settling_seconds.append(time.monotonic() - started)
         self.counts.seconds = time.monotonic() - self._started
+        self._ends[self.system.zero_cache.replica_path] = self.system.zero_cache.exit_statuses
+        self.counts.ended = sum(status != KILLED for statuses in self._ends.values() for status in statuses)
         expected, found = self.system.expected_rows(), self.system.found_rows(contents)
         if found != expected:
             self._fail(difference(expected, found))

@@ -5,7 +5,8 @@
 #   make bench   measurements; not part of the tests
 #   make agreement  mappings against the embedded MongoDB, with new examples for SECONDS=600 a test
 #   make oracle  the whole system while things break, for SECONDS=3600 SEED=1, or what a recording says: REPLAY=FILE
-#   make removals  shows that a test notices when the handling of a fault is taken out, ARGS='--fault Redis' for some
+#   make oracle  the whole system while things break, for SECONDS=3600 SEED="1 2 3", which share the time; or what a recording
+#                says: REPLAY=FILE; or SHRINK=FILE, to a smaller one that still fails
 #   make fuzz    parsers of filters, requests and messages, SECONDS=600 a target, all or TARGET=requests
 #   make audit   known vulnerabilities of what is installed
 #   make editor  builds the JSON editor of admin anew, after a change in changesource/admin/editor/
@@ -18,6 +19,7 @@ WORKERS ?= 2
 TARGET ?=
 SEED ?=
 REPLAY ?=
+SHRINK ?=
 SECONDS ?= 600
 
 VENV := .venv
@@ -51,7 +53,7 @@ agreement: node
 	@AGREEMENT_SECONDS=$(SECONDS) $(VENV_PYTHON) -m pytest tests/mapping/agreement $(ARGS)
 
 oracle: node
-	@$(VENV_PYTHON) -m tests.faults --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(REPLAY),--replay $(REPLAY)) $(ARGS)
+	@$(VENV_PYTHON) -m tests.faults --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(REPLAY),--replay $(REPLAY)) $(if $(SHRINK),--shrink $(SHRINK)) $(ARGS)
 
 removals: node
 	@$(VENV_PYTHON) -m tests.faults.removals $(ARGS)

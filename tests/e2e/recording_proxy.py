@@ -61,11 +61,14 @@ class RecordingProxy:
 
     With `hold_at`, the next frame that it holds for is not passed on, nor anything after it on that connection, which is
     ended by `release`; `is_held` is set meanwhile.
+
+    With `kept_frames`, only so many of the last frames are kept, and only those of the latest two connections.
     """
 
     def __init__(self, target: str) -> None:
         self.target = target
         self.connections: list[Connection] = []
+        self.kept_frames: int | None = None
         self.hold_at: Callable[[str], bool] | None = None
         self.is_held = threading.Event()
         self._released = asyncio.Event()
@@ -121,6 +124,9 @@ class RecordingProxy:
         except (OSError, websockets.WebSocketException, TimeoutError):
             return
         self.connections.append(connection)
+        if self.kept_frames is not None:
+            for ended in self.connections[:-2]:
+                ended.frames.clear()
 
         async def upwards() -> None:
             async for message in downstream:
@@ -137,6 +143,8 @@ class RecordingProxy:
                         pass
                     return
                 connection.frames.append(message)
+                if self.kept_frames is not None and len(connection.frames) >= 2 * self.kept_frames:
+                    del connection.frames[: -self.kept_frames]
                 await downstream.send(message)
 
         tasks = [asyncio.create_task(upwards()), asyncio.create_task(downwards())]

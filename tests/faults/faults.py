@@ -1,11 +1,16 @@
-"""What is done to a system, each undone again: processes, Redis, MongoDB, the network."""
+"""What is done to a system, each undone again: processes, Redis, MongoDB, the network.
+
+MongoDB is killed as well. The embedded one, which syncs each commit here, keeps what it has acknowledged and what its change
+streams have shown.
+"""
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import psutil
 import redis
@@ -14,20 +19,49 @@ from pymongo.errors import PyMongoError
 from changesource.mongo.source import APP_NAME
 from tests.embedded.waiting import wait_until
 from tests.faults.system import LEASE_SECONDS, System
+from tests.faults.tables import LONG
 from zerosources.embedded.project import ServeCommand, WatchChangesCommand
 from zerosources.embedded.server import Server
 
+Result = TypeVar("Result")
+
+LEADER_SECONDS = 20.0
+"""How long a fault of the leader waits for one, while others break what it needs to lead."""
+
+
+class Part(StrEnum):
+    """Of a system: what only one fault at a time breaks."""
+
+    WATCHERS = "watchers"
+    SERVERS = "servers"
+    ZERO_CACHE = "zero-cache"
+    REDIS = "Redis"
+    REDIS_NETWORK = "network of Redis"
+    STREAM_NETWORK = "network of the stream"
+    MONGO = "MongoDB"
+    MONGO_NETWORK = "network of MongoDB"
+
+
+class FaultMissed(Exception):
+    """A fault found nothing to break, as another one had been there before it."""
+
 
 class Fault:
-    """`inject` does it and `heal` undoes it; both return at once, and `heal` is always called after `inject`.
+    """`inject` does it and `heal` undoes it, and returns when the same can happen again. `heal` is called whenever something
+    was broken.
 
-    `hold_seconds` is how long it lasts.
+    `hold_seconds` is how long it lasts, `parts` what of the system it has for itself meanwhile.
     """
 
     name: str
     hold_seconds = 1.5
+    parts: frozenset[Part]
 
     def inject(self, system: System) -> None:
+        """
+        Raises:
+            FaultMissed: there was nothing to break, and nothing is broken.
+        """
         raise NotImplementedError
 
     def heal(self, system: System) -> None:
@@ -36,6 +70,8 @@ class Fault:
 
 class KillWatcher(Fault):
     """SIGKILL of the leader, or of the one that stands by."""
+
+    parts = frozenset({Part.WATCHERS})
 
     def __init__(self, *, is_leader: bool) -> None:
         self.name = f"{'leader' if is_leader else 'standby'} killed"
@@ -47,12 +83,13 @@ class KillWatcher(Fault):
         self._victim.kill()
 
     def heal(self, system: System) -> None:
-        self._victim.start(wait=False)
+        self._victim.start()
 
 
 class PauseWatcher(Fault):
     """SIGSTOP of the leader, or of the one that stands by, for longer than the lease."""
 
+    parts = frozenset({Part.WATCHERS})
     hold_seconds = LEASE_SECONDS + 1.5
 
     def __init__(self, *, is_leader: bool) -> None:
@@ -71,6 +108,7 @@ class PauseWatcher(Fault):
 class StopWatcher(Fault):
     """SIGTERM of the leader. It ends with status 0."""
 
+    parts = frozenset({Part.WATCHERS})
     name = "leader stopped"
 
     def inject(self, system: System) -> None:
@@ -79,11 +117,13 @@ class StopWatcher(Fault):
         assert self._victim.exit_status == 0, f"watch_changes ended with {self._victim.exit_status} after SIGTERM"
 
     def heal(self, system: System) -> None:
-        self._victim.start(wait=False)
+        self._victim.start()
 
 
 class EndServer(Fault):
     """The server that zero-cache is connected to is killed or stopped, and zero-cache comes back to the other one."""
+
+    parts = frozenset({Part.SERVERS})
 
     def __init__(self, *, is_killed: bool) -> None:
         self.name = f"server {'killed' if is_killed else 'stopped'}"
@@ -106,6 +146,7 @@ class EndServer(Fault):
 class PauseServer(Fault):
     """SIGSTOP of the server that zero-cache is connected to."""
 
+    parts = frozenset({Part.SERVERS})
     name = "server paused"
     hold_seconds = 3.0
 
@@ -118,6 +159,9 @@ class PauseServer(Fault):
 
 
 class KillZeroCache(Fault):
+    """It is started again by what looks after it."""
+
+    parts = frozenset({Part.ZERO_CACHE})
     name = "zero-cache killed"
     hold_seconds = 0.5
 
@@ -125,12 +169,13 @@ class KillZeroCache(Fault):
         system.zero_cache.kill()
 
     def heal(self, system: System) -> None:
-        system.zero_cache.start(wait=False)
+        wait_until(lambda: system.zero_cache.is_running)
 
 
 class PauseZeroCache(Fault):
     """SIGSTOP of all its processes."""
 
+    parts = frozenset({Part.ZERO_CACHE})
     name = "zero-cache paused"
     hold_seconds = 3.0
 
@@ -144,6 +189,7 @@ class PauseZeroCache(Fault):
 class RedisKilled(Fault):
     """It is away for a while and comes back empty."""
 
+    parts = frozenset({Part.REDIS})
     name = "Redis killed"
 
     def inject(self, system: System) -> None:
@@ -154,6 +200,7 @@ class RedisKilled(Fault):
 
 
 class RedisFlushed(Fault):
+    parts = frozenset({Part.REDIS})
     name = "Redis flushed"
     hold_seconds = 0.0
 
@@ -168,6 +215,7 @@ class RedisFlushed(Fault):
 class RedisFull(Fault):
     """It refuses every write for want of memory."""
 
+    parts = frozenset({Part.REDIS})
     name = "Redis full"
 
     def inject(self, system: System) -> None:
@@ -183,6 +231,8 @@ class RedisFull(Fault):
 
 class RedisNetwork(Fault):
     """What the proxy does to all connections to Redis: one of its methods, by name."""
+
+    parts = frozenset({Part.REDIS_NETWORK})
 
     def __init__(self, harm: str, *arguments: float, hold_seconds: float = Fault.hold_seconds) -> None:
         self.name = f"network of Redis: {harm}"
@@ -200,6 +250,8 @@ class RedisNetwork(Fault):
 class StreamNetwork(Fault):
     """What the proxy does to the connection between zero-cache and the server."""
 
+    parts = frozenset({Part.STREAM_NETWORK})
+
     def __init__(self, harm: str, *arguments: float) -> None:
         self.name = f"network of the stream: {harm}"
         self._harm = harm
@@ -212,13 +264,38 @@ class StreamNetwork(Fault):
         system.stream_proxy.heal()
 
 
-class MongoRestarted(Fault):
-    """It is stopped, is away for a while and comes back with its data."""
+class MongoNetwork(Fault):
+    """What the proxy does to all connections of the product to MongoDB: one of its methods, by name."""
 
-    name = "MongoDB restarted"
+    parts = frozenset({Part.MONGO_NETWORK})
+
+    def __init__(self, harm: str, *arguments: float, hold_seconds: float = Fault.hold_seconds) -> None:
+        self.name = f"network of MongoDB: {harm}"
+        self.hold_seconds = hold_seconds
+        self._harm = harm
+        self._arguments = arguments
 
     def inject(self, system: System) -> None:
-        system.mongo.stop()
+        getattr(system.mongo_proxy, self._harm)(*self._arguments)
+
+    def heal(self, system: System) -> None:
+        system.mongo_proxy.heal()
+
+
+class EndMongo(Fault):
+    """It is stopped or killed, is away for a while and comes back with its data."""
+
+    parts = frozenset({Part.MONGO})
+
+    def __init__(self, *, is_killed: bool) -> None:
+        self.name = f"MongoDB {'killed' if is_killed else 'restarted'}"
+        self._is_killed = is_killed
+
+    def inject(self, system: System) -> None:
+        if self._is_killed:
+            system.mongo.kill()
+        else:
+            system.mongo.stop()
 
     def heal(self, system: System) -> None:
         system.mongo.start()
@@ -227,6 +304,7 @@ class MongoRestarted(Fault):
 class CursorsKilled(Fault):
     """Every change stream and every scan that is open."""
 
+    parts = frozenset({Part.MONGO})
     name = "cursors killed"
     hold_seconds = 0.0
 
@@ -244,6 +322,8 @@ class CursorsKilled(Fault):
 class FailPoint(Fault):
     """MongoDB answers commands of the product with an error, or not at all."""
 
+    parts = frozenset({Part.MONGO})
+
     def __init__(self, name: str, *commands: str, **data: Any) -> None:
         self.name = f"MongoDB answers {name}"
         self._data: Mapping[str, Any] = {"failCommands": list(commands), "appName": APP_NAME, **data}
@@ -260,6 +340,7 @@ class FailPoint(Fault):
 class StepDown(Fault):
     """The primary is none for a second."""
 
+    parts = frozenset({Part.MONGO})
     name = "MongoDB stepped down"
 
     def inject(self, system: System) -> None:
@@ -280,6 +361,7 @@ class StepDown(Fault):
 class StopServerInTransaction(Fault):
     """SIGTERM of a server that has sent a part of a long transaction, over a slow network."""
 
+    parts = frozenset({Part.SERVERS, Part.STREAM_NETWORK, Part.ZERO_CACHE, Part.MONGO, Part.MONGO_NETWORK})
     name = "server stopped in a transaction"
     hold_seconds = 0.0
 
@@ -288,21 +370,29 @@ class StopServerInTransaction(Fault):
 
     def inject(self, system: System) -> None:
         system.stream_proxy.slow_down(0.05)
-        documents = [{"_id": f"long-{number}", "body": "x" * 3_000} for number in range(3_000)]
+        documents = [{"_id": f"long-{number}", "body": "x" * LONG_BODY} for number in range(LONG_TRANSACTION)]
         with system.deployment.client.start_session() as session, session.start_transaction():
-            system.deployment.database.papers.insert_many(documents, session=session)
-        wait_until(lambda: sent_of_a_transaction(system) > 20)
+            system.deployment.database[LONG].insert_many(documents, session=session)
+        try:
+            wait_for_something_to_break(lambda: sent_of_a_transaction(system) > 20, 20)
+        except FaultMissed:
+            self._tidy_up(system)
+            raise
         self._end.inject(system)
 
     def heal(self, system: System) -> None:
-        system.stream_proxy.heal()
+        self._tidy_up(system)
         self._end.heal(system)
-        system.deployment.database.papers.delete_many({"_id": {"$regex": "^long-"}})
+
+    def _tidy_up(self, system: System) -> None:
+        system.stream_proxy.heal()
+        system.deployment.database[LONG].delete_many({})
 
 
 class StopServerInSnapshot(Fault):
     """A zero-cache without a replica comes, and its server gets SIGTERM while it reads for the snapshot."""
 
+    parts = frozenset({Part.SERVERS, Part.STREAM_NETWORK, Part.ZERO_CACHE, Part.MONGO, Part.MONGO_NETWORK})
     name = "server stopped in a snapshot"
     hold_seconds = 0.0
 
@@ -311,19 +401,24 @@ class StopServerInSnapshot(Fault):
         self._slow_scan = FailPoint("a scan slowly", "find", blockConnection=True, blockTimeMS=1_000)
 
     def inject(self, system: System) -> None:
-        before = len(system.proxy.connections)
         self._slow_scan.inject(system)
         system.renew_zero_cache()
-        wait_until(lambda: any(not connection.last_watermark for connection in system.proxy.connections[before:]))
+        try:
+            wait_for_something_to_break(lambda: system.is_taking_a_snapshot, 30)
+        except FaultMissed:
+            self._slow_scan.heal(system)
+            raise
         self._end.inject(system)
 
     def heal(self, system: System) -> None:
-        """zero-cache has ended, as it does when its first snapshot breaks off, and counts on being started again."""
+        """zero-cache has ended, as it does when its first snapshot breaks off, and is started again."""
         self._slow_scan.heal(system)
         self._end.heal(system)
-        wait_until(lambda: not system.zero_cache.is_running)
-        system.zero_cache.start(wait=False)
 
+
+LONG_TRANSACTION = 600
+LONG_BODY = 15_000
+"""Characters of each of its documents. It takes seconds to send, of which a slow network makes more."""
 
 READS = ("aggregate", "getMore", "find")
 
@@ -351,7 +446,12 @@ FAULTS: Mapping[str, Fault] = {
         StreamNetwork("stop_passing"),
         StreamNetwork("cut"),
         StreamNetwork("half_close"),
-        MongoRestarted(),
+        EndMongo(is_killed=False),
+        EndMongo(is_killed=True),
+        MongoNetwork("slow_down", 0.05, hold_seconds=3.0),
+        MongoNetwork("stop_passing", hold_seconds=3.0),
+        MongoNetwork("cut"),
+        MongoNetwork("half_close"),
         CursorsKilled(),
         FailPoint("nothing", *READS, "update", "insert", closeConnection=True),
         FailPoint("CursorNotFound", "getMore", errorCode=43),
@@ -366,29 +466,46 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def watcher(system: System, *, is_leader: bool) -> WatchChangesCommand:
-    """Another one where nobody leads, as after a fault."""
-    leader = system.leading_watcher()
-    return next((found for found in system.watchers if (found is leader) == is_leader), system.watchers[0])
+    """The one that leads, or one that does not.
+
+    Raises:
+        FaultMissed: nobody has led for a while.
+    """
+    leader = wait_for_something_to_break(system.leading_watcher, LEADER_SECONDS)
+    return next(found for found in system.watchers if (found is leader) == is_leader)
+
+
+def wait_for_something_to_break(condition: Callable[[], Result], timeout: float) -> Result:
+    """What `condition` gives once that is true in a boolean sense.
+
+    Raises:
+        FaultMissed: it was not within `timeout` seconds.
+    """
+    try:
+        return wait_until(condition, timeout)
+    except AssertionError as error:
+        raise FaultMissed(str(error)) from None
 
 
 def pause(server: Server) -> None:
     """SIGSTOP of a server and all its processes, which stand below its guard."""
-    for process in processes(server):
-        os.kill(process.pid, signal.SIGSTOP)
+    send_to_all(server, signal.SIGSTOP)
 
 
 def resume(server: Server) -> None:
-    for process in processes(server):
-        os.kill(process.pid, signal.SIGCONT)
+    send_to_all(server, signal.SIGCONT)
 
 
-def processes(server: Server) -> list[psutil.Process]:
-    root = psutil.Process(server.pid)
-    return [root, *root.children(recursive=True)]
+def send_to_all(server: Server, number: signal.Signals) -> None:
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(server.pid)
+        for process in [root, *root.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
 
 def sent_of_a_transaction(system: System) -> int:
     """How many frames of a transaction that has not ended zero-cache has been sent."""
-    frames = system.proxy.connections[-1].frames
+    frames = system.latest_frames()
     last = next((n for n, frame in enumerate(reversed(frames)) if frame.startswith(('["begin"', '["commit"'))), None)
     return last if last is not None and frames[-1 - last].startswith('["begin"') else 0

@@ -33,6 +33,7 @@ EXPECTED_REFUSALS = {NAMESPACE_NOT_FOUND, NAMESPACE_EXISTS, DUPLICATE_KEY, WRITE
 class Operation:
     """Commands that one writer sends one after the other, in one transaction or each for itself."""
 
+    kind: str
     commands: Sequence[Command]
     is_transaction: bool = False
 
@@ -96,28 +97,28 @@ class Operations:
         dice = self._dice
         kind = dice.random()
         if kind < 0.012 and self._writer == 0:
-            return Operation(self._change_of_a_collection())
+            return self._change_of_a_collection()
         if kind < 0.10:
-            return Operation(
-                [command for _ in range(dice.choice([2, 2, 3, 5, 12])) for command in self._writes()], True
-            )
+            number = dice.choice([2, 2, 3, 5, 12])
+            return Operation("transaction", [command for _ in range(number) for command in self._writes()[1]], True)
         if kind < 0.16:
-            return Operation(self._bulk())
-        return Operation(self._writes())
+            return Operation("bulk write", self._bulk())
+        return Operation(*self._writes())
 
-    def _writes(self) -> list[Command]:
+    def _writes(self) -> tuple[str, list[Command]]:
+        """Of documents: what kind, and the commands."""
         kinds = {
-            self._insert: 4,
-            self._update: 6,
-            self._replace: 3,
-            self._delete: 3,
-            self._edit_an_array: 6,
-            self._change_a_discriminator: 3,
-            self._hand_a_login_over: 2,
-            self._touch_what_nobody_publishes: 1,
+            "insert": (self._insert, 4),
+            "update": (self._update, 6),
+            "replace": (self._replace, 3),
+            "delete": (self._delete, 3),
+            "array edit": (self._edit_an_array, 6),
+            "discriminator": (self._change_a_discriminator, 3),
+            "key handed over": (self._hand_a_login_over, 2),
+            "unpublished fields": (self._touch_what_nobody_publishes, 1),
         }
-        [kind] = self._dice.choices(list(kinds), list(kinds.values()))
-        return kind()
+        [kind] = self._dice.choices(list(kinds), [weight for _, weight in kinds.values()])
+        return kind, kinds[kind][0]()
 
     def _id(self, collection: str, number: int | None = None) -> Any:
         if number is None:
@@ -269,23 +270,25 @@ class Operations:
             {"update": collection, "updates": updates, "ordered": self._dice.random() < 0.5},
         ]
 
-    def _change_of_a_collection(self) -> list[Command]:
+    def _change_of_a_collection(self) -> Operation:
         collection, other = self._dice.sample(COLLECTIONS, 2)
         made: Command = {"create": collection, **IMAGES}
         recording: Command = {"collMod": collection, **IMAGES}
-        return self._dice.choice(
+        document = _update(collection, {"_id": self._id(collection)}, {"$set": {"made": True}}, upsert=True)
+        everything: list[Command] = [{"create": each, **IMAGES} for each in COLLECTIONS]
+        [operation] = self._dice.choices(
             [
-                [{"drop": collection}, made],
-                [
-                    {"drop": collection},
-                    _update(collection, {"_id": self._id(collection)}, {"$set": {"made": True}}, upsert=True),
-                ],
-                [recording],
-                [{RENAME: collection, "to": ATTIC, "dropTarget": True}, made],
-                [{RENAME: ATTIC, "to": collection, "dropTarget": True}, recording],
-                [{RENAME: collection, "to": other, "dropTarget": True}, made],
-            ]
+                Operation("drop", [{"drop": collection}, made]),
+                Operation("drop", [{"drop": collection}, document]),
+                Operation("collMod", [recording]),
+                Operation("rename", [{RENAME: collection, "to": ATTIC, "dropTarget": True}, made]),
+                Operation("rename", [{RENAME: ATTIC, "to": collection, "dropTarget": True}, recording]),
+                Operation("rename onto another", [{RENAME: collection, "to": other, "dropTarget": True}, made]),
+                Operation("dropDatabase", [{"dropDatabase": 1}, *everything]),
+            ],
+            [4, 4, 4, 4, 4, 4, 1],
         )
+        return operation
 
 
 def _update(collection: str, query: Mapping[str, Any], update: Any, **options: Any) -> Command:

@@ -1,208 +1,51 @@
 """A random workload, and at barriers a check that the replica holds what MongoDB holds.
 
-A run is rounds: writers send operations for a while, faults happen meanwhile, and then everything stops for a barrier.
-All of it goes into a recording, a text file with one JSON object a line:
-
-    {"round": 3, "writer": 1, "transaction": false, "commands": [MongoDB commands in Extended JSON]}
-    {"round": 3, "fault": "…", "after": how many operations the round had then}
-
-To make a failing run smaller by hand: `make oracle REPLAY=FILE` does what FILE says. Remove rounds, faults, one writer, or
-halves of what is left as long as it still fails; everything in it stands for itself.
+A run is rounds: writers send operations for a while, then they wait for a barrier. Faults happen all the time, but while a
+barrier settles. `recording.py` says how what has happened is kept, and done again.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
 import random
-import threading
+import signal
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import NoReturn
 
-from bson import json_util
-from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
-
-from tests.e2e.deployment import difference, replica_or_none, wait_until_not_none
+from tests.e2e.deployment import FileState, difference, file_state, replica_or_none, wait_until_not_none
 from tests.embedded.waiting import wait_until
+from tests.faults import artefacts
+from tests.faults.artefacts import Kept
+from tests.faults.counts import Counts
 from tests.faults.faults import FAULTS, Fault
 from tests.faults.operations import Operation, Operations
+from tests.faults.recording import Recording, read_recording
+from tests.faults.schedule import FaultSchedule
 from tests.faults.system import System
 from tests.faults.tables import BARRIERS
+from tests.faults.writers import Writers
 from tests.node.tools import ReplicaContents
 from zerosources.embedded.server import ServerError
 
 WRITERS = 2
-FAULTS_OF_ROUND = 2
-BARRIER_SECONDS = 60.0
-"""How long the marker document of a barrier may take to arrive, with everything healed."""
-PAUSE_SECONDS = 0.2
-"""Between attempts to write while MongoDB is away."""
+ROUND_SECONDS, SHORTEST_ROUND_SECONDS = 20.0, 5.0
+FAULT_SECONDS = 5.0
+RATE = 150.0
+"""Operations a second. What runs besides has as many processors as they."""
+BARRIER_SECONDS = 120.0
+"""How long the marker document of a barrier may take to arrive, with everything healed: on a busy machine."""
+
+STUCK_SECONDS = 20.0
+"""After which a zero-cache that has got a transaction and not applied it is looked at."""
+
+KILLED = 128 + signal.SIGKILL
 
 
 class Mismatch(AssertionError):
-    """The replica is not what it has to be. The message says where, and which recording shows it."""
-
-
-@dataclass
-class Counts:
-    """What a run has done."""
-
-    operations: int = 0
-    mutations: int = 0
-    interrupted: int = 0
-    barriers: int = 0
-    mismatches: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-
-    def __str__(self) -> str:
-        lines = [f"{name}: {getattr(self, name)}" for name in ("operations", "mutations", "interrupted", "barriers")]
-        lines += [f"faults: {self.faults.total()}"]
-        lines += [f"  {name}: {count}" for name, count in sorted(self.faults.items())]
-        return "\n".join([*lines, f"mismatches: {self.mismatches}"])
-
-
-class Recording:
-    """Appends to the file at `path`, so that what a run did is there whatever ends it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = path.open("w", encoding="utf-8", buffering=1)
-        self._lock = threading.Lock()
-
-    def operation(self, round_number: int, writer: int, operation: Operation) -> None:
-        # Each command by itself: Extended JSON keeps its order of fields, of which the first is the command's name.
-        commands = json_util.dumps(operation.commands, json_options=json_util.CANONICAL_JSON_OPTIONS)
-        is_transaction = json.dumps(operation.is_transaction)
-        self._write(
-            f'{{"round": {round_number}, "writer": {writer}, "transaction": {is_transaction}, "commands": {commands}}}'
-        )
-
-    def fault(self, round_number: int, name: str, after: int) -> None:
-        self._write(json.dumps({"round": round_number, "fault": name, "after": after}))
-
-    def __enter__(self) -> Recording:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-    def _write(self, line: str) -> None:
-        with self._lock:
-            self._file.write(f"{line}\n")
-
-
-@dataclass
-class RecordedRound:
-    """What a recording says of one round: operations by writer, and names of faults with when they happened."""
-
-    operations: dict[int, list[Operation]] = field(default_factory=lambda: defaultdict(list))
-    faults: list[tuple[int, str]] = field(default_factory=list)
-
-
-def read_recording(path: Path) -> list[RecordedRound]:
-    """The rounds of the recording at `path`, in order."""
-    rounds: dict[int, RecordedRound] = defaultdict(RecordedRound)
-    for line in path.read_text(encoding="utf-8").splitlines():
-        stored = json_util.loads(line, json_options=json_util.CANONICAL_JSON_OPTIONS)
-        found = rounds[int(stored["round"])]
-        if "fault" in stored:
-            found.faults.append((int(stored["after"]), stored["fault"]))
-        else:
-            found.operations[int(stored["writer"])].append(Operation(stored["commands"], stored["transaction"]))
-    return [rounds[number] for number in sorted(rounds)]
-
-
-class Writers:
-    """Threads that send operations, one for each sequence of `operations`, until those end or they are stopped. As a context
-    manager they begin on entry and have ended on exit."""
-
-    def __init__(
-        self,
-        system: System,
-        counts: Counts,
-        operations: Sequence[Iterator[Operation]],
-        note: Callable[[int, Operation], None],
-        *,
-        rate: float,
-    ) -> None:
-        self._system = system
-        self._counts = counts
-        self._note = note
-        self._pause = len(operations) / rate
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        # The embedded MongoDB locks up when a collection is dropped while somebody else writes to it.
-        self._turns = [threading.Lock() for _ in operations]
-        self._failures: list[BaseException] = []
-        self._threads = [
-            threading.Thread(target=self._run, args=(number, sequence), name=f"writer-{number}")
-            for number, sequence in enumerate(operations)
-        ]
-        self.sent = 0
-
-    @property
-    def are_writing(self) -> bool:
-        return any(thread.is_alive() for thread in self._threads)
-
-    def wait(self, seconds: float) -> None:
-        """Returns after this time, or when a writer has failed."""
-        self._stop.wait(seconds)
-
-    def __enter__(self) -> Writers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        if self._failures and error is None:
-            raise self._failures[0]
-
-    def _run(self, number: int, operations: Iterator[Operation]) -> None:
-        due = time.monotonic()
-        try:
-            for operation in operations:
-                with ExitStack() as turns:
-                    for turn in self._turns if operation.changes_collections else [self._turns[number]]:
-                        turns.enter_context(turn)
-                    self._note(number, operation)
-                    self._send(operation)
-                due = max(due + self._pause, time.monotonic() - 1)
-                if self._stop.wait(max(0.0, due - time.monotonic())):
-                    return
-        except (PyMongoError, AssertionError) as failure:
-            self._failures.append(failure)
-            self._stop.set()
-
-    def _send(self, operation: Operation) -> None:
-        try:
-            changed = operation.send(self._system.deployment.database)
-        except (ConnectionFailure, OperationFailure) as error:
-            if not is_interruption(error):
-                raise
-            with self._lock:
-                self._counts.interrupted += 1
-            self._stop.wait(PAUSE_SECONDS)
-            changed = 0
-        with self._lock:
-            self.sent += 1
-            self._counts.operations += 1
-            self._counts.mutations += changed
-
-
-def is_interruption(error: PyMongoError) -> bool:
-    """Whether a write failed as MongoDB is away, or is about to be; what became of it is not known."""
-    return isinstance(error, ConnectionFailure) or error.has_error_label("TransientTransactionError")
+    """The replica is not what it has to be, or something has ended that must not. The message says what, and where the
+    recording of it is."""
 
 
 class Oracle:
@@ -211,87 +54,106 @@ class Oracle:
     def __init__(self, system: System, recording: Recording) -> None:
         self.system = system
         self.counts = Counts()
-        self._recording = recording
+        self.recording = recording
         self._round = 0
         self._replica_versions: dict[Path, str] = {}
+        self._ends: dict[Path, list[int]] = {}
+        self._started = time.monotonic()
 
     def random_round(
-        self, sequences: Sequence[Iterator[Operation]], seconds: float, faults: Sequence[Fault] = (), *, rate: float
+        self, sequences: Sequence[Iterator[Operation]], schedule: FaultSchedule, seconds: float, *, rate: float
     ) -> None:
-        """Operations of `sequences` for so long, with `faults` spread over the time, and a barrier."""
-        pause = seconds / (len(faults) + 1)
+        """Operations of `sequences` for so long and until `schedule` has healed what it has broken, and a barrier."""
         with self._writers(sequences, rate) as writers:
-            started = time.monotonic()
-            writers.wait(pause)
-            for number, fault in enumerate(faults):
-                self._break(fault, writers)
-                writers.wait(max(0.5, started + (number + 2) * pause - time.monotonic()))
-        self.barrier()
+            writers.wait(seconds)
+            with schedule.paused():
+                writers.end()
+                self.barrier()
 
-    def recorded_round(self, recorded: RecordedRound, *, rate: float) -> None:
-        """What `recorded` says, and a barrier."""
-        with self._writers(
-            [iter(operations) for _, operations in sorted(recorded.operations.items())], rate
-        ) as writers:
-            for after, name in recorded.faults:
+    def recorded_round(
+        self,
+        operations: Mapping[int, Sequence[Operation]],
+        faults: Sequence[tuple[int, str]],
+        schedule: FaultSchedule,
+        *,
+        rate: float,
+    ) -> None:
+        """These operations, by writer, with faults after so many of them, and a barrier."""
+        with self._writers([iter(operations[writer]) for writer in sorted(operations)], rate) as writers:
+            for after, name in faults:
                 wait_until(lambda after=after: writers.sent >= after or not writers.are_writing, 3600)
-                self._break(FAULTS[name], writers)
+                schedule.start(FAULTS[name])
             wait_until(lambda: not writers.are_writing, 3600)
-        self.barrier()
+            with schedule.paused():
+                self.barrier()
 
-    def _break(self, fault: Fault, writers: Writers) -> None:
-        self._recording.fault(self._round, fault.name, writers.sent)
-        self.counts.faults[fault.name] += 1
-        try:
-            fault.inject(self.system)
-            writers.wait(fault.hold_seconds)
-        finally:
-            fault.heal(self.system)
-
-    def barrier(self) -> ReplicaContents:
+    def barrier(self) -> None:
         """The replica is, at the moment at which it has a document that was written last, what MongoDB is.
 
         Raises:
-            Mismatch: it is not, or the document does not arrive, or zero-cache has ended or begun anew.
+            Mismatch: it is not, or the document does not arrive, or a process has ended, or zero-cache has begun anew.
         """
+        started = time.monotonic()
         name = f"after round {self._round}"
-        self.system.deployment.database[BARRIERS].insert_one({"_id": name})
+        barriers = self.system.deployment.database[BARRIERS]
+        # Idempotent, as the driver tries again where MongoDB is about to go away.
+        barriers.replace_one({"_id": name}, {"_id": name}, upsert=True)
         contents = self._wait_for(name)
-        self.counts.barriers += 1
+        self.counts.settling_seconds.append(time.monotonic() - started)
+        self.counts.seconds = time.monotonic() - self._started
+        self._ends[self.system.zero_cache.replica_path] = self.system.zero_cache.exit_statuses
+        self.counts.ended = sum(status != KILLED for statuses in self._ends.values() for status in statuses)
         expected, found = self.system.expected_rows(), self.system.found_rows(contents)
         if found != expected:
             self._fail(difference(expected, found))
         self._round += 1
-        return contents
+        self.recording.begin_round(self._round, self.system.documents())
 
     def _wait_for(self, barrier: str) -> ReplicaContents:
         tables = tuple(table.server_name for table in self.system.deployment.definition.tables)
+        patience_ends = time.monotonic() + STUCK_SECONDS
+        seen: list[FileState] = []
 
         def arrived() -> ReplicaContents | None:
-            self.system.zero_cache.check_running()
+            nonlocal patience_ends
+            self.system.check_running()
+            if time.monotonic() > patience_ends and self.system.is_stuck(barrier):
+                self.system.zero_cache.kill()
+                self.counts.stuck += 1
+                patience_ends = time.monotonic() + BARRIER_SECONDS
+            # Reading takes a process of its own, which would keep zero-cache from what is waited for.
+            if (state := file_state(self.system.zero_cache.replica_path)) == seen:
+                return None
+            seen[:] = state
             found = replica_or_none(self.system.zero_cache, tables)
-            return found if found and any(row["_id"] == barrier for row in found.rows[BARRIERS]) else None
+            if found is None:
+                seen.clear()
+                return None
+            self._check_replica_version(found)
+            return found if any(row["_id"] == barrier for row in found.rows[BARRIERS]) else None
 
         try:
             found: ReplicaContents = wait_until_not_none(arrived, BARRIER_SECONDS)
         except ServerError as error:
             self._fail(str(error))
+        except Mismatch:
+            raise
         except AssertionError:
             self._fail(f"The document {barrier!r} has not arrived within {BARRIER_SECONDS:g} s.")
+        return found
+
+    def _check_replica_version(self, found: ReplicaContents) -> None:
         first = self._replica_versions.setdefault(self.system.zero_cache.replica_path, found.replica_version)
         if first != found.replica_version:
             self._fail("zero-cache has taken another snapshot.")
-        return found
 
     def _writers(self, sequences: Sequence[Iterator[Operation]], rate: float) -> Writers:
-        def note(writer: int, operation: Operation) -> None:
-            self._recording.operation(self._round, writer, operation)
-
-        return Writers(self.system, self.counts, sequences, note, rate=rate)
+        return Writers(self.system, self.counts, sequences, self.recording.operation, rate=rate)
 
     def _fail(self, what: str) -> NoReturn:
         self.counts.mismatches += 1
-        raise Mismatch(f"Round {self._round}: {what}\nWhat was done is in {self._recording.path}.")
+        self.counts.seconds = time.monotonic() - self._started
+        raise Mismatch(f"Round {self._round}: {what}")
 
 
 def run(
@@ -300,33 +162,75 @@ def run(
     seconds: float,
     seed: int,
     faults: Sequence[Fault] = tuple(FAULTS.values()),
-    rate: float = 150,
-    fault_seconds: float = 5,
+    least_mutations: int = 0,
+    rate: float = RATE,
+    fault_seconds: float = FAULT_SECONDS,
+    keeps: Kept = Kept.OF_FAILURES,
+    tell: Callable[[Counts], None] | None = None,
 ) -> Counts:
-    """An oracle over random rounds for so long, with one of `faults` every `fault_seconds`: all of them in random order, and
-    again. Raises `Mismatch`."""
-    with System(folder) as system, Recording(folder / "recording.ndjson") as recording:
-        oracle = Oracle(system, recording)
+    """An oracle over random rounds, with one of `faults` every `fault_seconds`, for so long and until there have been
+    `least_mutations`. `tell` is called after each round.
+
+    Raises:
+        Mismatch: its message says which folder has the recording, the logs and the replica.
+    """
+
+    def rounds(oracle: Oracle) -> None:
         sequences = [iter(Operations(seed, writer)) for writer in range(WRITERS)]
-        order = shuffled_for_ever(faults, random.Random(seed))
         deadline = time.monotonic() + seconds
-        oracle.barrier()
-        while time.monotonic() < deadline:
-            chosen = list(itertools.islice(order, FAULTS_OF_ROUND))
-            oracle.random_round(sequences, fault_seconds * FAULTS_OF_ROUND, chosen, rate=rate)
-        return oracle.counts
+        with schedule_of(oracle, faults, seed, fault_seconds) as schedule:
+            while time.monotonic() < deadline or oracle.counts.mutations < least_mutations:
+                left = max(SHORTEST_ROUND_SECONDS, deadline - time.monotonic())
+                oracle.random_round(sequences, schedule, min(ROUND_SECONDS, left), rate=rate)
+                if tell is not None:
+                    tell(oracle.counts)
+
+    return judged(folder, f"seed-{seed}", rounds, keeps=keeps)
 
 
-def replay(folder: Path, path: Path, *, rate: float = 150) -> Counts:
-    """An oracle over what the recording at `path` says. Raises `Mismatch`."""
-    with System(folder) as system, Recording(folder / "recording.ndjson") as recording:
+def replay(folder: Path, lines: Sequence[str], *, rate: float = RATE, keeps: Kept = Kept.OF_FAILURES) -> Counts:
+    """An oracle over what a recording says. Raises `Mismatch`."""
+    state, recorded_rounds = read_recording(lines)
+
+    def rounds(oracle: Oracle) -> None:
+        oracle.system.load(state)
+        with schedule_of(oracle, (), 0, FAULT_SECONDS) as schedule:
+            for recorded in recorded_rounds:
+                oracle.recorded_round(recorded.operations, recorded.faults, schedule, rate=rate)
+
+    return judged(folder, "replay", rounds, keeps=keeps)
+
+
+def schedule_of(oracle: Oracle, faults: Sequence[Fault], seed: int, every_seconds: float) -> FaultSchedule:
+    def note(fault: Fault) -> None:
+        oracle.recording.fault(fault.name)
+
+    schedule = FaultSchedule(oracle.system, faults, random.Random(seed), note, every_seconds=every_seconds)
+    oracle.counts.faults, oracle.counts.missed = schedule.counts, schedule.missed
+    return schedule
+
+
+def judged(folder: Path, name: str, rounds: Callable[[Oracle], None], *, keeps: Kept) -> Counts:
+    """What `rounds` counts, with a system below `folder`.
+
+    Raises:
+        Mismatch: `rounds` has failed.
+    """
+    with System(folder) as system, Recording(folder / "recording") as recording:
         oracle = Oracle(system, recording)
-        oracle.barrier()
-        for recorded in read_recording(path):
-            oracle.recorded_round(recorded, rate=rate)
+        try:
+            oracle.barrier()
+            rounds(oracle)
+        except Exception as error:
+            if not isinstance(error, Mismatch):
+                oracle.counts.mismatches += 1
+            what = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
+            report = f"{what}\n{oracle.counts}"
+            if keeps is not Kept.NEVER:
+                report += (
+                    f"\nWhat was done, logs and the replica are in {artefacts.keep(system, recording, name, report)}."
+                )
+            raise Mismatch(report) from error
+        if keeps is Kept.ALWAYS:
+            artefacts.keep(system, recording, name, f"{oracle.counts}\n{oracle.counts.table()}")
         return oracle.counts
-
-
-def shuffled_for_ever(faults: Sequence[Fault], dice: random.Random) -> Iterator[Fault]:
-    while faults:
-        yield from dice.sample(faults, len(faults))

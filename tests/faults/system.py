@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import redis
 
 from changesource.mapping.rules.row_filter import RowFilter
-from tests.e2e.deployment import Deployment, Rows
-from tests.faults.tables import ATTRIBUTES, COLLECTIONS, MAPPINGS, ROW_FILTERS, SCHEMA
+from tests.e2e.deployment import Deployment, Rows, sorted_rows
+from tests.faults.tables import ATTIC, ATTRIBUTES, COLLECTIONS, MAPPINGS, ROW_FILTERS, SCHEMA
 from tests.faults.tcp_proxy import TcpProxy
 from tests.node.tools import ReplicaContents
 from zerosources.embedded.project import ServeCommand, WatchChangesCommand
@@ -19,6 +21,8 @@ from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServ
 from zerosources.embedded.zero_cache import ZeroCache
 
 LEASE_SECONDS = 2
+KEPT_FRAMES = 2_000
+"""Of the latest connection of zero-cache: enough to see what led to a mismatch."""
 GRANT = """
 import json
 from changesource.models import Grant
@@ -35,8 +39,9 @@ class System:
 
     def __init__(self, folder: Path) -> None:
         self._stack = ExitStack()
-        self._folder = folder
+        self.folder = folder
         self._zero_caches = 0
+        self._connections_before = 0
         self.zero_cache: ZeroCache
 
     def __enter__(self) -> System:
@@ -65,13 +70,56 @@ class System:
     def renew_zero_cache(self) -> None:
         """Another zero-cache, without a replica, takes the place of the one that runs."""
         self.zero_cache.stop()
-        self._zero_caches += 1
-        self.zero_cache = self.deployment.zero_cache(self.proxy, self._zero_caches)
+        # Its log stays.
+        for path in self.zero_cache.replica_path.parent.glob(f"{self.zero_cache.replica_path.name}*"):
+            path.unlink()
+        self.zero_cache = self._next_zero_cache()
+
+    @property
+    def is_taking_a_snapshot(self) -> bool:
+        """Whether zero-cache has connected without a replica since it was renewed."""
+        return self.proxy.connections[self._connections_before :][-1:] != [] and all(
+            not connection.last_watermark for connection in self.proxy.connections[self._connections_before :]
+        )
+
+    def latest_frames(self) -> list[str]:
+        """What zero-cache was sent on its latest connection, as far as it is kept."""
+        return list(self.proxy.connections[-1].frames) if self.proxy.connections else []
+
+    def documents(self) -> dict[str, list[dict[str, Any]]]:
+        """What the collections hold that are written to."""
+        return {collection: list(self.deployment.database[collection].find({})) for collection in (*COLLECTIONS, ATTIC)}
+
+    def load(self, state: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Let the collections hold what `documents` gave."""
+        for collection, documents in state.items():
+            for document in documents:
+                found = self.deployment.database[collection]
+                found.replace_one({"_id": document["_id"]}, document, upsert=True)
+
+    def is_stuck(self, barrier: str) -> bool:
+        """Whether zero-cache has got this barrier, in a state in which it will never apply it.
+
+        zero-cache 1.9.0: what subscribes to its change streamer while a transaction comes in, as its replicator does when it
+        has just started, waits for the end of that transaction. If the connection breaks off first, it waits for ever:
+        `abort` in storer.js forgets `catchupQueue`. Only another start helps.
+        """
+        frames = "".join(self.latest_frames()).partition(f'"{barrier}"')[2]
+        log = self.zero_cache.log_path.read_text(encoding="utf-8", errors="replace")
+        return '["commit"' in frames and "aborting interrupted transaction" in log
+
+    def check_running(self) -> None:
+        """Raises ServerError if one of the product's processes has ended by itself."""
+        for process in (*self.watchers, *self.servers):
+            process.check_running()
 
     def leading_watcher(self) -> WatchChangesCommand | None:
-        """None if nobody leads."""
-        with redis.Redis.from_url(self.valkey.url) as connection:
-            owners = [connection.get(key) for key in connection.scan_iter("*:leader")]
+        """None if nobody leads, or Redis cannot be asked."""
+        try:
+            with redis.Redis.from_url(self.valkey.url) as connection:
+                owners = [connection.get(key) for key in connection.scan_iter("*:leader")]
+        except redis.RedisError:
+            return None
         pids = [int(owner.split(b":")[-2]) for owner in owners if isinstance(owner, bytes)]
         return next((watcher for watcher in self.watchers if watcher.pid in pids), None)
 
@@ -89,14 +137,21 @@ class System:
         return rows
 
     def found_rows(self, contents: ReplicaContents) -> Rows:
-        return self.deployment.comparable(contents.rows)
+        """With booleans as such, which SQLite keeps as 0 and 1."""
+        rows = self.deployment.comparable(contents.rows)
+        for table in self.deployment.definition.tables:
+            names = [column.server_name for column in table.columns if column.type == "boolean"]
+            for row in rows[table.server_name] if names else ():
+                row.update({name: bool(row[name]) for name in names if row[name] in (0, 1)})
+        return {table: sorted_rows(found) for table, found in rows.items()}
 
     def _start(self, stack: ExitStack) -> None:
-        folder = self._folder
+        folder = self.folder
         self.mongo = stack.enter_context(MongoServer(folder / "mongodb", test_commands=True, sync_on_commit=True))
         self.valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
         self.postgres = stack.enter_context(PostgresServer(folder / "postgres"))
         self.redis_proxy = stack.enter_context(TcpProxy(self.valkey.port))
+        self.mongo_proxy = stack.enter_context(TcpProxy(self.mongo.port))
         self.deployment = Deployment(
             stack,
             folder / "project",
@@ -107,6 +162,10 @@ class System:
             MAPPINGS,
             REDIS_URL=f"redis://127.0.0.1:{self.redis_proxy.port}/0",
             LEASE_SECONDS=str(LEASE_SECONDS),
+        )
+        # Directly, as the driver would go to the address that MongoDB gives for itself. What reads and writes here does.
+        self.deployment.environment["MONGODB_URI"] = (
+            f"mongodb://127.0.0.1:{self.mongo_proxy.port}/{self.deployment.app_id}?directConnection=true"
         )
         self.deployment.manage(
             "shell",
@@ -121,7 +180,24 @@ class System:
         self.servers = [self.deployment.serve(f"serve-{number}") for number in (1, 2)]
         self.stream_proxy = stack.enter_context(TcpProxy(self.servers[0].port))
         self.proxy = self.deployment.proxy(self.servers[0])
+        self.proxy.kept_frames = KEPT_FRAMES
         direct = urlsplit(self.proxy.target)
         credentials = f"{direct.username}:{direct.password}"
         self.proxy.target = direct._replace(netloc=f"{credentials}@127.0.0.1:{self.stream_proxy.port}").geturl()
-        self.zero_cache = self.deployment.zero_cache(self.proxy)
+        self.zero_cache = self._next_zero_cache()
+
+    def _next_zero_cache(self) -> ZeroCache:
+        """One that is started again when it ends, as it counts on."""
+        self._connections_before = len(self.proxy.connections)
+        zero_cache = ZeroCache(
+            self.folder / f"zero-cache-{self._zero_caches}",
+            upstream_url=self.proxy.stream_url(),
+            postgres=self.postgres,
+            app_id=self.deployment.app_id,
+            shard_num=self._zero_caches,
+            supervise=True,
+        )
+        self._zero_caches += 1
+        self._stack.callback(zero_cache.stop)
+        zero_cache.start(wait=False)
+        return zero_cache

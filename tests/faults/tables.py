@@ -12,6 +12,9 @@ ROOM = {"_id": TEXT, "title": TEXT_OR_NULL, "members": JSON_OR_NULL}
 BARRIERS = "barriers"
 """The table whose rows say that everything written before them has arrived."""
 
+LONG = "reports"
+"""The table of transactions that take long to send."""
+
 COLLECTIONS = ("accounts", "rooms", "users", "papers", "orders")
 """What is written to; `ATTIC` is where a collection is renamed to and comes back from."""
 ATTIC = "attic"
@@ -26,6 +29,7 @@ SCHEMA: dict[str, Any] = {
         definition["name"]: definition
         for definition in (
             table(BARRIERS, {"_id": TEXT}),
+            table(LONG, {"_id": TEXT, "body": TEXT}),
             table("accounts", {"_id": TEXT, "name": TEXT_OR_NULL, "n": NUMBER_OR_NULL, "tags": JSON_OR_NULL}),
             table("open_accounts", {"_id": TEXT, "name": TEXT_OR_NULL}),
             table("balances", {"_id": TEXT, "title": TEXT_OR_NULL, "double": NUMBER}),

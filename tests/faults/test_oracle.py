@@ -1,24 +1,29 @@
 """Whatever breaks, every table of the replica is what MongoDB is."""
 
+import logging
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.faults.faults import FAULTS
-from tests.faults.oracle import run
+from tests.faults.oracle import FAULT_SECONDS, run
 
-SECONDS = 60
+logger = logging.getLogger(__name__)
+
+SECONDS = float(os.environ.get("ORACLE_SECONDS", "120"))
 LEAST_MUTATIONS = 2_500
-"""Of each run. Slower machines make more than twice as many."""
+"""Of each run, which goes on until there were so many."""
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_is_lost_or_doubled_whatever_breaks(run_dir: Path, seed: int) -> None:
-    """A minute of random writes with a fault every five seconds: at every barrier the replica is what MongoDB is, without
-    another snapshot. Each seed has its half of the faults."""
+    """Random writes with a fault every five seconds: at every barrier the replica is what MongoDB is, without another
+    snapshot. Each seed has its half of the faults, and all of them take place."""
     faults = list(FAULTS.values())[seed - 1 :: 2]
-    counts = run(run_dir / f"oracle-{seed}", seconds=SECONDS, seed=seed, faults=faults)
-    assert counts.mutations > LEAST_MUTATIONS
-    assert counts.faults.total() >= 8
-    assert counts.barriers >= 5
+    counts = run(run_dir / f"oracle-{seed}", seconds=SECONDS, seed=seed, faults=faults, least_mutations=LEAST_MUTATIONS)
+    logger.info("%s\n%s", counts, counts.table())
+    assert counts.mismatches == 0
+    if counts.seconds > len(faults) * FAULT_SECONDS:
+        assert {*counts.faults, *counts.missed} == {fault.name for fault in faults}

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Collection, Mapping
-from typing import Protocol
+from collections.abc import Collection, Coroutine, Mapping
+from typing import Any, Protocol
 
 from django.db import Error as DatabaseError
 from django.utils import timezone
@@ -39,6 +39,8 @@ ROW_ERRORS_SECONDS = 10.0
 """How often a process that watches looks which documents have row errors, of which others may have found some."""
 SESSION_GRACE_SECONDS = 3.0
 """How long sessions may take to reach the end of a transaction when the process stops."""
+ENDING_SECONDS = 2.0
+"""How long tasks may then take to end, and after them connections to close: a server that does not answer holds them up."""
 
 
 class Connection(Protocol):
@@ -94,12 +96,13 @@ class StreamService:
         tasks = [*self._sessions, *(task for _, task in self._watchers.values())]
         if self._refresher is not None:
             tasks.append(self._refresher)
-        await end_tasks(*tasks)
-        await self._flush_row_errors()
-        await self.limits.close()
-        for log in self._logs.values():
-            await log.close()
-        await self.sources.close()
+        await _in_time(end_tasks(*tasks))
+        await _in_time(
+            self._flush_row_errors(),
+            self.limits.close(),
+            self.sources.close(),
+            *(log.close() for log in self._logs.values()),
+        )
 
     def publication(self, app_id: str) -> store.Publication | None:
         """What of the app is published, at most a second old; None for an app of which nothing is."""
@@ -267,6 +270,17 @@ class StreamService:
                 )
 
 
+async def _in_time(*works: Coroutine[Any, Any, None]) -> None:
+    """Does all at once, and leaves what takes longer than `ENDING_SECONDS` behind."""
+    done, pending = await asyncio.wait([asyncio.create_task(work) for work in works], timeout=ENDING_SECONDS)
+    for task in done:
+        if (error := task.exception()) is not None:
+            logger.warning("something failed at the end of the process (%s)", type(error).__name__)
+    for task in pending:
+        logger.warning("something did not end within %.0f seconds, and is left behind", ENDING_SECONDS)
+        task.cancel()
+
+
 _service: StreamService | None = None
 
 
@@ -288,7 +302,6 @@ async def running_service() -> StreamService:
 
 
 async def stop_service() -> None:
-    global _service
-    service, _service = _service, None
-    if service is not None:
-        await service.stop()
+    """Ends what `start_service` has made. Who asks for the service until the process has ended gets the one that stops."""
+    if _service is not None:
+        await _service.stop()

@@ -41,6 +41,7 @@ UPSTREAM_REFUSED = "changesource.refused"
 
 PING_SECONDS = 30
 CLOSE_SECONDS = 2.0
+"""How long a client may take to read what was sent before its stream was closed, and to answer that."""
 MAX_EARLY_BYTES = 4096
 """What a client may send before its handshake is answered. zero-cache waits for the answer."""
 READ_SLICE_SECONDS = 0.05
@@ -256,6 +257,7 @@ class StreamServer(Server):
     def ws_factory(self, factory: WebSocketFactory) -> None:
         """Daphne makes its factory in the middle of `run`; this is where it can be given our protocol."""
         factory.protocol = StreamProtocol
+        factory.setProtocolOptions(closeHandshakeTimeout=CLOSE_SECONDS)
         if self.settings.deflate:
             factory.setProtocolOptions(perMessageCompressionAccept=_accept_deflate)
         self._ws_factory = factory

@@ -96,12 +96,14 @@ class StreamService:
         tasks = [*self._sessions, *(task for _, task in self._watchers.values())]
         if self._refresher is not None:
             tasks.append(self._refresher)
-        await _in_time(end_tasks(*tasks))
+        await _in_time({"streams and watchers": end_tasks(*tasks)})
         await _in_time(
-            self._flush_row_errors(),
-            self.limits.close(),
-            self.sources.close(),
-            *(log.close() for log in self._logs.values()),
+            {
+                "storing row errors": self._flush_row_errors(),
+                "giving up places": self.limits.close(),
+                "connections to MongoDB": self.sources.close(),
+                **{f"the log {name}": log.close() for name, log in self._logs.items()},
+            }
         )
 
     def publication(self, app_id: str) -> store.Publication | None:
@@ -270,14 +272,15 @@ class StreamService:
                 )
 
 
-async def _in_time(*works: Coroutine[Any, Any, None]) -> None:
-    """Does all at once, and leaves what takes longer than `ENDING_SECONDS` behind."""
-    done, pending = await asyncio.wait([asyncio.create_task(work) for work in works], timeout=ENDING_SECONDS)
+async def _in_time(works: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+    """Does all at once, by their names, and leaves behind what takes longer than `ENDING_SECONDS`."""
+    tasks = {asyncio.create_task(work): name for name, work in works.items()}
+    done, pending = await asyncio.wait(tasks, timeout=ENDING_SECONDS)
     for task in done:
-        if (error := task.exception()) is not None:
-            logger.warning("something failed at the end of the process (%s)", type(error).__name__)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("while the process ends: %s failed (%s)", tasks[task], type(error).__name__)
     for task in pending:
-        logger.warning("something did not end within %.0f seconds, and is left behind", ENDING_SECONDS)
+        logger.warning("while the process ends: %s took longer than %.0f seconds", tasks[task], ENDING_SECONDS)
         task.cancel()
 
 

@@ -76,7 +76,7 @@ local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] then
   redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
   redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
-  redis.call('PEXPIRE', KEYS[2], ARGV[2])
+  redis.call('PEXPIRE', KEYS[2], math.max(ARGV[2], redis.call('PTTL', KEYS[2])))
   return 0
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
@@ -204,7 +204,7 @@ class RedisLog:
         return None if owner is None else owner.decode()
 
     async def leadership(self) -> Leadership:
-        """The same with what the lease's store knows besides."""
+        """Besides who leads, what is known of the others."""
         async with _store_errors():
             leader, left, standbys = await self._leadership(keys=[self._lease_key, self._standbys_key])
         return Leadership(leader.decode() or None, max(0, left) / 1000, standbys)

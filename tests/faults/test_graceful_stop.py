@@ -167,6 +167,14 @@ def paused(server: Server) -> Iterator[None]:
         resume(server)
 
 
+def is_listening(server: Server) -> bool:
+    try:
+        RawConnection(server.port).socket.close()
+    except OSError:
+        return False
+    return True
+
+
 def snapshot_version(servers: Servers, server: ServeCommand, shard_num: int) -> str:
     client = Client(server.port, servers.target(shard_num))
     assert client.wait() == 1000
@@ -199,6 +207,7 @@ def test_under_load(servers: Servers) -> None:
         told_at = send_signals(server, signal.SIGTERM, signal.SIGTERM)
         slow.read()
         assert [client.wait() for client in live] == [1012] * len(live)
+        assert not is_listening(server), "who was closed would come back to it at once"
         assert snapshot.wait() in (1012, 1000)
         assert slow.wait() == 1012
         expect_good_end(server, told_at)

@@ -39,7 +39,7 @@ ROW_ERRORS_SECONDS = 10.0
 """How often a process that watches looks which documents have row errors, of which others may have found some."""
 SESSION_GRACE_SECONDS = 3.0
 """How long sessions may take to reach the end of a transaction when the process stops."""
-ENDING_SECONDS = 2.0
+ENDING_SECONDS = 1.5
 """How long tasks may then take to end, and after them connections to close: a server that does not answer holds them up."""
 
 
@@ -280,7 +280,7 @@ async def _in_time(works: Mapping[str, Coroutine[Any, Any, None]]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.warning("while the process ends: %s failed (%s)", tasks[task], type(error).__name__)
     for task in pending:
-        logger.warning("while the process ends: %s took longer than %.0f seconds", tasks[task], ENDING_SECONDS)
+        logger.warning("while the process ends: %s took longer than %s seconds", tasks[task], ENDING_SECONDS)
         task.cancel()
 
 

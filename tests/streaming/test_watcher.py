@@ -431,7 +431,7 @@ async def test_leader_of_one_is_standby_of_another(database: Database, redis_log
 
 
 async def test_loop_stays_free(database: Database, redis_logs: RedisLogs) -> None:
-    """While thousands of rows are rendered nothing waits for longer than a third of the default lease: it is renewed in time."""
+    """While thousands of rows are rendered nothing waits for a third of the default lease: it is renewed in time."""
     log = redis_logs.open()
     waits: list[float] = []
 

@@ -29,7 +29,7 @@ from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServ
 pytestmark = pytest.mark.timeout(300)
 
 STOP_SECONDS = 10.0
-FAULTS_OF_OURS = ("Traceback", "was destroyed but it is pending", "was never retrieved", "Unhandled")
+FAULTS_OF_OURS = ("it is cut off", "Traceback", "was destroyed but it is pending", "was never retrieved", "Unhandled")
 BIG_DOCUMENTS = 2_000
 BIG_TEXT = "x" * 10_000
 
@@ -248,11 +248,28 @@ def test_a_server_does_not_answer(servers: Servers, silent: str) -> None:
     stalled.socket.close()
 
 
+def test_a_server_that_watches(servers: Servers) -> None:
+    """Without Redis: the log is in the process, which watches as well."""
+    server: ServeCommand = servers.started(ServeCommand, REDIS_URL="")
+    version = snapshot_version(servers, server, 0)
+    live = Client(server.port, servers.target(0, version))
+    with Workload(servers.deployment.database, seed=5, rate=500):
+        wait_until(lambda: live.frames)
+        told_at = send_signals(server, signal.SIGTERM)
+        assert live.wait() == 1012
+        expect_good_end(server, told_at)
+    expect_whole(live.frames)
+
+
 @pytest.mark.parametrize("command", [ServeCommand, WatchChangesCommand])
 def test_at_the_start(servers: Servers, command: type[ProjectServer]) -> None:
     """Signals at any moment from the first on, which is when Python has begun."""
-    for delay_seconds, number in ((0.0, signal.SIGTERM), (0.5, signal.SIGINT), (1.0, signal.SIGTERM)):
-        server = servers.new(command)
+    before_django = servers.new(command, DJANGO_SETTINGS_MODULE="tests.faults.settings_that_wait")
+    for delay_seconds, number, server in (
+        (0.0, signal.SIGTERM, before_django),
+        (0.5, signal.SIGINT, servers.new(command)),
+        (1.0, signal.SIGTERM, servers.new(command)),
+    ):
         server.start(wait=False)
         wait_until(lambda pid=server.pid: catches_sigterm(pid), 20)
         due = time.monotonic() + delay_seconds
@@ -281,8 +298,12 @@ while True:
 
 def test_what_hangs_is_cut_off() -> None:
     """A process that does not end by itself, since a thread of it waits for ever, ends all the same."""
-    with subprocess.Popen([sys.executable, "-c", NEVER_ENDS], stdout=subprocess.PIPE, cwd=MANAGE.parent) as process:
+    process = subprocess.Popen([sys.executable, "-c", NEVER_ENDS], stdout=subprocess.PIPE, cwd=MANAGE.parent)
+    try:
         assert process.stdout is not None
         assert process.stdout.readline() == b"runs\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(STOP_SECONDS) == 0
+    finally:
+        process.kill()
+        process.communicate()

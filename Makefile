@@ -4,9 +4,9 @@
 #   make lint    ruff and mypy
 #   make bench   measurements; not part of the tests
 #   make agreement  mappings against the embedded MongoDB, with new examples for SECONDS=600 a test
-#   make oracle  the whole system while things break, for SECONDS=3600 SEED=1, or what a recording says: REPLAY=FILE
 #   make oracle  the whole system while things break, for SECONDS=3600 SEED="1 2 3", which share the time; or what a recording
 #                says: REPLAY=FILE; or SHRINK=FILE, to a smaller one that still fails
+#   make removals  shows that a test notices when the handling of a fault is taken out, ARGS='--fault Redis' for some
 #   make fuzz    parsers of filters, requests and messages, SECONDS=600 a target, all or TARGET=requests
 #   make audit   known vulnerabilities of what is installed
 #   make editor  builds the JSON editor of admin anew, after a change in changesource/admin/editor/

@@ -4,8 +4,14 @@
 import os
 import sys
 
+RUN_UNTIL_TOLD = ("serve", "watch_changes")
+
 
 def main() -> None:
+    if sys.argv[1:2] and sys.argv[1] in RUN_UNTIL_TOLD:
+        from changesource.management.stopping import end_when_told
+
+        end_when_told()  # Django takes a second to begin
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zerosources.settings")
     from django.core.management import execute_from_command_line
 

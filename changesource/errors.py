@@ -111,6 +111,12 @@ class LogUnavailable(ChangeSourceError):
     code = "CS302"
 
 
+class LeaseLost(ChangeSourceError):
+    """Another watcher leads now."""
+
+    code = "CS303"
+
+
 class InvalidWatermark(ChangeSourceError):
     """A watermark is not a LexiVersion of a position."""
 

@@ -20,7 +20,7 @@ from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflat
 from daphne.http_protocol import HTTPFactory
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
@@ -41,6 +41,7 @@ UPSTREAM_REFUSED = "changesource.refused"
 
 PING_SECONDS = 30
 CLOSE_SECONDS = 2.0
+"""How long a client may take to read what was sent before its stream was closed, and to answer that."""
 MAX_EARLY_BYTES = 4096
 """What a client may send before its handshake is answered. zero-cache waits for the answer."""
 READ_SLICE_SECONDS = 0.05
@@ -242,6 +243,9 @@ class StreamServer(Server):
         self._on_start = on_start
         self._on_stop = on_stop
         self.settings = settings
+        self._ports: list[Any] = []
+        self._started: asyncio.Future[None] | None = None
+        self._is_stopping = False
         self.failure = ""
         """Why it could not serve; empty when it did."""
 
@@ -253,6 +257,7 @@ class StreamServer(Server):
     def ws_factory(self, factory: WebSocketFactory) -> None:
         """Daphne makes its factory in the middle of `run`; this is where it can be given our protocol."""
         factory.protocol = StreamProtocol
+        factory.setProtocolOptions(closeHandshakeTimeout=CLOSE_SECONDS)
         if self.settings.deflate:
             factory.setProtocolOptions(perMessageCompressionAccept=_accept_deflate)
         self._ws_factory = factory
@@ -282,6 +287,22 @@ class StreamServer(Server):
             self.failure = f"The server could not start ({type(error).__name__})."
             self.stop()
 
+    def stop(self) -> None:
+        """Again changes nothing."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            super().stop()
+
+    def stop_soon(self) -> None:
+        """`stop` for signal handlers and other threads, also before `run`."""
+        from twisted.internet import reactor
+
+        reactor.callFromThread(self.stop)
+
+    def listen_success(self, port: Any) -> None:
+        self._ports.append(port)
+        super().listen_success(port)
+
     def listen_error(self, failure: Any) -> None:
         self.failure = failure.getErrorMessage()
         self.stop()
@@ -306,7 +327,13 @@ class StreamServer(Server):
         return Deferred.fromFuture(asyncio.ensure_future(self._stop_all()))
 
     async def _stop_all(self) -> None:
-        """Streams are closed in order, then the rest is cancelled; Twisted waits for this before it stops."""
+        """Nobody new is let in, streams are closed in order, then the rest is cancelled; Twisted waits for this before it
+        stops. Whoever was closed would come back at once, while the others end."""
+        for port in self._ports:
+            await maybeDeferred(port.stopListening).asFuture(asyncio.get_running_loop())
+        if self._started is not None:
+            self._started.cancel()
+            await asyncio.wait([self._started], timeout=CLOSE_SECONDS)
         await self._on_stop()
         deadline = asyncio.get_running_loop().time() + CLOSE_SECONDS
         while self._open_websockets() and asyncio.get_running_loop().time() < deadline:

@@ -92,6 +92,15 @@ class Extent:
         return position.cluster_time > first or (self.begins_with_start and position.cluster_time == first)
 
 
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """Who writes a log (None: nobody), how long that is sure without another sign of life, and how many stand by."""
+
+    leader: str | None
+    seconds_left: float
+    standbys: int
+
+
 class ChangeLog(Protocol):
     """The rendered transactions of one app, in order, without holes between its ends.
 
@@ -103,6 +112,9 @@ class ChangeLog(Protocol):
 
         This compare-and-set, not the lease, is what keeps two writers from duplicating or reordering. An entry that
         says `is_start` replaces all that the log holds.
+
+        Who took the lease through this object may no longer append when another has it: `LeaseLost`, where several
+        processes share the log.
         """
 
     async def extent(self) -> Extent:

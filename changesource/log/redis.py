@@ -18,9 +18,9 @@ from typing import Any, cast
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from changesource.errors import LogMismatch, LogUnavailable
+from changesource.errors import LeaseLost, LogMismatch, LogUnavailable
 from changesource.log.doorbell import Doorbell
-from changesource.log.entries import Entry, EntryId, Extent
+from changesource.log.entries import Entry, EntryId, Extent, Leadership
 from changesource.protocol.watermarks import Position
 
 MAX_BYTES = 256 * 2**20
@@ -36,6 +36,8 @@ TRIMMED_FRACTION = 0.9
 _APPEND = """
 local tail, whole, log = string.match(redis.call('GET', KEYS[2]) or '', '^(%S+) (%S+) (%S+)$')
 if not tail or redis.call('XLEN', KEYS[1]) == 0 then tail = '' end
+local leader = redis.call('GET', KEYS[3])
+if leader and ARGV[5] ~= '' and leader ~= ARGV[5] then return {'led', leader} end
 if tail ~= ARGV[1] then return {'mismatch', tail} end
 local previous = ARGV[1]
 if ARGV[3] == 'start' then
@@ -46,7 +48,7 @@ elseif tail == '' then
   return {'mismatch', tail}
 end
 if ARGV[3] ~= 'part' then whole = ARGV[2] end
-redis.call('XADD', KEYS[1], ARGV[2], 'p', previous, 'l', log, unpack(ARGV, 5))
+redis.call('XADD', KEYS[1], ARGV[2], 'p', previous, 'l', log, unpack(ARGV, 6))
 redis.call('SET', KEYS[2], ARGV[2] .. ' ' .. whole .. ' ' .. log)
 return {'ok', ARGV[2]}
 """
@@ -62,12 +64,34 @@ return {}
 """
 """Without the frames of the first entry, which can be many."""
 
-_ACQUIRE = """
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+_ACQUIRE = (
+    _NOW
+    + """
 local owner = redis.call('GET', KEYS[1])
-if owner and owner ~= ARGV[1] then return 0 end
+if owner and owner ~= ARGV[1] then
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+  redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
+  redis.call('PEXPIRE', KEYS[2], math.max(ARGV[2], redis.call('PTTL', KEYS[2])))
+  return 0
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('ZREM', KEYS[2], ARGV[1])
 return 1
 """
+)
+
+_LEADERSHIP = (
+    _NOW
+    + """
+local left = redis.call('PTTL', KEYS[1])
+return {redis.call('GET', KEYS[1]) or '', left, redis.call('ZCOUNT', KEYS[2], now, '+inf')}
+"""
+)
 
 _RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
@@ -91,9 +115,12 @@ class RedisLog:
         self._key = f"changesource:{FORMAT}:{{{name}}}:log"  # braces: one slot of a Redis cluster
         self._tail_key = f"changesource:{FORMAT}:{{{name}}}:tail"
         self._lease_key = f"changesource:{FORMAT}:{{{name}}}:leader"
+        self._standbys_key = f"changesource:{FORMAT}:{{{name}}}:standbys"
+        self._owner = ""
         self._append = self._redis.register_script(_APPEND)
         self._extent = self._redis.register_script(_EXTENT)
         self._acquire = self._redis.register_script(_ACQUIRE)
+        self._leadership = self._redis.register_script(_LEADERSHIP)
         self._release = self._redis.register_script(_RELEASE)
         self._doorbell = Doorbell(name)
         self._max_bytes = max_bytes
@@ -110,9 +137,11 @@ class RedisLog:
             fields += [f"V{table}", values]
         async with _store_errors():
             outcome, tail = await self._append(
-                keys=[self._key, self._tail_key],
-                args=[_id_text(after), _id_text(entry.id), _kind(entry), uuid.uuid4().hex, *fields],
+                keys=[self._key, self._tail_key, self._lease_key],
+                args=[_id_text(after), _id_text(entry.id), _kind(entry), uuid.uuid4().hex, self._owner, *fields],
             )
+        if outcome == b"led":
+            raise LeaseLost
         if outcome != b"ok":
             raise LogMismatch(f"The log ends at {tail.decode() or 'nothing'}, not at {_id_text(after) or 'nothing'}.")
         self._doorbell.ring()
@@ -159,7 +188,11 @@ class RedisLog:
 
     async def acquire_lease(self, owner: str, seconds: float) -> bool:
         async with _store_errors():
-            return bool(await self._acquire(keys=[self._lease_key], args=[owner, int(seconds * 1000)]))
+            keys = [self._lease_key, self._standbys_key]
+            is_acquired = bool(await self._acquire(keys=keys, args=[owner, int(seconds * 1000)]))
+        if is_acquired:
+            self._owner = owner
+        return is_acquired
 
     async def release_lease(self, owner: str) -> None:
         async with _store_errors():
@@ -169,6 +202,12 @@ class RedisLog:
         async with _store_errors():
             owner = cast("bytes | None", await self._redis.get(self._lease_key))
         return None if owner is None else owner.decode()
+
+    async def leadership(self) -> Leadership:
+        """Besides who leads, what is known of the others."""
+        async with _store_errors():
+            leader, left, standbys = await self._leadership(keys=[self._lease_key, self._standbys_key])
+        return Leadership(leader.decode() or None, max(0, left) / 1000, standbys)
 
     async def close(self) -> None:
         await self._doorbell.close()

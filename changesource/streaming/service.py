@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Collection, Mapping
-from typing import Protocol
+from collections.abc import Collection, Coroutine, Mapping
+from typing import Any, Protocol
 
 from django.db import Error as DatabaseError
 from django.utils import timezone
@@ -40,6 +40,8 @@ ROW_ERRORS_SECONDS = 10.0
 """How often a process that watches looks which documents have row errors, of which others may have found some."""
 SESSION_GRACE_SECONDS = 3.0
 """How long sessions may take to reach the end of a transaction when the process stops."""
+ENDING_SECONDS = 1.5
+"""How long tasks may then take to end, and after them connections to close: a server that does not answer holds them up."""
 
 
 class Connection(Protocol):
@@ -95,12 +97,15 @@ class StreamService:
         tasks = [*self._sessions, *(task for _, task in self._watchers.values())]
         if self._refresher is not None:
             tasks.append(self._refresher)
-        await end_tasks(*tasks)
-        await self._flush_row_errors()
-        await self.limits.close()
-        for log in self._logs.values():
-            await log.close()
-        await self.sources.close()
+        await _in_time({"streams and watchers": end_tasks(*tasks)})
+        await _in_time(
+            {
+                "storing row errors": self._flush_row_errors(),
+                "giving up places": self.limits.close(),
+                "connections to MongoDB": self.sources.close(),
+                **{f"the log {name}": log.close() for name, log in self._logs.items()},
+            }
+        )
 
     def publication(self, app_id: str) -> store.Publication | None:
         """What of the app is published, at most a second old; None for an app of which nothing is."""
@@ -269,6 +274,18 @@ class StreamService:
                 )
 
 
+async def _in_time(works: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+    """Does all at once, by their names, and leaves behind what takes longer than `ENDING_SECONDS`."""
+    tasks = {asyncio.create_task(work): name for name, work in works.items()}
+    done, pending = await asyncio.wait(tasks, timeout=ENDING_SECONDS)
+    for task in done:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("while the process ends: %s failed (%s)", tasks[task], type(error).__name__)
+    for task in pending:
+        logger.warning("while the process ends: %s took longer than %s seconds", tasks[task], ENDING_SECONDS)
+        task.cancel()
+
+
 _service: StreamService | None = None
 
 
@@ -290,7 +307,6 @@ async def running_service() -> StreamService:
 
 
 async def stop_service() -> None:
-    global _service
-    service, _service = _service, None
-    if service is not None:
-        await service.stop()
+    """Ends what `start_service` has made. Who asks for the service until the process has ended gets the one that stops."""
+    if _service is not None:
+        await _service.stop()

@@ -20,6 +20,7 @@ from django.db import Error as DatabaseError
 from changesource.errors import (
     ChangeSourceError,
     HistoryLost,
+    LeaseLost,
     LogMismatch,
     LogUnavailable,
     SourceReadOnly,
@@ -40,12 +41,8 @@ logger = logging.getLogger(__name__)
 
 TRIM_SECONDS = 5.0
 RETRY_SECONDS = 1.0
-
-
-class LeaseLost(ChangeSourceError):
-    """Another watcher leads now."""
-
-    code = "CS303"
+STANDBY_SECONDS = 0.5
+"""How soon a lease that was given up, or has run out, is noticed."""
 
 
 class Watcher:
@@ -76,8 +73,7 @@ class Watcher:
             try:
                 # Before the lease: in a log of another source there is nothing to wait for.
                 await self._history.check_source(self._database)
-                while not await self._log.acquire_lease(self.owner, self._lease_seconds):
-                    await asyncio.sleep(self._lease_seconds / 3)
+                await self._stand_by()
                 await self._lead()
             except (LogMismatch, LeaseLost) as error:
                 logger.info("watcher of %s: %s", self._history.app_id, error)
@@ -94,6 +90,18 @@ class Watcher:
             except Exception:  # a watcher that ended for a fault of ours would leave nobody to say so
                 logger.exception("watcher of %s failed. Trying again.", self._history.app_id)
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def _stand_by(self) -> None:
+        """Until it has the lease. Says who leads, once for each leader."""
+        known: str | None = None
+        while not await self._log.acquire_lease(self.owner, self._lease_seconds):
+            leader = await self._log.leader()
+            if leader is not None and leader != known:
+                known = leader
+                logger.info(
+                    "watcher of %s: stands by, %s leads", self._history.app_id, leader, extra={"action": "stand by"}
+                )
+            await asyncio.sleep(min(STANDBY_SECONDS, self._lease_seconds / 3))
 
     async def _lead(self) -> None:
         self.is_leading = True
@@ -144,9 +152,17 @@ class Watcher:
         return entry.id
 
     async def _keep_lease(self) -> None:
+        """Raises `LeaseLost` when another has it, and when it has run out because nobody answered. That is counted from the
+        asking, not from the last answer: a loop that was busy for long still asks once."""
+        third = self._lease_seconds / 3
         while True:
-            await asyncio.sleep(self._lease_seconds / 3)
-            if not await self._log.acquire_lease(self.owner, self._lease_seconds):
+            await asyncio.sleep(third)
+            try:
+                async with asyncio.timeout(2 * third):
+                    is_renewed = await self._log.acquire_lease(self.owner, self._lease_seconds)
+            except TimeoutError as error:
+                raise LeaseLost("The lease ran out: Redis did not answer, and another watcher may lead.") from error
+            if not is_renewed:
                 raise LeaseLost
 
     async def _keep_heartbeat(self) -> None:

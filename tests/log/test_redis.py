@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from changesource.errors import LogMismatch, LogUnavailable
+from changesource.errors import LeaseLost, LogMismatch, LogUnavailable
 from changesource.log import redis as redis_module
-from changesource.log.entries import ChangeLog, Entry, EntryId, Extent
+from changesource.log.entries import ChangeLog, Entry, EntryId, Extent, Leadership
 from changesource.protocol.watermarks import Position
 from tests.log.builders import NOW_SECONDS, ends, entry, fill, place, places, start
 from tests.log.opening import RedisLogs
@@ -361,3 +361,42 @@ async def test_start_is_replaced_whole(redis_logs: RedisLogs) -> None:
     await asyncio.wait([watching])
     assert all(extent.first is not None for extent in seen)
     assert all(extent.first == extent.tail for extent in seen if extent.first != place(1))
+
+
+# Who leads
+
+
+async def test_who_lost_the_lease_does_not_append(redis_logs: RedisLogs) -> None:
+    """Another has it, and has appended nothing yet: the tail is still where the first left it."""
+    one, other = redis_logs.open(), redis_logs.open()
+    assert await one.acquire_lease("one", 60)
+    await fill(one, 1, 2)
+    await redis_logs.lose("leader")
+    await one.append(entry(3), place(2))
+    assert await other.acquire_lease("other", 60)
+    with pytest.raises(LeaseLost, match="CS303"):
+        await one.append(entry(4), place(3))
+    await other.append(entry(4), place(3))
+    assert await places(one) == [place(1), place(2), place(3), place(4)]
+
+
+async def test_leadership(redis_logs: RedisLogs) -> None:
+    """The leader, how long it still counts as one, and who has asked in vain lately."""
+    log = redis_logs.open()
+    assert await log.leadership() == Leadership(None, 0, 0)
+    await log.acquire_lease("one", 60)
+    await log.acquire_lease("two", 60)
+    await log.acquire_lease("three", 0.05)
+    found = await log.leadership()
+    assert found.leader == "one"
+    assert 50 < found.seconds_left <= 60
+
+    async def three_is_gone() -> bool:
+        return (await log.leadership()).standbys == 1
+
+    async with asyncio.timeout(SOON_SECONDS):
+        while not await three_is_gone():
+            await asyncio.sleep(0.01)
+    await log.release_lease("one")
+    await log.acquire_lease("two", 60)
+    assert (await log.leadership()).standbys == 0

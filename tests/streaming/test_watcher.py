@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from changesource.conf import ChangeSourceSettings
 from changesource.errors import LogUnavailable
 from changesource.log.entries import ChangeLog, Entry
 from changesource.log.memory import MemoryLog
@@ -27,6 +28,8 @@ from zerosources.embedded.servers import MongoServer, ValkeyServer
 
 A_WHILE_SECONDS = 0.3
 SOON_SECONDS = 10.0
+MANY_ROWS = 5_000
+"""Several batches, and less than the oplog of these tests holds."""
 
 
 @pytest.fixture(autouse=True)
@@ -372,3 +375,78 @@ async def test_source_that_refuses(mongo_server: MongoServer, database: Database
     assert extent.first == extent.tail
     async with Watching(database, log):
         expect_chain(await entries_until_now(log, database))
+
+
+async def test_standby_says_who_leads(
+    database: Database, redis_logs: RedisLogs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once for each leader, not at each look."""
+    caplog.set_level("INFO", logger=watcher_module.__name__)
+    log = redis_logs.open()
+    await log.acquire_lease("host:1:one", 60)
+    async with Watching(database, redis_logs.open()):
+        await eventually(lambda: "stands by, host:1:one leads" in caplog.text)
+        await asyncio.sleep(3 * LEASE_SECONDS)
+        await redis_logs.lose("leader")
+        await log.acquire_lease("host:2:two", 60)
+        await eventually(lambda: "CS303" in caplog.text or "stands by, host:2:two leads" in caplog.text)
+        await eventually(lambda: "stands by, host:2:two leads" in caplog.text)
+    assert caplog.text.count("stands by, host:1:one leads") == 1
+
+
+async def test_started_and_stopped_ten_times(database: Database, redis_logs: RedisLogs) -> None:
+    """Each time another leads at once, and the log has no hole."""
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open()) as first, writing(database, log, 1) as loads:
+        leader = first
+        await eventually(lambda: leader.is_leading)
+        for _ in range(10):
+            async with Watching(database, redis_logs.open()):
+                pass
+            async with AsyncExitStack() as stack:
+                following = await stack.enter_async_context(Watching(database, redis_logs.open()))
+                stopped_at = time.monotonic()
+                await leader.stop()
+                await eventually(lambda following=following: following.is_leading)
+                assert time.monotonic() - stopped_at < 2 * LEASE_SECONDS
+                stack.pop_all()
+            leader = following
+        for load in loads:
+            await load.stop()
+        await expect_whole_log(log, database)
+        await leader.stop()
+
+
+async def test_leader_of_one_is_standby_of_another(database: Database, redis_logs: RedisLogs) -> None:
+    """Leadership is of an app, not of a process."""
+    one = redis_logs.open()
+    async with Watching(database, one) as here:
+        await eventually(lambda: here.is_leading)
+        other = redis_logs.open_another()
+        await other.acquire_lease("somebody", 60)
+        async with Watching(database, redis_logs.open()) as there:
+            await asyncio.sleep(A_WHILE_SECONDS)
+            assert (here.is_leading, there.is_leading) == (True, False)
+            assert await other.leader() == "somebody"
+
+
+async def test_loop_stays_free(database: Database, redis_logs: RedisLogs) -> None:
+    """While thousands of rows are rendered nothing waits for a third of the default lease: it is renewed in time."""
+    log = redis_logs.open()
+    waits: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            waits.append(time.monotonic() - before)
+
+    async with Watching(database, redis_logs.open()) as first:
+        await begun(log)
+        await first.stop()
+    await database.city.insert_many([{"_id": f"c-{number}", "value": ["x" * 50] * 20} for number in range(MANY_ROWS)])
+    ticking = asyncio.create_task(tick())
+    async with Watching(database, redis_logs.open()):
+        await expect_whole_log(log, database)
+    ticking.cancel()
+    assert max(waits) < ChangeSourceSettings().lease_seconds / 3, f"the loop was busy for {max(waits):.2f} s"

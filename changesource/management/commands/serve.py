@@ -9,6 +9,8 @@ from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from twisted.internet.endpoints import quoteStringArgument
 
+from changesource.management.stopping import call_when_told, end_when_told
+
 HOST = "127.0.0.1"
 PORT = 8000
 
@@ -42,6 +44,7 @@ class Command(BaseCommand):
         from changesource.streaming.service import start_service, stop_service
         from zerosources.asgi import application
 
+        end_when_told()
         settings = load_settings()
         endpoints = list(endpoint)
         if host is not None or port is not None or not endpoint:
@@ -60,7 +63,9 @@ class Command(BaseCommand):
             on_stop=stop_service,
             settings=settings,
             server_name="zero-sources",
+            signal_handlers=False,  # Twisted's raise an error when a second signal comes
         )
+        call_when_told(server.stop_soon)
         server.run()
         if server.failure:
             raise CommandError(server.failure)

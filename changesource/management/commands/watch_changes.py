@@ -3,38 +3,104 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error as DatabaseError
 
 from changesource.conf import load_settings
+from changesource.errors import LogUnavailable
+from changesource.management.stopping import call_when_told, end_when_told, fail_when_told
+from changesource.streaming.leadership import WatchedApp, watched_apps
 from changesource.streaming.service import start_service, stop_service
+from changesource.tasks import end_tasks
+
+HEADINGS = ("app", "leader", "lease left", "standbys", "log until", "age")
 
 
 class Command(BaseCommand):
     help = (
         "Tail the change streams of the published apps and fill their logs in Redis, until SIGTERM. "
-        "Run two or more for high availability: one leads for each app, the others stand by."
+        "Run two or more for high availability: one leads for each app, the others stand by. "
+        "With --status: say who leads, and end."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("apps", nargs="*", metavar="APP", help="Apps to watch (default: all).")
+        parser.add_argument(
+            "--status",
+            action="store_true",
+            help="Show who leads for each app, and how far its log has come. Exit status 1 if nobody leads for one.",
+        )
+        parser.add_argument("--json", action="store_true", dest="as_json", help="With --status: print one JSON array.")
 
-    def handle(self, *args: Any, apps: Collection[str], **options: Any) -> None:
-        if not load_settings().redis_url:
+    def handle(self, *args: Any, apps: Collection[str], status: bool, as_json: bool, **options: Any) -> None:
+        redis_url = load_settings().redis_url
+        if not redis_url:
             raise CommandError(
                 "REDIS_URL is not set: manage.py serve watches by itself then. Set it, or run only serve."
             )
+        if as_json and not status:
+            raise CommandError("--json says how to print what --status finds. Add --status.")
+        if status:
+            fail_when_told()
+            self._show_status(redis_url, apps, as_json=as_json)
+            return
+        end_when_told()
         asyncio.run(_watch(apps))
+
+    def _show_status(self, redis_url: str, app_ids: Collection[str], *, as_json: bool) -> None:
+        try:
+            found = asyncio.run(watched_apps(redis_url, app_ids))
+        except LogUnavailable as error:
+            raise CommandError(f"{error} Nobody can lead without it. Check REDIS_URL and Redis.") from error
+        except DatabaseError as error:
+            raise CommandError(f"The Django database failed ({type(error).__name__}).") from error
+        if as_json:
+            self.stdout.write(json.dumps([app.to_json() for app in found], indent=2))
+        elif found:
+            self.stdout.write(_table([HEADINGS, *map(_row, found)]))
+        else:
+            self.stdout.write("No app is published.")
+        if unpublished := sorted(set(app_ids) - {app.app for app in found}):
+            raise CommandError(f"Not published: {', '.join(unpublished)}.")
+        if leaderless := [app.app for app in found if app.leader is None]:
+            raise CommandError(f"Nobody watches {', '.join(leaderless)}. Run manage.py watch_changes.")
+
+
+def _row(app: WatchedApp) -> tuple[str, ...]:
+    return (
+        app.app,
+        app.leader or "nobody",
+        f"{app.lease_seconds_left:.1f} s" if app.leader else "–",
+        str(app.standbys),
+        app.tail or "empty",
+        "–" if app.tail_age_seconds is None else f"{app.tail_age_seconds:.0f} s",
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 async def _watch(app_ids: Collection[str]) -> None:
     told_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told_to_stop.set)
-    await start_service(watch=True, app_ids=app_ids)
-    await told_to_stop.wait()
+
+    def tell() -> None:
+        loop.call_soon_threadsafe(told_to_stop.set)
+
+    call_when_told(tell)
+    told = asyncio.ensure_future(told_to_stop.wait())
+    started = asyncio.ensure_future(start_service(watch=True, app_ids=app_ids))
+    await asyncio.wait([told, started], return_when=asyncio.FIRST_COMPLETED)
+    if started.done():
+        started.result()  # raises what kept it from starting
+    await told
+    await end_tasks(started)
     await stop_service()

@@ -5,6 +5,7 @@
 #   make bench   measurements; not part of the tests
 #   make agreement  mappings against the embedded MongoDB, with new examples for SECONDS=600 a test
 #   make oracle  the whole system while things break, for SECONDS=3600 SEED=1, or what a recording says: REPLAY=FILE
+#   make soak    the whole system under a steady load, for SECONDS=1800 at RATE=500 writes a second: whether anything grows
 #   make fuzz    parsers of filters, requests and messages, SECONDS=600 a target, all or TARGET=requests
 #   make audit   known vulnerabilities of what is installed
 #   make editor  builds the JSON editor of admin anew, after a change in changesource/admin/editor/
@@ -18,6 +19,7 @@ TARGET ?=
 SEED ?=
 REPLAY ?=
 SECONDS ?= 600
+RATE ?= 500
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
@@ -30,7 +32,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 # For the Django plugin of mypy: the settings ask for a secret key unless this is development.
 lint: export DEBUG = 1
 
-.PHONY: run test lint bench agreement oracle fuzz audit editor install node clean
+.PHONY: run test lint bench agreement oracle soak fuzz audit editor install node clean
 
 run: node
 	@exec $(VENV_PYTHON) -m zerosources.embedded $(ARGS)
@@ -51,6 +53,9 @@ agreement: node
 
 oracle: node
 	@$(VENV_PYTHON) -m tests.faults --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(REPLAY),--replay $(REPLAY)) $(ARGS)
+
+soak: node
+	@$(VENV_PYTHON) -m tests.soak --seconds $(SECONDS) --rate $(RATE) $(ARGS)
 
 fuzz: install
 	@$(VENV_PYTHON) -m pip install --disable-pip-version-check --quiet --only-binary :all: -r tests/fuzzing/requirements.txt || \

@@ -1,7 +1,7 @@
 """`python -m tests.soak --seconds N --rate N`: a steady load on the whole system, and whether anything grows meanwhile.
 
-Two watchers, two servers of the stream and two zero-caches; what was measured is in test-artefacts/soak.csv and soak-lags.csv.
-The exit status is 1 if a verdict is broken; the servers' logs are left then.
+Two watchers, two servers of the stream and two zero-caches. What was measured is in test-artefacts/soak.csv and
+test-artefacts/soak-lags.csv. The exit status is 1 if a verdict is broken; the servers' logs are left then.
 """
 
 import argparse

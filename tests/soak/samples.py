@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,8 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True)
 class ProcessUse:
-    """Of a server with all its children. `megabytes` is memory that nobody shares with it, `cpu_seconds` since it started."""
+    """Of a server with all its children. `megabytes` is memory that is neither of a file nor shared, `cpu_seconds` is since it
+    started."""
 
     megabytes: float
     descriptors: int
@@ -111,19 +113,11 @@ def process_use(server: Server) -> ProcessUse:
     main = psutil.Process(server.pid)
     uses = []
     for process in (main, *main.children(recursive=True)):
-        try:
-            with process.oneshot():
-                cpu = process.cpu_times()
-                uses.append(
-                    ProcessUse(
-                        process.memory_full_info().uss / MEGABYTE,
-                        process.num_fds(),
-                        process.num_threads(),
-                        cpu.user + cpu.system,
-                    )
-                )
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            continue
+        with suppress(psutil.NoSuchProcess), process.oneshot():
+            memory, cpu = process.memory_info(), process.cpu_times()
+            # Not USS: the kernel walks through all pages for it, which takes more than some of the processes themselves.
+            private = (memory.rss - memory.shared) / MEGABYTE
+            uses.append(ProcessUse(private, process.num_fds(), process.num_threads(), cpu.user + cpu.system))
     return ProcessUse(
         sum(use.megabytes for use in uses),
         sum(use.descriptors for use in uses),

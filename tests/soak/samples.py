@@ -22,8 +22,12 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True)
 class ProcessUse:
-    """Of a server with all its children. `megabytes` is memory that is neither of a file nor shared, `cpu_seconds` is since it
-    started."""
+    """Of a server with all its children.
+
+    Attributes:
+        megabytes: memory that is neither of a file nor shared.
+        cpu_seconds: since it started.
+    """
 
     megabytes: float
     descriptors: int
@@ -131,6 +135,6 @@ def redis_use(system: SoakSystem) -> RedisUse:
     keys = list(system.redis.scan_iter("changesource:*:log"))
     return RedisUse(
         system.redis.info("memory")["used_memory"] / MEGABYTE,
-        sum(system.redis.memory_usage(key, samples=50) or 0 for key in keys) / MEGABYTE,
+        sum(system.redis.memory_usage(key, samples=0) or 0 for key in keys) / MEGABYTE,
         sum(system.redis.xlen(key) for key in keys),
     )

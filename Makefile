@@ -7,6 +7,7 @@
 #   make oracle  the whole system while things break, for SECONDS=3600 SEED="1 2 3", which share the time; or what a recording
 #                says: REPLAY=FILE; or SHRINK=FILE, to a smaller one that still fails
 #   make removals  shows that a test notices when the handling of a fault is taken out, ARGS='--fault Redis' for some
+#   make soak    the whole system under a steady load, for SECONDS=1800 at RATE=500 writes a second: whether anything grows
 #   make fuzz    parsers of filters, requests and messages, SECONDS=600 a target, all or TARGET=requests
 #   make audit   known vulnerabilities of what is installed
 #   make editor  builds the JSON editor of admin anew, after a change in changesource/admin/editor/
@@ -21,6 +22,7 @@ SEED ?=
 REPLAY ?=
 SHRINK ?=
 SECONDS ?= 600
+RATE ?= 500
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
@@ -33,7 +35,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 # For the Django plugin of mypy: the settings ask for a secret key unless this is development.
 lint: export DEBUG = 1
 
-.PHONY: run test lint bench agreement oracle removals fuzz audit editor install node clean
+.PHONY: run test lint bench agreement oracle removals soak fuzz audit editor install node clean
 
 run: node
 	@exec $(VENV_PYTHON) -m zerosources.embedded $(ARGS)
@@ -57,6 +59,9 @@ oracle: node
 
 removals: node
 	@$(VENV_PYTHON) -m tests.faults.removals $(ARGS)
+
+soak: node
+	@$(VENV_PYTHON) -m tests.soak --seconds $(SECONDS) --rate $(RATE) $(ARGS)
 
 fuzz: install
 	@$(VENV_PYTHON) -m pip install --disable-pip-version-check --quiet --only-binary :all: -r tests/fuzzing/requirements.txt || \

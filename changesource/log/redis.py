@@ -177,14 +177,23 @@ class RedisLog:
             # Never the tail: a writer goes on from it.
             oldest = min(EntryId(Position(int(time.time() - self._max_age_seconds) << 32)), tail)
             await self._redis.xtrim(self._key, minid=_id_text(oldest), approximate=True)
-            size = await self._redis.memory_usage(self._key, samples=50) or 0
-            if size > self._max_bytes:
-                length = await self._redis.xlen(self._key)
-                left = max(1, int(length * self._max_bytes / size * TRIMMED_FRACTION))
-                await self._redis.xtrim(self._key, maxlen=left, approximate=False)
+            await self._trim_to_size()
             seconds = int(self._max_age_seconds)
             await self._redis.expire(self._key, seconds)
             await self._redis.expire(self._tail_key, seconds)
+
+    async def _trim_to_size(self) -> None:
+        """Again while what is left, which may be larger entries than the oldest were, is still too much."""
+        while (size := await self._memory_bytes()) > self._max_bytes:
+            length = await self._redis.xlen(self._key)
+            if length <= 1:
+                return
+            left = max(1, int(length * self._max_bytes / size * TRIMMED_FRACTION))
+            await self._redis.xtrim(self._key, maxlen=left, approximate=False)
+
+    async def _memory_bytes(self) -> int:
+        # All of it: samples would be of the oldest entries only, and say nothing of those that came later.
+        return await self._redis.memory_usage(self._key, samples=0) or 0
 
     async def acquire_lease(self, owner: str, seconds: float) -> bool:
         async with _store_errors():

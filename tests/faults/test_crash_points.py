@@ -47,6 +47,8 @@ FOREVER_SECONDS = 1e6
 MAX_WATCHERS = 3
 STEPS = st.sampled_from([1, 2, 3, 4, 6, 8, 12, 20, 40])
 BATCH_SIZES = st.sampled_from([1, 2, 3, 5, 100])
+MANY_GATES = 30
+"""Enough for a process to catch up with what is usually there."""
 MANY_STEPS = 3_000
 """More than any workload of one example takes."""
 
@@ -189,9 +191,13 @@ class CrashPoints(RuleBasedStateMachine):
         return extent.whole == extent.tail
 
     def tail(self) -> Position:
-        tail = self.runner.run(self.shared.log.extent()).tail
+        tail = self.tail_or_none()
         assert tail is not None
-        return tail.position
+        return tail
+
+    def tail_or_none(self) -> Position | None:
+        tail = self.runner.run(self.shared.log.extent()).tail
+        return None if tail is None else tail.position
 
     def _do(self, action: Awaitable[None] | None = None) -> None:
         async def run() -> None:
@@ -231,6 +237,94 @@ class CrashPoints(RuleBasedStateMachine):
         for _ in range(steps):
             process.pass_gate(gate)
             self._do()
+
+    # Longer ways to states that single steps seldom lead to: what follows them may be anything.
+
+    @rule(who=st.integers(0, MAX_WATCHERS), batch_size=BATCH_SIZES)
+    def catch_up(self, who: int, batch_size: int) -> None:
+        """One process does all that it can for now."""
+        self._go_on(self.processes[who % len(self.processes)], MANY_GATES, 0, batch_size)
+
+    @rule(count=st.integers(3, 7))
+    def write_a_burst(self, count: int) -> None:
+        """Writes of a cluster time each, which one batch makes one transaction of."""
+        for number in range(count):
+            self.write_one(LONE[number % len(LONE)], number // len(LONE), is_deleted=False, is_new_time=True)
+
+    @precondition(lambda self: self.watchers)
+    @rule(is_killed=st.booleans(), batch_size=BATCH_SIZES, is_streamed=st.booleans())
+    def stop_a_watcher_within_a_transaction(self, is_killed: bool, batch_size: int, is_streamed: bool) -> None:
+        """Its log ends with some parts of it, which the session may have had; the next one reads in other batches."""
+        self._until(self.watchers[0], 100, lambda: not self.log_is_finished())
+        if is_streamed:
+            self._go_on(self.session, MANY_GATES, 0, 100)
+        if is_killed:
+            self._replace_watchers(batch_size)
+
+    @precondition(lambda self: self.watchers)
+    @rule(by_session=st.booleans(), leads=st.booleans(), batch_size=BATCH_SIZES)
+    def stop_within_a_cluster_time(self, by_session: bool, leads: bool, batch_size: int) -> None:
+        """Two writes of one cluster time: a process that has had the first of them begins again."""
+        self.write_one(LONE[0], 0, is_deleted=False, is_new_time=True)
+        self.write_one(LONE[0], 1, is_deleted=False, is_new_time=False)
+        if by_session:
+            self.change_the_leader(leads)
+            self._until(self.session, 1, lambda: self.replica.watermark.cluster_time >= self.oplog.now)
+            self.kill(0)
+            self._go_on(self.session, MANY_GATES, 0, 1)
+            self.change_the_leader(True)
+        else:
+            self._until(self.watchers[0], 1, self._tail_is_current)
+            self._replace_watchers(batch_size)
+
+    @rule()
+    def go_on_in_a_log_that_is_cut_otherwise(self) -> None:
+        """The session has the first of two writes of one cluster time from MongoDB; the log has both at one position."""
+        self.change_the_leader(False)
+        self._go_on(self.session, MANY_GATES, 0, 100)
+        self.write_one(LONE[0], 0, is_deleted=False, is_new_time=True)
+        self.write_one(LONE[0], 1, is_deleted=False, is_new_time=False)
+        self._until(self.session, 1, lambda: self.replica.watermark.cluster_time >= self.oplog.now)
+        self._replace_watchers(100)
+        self.change_the_leader(True)
+        self.kill(0)
+
+    @precondition(lambda self: self.watchers)
+    @rule(steps=st.integers(1, 8))
+    def overtake_a_watcher(self, steps: int) -> None:
+        """What the first has read, another writes, in other batches; then the first goes on."""
+        if len(self.watchers) < MAX_WATCHERS:
+            self.start_watcher()
+        self._go_on(self.watchers[0], steps, 0, 100)
+        self._until(self.watchers[-1], 1, self._tail_is_current)
+        self._go_on(self.watchers[0], steps, 0, 1)
+
+    @precondition(lambda self: self.watchers)
+    @rule(count=st.integers(1, 3))
+    def trim_past_the_session(self, count: int) -> None:
+        """It is current, and does not have what is gone."""
+        self._go_on(self.watchers[0], MANY_GATES, 0, 1)
+        self._go_on(self.session, MANY_GATES, 0, 1)
+        for number in range(count):
+            self.write_one(LONE[0], number, is_deleted=False, is_new_time=True)
+            self._go_on(self.watchers[0], MANY_GATES // 2, 0, 1)
+        self.trim_the_log()
+
+    def _tail_is_current(self) -> bool:
+        return self.tail_or_none() is not None and self.tail().cluster_time >= self.oplog.now
+
+    def _until(self, process: Process, batch_size: int, holds: Callable[[], bool]) -> None:
+        """Lets it go on until then, or for long."""
+        for _ in range(MANY_GATES):
+            if holds():
+                return
+            self._go_on(process, 1, 0, batch_size)
+
+    def _replace_watchers(self, batch_size: int) -> None:
+        while self.watchers:
+            self.kill(1)
+        self.start_watcher()
+        self._go_on(self.watchers[0], MANY_GATES, 0, batch_size)
 
     @rule(who=st.integers(0, MAX_WATCHERS))
     def kill(self, who: int) -> None:
@@ -522,9 +616,9 @@ def test_scenario(scenario: Callable[[CrashPoints], None], kind: str, valkey_ser
 
 def test_log_of_the_process() -> None:
     """Whatever happens between any two steps, with the log in memory."""
-    explore(MemoryTestLog, 400)
+    explore(MemoryTestLog, 200)
 
 
 def test_log_in_redis(valkey_server: ValkeyServer) -> None:
     """The same, with the log in Redis."""
-    explore(lambda: RedisTestLog(valkey_server.url), 60)
+    explore(lambda: RedisTestLog(valkey_server.url), 30)

@@ -164,6 +164,27 @@ async def test_trim_of_a_log_far_too_large(redis_logs: RedisLogs) -> None:
     assert 10 <= len(await places(log)) <= 20
 
 
+async def test_trim_of_a_log_whose_entries_grew(redis_logs: RedisLogs) -> None:
+    """Large entries after many small ones count for what they are: one trimming brings the log to its size."""
+    log = redis_logs.open(max_bytes=500_000)
+    await fill(log, *range(1, 201), size=2_000)
+    for step in range(201, 301):
+        await log.append(entry(step, tables={"city": b"x" * 20_000}), place(step - 1))
+    await log.trim()
+    left = await log.read(None, 1000)
+    assert 250_000 < sum(found.size for found in left) <= 500_000
+
+
+async def test_trim_of_a_log_whose_entries_shrank(redis_logs: RedisLogs) -> None:
+    """Small entries after large ones count for what they are: a log within its size stays whole."""
+    log = redis_logs.open(max_bytes=1_500_000)
+    await fill(log, *range(1, 61), size=10_000)
+    for step in range(61, 361):
+        await log.append(entry(step, tables={"city": b"x" * 2_000}), place(step - 1))
+    await log.trim()
+    assert (await places(log))[0] == place(1)
+
+
 async def test_forgotten_log_expires(redis_logs: RedisLogs) -> None:
     """A log that nobody writes any more leaves Redis by itself, both keys of it."""
     log = redis_logs.open(max_age_seconds=3600)

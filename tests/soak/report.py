@@ -1,0 +1,157 @@
+"""What the samples say: a table, and verdicts with their thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tests.soak.lag import Lag
+from tests.soak.samples import ProcessUse, Sample
+from tests.soak.trends import Trend, percentile, trend
+
+HOUR = 3600.0
+MINUTE = 60.0
+ALLOWED_MEGABYTES_AN_HOUR = 20.0
+"""At 500 writes a second some eleven bytes a write: anything that is kept for each write grows faster."""
+ALLOWED_DESCRIPTORS_AN_HOUR = 12.0
+"""Also for threads. One that is left behind every five minutes."""
+ALLOWED_LOG_MEGABYTES = 256.0 + 16.0
+"""What the log is trimmed to, and what comes in between two times that it is trimmed."""
+ALLOWED_LAG_GROWTH = 1.5
+"""Of p99, from the first third to the last."""
+UNNOTICED_LAG_SECONDS = 0.1
+"""A growth of less is the machine's."""
+REACHED_RATE = 0.95
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing that must hold, and what was found."""
+
+    is_kept: bool
+    text: str
+
+    def __str__(self) -> str:
+        return f"{'ok      ' if self.is_kept else 'BROKEN  '}{self.text}"
+
+
+def table(samples: Sequence[Sample]) -> list[str]:
+    """Lines of all processes, and of Redis."""
+    lines = [
+        f"{'':14}{'memory, MB':>22}{'MB/h':>18}{'descriptors':>14}{'/h':>16}{'threads':>10}{'/h':>16}{'cpu':>7}",
+    ]
+    for name in samples[0].processes:
+        first, last = samples[0].processes[name], samples[-1].processes[name]
+        used = (last.cpu_seconds - first.cpu_seconds) / (samples[-1].seconds - samples[0].seconds)
+        memory, descriptors, threads = process_trends(samples, name)
+        lines.append(
+            f"{name:14}{first.megabytes:11.1f}{last.megabytes:11.1f}{text_of(memory):>18}"
+            f"{first.descriptors:7}{last.descriptors:7}{text_of(descriptors):>16}"
+            f"{first.threads:5}{last.threads:5}{text_of(threads):>16}{used:7.0%}"
+        )
+    for name, values in redis_values(samples).items():
+        lines.append(
+            f"{name:14}{values[0]:11.1f}{values[-1]:11.1f}{text_of(hourly(samples, values)):>18}"
+            f"  at most {max(values):,.1f}"
+        )
+    return lines
+
+
+def lag_table(lags_of_replicas: Sequence[Sequence[Lag]]) -> list[str]:
+    """Lines of all minutes, with p50 and p99 of each replica."""
+    lines = [f"{'minute':>6}" + "".join(f"{f'replica {n}: p50, p99, ms':>28}" for n in range(len(lags_of_replicas)))]
+    rows = [lags_by_minute(lags) for lags in lags_of_replicas]
+    for minute in range(min(len(row) for row in rows)):
+        cells = [[percentile(row[minute], fraction) * 1000 for fraction in (0.5, 0.99)] for row in rows]
+        lines.append(f"{minute + 1:6}" + "".join(f"{p50:18.0f}{p99:10.0f}" for p50, p99 in cells))
+    return lines
+
+
+def verdicts(
+    samples: Sequence[Sample],
+    lags_of_replicas: Sequence[Sequence[Lag]],
+    *,
+    ours: Sequence[str],
+    rate: float,
+    redis_max_megabytes: float,
+) -> list[Verdict]:
+    """All but whether the replicas are equal. `samples` and lags are those after the warm-up, `ours` are the names of the
+    processes that are judged, `rate` is writes a second that were asked for."""
+    return [
+        rate_verdict(samples, rate),
+        *(verdict for name in ours for verdict in process_verdicts(samples, name)),
+        *redis_verdicts(samples, redis_max_megabytes),
+        *(lag_verdict(f"replica {number}", lags) for number, lags in enumerate(lags_of_replicas)),
+    ]
+
+
+def rate_verdict(samples: Sequence[Sample], rate: float) -> Verdict:
+    reached = (samples[-1].writes - samples[0].writes) / (samples[-1].seconds - samples[0].seconds)
+    return Verdict(reached >= REACHED_RATE * rate, f"{reached:.0f} writes/s of {rate:.0f}")
+
+
+def process_verdicts(samples: Sequence[Sample], name: str) -> Iterator[Verdict]:
+    limits = (ALLOWED_MEGABYTES_AN_HOUR, ALLOWED_DESCRIPTORS_AN_HOUR, ALLOWED_DESCRIPTORS_AN_HOUR)
+    units = ("MB of memory", "descriptors", "threads")
+    for unit, found, allowed in zip(units, process_trends(samples, name), limits, strict=True):
+        text = f"{name}: {text_of(found)} {unit} an hour, up to {allowed:g} is flat"
+        yield Verdict(not found.is_above(allowed), text)
+
+
+def redis_verdicts(samples: Sequence[Sample], max_megabytes: float) -> Iterator[Verdict]:
+    used = max(sample.redis.megabytes for sample in samples)
+    yield Verdict(used < max_megabytes, f"Redis: at most {used:.1f} MB, its cap is {max_megabytes:.0f}")
+    log = max(sample.redis.log_megabytes for sample in samples)
+    length = max(sample.redis.log_length for sample in samples)
+    trimmed = any(later.redis.log_length < earlier.redis.log_length for earlier, later in pairwise(samples))
+    text = f"Redis: the log at most {log:.1f} MB of {ALLOWED_LOG_MEGABYTES:.0f} and {length:,} entries"
+    yield Verdict(log <= ALLOWED_LOG_MEGABYTES, f"{text}, {'it was' if trimmed else 'never'} trimmed")
+
+
+def lag_verdict(name: str, lags: Sequence[Lag]) -> Verdict:
+    """Whether p99 of the last third is that of the first."""
+    third = len(lags) // 3
+    first, last = (
+        percentile([lag.seconds for lag in part], 0.99) for part in (lags[:third], lags[len(lags) - third :])
+    )
+    is_kept = last <= max(first * ALLOWED_LAG_GROWTH, first + UNNOTICED_LAG_SECONDS)
+    text = f"{name}: lag p99 {first * 1000:.0f} ms in the first third, {last * 1000:.0f} ms in the last"
+    minutes = [percentile(of_minute, 0.99) * 1000 for of_minute in lags_by_minute(lags)]
+    if len(minutes) >= 3:
+        slope = trend([minute * MINUTE / HOUR for minute in range(len(minutes))], minutes)
+        text += f", {text_of(slope)} ms an hour"
+    return Verdict(is_kept, text)
+
+
+def lags_by_minute(lags: Sequence[Lag]) -> list[list[float]]:
+    """Seconds of the lags of each whole or begun minute since the first."""
+    minutes: list[list[float]] = []
+    for lag in lags:
+        minute = int((lag.sent - lags[0].sent) // MINUTE)
+        minutes += [[] for _ in range(minute + 1 - len(minutes))]
+        minutes[minute].append(lag.seconds)
+    return minutes
+
+
+def process_trends(samples: Sequence[Sample], name: str) -> list[Trend]:
+    """Of memory, descriptors and threads, an hour."""
+    uses: list[ProcessUse] = [sample.processes[name] for sample in samples]
+    columns = ([use.megabytes for use in uses], [use.descriptors for use in uses], [use.threads for use in uses])
+    return [hourly(samples, column) for column in columns]
+
+
+def redis_values(samples: Sequence[Sample]) -> dict[str, list[float]]:
+    return {
+        "redis, MB": [sample.redis.megabytes for sample in samples],
+        "its log, MB": [sample.redis.log_megabytes for sample in samples],
+        "log, entries": [float(sample.redis.log_length) for sample in samples],
+    }
+
+
+def hourly(samples: Sequence[Sample], values: Sequence[float]) -> Trend:
+    return trend([sample.seconds / HOUR for sample in samples], values)
+
+
+def text_of(found: Trend) -> str:
+    return f"{found.slope:,.1f} ± {found.error:,.1f}"

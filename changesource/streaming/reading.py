@@ -112,7 +112,7 @@ class EntryReader:
         try:
             while True:
                 batch = await request
-                parts = assembler.finish() if batch.is_end else assembler.add(batch.events)
+                parts = assembler.finish() if batch.is_end else assembler.add(batch.events, batch.size)
                 is_invalidated = _is_invalidated(batch)
                 if is_invalidated:
                     # The database was dropped; what follows has a later cluster time.

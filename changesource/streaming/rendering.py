@@ -135,16 +135,16 @@ class Renderer:
         if changes.is_reloaded:
             async for row in self._all_rows(collection, tables, errors):
                 yield row
-        await self._look_up(collection, tables, changes)
         documents = changes.documents.values()
         by_id = [table for table in tables if not table.table.needs_pre_images]
-        for document in documents:
+        by_pre_images = [table for table in tables if table.table.needs_pre_images]
+        async for document in self._looked_up(collection, tables, changes):
             for table in by_id:
                 for frame in frames_by_id(table, document, errors):
                     yield RowFrame(table.table, frame)
-        for table in tables:
-            if not table.table.needs_pre_images:
-                continue
+            if not by_pre_images:
+                document.now = None
+        for table in by_pre_images:
             if all(document.has_pre_images(table.table) for document in documents):
                 async for row in _frames_by_pre_images(table, documents, errors):
                     yield row
@@ -173,24 +173,32 @@ class Renderer:
             extra={"action": "table-reloaded"},
         )
 
-    async def _look_up(
+    async def _looked_up(
         self, collection: str, tables: Sequence[CompiledTableFrames], changes: _CollectionChanges
-    ) -> None:
-        """Gives every document that has to be rendered what it is now."""
-        wanted = []
-        for document in changes.documents.values():
+    ) -> AsyncIterator[DocumentChanges]:
+        """Every document, with what it is now if it has to be rendered. Those that are looked up come last, as they are
+        found: they may be far larger than their events, and need not be held together."""
+        wanted: dict[Hashable, DocumentChanges] = {}
+        for identity, document in changes.documents.items():
             last = document.last
             if last.operation == "upsert" and last.document is None:
                 if not all(table.table.is_untouched_by(document.changed) for table in tables):
-                    wanted.append(document)
+                    wanted[identity] = document
+                    continue
             elif last.operation == "upsert":
                 document.now = last.document
+            yield document
         if not wanted:
             return
-        found = await find_documents(self._database, collection, [document.last.document_id for document in wanted])
-        by_identity = {identity_of(document["_id"]): document for document in found}
-        for document in wanted:
-            document.now = by_identity.get(identity_of(document.last.document_id))
+        ids = [document.last.document_id for document in wanted.values()]
+        async for found in find_documents(self._database, collection, ids):
+            for now in found:
+                looked_up = wanted.pop(identity_of(now["_id"]), None)
+                if looked_up is not None:
+                    looked_up.now = now
+                    yield looked_up
+        for document in wanted.values():
+            yield document
 
 
 def _note_ends(

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import bson
@@ -222,18 +223,29 @@ def _note_ends(
 async def _frames_by_pre_images(
     table: CompiledTableFrames, documents: Iterable[DocumentChanges], errors: list[RowError]
 ) -> AsyncIterator[RowFrame]:
-    upserts: list[RowFrame] = []
-    resumed_at = time.monotonic()
+    upserts: list[Iterable[RowFrame]] = []
+    turns = _Turns()
     for document in documents:
         frames = frames_by_pre_images(table, document, errors)
         for frame in frames.deletes:
             yield frame
-        upserts += frames.upserts
-        if time.monotonic() - resumed_at > YIELD_SECONDS:
-            await asyncio.sleep(0)
-            resumed_at = time.monotonic()
-    for frame in upserts:
+        upserts.append(frames.upserts)
+        await turns.give()
+    for frame in chain.from_iterable(upserts):
         yield frame
+        await turns.give()
+
+
+class _Turns:
+    """Lets others on the loop have their turn now and then."""
+
+    def __init__(self) -> None:
+        self._resumed_at = time.monotonic()
+
+    async def give(self) -> None:
+        if time.monotonic() - self._resumed_at > YIELD_SECONDS:
+            await asyncio.sleep(0)
+            self._resumed_at = time.monotonic()
 
 
 def identity_of(document_id: Any) -> Hashable:

@@ -5,6 +5,7 @@
 #   make bench   measurements; not part of the tests
 #   make agreement  mappings against the embedded MongoDB, with new examples for SECONDS=600 a test
 #   make oracle  the whole system while things break, for SECONDS=3600 SEED=1, or what a recording says: REPLAY=FILE
+#   make big-things  transactions of 100,000 operations, documents near 16 MB, long backlogs, and the memory that they take
 #   make fuzz    parsers of filters, requests and messages, SECONDS=600 a target, all or TARGET=requests
 #   make audit   known vulnerabilities of what is installed
 #   make editor  builds the JSON editor of admin anew, after a change in changesource/admin/editor/
@@ -30,7 +31,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 # For the Django plugin of mypy: the settings ask for a secret key unless this is development.
 lint: export DEBUG = 1
 
-.PHONY: run test lint bench agreement oracle fuzz audit editor install node clean
+.PHONY: run test lint bench agreement oracle big-things fuzz audit editor install node clean
 
 run: node
 	@exec $(VENV_PYTHON) -m zerosources.embedded $(ARGS)
@@ -51,6 +52,9 @@ agreement: node
 
 oracle: node
 	@$(VENV_PYTHON) -m tests.faults --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(REPLAY),--replay $(REPLAY)) $(ARGS)
+
+big-things: node
+	@BIG_THINGS=1 $(VENV_PYTHON) -m pytest -s tests/faults/test_big_things.py $(ARGS)
 
 fuzz: install
 	@$(VENV_PYTHON) -m pip install --disable-pip-version-check --quiet --only-binary :all: -r tests/fuzzing/requirements.txt || \

@@ -10,7 +10,7 @@ from changesource.protocol.watermarks import Position
 
 MAX_PART = 2**32 - 1
 MAX_READ_BYTES = 4 * 2**20
-"""About how much is read at once. An entry can have this much, or some 64 MiB when it holds one huge row."""
+"""About how much is read at once. An entry can have this much, or some 32 MiB more when it ends with a huge row."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

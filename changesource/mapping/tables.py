@@ -27,9 +27,9 @@ PG_TYPES: Mapping[ColumnType, str] = {"string": "text", "number": "float8", "boo
 `float8` because a MongoDB field may hold 1 in one document and 1.5 in the next."""
 
 MAX_DOCUMENT_ID_LENGTH = 200
-MAX_ROW_BYTES = 64 * 2**20
-"""Of JSON. zero-cache closes the connection at a message over 100 MiB, and would come back to it for ever; each of our own
-processes holds a row several times while it passes."""
+MAX_ROW_BYTES = 32 * 2**20
+"""Of JSON, twice what a document can have. zero-cache closes the connection at a message over 100 MiB, and would come back to
+it for ever; each of our own processes holds a row several times while it passes."""
 MAX_BYTES_OF_CHARACTER = 6
 """In JSON: `\\u0001`."""
 
@@ -81,7 +81,7 @@ class CompiledTable:
         """The rows that `document` gives, in the order of the mapping; none when it keeps nothing of the document.
 
         A value that does not fit becomes null where the column is optional; where it is required, the row is left out, as
-        it is when the mapping cannot be computed, and when an earlier row has its key. Each is appended to `errors`.
+        it is when the mapping cannot be computed, when an earlier row has its key, and when it is too large. Each is appended to `errors`.
         """
         if self._map is None:
             row = self._row(document, document, errors)
@@ -153,7 +153,7 @@ class CompiledTable:
         if len(orjson.dumps(row)) <= MAX_ROW_BYTES:
             return row
         reason = (
-            f"the row is larger than {MAX_ROW_BYTES // 2**20} MiB, so that zero-cache would not take it; "
+            f"the row is larger than {MAX_ROW_BYTES // 2**20} MiB as JSON; "
             "leave columns out, or shorten them by the mapping"
         )
         errors.append(self._error(document, "", reason))

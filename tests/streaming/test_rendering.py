@@ -1,6 +1,7 @@
 """rendering.py: what events become, with documents looked up in the embedded MongoDB."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -94,6 +95,20 @@ async def test_many_look_ups(database: Database) -> None:
     await database.city.insert_many([{"_id": number, "value": number} for number in range(1200)])
     found = await render(database, *(updated(number) for number in range(1200)))
     assert found.changes == [("city", "insert", {"_id": str(number), "value": str(number)}) for number in range(1200)]
+
+
+async def test_look_ups_of_large_documents(database: Database) -> None:
+    """Small updates of large documents are rendered as their documents are found, which are not held together."""
+    text = "x" * 5 * 2**20
+    await database.city.insert_many([{"_id": number, "value": text} for number in range(7)])
+    renderer = Renderer(database, version(CITY), [].extend)
+    events = [updated(number) for number in range(7)]
+    held = []
+    async for _ in renderer.render(Part(events, events[-1].cluster_time)):
+        documents = [each for each in gc.get_objects() if type(each) is dict and each.get("value") == text]
+        held.append(len(documents))
+    assert len(held) >= 7
+    assert max(held) <= 4
 
 
 async def test_collapse(database: Database) -> None:

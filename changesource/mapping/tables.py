@@ -81,7 +81,8 @@ class CompiledTable:
         """The rows that `document` gives, in the order of the mapping; none when it keeps nothing of the document.
 
         A value that does not fit becomes null where the column is optional; where it is required, the row is left out, as
-        it is when the mapping cannot be computed, when an earlier row has its key, and when it is too large. Each is appended to `errors`.
+        it is when the mapping cannot be computed, when an earlier row has its key, and when it is too large. Each is appended
+        to `errors`.
         """
         if self._map is None:
             row = self._row(document, document, errors)

@@ -178,7 +178,6 @@ def running(run_dir: Path, valkey_server: ValkeyServer, postgres_server: Postgre
             valkey_server,
             TABLES,
             MAPPINGS,
-            STALL_SECONDS=str(STALL_SECONDS),
         )
         watcher, server = deployment.watch(), deployment.serve()
         version = take_snapshot(deployment, server)
@@ -212,18 +211,20 @@ def report(what: str, seconds: float, **peaks: int) -> None:
 class Direct:
     """Where a proxy would be, which reads however slowly zero-cache does."""
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
+    def __init__(self, server: ServeCommand, token: str) -> None:
+        self._url = server.stream_url(token)
 
     def stream_url(self) -> str:
-        return self._running.server.stream_url(self._running.deployment.token)
+        return self._url
 
 
 def test_a_zero_cache_that_stops_reading(running: Running) -> None:
     """It is dropped after its time. When it goes on it resumes by its watermark, and its replica is what MongoDB is."""
     deployment = running.deployment
-    running.forget_peaks()
-    zero_cache = deployment.zero_cache(Direct(running), 7)  # type: ignore[arg-type]
+    deployment.environment["STALL_SECONDS"] = str(STALL_SECONDS)
+    server = deployment.serve("impatient")
+    del deployment.environment["STALL_SECONDS"]
+    zero_cache = deployment.zero_cache(Direct(server, deployment.token), 7)  # type: ignore[arg-type]
     deployment.wait_until_equal(zero_cache)
     deployment.database.notes.insert_one({"_id": "streamed"})
     first = deployment.wait_until_equal(zero_cache)
@@ -232,14 +233,15 @@ def test_a_zero_cache_that_stops_reading(running: Running) -> None:
     try:
         for start in range(0, 700, 100):  # more than the kernel takes for a socket
             deployment.database.notes.insert_many([{"_id": f"n-{start + i}", "text": TEXT * 100} for i in range(100)])
-        wait_until(lambda: "/7: dropped" in running.server.log_path.read_text())
-        report("dropped", time.monotonic() - started, serve=peak_bytes(running.server))
+        wait_until(lambda: "/7: dropped" in server.log_path.read_text())
+        report("dropped", time.monotonic() - started, serve=peak_bytes(server))
     finally:
         resume(zero_cache)
     assert time.monotonic() - started > STALL_SECONDS
     contents = deployment.wait_until_equal(zero_cache)
     assert contents.replica_version == first.replica_version
     zero_cache.stop()
+    server.stop()
     running.client_at(running.watermark).read_until(lambda got: bool(got.rows) and b"n-699" in got.rows[-1])
 
 

@@ -1,7 +1,6 @@
 """rendering.py: what events become, with documents looked up in the embedded MongoDB."""
 
 import asyncio
-import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,7 @@ from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import MARKERS_COLLECTION
 from changesource.mongo.source import Database
 from changesource.streaming import rendering
+from changesource.streaming.document_frames import DocumentChanges, frames_by_id
 from changesource.streaming.rendering import Chunk, Renderer, identity_of
 from tests.mongo.builders import BEGIN, event
 from tests.streaming.builders import APP_ID, table, version
@@ -97,18 +97,20 @@ async def test_many_look_ups(database: Database) -> None:
     assert found.changes == [("city", "insert", {"_id": str(number), "value": str(number)}) for number in range(1200)]
 
 
-async def test_look_ups_of_large_documents(database: Database) -> None:
-    """Small updates of large documents are rendered as their documents are found, which are not held together."""
-    text = "x" * 5 * 2**20
-    await database.city.insert_many([{"_id": number, "value": text} for number in range(7)])
-    renderer = Renderer(database, version(CITY), [].extend)
+async def test_look_ups_of_large_documents(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small updates of large documents are rendered as their documents are found, which are let go again."""
+    await database.city.insert_many([{"_id": number, "value": "x" * 5 * 2**20} for number in range(7)])
+    rendered: list[DocumentChanges] = []
+
+    def noted(table: Any, document: DocumentChanges, errors: list[RowError]) -> Any:
+        rendered.append(document)
+        return frames_by_id(table, document, errors)
+
+    monkeypatch.setattr(rendering, "frames_by_id", noted)
     events = [updated(number) for number in range(7)]
-    held = []
-    async for _ in renderer.render(Part(events, events[-1].cluster_time)):
-        documents = [each for each in gc.get_objects() if type(each) is dict and each.get("value") == text]
-        held.append(len(documents))
-    assert len(held) >= 7
-    assert max(held) <= 4
+    async for _ in Renderer(database, version(CITY), [].extend).render(Part(events, events[-1].cluster_time)):
+        assert sum(document.now is not None for document in rendered) <= 1
+    assert len(rendered) == 7
 
 
 async def test_collapse(database: Database) -> None:

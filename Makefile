@@ -8,6 +8,7 @@
 #                says: REPLAY=FILE; or SHRINK=FILE, to a smaller one that still fails
 #   make removals  shows that a test notices when the handling of a fault is taken out, ARGS='--fault Redis' for some
 #   make soak    the whole system under a steady load, for SECONDS=1800 at RATE=500 writes a second: whether anything grows
+#   make big-things  transactions of 100,000 operations, documents near 16 MB, long backlogs, and the memory that they take
 #   make fuzz    parsers of filters, requests and messages, SECONDS=600 a target, all or TARGET=requests
 #   make audit   known vulnerabilities of what is installed
 #   make editor  builds the JSON editor of admin anew, after a change in changesource/admin/editor/
@@ -35,7 +36,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 # For the Django plugin of mypy: the settings ask for a secret key unless this is development.
 lint: export DEBUG = 1
 
-.PHONY: run test lint bench agreement oracle removals soak fuzz audit editor install node clean
+.PHONY: run test lint bench agreement oracle removals soak big-things fuzz audit editor install node clean
 
 run: node
 	@exec $(VENV_PYTHON) -m zerosources.embedded $(ARGS)
@@ -62,6 +63,9 @@ removals: node
 
 soak: node
 	@$(VENV_PYTHON) -m tests.soak --seconds $(SECONDS) --rate $(RATE) $(ARGS)
+
+big-things: node
+	@BIG_THINGS=1 $(VENV_PYTHON) -m pytest -s tests/faults/test_big_things.py $(ARGS)
 
 fuzz: install
 	@$(VENV_PYTHON) -m pip install --disable-pip-version-check --quiet --only-binary :all: -r tests/fuzzing/requirements.txt || \

@@ -9,6 +9,8 @@ from typing import Protocol
 from changesource.protocol.watermarks import Position
 
 MAX_PART = 2**32 - 1
+MAX_READ_BYTES = 4 * 2**20
+"""About how much is read at once. An entry can have this much, or some 32 MiB more when it ends with a huge row."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -121,7 +123,8 @@ class ChangeLog(Protocol):
         """What the log holds now."""
 
     async def read(self, after: EntryId | None, limit: int) -> list[Entry]:
-        """The next entries after `after` (None: from the first), at most `limit`. They may begin later than what
+        """The next entries after `after` (None: from the first), at most `limit`, and none more once they have
+        `MAX_READ_BYTES`. They may begin later than what
         followed `after` when the log was trimmed or replaced: `Entry.previous` and `Entry.log_id` tell."""
 
     @property

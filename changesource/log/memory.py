@@ -10,7 +10,7 @@ from bisect import bisect_right
 from dataclasses import replace
 
 from changesource.errors import LogMismatch
-from changesource.log.entries import Entry, EntryId, Extent
+from changesource.log.entries import MAX_READ_BYTES, Entry, EntryId, Extent
 
 MAX_BYTES = 64 * 2**20
 
@@ -44,6 +44,7 @@ class MemoryLog:
         self._bytes += entry.size
         if entry.is_final:
             self._whole = entry.id
+        self._drop_oldest()
         self._generation += 1
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
@@ -55,7 +56,12 @@ class MemoryLog:
 
     async def read(self, after: EntryId | None, limit: int) -> list[Entry]:
         start = 0 if after is None else bisect_right(self._ids, after)
-        return self._entries[start : start + limit]
+        end = start
+        size = 0
+        while end < min(len(self._entries), start + limit) and size < MAX_READ_BYTES:
+            size += self._entries[end].size
+            end += 1
+        return self._entries[start:end]
 
     @property
     def generation(self) -> int:
@@ -69,6 +75,9 @@ class MemoryLog:
                 await self._grown.wait()
 
     async def trim(self) -> None:
+        """There is nothing left to do: what is too much would be held until then."""
+
+    def _drop_oldest(self) -> None:
         excess = self._bytes - self._max_bytes
         count = 0
         while excess > 0 and count < len(self._entries) - 1:

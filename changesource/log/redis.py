@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from changesource.errors import LeaseLost, LogMismatch, LogUnavailable
 from changesource.log.doorbell import Doorbell
-from changesource.log.entries import Entry, EntryId, Extent, Leadership
+from changesource.log.entries import MAX_READ_BYTES, Entry, EntryId, Extent, Leadership
 from changesource.protocol.watermarks import Position
 
 MAX_BYTES = 256 * 2**20
@@ -63,6 +63,19 @@ end
 return {}
 """
 """Without the frames of the first entry, which can be many."""
+
+_READ = """
+local found, size, low = {}, 0, ARGV[1]
+while #found < tonumber(ARGV[2]) and size < tonumber(ARGV[3]) do
+  local entry = redis.call('XRANGE', KEYS[1], low, '+', 'COUNT', 1)[1]
+  if not entry then break end
+  found[#found + 1] = entry
+  for i = 2, #entry[2], 2 do size = size + #entry[2][i] end
+  low = '(' .. entry[1]
+end
+return found
+"""
+"""XRANGE counts entries, and 32 of a large transaction are more than a session should hold."""
 
 _NOW = """
 local time = redis.call('TIME')
@@ -119,6 +132,7 @@ class RedisLog:
         self._owner = ""
         self._append = self._redis.register_script(_APPEND)
         self._extent = self._redis.register_script(_EXTENT)
+        self._read = self._redis.register_script(_READ)
         self._acquire = self._redis.register_script(_ACQUIRE)
         self._leadership = self._redis.register_script(_LEADERSHIP)
         self._release = self._redis.register_script(_RELEASE)
@@ -158,8 +172,8 @@ class RedisLog:
     async def read(self, after: EntryId | None, limit: int) -> list[Entry]:
         low = "-" if after is None else f"({_id_text(after)}"
         async with _store_errors():
-            found: Any = await self._redis.xrange(self._key, min=low, count=limit)
-        return [_entry_of(entry_id, fields) for entry_id, fields in found]
+            found = await self._read(keys=[self._key], args=[low, limit, MAX_READ_BYTES])
+        return [_entry_of(entry_id, dict(zip(fields[::2], fields[1::2], strict=True))) for entry_id, fields in found]
 
     @property
     def generation(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import orjson
+
 from changesource.mapping.compiled_mapping import CompiledMapping, compile_mapping
 from changesource.mapping.definition import Column, ColumnType, Table
 from changesource.mapping.expressions import WHOLE_DOCUMENT
@@ -25,6 +27,11 @@ PG_TYPES: Mapping[ColumnType, str] = {"string": "text", "number": "float8", "boo
 `float8` because a MongoDB field may hold 1 in one document and 1.5 in the next."""
 
 MAX_DOCUMENT_ID_LENGTH = 200
+MAX_ROW_BYTES = 32 * 2**20
+"""Of JSON, twice what a document can have. zero-cache closes the connection at a message over 100 MiB, and would come back to
+it for ever; each of our own processes holds a row several times while it passes."""
+MAX_BYTES_OF_CHARACTER = 6
+"""In JSON: `\\u0001`."""
 
 
 class _CompiledColumn(NamedTuple):
@@ -57,6 +64,8 @@ class CompiledTable:
         )
         self._columns = _compile_columns(table.columns)
         self._key_columns = _compile_columns(key_columns)
+        # A row without a longer text is not too large.
+        self._long_text = MAX_ROW_BYTES // (MAX_BYTES_OF_CHARACTER * max(1, len(columns)))
 
         mapping = compile_mapping(read_mapping_text(table.mapping))
         needed, self.reads = mapping.needed_for(frozenset(column.field for column in table.columns))
@@ -72,7 +81,8 @@ class CompiledTable:
         """The rows that `document` gives, in the order of the mapping; none when it keeps nothing of the document.
 
         A value that does not fit becomes null where the column is optional; where it is required, the row is left out, as
-        it is when the mapping cannot be computed, and when an earlier row has its key. Each is appended to `errors`.
+        it is when the mapping cannot be computed, when an earlier row has its key, and when it is too large. Each is appended
+        to `errors`.
         """
         if self._map is None:
             row = self._row(document, document, errors)
@@ -135,7 +145,20 @@ class CompiledTable:
                     errors.append(self._error(document, name, _why_null(value)))
                     return None
             row[name] = converted
+        for value in row.values():
+            if type(value) is str and len(value) > self._long_text:
+                return self._row_if_it_passes(row, document, errors)
         return row
+
+    def _row_if_it_passes(self, row: Row, document: Document, errors: list[RowError]) -> Row | None:
+        if len(orjson.dumps(row)) <= MAX_ROW_BYTES:
+            return row
+        reason = (
+            f"the row is larger than {MAX_ROW_BYTES // 2**20} MiB as JSON; "
+            "leave columns out, or shorten them by the mapping"
+        )
+        errors.append(self._error(document, "", reason))
+        return None
 
     def _without_repeated_keys(self, rows: list[Row], document: Document, errors: list[RowError]) -> list[Row]:
         first: dict[Key, Row] = {}

@@ -15,6 +15,8 @@ from changesource.mongo.events import ChangeEvent
 
 MAX_HELD_EVENTS = 2_000
 """Events of an unfinished transaction that are held before they go out as a part."""
+MAX_HELD_BYTES = 16 * 2**20
+"""The same in bytes of BSON, of which Python makes several times as many. It is what one reply of MongoDB holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,14 @@ class Part:
 
 
 class TransactionAssembler:
-    """Takes batches in order and gives parts in order. Between calls it holds at most one unfinished transaction."""
+    """Takes batches in order and gives parts in order. Between calls it holds at most one unfinished transaction, and of that
+    less than `max_held_events` and `max_held_bytes`."""
 
-    def __init__(self, max_held_events: int = MAX_HELD_EVENTS) -> None:
+    def __init__(self, max_held_events: int = MAX_HELD_EVENTS, max_held_bytes: int = MAX_HELD_BYTES) -> None:
         self._max_held_events = max_held_events
+        self._max_held_bytes = max_held_bytes
         self._held: list[ChangeEvent] = []
+        self._held_bytes = 0
         self._open_cluster_time: int | None = None
         self._next_index = 0
 
@@ -44,43 +49,55 @@ class TransactionAssembler:
         """Whether a transaction's end is not known yet: then it is worth asking for more without waiting."""
         return bool(self._held) or self._open_cluster_time is not None
 
-    def add(self, events: Sequence[ChangeEvent]) -> list[Part]:
-        """The parts that can go out now that `events`, a whole batch, are known."""
+    def add(self, events: Sequence[ChangeEvent], size: int = 0) -> list[Part]:
+        """The parts that can go out now that `events`, a whole batch of `size` bytes, are known."""
         if not events:
             return []
         parts: list[Part] = []
         remaining = [*self._held, *events]
+        count = len(remaining)
         self._held = []
+        self._held_bytes += size
         if self._open_cluster_time is not None:
             same = _count_at(remaining, self._open_cluster_time)
             if same == len(remaining):
                 self._held = remaining
-                return [self._release_held()] if same >= self._max_held_events else []
+                return [self._release_held()] if self._has_enough else []
             parts.append(self._close_open(remaining[:same]))
             remaining = remaining[same:]
         ready, self._held = _split_trailing_transaction(remaining)
         if ready:
             parts.append(Part(ready, ready[-1].cluster_time))
-        if len(self._held) >= self._max_held_events:
+        self._held_bytes = self._held_bytes * len(self._held) // count  # as if all events were of one size
+        if self._has_enough:
             parts.append(self._release_held())
         return parts
 
     def finish(self) -> list[Part]:
         """The parts that can go out now that the stream was read to its end."""
         if self._open_cluster_time is not None:
-            held, self._held = self._held, []
-            return [self._close_open(held)]
+            return [self._close_open(self._take_held())]
         if self._held:
-            held, self._held = self._held, []
+            held = self._take_held()
             return [Part(held, held[-1].cluster_time)]
         return []
 
+    @property
+    def _has_enough(self) -> bool:
+        return bool(self._held) and (
+            len(self._held) >= self._max_held_events or self._held_bytes >= self._max_held_bytes
+        )
+
     def _release_held(self) -> Part:
-        held, self._held = self._held, []
+        held = self._take_held()
         self._open_cluster_time = held[-1].cluster_time
         part = Part(held, self._open_cluster_time, self._next_index, is_final=False)
         self._next_index += 1
         return part
+
+    def _take_held(self) -> list[ChangeEvent]:
+        held, self._held, self._held_bytes = self._held, [], 0
+        return held
 
     def _close_open(self, events: Sequence[ChangeEvent]) -> Part:
         assert self._open_cluster_time is not None  # noqa: S101 (both callers asked)

@@ -45,10 +45,17 @@ class StreamContent:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one reply held. An empty reply means that the stream was read to its end at that moment."""
+    """What one reply held, of `size` bytes. An empty reply means that the stream was read to its end at that moment."""
 
     events: Sequence[ChangeEvent]
     is_end: bool
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    events: Sequence[Mapping[str, Any]]
+    size: int
 
 
 class ChangeStream:
@@ -72,20 +79,19 @@ class ChangeStream:
         self._pipeline = change_stream_pipeline(content, cluster_time, splits_large_events)
         self._session: AsyncClientSession | None = None
         self._cursor_id = 0
-        self._first: Sequence[Mapping[str, Any]] = ()
+        self._first: _Reply | None = None
         self._fragments: dict[str, Any] = {}
 
     async def open(self) -> None:
         try:
             self._session = self._database.client.start_session(causal_consistency=False)
-            reply = await self._command(
+            reply = await self._ask(
                 {"aggregate": 1, "pipeline": self._pipeline, "cursor": {"batchSize": BATCH_SIZE}},
                 readConcern=self._read_concern(),
             )
         except PyMongoError as error:
             raise explain(error) from error
-        self._cursor_id = reply["cursor"]["id"]
-        self._first = reply["cursor"]["firstBatch"]
+        self._first = reply
 
     def _read_concern(self) -> dict[str, Any]:
         if self._known_until is None:
@@ -94,11 +100,11 @@ class ChangeStream:
 
     async def next_batch(self, *, wait: bool = True) -> Batch:
         """The next reply's events. Without `wait` an empty batch comes back at once where there is nothing more."""
-        if self._first:
-            events, self._first = self._first, ()
-            return Batch(self._parse(events), is_end=False)
+        if self._first is not None and self._first.events:
+            reply, self._first = self._first, None
+            return Batch(self._parse(reply.events), is_end=False, size=reply.size)
         try:
-            reply = await self._command(
+            reply = await self._ask(
                 {
                     "getMore": self._cursor_id,
                     "collection": "$cmd.aggregate",
@@ -108,9 +114,8 @@ class ChangeStream:
             )
         except PyMongoError as error:
             raise explain(error) from error
-        self._cursor_id = reply["cursor"]["id"]
-        events = reply["cursor"]["nextBatch"]
-        return Batch(self._parse(events), is_end=not events and not self._fragments)
+        is_end = not reply.events and not self._fragments
+        return Batch(self._parse(reply.events), is_end, size=reply.size if reply.events else 0)
 
     async def close(self) -> None:
         """Ends the cursor on the server, as far as it answers."""
@@ -123,9 +128,12 @@ class ChangeStream:
         except PyMongoError as error:
             logger.debug("change stream: cursor not closed (%s)", type(error).__name__)
 
-    async def _command(self, command: dict[str, Any], **options: Any) -> dict[str, Any]:
+    async def _ask(self, command: dict[str, Any], **options: Any) -> _Reply:
         reply = await self._database.command({**command, **options}, codec_options=_UNDECODED, session=self._session)
-        return decode_document(bytes(reply.raw))
+        raw = bytes(reply.raw)
+        cursor = decode_document(raw)["cursor"]
+        self._cursor_id = cursor["id"]
+        return _Reply(cursor["firstBatch"] if "firstBatch" in cursor else cursor["nextBatch"], len(raw))
 
     def _parse(self, raw_events: Sequence[Mapping[str, Any]]) -> list[ChangeEvent]:
         parsed = []

@@ -93,18 +93,17 @@ async def _fitting_batch_size(database: Database, collection: str) -> int:
     return max(1, min(MAX_SCAN_BATCH_SIZE, int(SCAN_BATCH_BYTES / average_bytes)))
 
 
-async def find_documents(database: Database, collection: str, document_ids: Sequence[Any]) -> Documents:
-    """The documents with these ids that exist now, in no order. Raises `SourceUnreachable` or `SourceUnusable`."""
-    found: Documents = []
+async def find_documents(database: Database, collection: str, document_ids: Sequence[Any]) -> AsyncIterator[Documents]:
+    """The documents with these ids that exist now, in no order, and in batches: small updates can be of large documents, of
+    which a reply of MongoDB holds 16 MB. Raises `SourceUnreachable` or `SourceUnusable`."""
     try:
         for start in range(0, len(document_ids), LOOKUP_BATCH_SIZE):
             wanted = list(document_ids[start : start + LOOKUP_BATCH_SIZE])
             cursor = database[collection].find_raw_batches({"_id": {"$in": wanted}}, batch_size=LOOKUP_BATCH_SIZE)
             async for raw in cursor:
-                found += _decode(raw)
+                yield _decode(raw)
     except PyMongoError as error:
         raise explain(error) from error
-    return found
 
 
 async def first_documents(database: Database, collection: str, limit: int) -> Documents:

@@ -90,7 +90,8 @@ class RowFrames:
     """Removals, which all go before any upsert of the table: a key that one document gives up may be taken by another."""
 
     deletes: Sequence[RowFrame] = ()
-    upserts: Sequence[RowFrame] = ()
+    upserts: Iterable[RowFrame] = ()
+    """To be gone through once: rows of an array repeat what they have of their document, and their frames hold that each."""
 
 
 def frames_by_pre_images(table: CompiledTableFrames, document: DocumentChanges, errors: list[RowError]) -> RowFrames:
@@ -112,7 +113,7 @@ def frames_by_pre_images(table: CompiledTableFrames, document: DocumentChanges, 
             )
             for key in changes.deleted
         ],
-        upserts=[
+        upserts=(
             RowFrame(
                 compiled,
                 table.frames.upsert(row),
@@ -121,7 +122,7 @@ def frames_by_pre_images(table: CompiledTableFrames, document: DocumentChanges, 
                 else None,
             )
             for row in changes.upserted
-        ],
+        ),
     )
 
 

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from changesource.errors import LogUnavailable, SourceUnreachable
 from changesource.log.entries import ChangeLog, Entry, EntryId, Extent
@@ -27,21 +26,6 @@ RETURN_CHECK_SECONDS = 0.5
 """How often a session that reads MongoDB asks whether the log has caught up with it."""
 RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 MAX_READ_ENTRIES = 32
-TARGET_READ_BYTES = 4 * 2**20
-
-
-@dataclass(slots=True)
-class _ReadSize:
-    """How many entries to ask the log for, so that an answer has about `TARGET_READ_BYTES`."""
-
-    entries: int = 4
-
-    def adapt(self, found: list[Entry]) -> None:
-        size = sum(entry.size for entry in found)
-        if size > TARGET_READ_BYTES:
-            self.entries = max(1, self.entries // 2)
-        elif len(found) == self.entries and size < TARGET_READ_BYTES // 4:
-            self.entries = min(MAX_READ_ENTRIES, self.entries * 2)
 
 
 class Feed:
@@ -93,11 +77,10 @@ class Feed:
         """Ends when the log has a hole after what was given, or nobody writes it."""
         after = EntryId.before(self.position.cluster_time)
         log_id: str | None = None  # places of two logs say nothing about each other
-        size = _ReadSize()
         while True:
             generation = self._log.generation
             try:
-                found = await self._log.read(after, size.entries)
+                found = await self._log.read(after, MAX_READ_ENTRIES)
             except LogUnavailable:
                 return
             for entry in found:
@@ -109,7 +92,6 @@ class Feed:
                 if entry.is_final:
                     self.position = max(self.position, entry.position)
                 yield entry
-            size.adapt(found)
             if not found:
                 yield None
                 await self._log.wait(generation, POLL_SECONDS)

@@ -116,7 +116,7 @@ class EntryReader:
                 batch = await request
                 if self._history.source is not None:
                     await self._history.source.restore_after(self._database, batch)
-                parts = assembler.finish() if batch.is_end else assembler.add(batch.events)
+                parts = assembler.finish() if batch.is_end else assembler.add(batch.events, batch.size)
                 is_invalidated = _is_invalidated(batch)
                 if is_invalidated:
                     # The database was dropped; what follows has a later cluster time.

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import bson
@@ -135,16 +136,16 @@ class Renderer:
         if changes.is_reloaded:
             async for row in self._all_rows(collection, tables, errors):
                 yield row
-        await self._look_up(collection, tables, changes)
         documents = changes.documents.values()
         by_id = [table for table in tables if not table.table.needs_pre_images]
-        for document in documents:
+        by_pre_images = [table for table in tables if table.table.needs_pre_images]
+        async for document in self._looked_up(collection, tables, changes):
             for table in by_id:
                 for frame in frames_by_id(table, document, errors):
                     yield RowFrame(table.table, frame)
-        for table in tables:
-            if not table.table.needs_pre_images:
-                continue
+            if not by_pre_images:
+                document.now = None
+        for table in by_pre_images:
             if all(document.has_pre_images(table.table) for document in documents):
                 async for row in _frames_by_pre_images(table, documents, errors):
                     yield row
@@ -173,24 +174,32 @@ class Renderer:
             extra={"action": "table-reloaded"},
         )
 
-    async def _look_up(
+    async def _looked_up(
         self, collection: str, tables: Sequence[CompiledTableFrames], changes: _CollectionChanges
-    ) -> None:
-        """Gives every document that has to be rendered what it is now."""
-        wanted = []
-        for document in changes.documents.values():
+    ) -> AsyncIterator[DocumentChanges]:
+        """Every document, with what it is now if it has to be rendered. Those that are looked up come last, as they are
+        found: they may be far larger than their events, and need not be held together."""
+        wanted: dict[Hashable, DocumentChanges] = {}
+        for identity, document in changes.documents.items():
             last = document.last
             if last.operation == "upsert" and last.document is None:
                 if not all(table.table.is_untouched_by(document.changed) for table in tables):
-                    wanted.append(document)
+                    wanted[identity] = document
+                    continue
             elif last.operation == "upsert":
                 document.now = last.document
+            yield document
         if not wanted:
             return
-        found = await find_documents(self._database, collection, [document.last.document_id for document in wanted])
-        by_identity = {identity_of(document["_id"]): document for document in found}
-        for document in wanted:
-            document.now = by_identity.get(identity_of(document.last.document_id))
+        ids = [document.last.document_id for document in wanted.values()]
+        async for found in find_documents(self._database, collection, ids):
+            for now in found:
+                looked_up = wanted.pop(identity_of(now["_id"]), None)
+                if looked_up is not None:
+                    looked_up.now = now
+                    yield looked_up
+        for document in wanted.values():
+            yield document
 
 
 def _note_ends(
@@ -214,18 +223,29 @@ def _note_ends(
 async def _frames_by_pre_images(
     table: CompiledTableFrames, documents: Iterable[DocumentChanges], errors: list[RowError]
 ) -> AsyncIterator[RowFrame]:
-    upserts: list[RowFrame] = []
-    resumed_at = time.monotonic()
+    upserts: list[Iterable[RowFrame]] = []
+    turns = _Turns()
     for document in documents:
         frames = frames_by_pre_images(table, document, errors)
         for frame in frames.deletes:
             yield frame
-        upserts += frames.upserts
-        if time.monotonic() - resumed_at > YIELD_SECONDS:
-            await asyncio.sleep(0)
-            resumed_at = time.monotonic()
-    for frame in upserts:
+        upserts.append(frames.upserts)
+        await turns.give()
+    for frame in chain.from_iterable(upserts):
         yield frame
+        await turns.give()
+
+
+class _Turns:
+    """Lets others on the loop have their turn now and then."""
+
+    def __init__(self) -> None:
+        self._resumed_at = time.monotonic()
+
+    async def give(self) -> None:
+        if time.monotonic() - self._resumed_at > YIELD_SECONDS:
+            await asyncio.sleep(0)
+            self._resumed_at = time.monotonic()
 
 
 def identity_of(document_id: Any) -> Hashable:

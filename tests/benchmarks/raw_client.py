@@ -37,7 +37,9 @@ class RawClient:
                 opcode, payload_start, end = found
                 if opcode == 8:
                     return
-                if opcode == 1:
+                if opcode == 9:
+                    self._send(0x8A, buffer[payload_start:end])
+                elif opcode == 1:
                     yield buffer[payload_start:end]
                 start = end
             del self._buffer[:start]
@@ -45,10 +47,15 @@ class RawClient:
                 return
 
     def send(self, text: bytes) -> None:
-        """A masked text frame, with a mask of zeros."""
-        assert len(text) < 65_536
-        head = struct.pack("!BBH", 0x81, 0x80 | 126, len(text)) if len(text) > 125 else bytes([0x81, 0x80 | len(text)])
-        self._socket.sendall(head + b"\0\0\0\0" + text)
+        """A text frame."""
+        self._send(0x81, text)
+
+    def _send(self, first: int, payload: bytes) -> None:
+        """Masked, with a mask of zeros."""
+        size = len(payload)
+        assert size < 65_536
+        head = struct.pack("!BBH", first, 0x80 | 126, size) if size > 125 else bytes([first, 0x80 | size])
+        self._socket.sendall(head + b"\0\0\0\0" + payload)
 
     def close(self) -> None:
         self._socket.close()

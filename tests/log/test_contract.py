@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from changesource.errors import LogMismatch
+from changesource.log import memory, redis
 from changesource.log.entries import ChangeLog, Entry, Extent
 from tests.log.builders import ends, entry, fill, place, places, start
 from tests.log.conftest import OpenLog
@@ -85,6 +86,17 @@ async def test_read_limit(log: ChangeLog) -> None:
     """No more entries are read than asked for, the oldest ones."""
     await fill(log, 1, 2, 3, 4)
     assert [found.id for found in await log.read(place(1), 2)] == [place(2), place(3)]
+
+
+async def test_read_of_large_entries(log: ChangeLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No entry is read beyond those that have enough bytes, but at least one."""
+    for module in (memory, redis):
+        monkeypatch.setattr(module, "MAX_READ_BYTES", 25_000)
+    await fill(log, 1, 2, 3, 4, 5, size=10_000)
+    assert [found.id for found in await log.read(place(1), 10)] == [place(2), place(3), place(4)]
+    for module in (memory, redis):
+        monkeypatch.setattr(module, "MAX_READ_BYTES", 1)
+    assert [found.id for found in await log.read(place(1), 10)] == [place(2)]
 
 
 async def test_read_after_a_place_between_entries(log: ChangeLog) -> None:
@@ -252,6 +264,13 @@ async def test_trim_by_size(open_log: OpenLog) -> None:
     assert left == [place(step) for step in range(61 - len(left), 61)]
     assert 5 <= len(left) <= 10
     assert await ends(log) == Extent(left[0], place(60), begins_with_start=False, whole=place(60))
+
+
+async def test_memory_that_is_not_trimmed() -> None:
+    """A log in memory stays within its size whatever is written between two trimmings."""
+    log = memory.MemoryLog(max_bytes=100_000)
+    await fill(log, *range(1, 61), size=10_000)
+    assert sum(found.size for found in await log.read(None, 100)) <= 100_000
 
 
 async def test_trim_of_a_small_log(open_log: OpenLog) -> None:

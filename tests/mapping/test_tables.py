@@ -8,6 +8,7 @@ from bson import Int64, ObjectId
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
+from changesource.mapping import tables
 from changesource.mapping.definition import Column, Table
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.row_errors import RowError
@@ -46,6 +47,19 @@ def test_a_misfit_in_a_required_column_leaves_the_row_out() -> None:
     rows, errors = rows_of({"_id": "a", "n": Int64(2**60)}, Column("n", "number"))
     assert rows == []
     assert len(errors) == 1
+
+
+def test_a_row_that_is_too_large_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts is the row as JSON, in which a character can have six bytes, and not one value of it alone."""
+    monkeypatch.setattr(tables, "MAX_ROW_BYTES", 1_000)
+    columns = Column("text", "string", True), Column("more", "string", True)
+    fitting = {"_id": "a", "text": "x" * 900}
+    assert rows_of(fitting, *columns) == ([{**fitting, "more": None}], [])
+    for large in ({"text": "\1" * 170}, {"text": "x" * 500, "more": "x" * 500}):
+        rows, (error,) = rows_of({"_id": "a", **large}, *columns)
+        assert rows == []
+        assert (error.document_id, error.column) == ("a", "")
+        assert "leave columns out" in error.reason
 
 
 def test_a_missing_required_field_leaves_the_row_out() -> None:

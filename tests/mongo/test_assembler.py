@@ -65,6 +65,25 @@ def test_transaction_at_the_end_of_a_batch() -> None:
     assert assembler.finish() == [Part(events, BEGIN + 2)]
 
 
+def test_transaction_of_large_documents() -> None:
+    """However few its events are, a transaction that is held goes out in parts of so many bytes; a small one stays whole."""
+    events = transaction(1, 6)
+    assembler = TransactionAssembler(max_held_bytes=1_000)
+    assert assembler.add(events[:2], 600) == []
+    assert assembler.add(events[2:4], 600) == [Part(events[:4], BEGIN + 1, 0, is_final=False)]
+    assert assembler.add(events[4:], 600) == []
+    assert assembler.finish() == [Part(events[4:], BEGIN + 1, 1)]
+    assert assembler.add(transaction(2, 2), 600) == []
+
+
+def test_bytes_of_events_that_are_not_held() -> None:
+    """Only those of the transaction at the end of the batch count."""
+    assembler = TransactionAssembler(max_held_bytes=1_000)
+    before, held = [event(1, number) for number in range(8)], transaction(2, 2)
+    assert assembler.add([*before, *held], 4_000) == [Part(before, BEGIN + 1)]
+    assert assembler.finish() == [Part(held, BEGIN + 2)]
+
+
 def test_transactions_of_one_cluster_time() -> None:
     """Transactions and lone events of one cluster time, mixed by a sharded cluster, stay together."""
     mixed = [event(1, 1, in_transaction=True), event(1, 2), event(1, 3, in_transaction=True), event(1, 4)]

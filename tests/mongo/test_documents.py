@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -184,29 +184,35 @@ async def open_cursors(database: Database) -> int:
     return int(status["metrics"]["cursor"]["open"]["total"])
 
 
+async def found_documents(database: Database, collection: str, ids: Sequence[Any]) -> list[dict[str, Any]]:
+    return [document async for batch in find_documents(database, collection, ids) for document in batch]
+
+
 async def test_find(database: Database) -> None:
     """The documents that are there are found by _ids of every type; the others are not missed."""
     await fill(database, IN_ORDER)
-    found = await find_documents(database, "city", [*IN_ORDER, "not there", 99])
+    found = await found_documents(database, "city", [*IN_ORDER, "not there", 99])
     assert sorted(document["place"] for document in found) == list(range(len(IN_ORDER)))
 
 
 async def test_find_nothing(database: Database) -> None:
     """Nothing is found where nothing is looked for."""
-    assert await find_documents(database, "city", []) == []
+    assert await found_documents(database, "city", []) == []
 
 
 async def test_find_many(database: Database) -> None:
     """More documents than one look-up asks for are found, once each."""
     await database.city.insert_many([{"_id": number} for number in range(1300)])
-    found = await find_documents(database, "city", list(range(1400)))
+    found = await found_documents(database, "city", list(range(1400)))
     assert sorted(document["_id"] for document in found) == list(range(1300))
 
 
 async def test_find_large(database: Database) -> None:
-    """Documents that do not fit into one reply are found."""
+    """Documents that do not fit into one reply are found, and come as replies do."""
     await database.city.insert_many([{"_id": number, "text": "x" * 5 * 2**20} for number in range(5)])
-    assert len(await find_documents(database, "city", list(range(5)))) == 5
+    batches = [len(batch) async for batch in find_documents(database, "city", list(range(5)))]
+    assert sum(batches) == 5
+    assert max(batches) <= 3
 
 
 async def test_find_where_mongodb_is_away(
@@ -215,10 +221,10 @@ async def test_find_where_mongodb_is_away(
     """A look-up that fails says whether it is worth another try."""
     async with fail_commands(mongo_server, "find", closeConnection=True):
         with pytest.raises(SourceUnreachable):
-            await find_documents(database, "city", [1])
+            await found_documents(database, "city", [1])
     async with fail_commands(mongo_server, "find", errorCode=13):
         with pytest.raises(SourceUnusable):
-            await find_documents(database, "city", [1])
+            await found_documents(database, "city", [1])
 
 
 async def test_count(mongo_server: MongoServer, monkeypatch: pytest.MonkeyPatch) -> None:

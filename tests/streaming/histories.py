@@ -198,10 +198,10 @@ class Reading:
         """What is looked up or scanned is at least as new as the events."""
         moment = self.draw(st.integers(after, len(self.history.events)))
 
-        async def find_documents(_: Any, collection: str, ids: Sequence[Any]) -> list[Document]:
+        async def find_documents(_: Any, collection: str, ids: Sequence[Any]) -> AsyncIterator[list[Document]]:
             assert collection == COLLECTION
             state = self.history.states[moment]
-            return [state[document_id] for document_id in ids if document_id in state]
+            yield [state[document_id] for document_id in ids if document_id in state]
 
         async def scan(_: Any, collection: str) -> AsyncIterator[list[Document]]:
             assert collection == COLLECTION

@@ -18,6 +18,7 @@ from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import MARKERS_COLLECTION
 from changesource.mongo.source import Database
 from changesource.streaming import rendering
+from changesource.streaming.document_frames import DocumentChanges, frames_by_id
 from changesource.streaming.rendering import Chunk, Renderer, identity_of
 from tests.mongo.builders import BEGIN, event
 from tests.streaming.builders import APP_ID, table, version
@@ -94,6 +95,22 @@ async def test_many_look_ups(database: Database) -> None:
     await database.city.insert_many([{"_id": number, "value": number} for number in range(1200)])
     found = await render(database, *(updated(number) for number in range(1200)))
     assert found.changes == [("city", "insert", {"_id": str(number), "value": str(number)}) for number in range(1200)]
+
+
+async def test_look_ups_of_large_documents(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small updates of large documents are rendered as their documents are found, which are let go again."""
+    await database.city.insert_many([{"_id": number, "value": "x" * 5 * 2**20} for number in range(7)])
+    rendered: list[DocumentChanges] = []
+
+    def noted(table: Any, document: DocumentChanges, errors: list[RowError]) -> Any:
+        rendered.append(document)
+        return frames_by_id(table, document, errors)
+
+    monkeypatch.setattr(rendering, "frames_by_id", noted)
+    events = [updated(number) for number in range(7)]
+    async for _ in Renderer(database, version(CITY), [].extend).render(Part(events, events[-1].cluster_time)):
+        assert sum(document.now is not None for document in rendered) <= 1
+    assert len(rendered) == 7
 
 
 async def test_collapse(database: Database) -> None:

@@ -1,11 +1,13 @@
 """Snapshots that take long: whatever is written and whatever breaks meanwhile, the replica is what MongoDB is in the end."""
 
 import asyncio
+import json
 import os
 import random
+import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,20 +22,25 @@ from pymongo import AsyncMongoClient, monitoring
 from changesource.models import App, RunningSnapshot
 from changesource.mongo import change_stream, documents
 from changesource.mongo import source as source_module
-from changesource.mongo.source import Database
+from changesource.mongo.source import APP_NAME, Database
 from changesource.streaming import feed, snapshot_progress, watcher
+from tests.e2e import workload
+from tests.e2e.deployment import Deployment
+from tests.embedded.waiting import wait_until
 from tests.faults.sessions import SOON_SECONDS, ChangeSource, Replica, change_source
 from tests.models.builders import build_app, build_table
 from tests.mongo.failing import fail_commands
-from zerosources.embedded.servers import MongoServer
+from zerosources.embedded.servers import MongoServer, PostgresServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CHUNK = 7
 """Documents of a chunk, so that each type of `_id` lies across several chunks."""
-ROUNDS = int(os.environ.get("SNAPSHOT_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("SNAPSHOT_ROUNDS", "3"))
 """Of 5,000 updates each. Debezium's test does 50 (`SNAPSHOT_ROUNDS=50`)."""
 OF_EACH_TYPE = 18
+NOTES = 10_000
+"""In ten chunks."""
 QUERY_PLAN_KILLED = 175
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -390,9 +397,8 @@ async def test_progress(uri: str, app: App, caplog: pytest.LogCaptureFixture, mo
         replica.on_frames = look
         await source.take_snapshot(replica)
         assert await RunningSnapshot.objects.acount() == 0
-    states = [each.state for each in seen]
-    assert states == sorted(states, reverse=True)
-    assert set(states) == {"reading", "closing"}
+    assert {each.state for each in seen} == {"reading", "closing"}
+    assert {each.rows for each in seen if each.state == "closing"} == {seen[-1].rows}
     assert (seen[0].rows, seen[0].documents, seen[0].total_documents) == (0, 0, 40)
     assert [each.rows for each in seen] == sorted(each.rows for each in seen)
     assert (seen[-1].documents, seen[-1].total_documents) == (90, 90)
@@ -418,3 +424,62 @@ async def noted_after(moment: datetime) -> RunningSnapshot:
             if found is not None:
                 return found
             await asyncio.sleep(0.01)
+
+
+class Share:
+    """For `RecordingProxy.hold_at`, which lets all pass: `is_reached` is set when so many rows of a snapshot have."""
+
+    def __init__(self, rows: int) -> None:
+        self.is_reached = threading.Event()
+        self._rows = rows
+
+    def __call__(self, frame: str) -> bool:
+        if frame.startswith('["data",{"tag":"backfill"'):
+            self._rows -= len(json.loads(frame)[1]["rowValues"])
+        if self._rows <= 0:
+            self.is_reached.set()
+        return False
+
+
+@pytest.mark.timeout(300)
+def test_processes_that_end_in_a_snapshot(
+    run_dir: Path, mongo_server: MongoServer, postgres_server: PostgresServer
+) -> None:
+    """The server is killed at 20 % of a snapshot and stopped at 80 %, then zero-cache is killed, while others write: each
+    time the next snapshot begins anew, and the one that gets through is right."""
+    with ExitStack() as stack:
+        deployment = Deployment(stack, run_dir / "long-snapshots", mongo_server, postgres_server, None, workload.SCHEMA)
+        deployment.database.notes.insert_many([{"_id": f"note-{n}", "text": "x" * 100} for n in range(NOTES)])
+        server = deployment.start()
+        proxy = deployment.proxy(server)
+        stack.callback(hold_reads, deployment, 0)
+        with workload.Workload(deployment.database, seed=3, rate=60):
+            hold_reads(deployment, 300)
+            share = proxy.hold_at = Share(NOTES * 20 // 100)
+            zero_cache = deployment.zero_cache(proxy)
+            wait_until(share.is_reached.is_set)
+            server.kill()
+            for end in (server.stop, zero_cache.kill):
+                wait_until(lambda: not zero_cache.is_running)  # as it does when its first snapshot breaks off
+                hold_reads(deployment, 300)
+                server.start()
+                share = proxy.hold_at = Share(NOTES * 80 // 100)
+                zero_cache.start(wait=False)
+                wait_until(share.is_reached.is_set)
+                hold_reads(deployment, 10_000)  # a server that is stopped ends what takes three seconds more
+                end()
+            assert server.is_running
+            proxy.hold_at = None
+            hold_reads(deployment, 0)
+            zero_cache.start(wait=False)
+            wait_until(lambda: proxy.connections[-1].last_watermark != "")
+        deployment.wait_until_equal(zero_cache)
+        snapshots = [connection for connection in proxy.connections if not connection.last_watermark]
+        assert [len(list(connection.transactions())) for connection in snapshots] == [0, 0, 0, 1]
+
+
+def hold_reads(deployment: Deployment, milliseconds: int) -> None:
+    """Each of the product's requests for more takes so long."""
+    data = {"failCommands": ["getMore"], "appName": APP_NAME, "blockConnection": True, "blockTimeMS": milliseconds}
+    mode = "alwaysOn" if milliseconds else "off"
+    deployment.client.admin.command({"configureFailPoint": "failCommand", "mode": mode, "data": data})

@@ -16,8 +16,8 @@ RESUMABLE = frozenset({6, 7, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 10107, 1
 """The server's resumable errors, by the drivers' change stream specification."""
 
 CURSOR_GONE = frozenset({43, 50, 175, 237, 239, 246, 11601})
-"""CursorNotFound, MaxTimeMSExpired, QueryPlanKilled (the collection was dropped or renamed), CursorKilled (while it was read),
-SnapshotTooOld, SnapshotUnavailable, Interrupted: another cursor goes on where this one was."""
+"""CursorNotFound, MaxTimeMSExpired, QueryPlanKilled (the collection was dropped or renamed), CursorKilled (while it was
+read), SnapshotTooOld, SnapshotUnavailable, Interrupted: another cursor goes on where this one was."""
 
 UNAUTHORIZED = 13
 AUTHENTICATION_FAILED = 18

@@ -29,7 +29,10 @@ def refusal(code: int, *labels: str, name: str = "SomeName") -> OperationFailure
     ("codes", "expected"),
     [
         # The drivers' specification of change streams.
-        ([6, 7, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436], SourceUnreachable),
+        (
+            [6, 7, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436],
+            SourceUnreachable,
+        ),
         # A cursor that is no more.
         ([43, 50, 175, 237, 239, 246, 11601], SourceUnreachable),
         ([136, 260, 280, 286], HistoryLost),

@@ -39,8 +39,8 @@ CHUNK = 7
 ROUNDS = int(os.environ.get("SNAPSHOT_ROUNDS", "3"))
 """Of 5,000 updates each. Debezium's test does 50 (`SNAPSHOT_ROUNDS=50`)."""
 OF_EACH_TYPE = 18
-NOTES = 10_000
-"""In ten chunks."""
+NOTES = 5_000
+"""In five chunks."""
 QUERY_PLAN_KILLED = 175
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -466,11 +466,11 @@ def test_processes_that_end_in_a_snapshot(
             wait_until(share.is_reached.is_set)
             hold_reads(deployment, 10_000)  # a server that is stopped ends what takes three seconds more
             server.stop()
+            hold_reads(deployment, 0)
             assert server.exit_status == 0
             wait_until(lambda: not zero_cache.is_running)
             server.start()
             proxy.hold_at = None
-            hold_reads(deployment, 0)
             zero_cache.start(wait=False)
             wait_until(lambda: proxy.connections[-1].last_watermark != "")
         deployment.wait_until_equal(zero_cache)

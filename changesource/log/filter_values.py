@@ -19,12 +19,9 @@ class FilterValues(NamedTuple):
     before: Sequence[Values]
 
 
-OF_ALL_ROWS = None
-"""In place of `FilterValues`: the frame is about all rows of the table, whoever they belong to."""
-
-
 def pack_filter_values(frames: Sequence[FilterValues | None]) -> bytes:
-    """As the log keeps it: one item for each frame, in the order of the frames."""
+    """As the log keeps it: one item for each frame, in the order of the frames. None: the frame is about all rows of the
+    table, whoever they belong to."""
     return orjson.dumps([None if values is None else [values.now, values.before] for values in frames])
 
 

@@ -265,15 +265,15 @@ def _renew_credential(stored: StoredCredential, lookup: str, hash: str) -> None:
         logger.warning("credential %s could not be renewed: %s", stored.credential_id, type(exc).__name__)
 
 
-def _unexpired(prefix: str, now: datetime) -> Q:
-    return Q(**{f"{prefix}expires_at": None}) | Q(**{f"{prefix}expires_at__gt": now})
+def _unexpired(now: datetime) -> Q:
+    return Q(expires_at=None) | Q(expires_at__gt=now)
 
 
 def _standings(client_ids: Collection[int]) -> dict[ClientInApp, Standing]:
     now = timezone.now()
     grants = Grant.objects.filter(client__in=client_ids).select_related("client", "app")
     credentials: defaultdict[int, set[int]] = defaultdict(set)
-    valid = Credential.objects.filter(_unexpired("", now), client__in=client_ids, revoked_at=None)
+    valid = Credential.objects.filter(_unexpired(now), client__in=client_ids, revoked_at=None)
     for client_id, pk in valid.values_list("client_id", "pk"):
         credentials[client_id].add(pk)
     stored = _stored(Q(client__in=client_ids))

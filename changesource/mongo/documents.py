@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from pymongo.asynchronous.cursor import AsyncRawBatchCursor
@@ -31,10 +32,13 @@ RETRY_SECONDS = 1.0
 Documents = list[dict[str, Any]]
 
 
-async def scan(database: Database, collection: str, batch_size: int | None = None) -> AsyncIterator[Documents]:
+async def scan(database: Database, collection: str, batch_size: int | None = None) -> AsyncGenerator[Documents, None]:
     """All documents of a collection in the order of `_id`, in batches; goes on after the last `_id` when interrupted.
 
-    Each document is one that a majority had at some moment of the scan: the caller closes the gap by replaying changes.
+    Each document is one that a majority had at some moment of the scan, which may take as long as it likes: the caller
+    closes the gap by replaying changes. A collection that is dropped or renamed meanwhile ends where it is. Close it
+    (`contextlib.aclosing`) to free the cursor.
+
     Raises `SourceUnreachable` when MongoDB stays away, `SourceUnusable` when it refuses.
     """
     progress: list[Any] = []  # the last `_id`
@@ -42,10 +46,11 @@ async def scan(database: Database, collection: str, batch_size: int | None = Non
     while True:
         try:
             batch_size = batch_size or await _fitting_batch_size(database, collection)
-            async for documents in _scan_once(database, collection, batch_size, progress):
-                retries = 0
-                yield documents
-                progress = _decodable_ids(documents)[-1:] or progress
+            async with aclosing(_scan_once(database, collection, batch_size, progress)) as batches:
+                async for documents in batches:
+                    retries = 0
+                    yield documents
+                    progress = _decodable_ids(documents)[-1:] or progress
         except PyMongoError as error:
             reason = explain(error)
             retries += 1
@@ -59,7 +64,7 @@ async def scan(database: Database, collection: str, batch_size: int | None = Non
 
 async def _scan_once(
     database: Database, collection: str, batch_size: int, progress: Sequence[Any]
-) -> AsyncIterator[Documents]:
+) -> AsyncGenerator[Documents, None]:
     # `{_id: {$gt: x}}` compares within one BSON type and skips all later types without a word; `$expr` does not.
     after = {"$expr": {"$gt": ["$_id", {"$literal": progress[0]}]}} if progress else {}
     cursor = database[collection].find_raw_batches(after, sort=[("_id", 1)], batch_size=batch_size)

@@ -12,9 +12,12 @@ NO_WAY_ON = frozenset({136, 260, 280, 286})
 TOO_LARGE = 10_334
 """BSONObjectTooLarge: opening the stream again meets the same event."""
 
-REOPEN = frozenset({6, 7, 43, 50, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436})
-"""The server's resumable errors, by the drivers' change stream specification, and CursorNotFound (43) and
-MaxTimeMSExpired (50)."""
+RESUMABLE = frozenset({6, 7, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436})
+"""The server's resumable errors, by the drivers' change stream specification."""
+
+CURSOR_GONE = frozenset({43, 50, 175, 237, 239, 246, 11601})
+"""CursorNotFound, MaxTimeMSExpired, QueryPlanKilled (the collection was dropped or renamed), CursorKilled (while it was
+read), SnapshotTooOld, SnapshotUnavailable, Interrupted: another cursor goes on where this one was."""
 
 UNAUTHORIZED = 13
 AUTHENTICATION_FAILED = 18
@@ -37,7 +40,7 @@ def explain(error: PyMongoError) -> ChangeSourceError:
                 f"The user of the URI may not do this ({name}). Grant it read on the database, and find, insert and "
                 "update on zero_sources_markers."
             )
-        if error.code not in REOPEN and not error.has_error_label("ResumableChangeStreamError"):
+        if error.code not in RESUMABLE | CURSOR_GONE and not error.has_error_label("ResumableChangeStreamError"):
             return SourceUnusable(f"MongoDB refuses ({name}).")
         return SourceUnreachable(f"MongoDB's change stream was interrupted ({name}).")
     if isinstance(error, ConnectionFailure | ExecutionTimeout):

@@ -12,6 +12,7 @@ from typing import Any
 
 from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
+from changesource.mapping.bson_types import Undecodable
 from changesource.mapping.definition import Column, ColumnType, Table
 from changesource.mapping.problems import find_table_problems
 from changesource.mapping.values import MAX_SAFE_INTEGER
@@ -127,10 +128,10 @@ def _look_at(schema: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) 
 
 
 def _becomes_null(value: Any) -> bool:
-    """Whether `value` is null in every column: `mapping.values`."""
+    """Whether `value` is null in every column that may be: `mapping.values`."""
     if isinstance(value, Decimal128):
         return not value.to_decimal().is_finite()
-    return value is None or (isinstance(value, float) and not isfinite(value))
+    return value is None or isinstance(value, Undecodable) or (isinstance(value, float) and not isfinite(value))
 
 
 def _column(known: _Field, *, has_documents: bool) -> Column:

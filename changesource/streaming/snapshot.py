@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from changesource.errors import BarrierNotSeen, SourceReadOnly, SourceUnusable
+from changesource.errors import BarrierNotSeen, SourceReadOnly, SourceUnreachable, SourceUnusable
 from changesource.log.entries import Entry
 from changesource.mapping.row_errors import RowError
 from changesource.mapping.tables import Document, Row
@@ -32,6 +32,7 @@ from changesource.streaming.client_access import Turns
 from changesource.streaming.outlet import PacedOutlet
 from changesource.streaming.reading import EntryReader
 from changesource.streaming.rendering import RowErrorSink
+from changesource.streaming.snapshot_progress import DocumentCounts
 
 logger = logging.getLogger(__name__)
 
@@ -83,11 +84,14 @@ class Snapshot:
         """Everything but the commit, so that the caller can note the result first. Raises `BarrierNotSeen`,
         `ClientStalled`, and what the feed and the scan raise."""
         begin, replay = await self._begin()
-        counts = [await estimate_count(self._database, name) for name in self._view.tables_of_collection]
-        self._progress.total_documents = sum(counts)
+        counts = DocumentCounts(self._progress)
+        for collection in self._view.tables_of_collection:
+            counts.expect(collection, await self._estimate(collection))
         await self._outlet.send(self._opening(begin))
         for collection, tables in self._view.tables_of_collection.items():
-            await self._send_collection(collection, tables, begin)
+            counts.expect(collection, await self._estimate(collection))  # it may have grown meanwhile
+            await self._send_collection(collection, tables, begin, counts)
+            counts.end(collection)
         end = await replay(begin)
         await self._outlet.send([frames.permissions_row(self._version.app_id, self._shard_num, self._view.permissions)])
         return SnapshotResult(begin, end, self._progress.rows, self._view)
@@ -183,16 +187,24 @@ class Snapshot:
             "Check that the change stream of the source works (manage.py check_source)."
         )
 
+    async def _estimate(self, collection: str) -> int:
+        try:
+            return await estimate_count(self._database, collection)
+        except (SourceUnreachable, SourceUnusable) as error:  # for progress only; the scan says it if it lasts
+            logger.info("snapshot of %s: %s is not counted: %s", self._version.name, collection, error)
+            return 0
+
     async def _send_collection(
-        self, collection: str, tables: Sequence[CompiledTableFrames], position: Position
+        self, collection: str, tables: Sequence[CompiledTableFrames], position: Position, counts: DocumentCounts
     ) -> None:
-        async for documents in scan(self._database, collection):
-            errors: list[RowError] = []
-            for table in tables:
-                await self._outlet.send(self._row_frames(table, documents, position, errors))
-            self._progress.documents += len(documents)
-            if errors:
-                self._sink(errors)
+        async with aclosing(scan(self._database, collection)) as batches:
+            async for documents in batches:
+                errors: list[RowError] = []
+                for table in tables:
+                    await self._outlet.send(self._row_frames(table, documents, position, errors))
+                counts.add(collection, len(documents))
+                if errors:
+                    self._sink(errors)
 
     def _row_frames(
         self,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -46,6 +47,36 @@ class SnapshotProgress:
             left = max(0, state.total_documents - state.documents) * seconds / state.documents
             text += f", about {left:.0f} s left"
         return text
+
+
+class DocumentCounts:
+    """Documents read and to be read, by collection, added up in a state. As long as a collection has not ended, at least one
+    more is expected: collections grow, and their counts are estimates."""
+
+    def __init__(self, state: SnapshotState) -> None:
+        self._state = state
+        self._expected: dict[str, int] = {}
+        self._read: Counter[str] = Counter()
+
+    def expect(self, collection: str, documents: int) -> None:
+        """About so many are in the collection."""
+        self._expected[collection] = max(documents, self._expected.get(collection, 0))
+        self._add_up()
+
+    def add(self, collection: str, documents: int) -> None:
+        """So many more have been read."""
+        self._read[collection] += documents
+        self._expected[collection] = max(self._expected[collection], self._read[collection] + 1)
+        self._add_up()
+
+    def end(self, collection: str) -> None:
+        """All of it has been read."""
+        self._expected[collection] = self._read[collection]
+        self._add_up()
+
+    def _add_up(self) -> None:
+        self._state.documents = self._read.total()
+        self._state.total_documents = sum(self._expected.values())
 
 
 @asynccontextmanager

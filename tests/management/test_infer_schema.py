@@ -1,5 +1,6 @@
 """`infer_schema`, on a MongoDB server."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from io import StringIO
@@ -13,6 +14,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from changesource.models import App
+from tests.mongo.undecodable import SPOILT, spoilt
 
 pytestmark = pytest.mark.django_db
 
@@ -48,6 +50,22 @@ def test_documents(database) -> None:
         },
         "primaryKey": ["_id"],
     }
+
+
+async def test_value_that_is_not_bson(database, mongo_server, settings) -> None:
+    """A value that cannot be decoded says nothing of its field but that a row can be without it."""
+    database.city.insert_many([{"_id": 1, "name": SPOILT, "size": 4}, {"_id": 2, "name": "Bern", "size": 5}])
+    async with spoilt(mongo_server, database) as through_proxy:
+        await through_proxy.command("ping")
+        host, port = await through_proxy.client.address
+        settings.CHANGESOURCE_SOURCES = {"default": f"mongodb://{host}:{port}/{database.name}?directConnection=true"}
+        schema, warnings = await asyncio.to_thread(infer, "city")
+    assert schema["tables"]["city"]["columns"] == {
+        "_id": {"type": "number", "optional": False},
+        "name": {"type": "string", "optional": True},
+        "size": {"type": "number", "optional": False},
+    }
+    assert warnings == ""
 
 
 def test_validator(database) -> None:

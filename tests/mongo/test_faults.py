@@ -32,15 +32,17 @@ def refusal(code: int, *labels: str, name: str = "SomeName") -> OperationFailure
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
-        # The drivers' specification of change streams, and CursorNotFound and MaxTimeMSExpired.
+        # The drivers' specification of change streams.
         (
-            [6, 7, 43, 50, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436],
+            [6, 7, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436],
             SourceUnreachable,
         ),
+        # A cursor that is no more.
+        ([43, 50, 175, 237, 239, 246, 11601], SourceUnreachable),
         ([136, 260, 280, 286], HistoryLost),
         ([1, 2, 8, 9, 13, 18, 20, 26, 40573, 10334, 1_000_000], SourceUnusable),
     ],
-    ids=["interrupted", "no way on", "refused"],
+    ids=["interrupted", "without a cursor", "no way on", "refused"],
 )
 def test_codes(codes: Sequence[int], expected: type[ChangeSourceError]) -> None:
     """What is left to do after each of the server's errors."""

@@ -38,10 +38,12 @@ async def spoilt(server: MongoServer, database: Database) -> AsyncIterator[Datab
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.add(asyncio.current_task())  # type: ignore[arg-type]
         upstream_reader, upstream_writer = await asyncio.open_connection(address.hostname, address.port)
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            await asyncio.gather(_pass_on(reader, upstream_writer), _pass_on(upstream_reader, writer, spoils=True))
-        for each in (writer, upstream_writer):
-            each.close()
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                await asyncio.gather(_pass_on(reader, upstream_writer), _pass_on(upstream_reader, writer, spoils=True))
+        finally:
+            for each in (writer, upstream_writer):
+                each.close()
 
     proxy = await asyncio.start_server(connect, "127.0.0.1", 0)
     port = proxy.sockets[0].getsockname()[1]

@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 
 from changesource.models import App, Client, RunningSnapshot
 from changesource.streaming import snapshot_progress
-from changesource.streaming.snapshot_progress import SnapshotProgress, shown
+from changesource.streaming.snapshot_progress import DocumentCounts, SnapshotProgress, shown
 from tests.models.builders import build_app
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -85,3 +85,23 @@ async def test_app_that_is_gone(progress: SnapshotProgress) -> None:
         await sync_to_async(App.objects.all().delete)()
         await asyncio.sleep(0.1)
         assert await RunningSnapshot.objects.acount() == 0
+
+
+def test_counts(progress: SnapshotProgress) -> None:
+    """What is read and to be read of all collections: of one that is empty, one that grows, one that shrinks; the end is not
+    reached before all have been read."""
+    counts, state = DocumentCounts(progress.state), progress.state
+    for collection, expected in {"empty": 0, "grows": 10, "shrinks": 50}.items():
+        counts.expect(collection, expected)
+    assert (state.documents, state.total_documents) == (0, 60)
+    counts.end("empty")
+    counts.add("grows", 10)
+    assert (state.documents, state.total_documents) == (10, 61)
+    counts.add("grows", 90)
+    counts.end("grows")
+    assert (state.documents, state.total_documents) == (100, 150)
+    counts.expect("shrinks", 45)
+    counts.add("shrinks", 30)
+    assert (state.documents, state.total_documents) == (130, 150)
+    counts.end("shrinks")
+    assert (state.documents, state.total_documents) == (130, 130)

@@ -2,6 +2,7 @@
 
 import json
 from argparse import ArgumentTypeError
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from changesource.errors import ChangeSourceError, SourceUnusable, UnknownSource
 from changesource.mapping.values import CODEC_OPTIONS
 from changesource.models import App
 from changesource.models.app import DEFAULT_SOURCE, source_variable
+from changesource.mongo.decoding import decode_batch
 from changesource.mongo.faults import explain
 from changesource.mongo.source import APP_NAME, SERVER_SELECTION_TIMEOUT_MS
 from changesource.publishing.inference import propose_table
@@ -112,5 +114,7 @@ def _read(database: Database[dict[str, Any]], collection: str, sample: int) -> _
         raise SourceUnusable(f"The database {database.name!r} has no collection {collection!r}.")
     if (kind := listed[0].get("type", "collection")) != "collection":
         raise SourceUnusable(f"{collection!r} is a {kind}, which has no change stream.")
-    documents = list(database[collection].aggregate([{"$sample": {"size": sample}}]))
+    # Bytes, whatever PyMongo's annotation says.
+    batches: Iterable[Any] = database[collection].aggregate_raw_batches([{"$sample": {"size": sample}}])
+    documents = [document for batch in batches for document in decode_batch(batch)]
     return _Collection(listed[0].get("options", {}).get("validator", {}), documents)

@@ -112,7 +112,7 @@ REMOVALS = (
         MONGODB,
         "opening the stream again",
         "changesource/mongo/faults.py",
-        "if error.code not in REOPEN and not error.has_error_label(",
+        "if error.code not in RESUMABLE | CURSOR_GONE and not error.has_error_label(",
         "if not error.has_error_label(",
         [
             "tests/mongo/test_faults.py",

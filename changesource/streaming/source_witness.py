@@ -115,15 +115,17 @@ class SourceWitness:
             logger.info("app %s: its source is marked again", self._app_id)
 
     async def _was_taken_away(self, database: Database, position: Position | None) -> bool:
-        """Whether the change stream says so: then it is that of the same database."""
+        """Whether the change stream says so: then it is that of the same database. What a read shows may come in the stream
+        only later, while a database is being dropped, so that is waited for."""
         if position is None:
             return False  # nobody has anything that could be wrong
+        deadline = time.monotonic() + CLOCK_SECONDS
         try:
             stream = await open_change_stream(
                 database, StreamContent([MARKERS_COLLECTION]), position.cluster_time, splits_large_events=False
             )
             try:
-                while not (batch := await stream.next_batch()).is_end:
+                while not (batch := await stream.next_batch()).is_end or time.monotonic() < deadline:
                     if any(map(self._takes_id_away, batch.events)):
                         return True
             finally:

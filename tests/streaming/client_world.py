@@ -26,7 +26,7 @@ from changesource.protocol.requests import Resume, StreamRequest
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
-from changesource.streaming import client_access, reading, session, snapshot, version_switch
+from changesource.streaming import client_access, reading, session, snapshot, source_witness, version_switch
 from changesource.streaming.reading import EntryReader
 from changesource.streaming.session import Session
 from changesource.streaming.transactions import TransactionSender
@@ -232,6 +232,7 @@ class World(VersionHistory):
         }.items():
             for name in names:
                 stack.enter_context(patch.object(module, name, getattr(self, name)))
+        stack.enter_context(patch.object(source_witness, "majority_cluster_time", self.current_cluster_time))
         stack.enter_context(patch.object(session, "Feed", lambda *args: WorldFeed(self, args[3])))
         stack.enter_context(patch.object(client_access, "MARK_AGAIN_SECONDS", 0.0))
         stack.enter_context(patch.object(closing, "REFUSAL_DELAY_SECONDS", 0.0))

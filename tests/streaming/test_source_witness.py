@@ -137,6 +137,29 @@ async def test_mark_taken_away(base: Version, database: Database, how: str) -> N
     assert await versions() == [(1, 0, "")]
 
 
+async def test_mark_taken_away_at_this_moment(
+    base: Version, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a database is dropped its documents are gone before the change stream says so."""
+    monkeypatch.setattr(source_witness, "CLOCK_SECONDS", 10.0)
+    witness = SourceWitness("shop", base.nonce)
+    await witness.check(database)
+    position = Position(await current_cluster_time(database))
+    has_looked = asyncio.Event()
+
+    async def see_nothing(*arguments: object) -> None:
+        has_looked.set()
+
+    monkeypatch.setattr(source_witness, "read_source_id", see_nothing)
+    check = asyncio.create_task(witness.check(database, position))
+    await has_looked.wait()
+    done, _ = await asyncio.wait([check], timeout=0.3)
+    assert not done
+    await database.client.drop_database(database.name)
+    await check
+    assert await versions() == [(1, 0, "")]
+
+
 async def test_mark_taken_away_while_nobody_read(base: Version, database: Database) -> None:
     """Who has no position begins at the newest that a replica is known to have."""
     await SourceWitness("shop", base.nonce).check(database)

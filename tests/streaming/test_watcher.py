@@ -73,7 +73,9 @@ async def entries_until_now(log: ChangeLog, database: Database) -> list[Entry]:
     found: list[Entry] = []
 
     async def has_marker() -> bool:
-        found[:] = await log.read(None, 100_000)
+        found.clear()
+        while more := await log.read(found[-1].id if found else None, 1_000):
+            found.extend(more)
         return any(nonce in entry.markers for entry in found) and found[-1].is_final
 
     await eventually(has_marker)

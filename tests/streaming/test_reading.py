@@ -12,7 +12,13 @@ from changesource.log.entries import Entry
 from changesource.mapping.definition import Column
 from changesource.mongo import change_stream
 from changesource.mongo.assembler import TransactionAssembler
-from changesource.mongo.markers import PublishMarker, write_marker, write_publish_marker
+from changesource.mongo.markers import (
+    AccessMarker,
+    PublishMarker,
+    write_access_marker,
+    write_marker,
+    write_publish_marker,
+)
 from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
@@ -356,3 +362,25 @@ async def test_publishes_out_of_order(database: Database, start: Position) -> No
     found = await entries_until(database, history, CITY, start, nonce)
     assert [entry.version for entry in found if entry.is_publish] == [3]
     assert found[-1].version == 3
+
+
+async def test_turn_from_before_the_last_position(database: Database, start: Position) -> None:
+    """Who begins a transaction of the log again passes over the markers that the log has: an entry for one would end the
+    transaction before all of it is there."""
+    await write_access_marker(database, APP_ID, AccessMarker(7, "ab"))
+    await database.city.insert_one({"_id": "a"})
+    last = Position(await current_cluster_time(database) + 1)
+    await database.city.insert_many([{"_id": "b"}, {"_id": "c"}, {"_id": "d"}])
+    nonce = await write_marker(database, APP_ID, "barrier")
+    reader = EntryReader(database, KnownVersions(CITY, {}), CITY, start.cluster_time, last, lambda errors: None)
+    found: list[Entry] = []
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(reader.entries()) as entries:
+        async for entry in entries:
+            found += [entry] if entry is not None else []
+            if found and nonce in found[-1].markers:
+                break
+    assert [marker for entry in found for marker in entry.markers] == [nonce]
+    first = next(index for index, entry in enumerate(found) if entry.is_final)
+    assert b'"a"' in b"".join(entry.tables.get("city", b"") for entry in found[: first + 1])
+    assert {entry.position for entry in found[: first + 1]} == {found[0].position}
+    assert found[0].position > last

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 CLOCK_SECONDS = 5.0
 """How long the source may take to reach a position that was read of it: after an election, until a majority confirms."""
 POLL_SECONDS = 0.2
+MARK_SECONDS = 30.0
+"""How long the change stream may take to show that the id was dropped. Nothing is sent until then."""
 
 ANOTHER_DATABASE = "another database is behind the URI of its source"
 MARK_GONE = "its source has lost the mark by which it was known: another database is behind the URI"
@@ -89,7 +91,7 @@ class SourceWitness:
             if found is not None:
                 self._source_id = await source_store.keep_source_id(self._base_nonce, found)
         elif found is None:
-            if not await self._was_taken_away(database, position):
+            if not await self._was_taken_away(database, position, known):
                 await self._begin_anew("", MARK_GONE)
             self._source_id = known
             await self._restore(database)
@@ -114,19 +116,22 @@ class SourceWitness:
         else:
             logger.info("app %s: its source is marked again", self._app_id)
 
-    async def _was_taken_away(self, database: Database, position: Position | None) -> bool:
-        """Whether the change stream says so: then it is that of the same database. What a read shows may come in the stream
-        only later, while a database is being dropped, so that is waited for."""
+    async def _was_taken_away(self, database: Database, position: Position | None, known: str) -> bool:
+        """Whether the change stream says so, or somebody who read it there has written the id again: then it is the same
+        database. What a read shows may come in the stream only seconds later, while a database is being dropped."""
         if position is None:
             return False  # nobody has anything that could be wrong
-        deadline = time.monotonic() + CLOCK_SECONDS
+        deadline = time.monotonic() + MARK_SECONDS
         try:
             stream = await open_change_stream(
                 database, StreamContent([MARKERS_COLLECTION]), position.cluster_time, splits_large_events=False
             )
             try:
-                while not (batch := await stream.next_batch()).is_end or time.monotonic() < deadline:
+                while time.monotonic() < deadline:
+                    batch = await stream.next_batch()
                     if any(map(self._takes_id_away, batch.events)):
+                        return True
+                    if batch.is_end and await read_source_id(database, self._app_id) == known:
                         return True
             finally:
                 await stream.close()

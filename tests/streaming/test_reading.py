@@ -379,7 +379,7 @@ async def test_turn_from_before_the_last_position(database: Database, start: Pos
             found += [entry] if entry is not None else []
             if found and nonce in found[-1].markers:
                 break
-    assert [marker for entry in found for marker in entry.markers] == [nonce]
+    assert not any(marker.startswith("access:") for entry in found for marker in entry.markers)
     first = next(index for index, entry in enumerate(found) if entry.is_final)
     assert b'"a"' in b"".join(entry.tables.get("city", b"") for entry in found[: first + 1])
     assert {entry.position for entry in found[: first + 1]} == {found[0].position}

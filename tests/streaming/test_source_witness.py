@@ -34,6 +34,7 @@ AN_HOUR = 3600 << 32
 def impatient(monkeypatch: pytest.MonkeyPatch, settings) -> None:
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
     monkeypatch.setattr(source_witness, "CLOCK_SECONDS", 0.3)
+    monkeypatch.setattr(source_witness, "MARK_SECONDS", 0.5)
     monkeypatch.setattr(change_stream, "AWAIT_MS", 100)
 
 
@@ -141,7 +142,7 @@ async def test_mark_taken_away_at_this_moment(
     base: Version, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a database is dropped its documents are gone before the change stream says so."""
-    monkeypatch.setattr(source_witness, "CLOCK_SECONDS", 10.0)
+    monkeypatch.setattr(source_witness, "MARK_SECONDS", 10.0)
     witness = SourceWitness("shop", base.nonce)
     await witness.check(database)
     position = Position(await current_cluster_time(database))
@@ -156,6 +157,24 @@ async def test_mark_taken_away_at_this_moment(
     done, _ = await asyncio.wait([check], timeout=0.3)
     assert not done
     await database.client.drop_database(database.name)
+    await check
+    assert await versions() == [(1, 0, "")]
+
+
+async def test_mark_written_again_by_another_reader(
+    base: Version, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks between the drop and the writing of another reader does not wonder for long."""
+    monkeypatch.setattr(source_witness, "MARK_SECONDS", 10.0)
+    witness = SourceWitness("shop", base.nonce)
+    await witness.check(database)
+    await base.arefresh_from_db()
+    await database.drop_collection(MARKERS_COLLECTION)
+    after_the_drop = Position(await current_cluster_time(database) + 1)
+    check = asyncio.create_task(SourceWitness("shop", base.nonce).check(database, after_the_drop))
+    done, _ = await asyncio.wait([check], timeout=0.3)
+    assert not done
+    await write_source_id(database, "shop", base.source_id)
     await check
     assert await versions() == [(1, 0, "")]
 

@@ -335,8 +335,9 @@ def test_the_watcher_is_killed_in_a_large_transaction(running: Running) -> None:
     running.watcher.start()
     received = client.read_until(lambda got: bool(got.commits))
 
-    assert received.commits == [OPERATIONS]
-    assert len(set(received.rows)) == OPERATIONS
+    (rows,) = received.commits  # what has the cluster time of the entry before it comes again as well
+    assert rows >= OPERATIONS
+    assert len(set(received.rows)) >= OPERATIONS
     assert received.rollbacks == 1
 
 

@@ -170,10 +170,13 @@ def test_another_database(
     deployment = broken.deployment
     before = broken.settled()
     port = None if processes == "restarted" else broken.mongo.port
+    deployment.database.client.close()
     broken.mongo.stop()
     other = stack.enter_context(MongoServer(folder / "mongodb-2", port=port))
     client = stack.enter_context(pymongo.MongoClient[dict[str, Any]](other.uri(deployment.app_id)))
     deployment.database = client.get_default_database(codec_options=deployment.database.codec_options)
+    # Without this it would be waited for whether the change stream shows a drop.
+    deployment.database.zero_sources_markers.insert_one({"_id": f"source:{deployment.app_id}", "source": "another"})
     fill(deployment.database, 20)
     deployment.database.notes.insert_one({"_id": "only in the other one"})
     if processes == "restarted":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from bson import Decimal128, Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
-from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure, PyMongoError
 
 from tests.faults.tables import ATTIC, COLLECTIONS
 
@@ -21,6 +22,7 @@ IDS_OF_WRITER = 30
 """Documents of each collection that one writer changes. Few: so that changes of one document follow each other closely."""
 IMAGES = {"changeStreamPreAndPostImages": {"enabled": True}}
 RENAME = "renameCollection"
+ABANDON_SECONDS = 60.0
 WRITES = frozenset({"insert", "update", "delete"})
 
 NAMESPACE_NOT_FOUND, NAMESPACE_EXISTS, DUPLICATE_KEY = 26, 48, 11000
@@ -51,13 +53,30 @@ class Operation:
         """
         if not self.is_transaction:
             return sum(_send(database, command, None) for command in self.commands)
+        with database.client.start_session() as session:
+            try:
+                with session.start_transaction():
+                    return sum(_send(database, command, session, is_strict=True) for command in self.commands)
+            except PyMongoError as error:
+                _abandon(database, session)
+                if isinstance(error, OperationFailure) and (
+                    error.code in EXPECTED_REFUSALS or error.has_error_label("TransientTransactionError")
+                ):
+                    return 0
+                raise
+
+
+def _abandon(database: Database[dict[str, Any]], session: ClientSession) -> None:
+    """Ends a transaction of which MongoDB may not have heard that it is over: the embedded one looks for those that are too
+    old only when somebody uses one, and until then whoever writes their documents waits."""
+    deadline = time.monotonic() + ABANDON_SECONDS
+    while True:
         try:
-            with database.client.start_session() as session, session.start_transaction():
-                return sum(_send(database, command, session, is_strict=True) for command in self.commands)
-        except OperationFailure as error:
-            if error.code in EXPECTED_REFUSALS or error.has_error_label("TransientTransactionError"):
-                return 0
-            raise
+            database.client.admin.command({"killSessions": [session.session_id]})
+            return
+        except PyMongoError:
+            if time.monotonic() > deadline:
+                raise
 
 
 def _send(

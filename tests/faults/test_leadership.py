@@ -34,6 +34,7 @@ POLL_SECONDS = 0.5
 BUSY_SECONDS = 4.0
 """What this machine may add."""
 READERS = 20
+FIRST_NUMBER = 1000
 
 
 class Watched:
@@ -238,7 +239,8 @@ class _Reader:
         async for text in self.connection:
             frame = json.loads(text)
             if frame[0] == "data" and (number := frame[1].get("new", {}).get("n")) is not None:
-                if number not in self.seen:
+                # Older ones come again with the first that the log has of this one's time.
+                if number >= FIRST_NUMBER and number not in self.seen:
                     self.seen.append(number)
             elif frame[0] == "commit":
                 await self.connection.send(json.dumps(["status", *frame[1:]]))
@@ -263,9 +265,9 @@ class _Readers:
 
     async def see(self, deployment: Deployment, until: int) -> None:
         """Writes documents up to the number `until`, and returns when all have been told of all."""
-        for number in range(max(self.all[0].seen, default=999) + 1, 1000 + until):
+        for number in range(max(self.all[0].seen, default=FIRST_NUMBER - 1) + 1, FIRST_NUMBER + until):
             await asyncio.to_thread(deployment.database.orders.insert_one, {"n": number})
-        wanted = list(range(1000, 1000 + until))
+        wanted = list(range(FIRST_NUMBER, FIRST_NUMBER + until))
         with contextlib.suppress(TimeoutError):
             await eventually(lambda: all(reader.seen == wanted for reader in self.all))
         for reader in self.all:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -147,6 +148,7 @@ class System:
 
     def _start(self, stack: ExitStack) -> None:
         folder = self.folder
+        self.change_of_collections = threading.Lock()
         self.mongo = stack.enter_context(MongoServer(folder / "mongodb", test_commands=True, sync_on_commit=True))
         self.valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
         self.postgres = stack.enter_context(PostgresServer(folder / "postgres"))

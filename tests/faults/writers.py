@@ -82,7 +82,7 @@ class Writers:
         try:
             for operation in operations:
                 with ExitStack() as turns:
-                    for turn in self._turns if operation.changes_collections else [self._turns[number]]:
+                    for turn in self._turns_for(number, operation):
                         turns.enter_context(turn)
                     self._note(number, operation)
                     self._send(operation)
@@ -92,6 +92,11 @@ class Writers:
         except (PyMongoError, AssertionError) as failure:
             self._failures.append(failure)
             self._stop.set()
+
+    def _turns_for(self, number: int, operation: Operation) -> list[threading.Lock]:
+        if operation.changes_collections:
+            return [*self._turns, self._system.change_of_collections]
+        return [self._turns[number]]
 
     def _send(self, operation: Operation) -> None:
         try:

@@ -322,8 +322,8 @@ def _run_tests(copy: Path, tests: Sequence[str], timeout_seconds: float) -> tupl
         os.killpg(process.pid, signal.SIGTERM)
         process.communicate()
         return FAILED, f"not ended after {timeout_seconds:.0f} s"
-    lines = [line for line in output.splitlines() if line.strip()]
-    return process.returncode, lines[-1] if lines else "no output"
+    lines = [line for line in output.splitlines() if re.search(r"\d+ (passed|failed|error)", line)]
+    return process.returncode, lines[-1] if lines else "no closing line"
 
 
 if __name__ == "__main__":

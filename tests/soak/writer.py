@@ -119,7 +119,7 @@ class Batches:
 
     def _writes(self, name: str, count: int, *, exchanged: int = 0) -> list[Write]:
         """`exchanged` documents go, and as many that went before come back; the rest are updates. Not many: the embedded
-        MongoDB becomes slower with each that it has deleted (4,081 inserts and deletes a second at first, 1,101 after 16 s)."""
+        MongoDB becomes slower with each that it has deleted (4,081 inserts and deletes a second, 1,101 after 16 s)."""
         ids, absent = self._ids[name], self._absent[name]
         deleted = [ids.pop(self._dice.randrange(len(ids))) for _ in range(exchanged)]
         inserted = [absent.popleft() for _ in deleted]

@@ -110,6 +110,9 @@ class SoakSystem:
             SCHEMA,
             HEARTBEAT_SECONDS="10",
             LEASE_SECONDS="5",
+            # As in production: with DEBUG Django keeps the last 9,000 queries of each connection, which looks like a leak.
+            DEBUG="0",
+            ALLOWED_HOSTS="127.0.0.1",
         )
         for number in range(1, REPLICAS + 1):
             self.ours[f"watcher-{number}"] = self.deployment.watch(f"watcher-{number}")

@@ -29,7 +29,6 @@ class Migration(migrations.Migration):
                 ('watermark', models.CharField(blank=True, help_text='The newest that its former replicas had.', max_length=37)),
                 ('reason', models.CharField(max_length=200)),
                 ('is_fault', models.BooleanField()),
-                ('times', models.PositiveIntegerField(default=1, help_text='How often it was told.')),
                 ('told_at', models.DateTimeField()),
                 ('app', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='awaited_replicas', to='changesource.app')),
                 ('client', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='awaited_replicas', to='changesource.client')),

@@ -38,7 +38,6 @@ class AwaitedReplica(models.Model):
     )
     reason = models.CharField(max_length=MAX_REASON_LENGTH)
     is_fault = models.BooleanField()
-    times = models.PositiveIntegerField(default=1, help_text="How often it was told.")
     told_at = models.DateTimeField()
 
     objects = AwaitedReplicaManager()

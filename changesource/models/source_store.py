@@ -147,7 +147,6 @@ def _note_reset(notice: ResetNotice) -> None:
         known.watermark = max(known.watermark, notice.watermark)
         known.reason = notice.reason[:MAX_REASON_LENGTH]
         known.is_fault = known.is_fault or notice.is_fault
-        known.times += 1
         known.told_at = timezone.now()
         known.save()
 

@@ -57,6 +57,10 @@ class RawClient:
         head = struct.pack("!BBH", first, 0x80 | 126, size) if size > 125 else bytes([first, 0x80 | size])
         self._socket.sendall(head + b"\0\0\0\0" + payload)
 
+    def shut_down(self) -> None:
+        """From another thread: iterating ends."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self._socket.close()
 

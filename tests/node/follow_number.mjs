@@ -1,12 +1,12 @@
 // Prints, each time that the column n of a table's only row changes in a zero-cache replica, the number and when it was seen
-// (milliseconds since 1970). Until it is ended.
+// (milliseconds since 1970). Until its standard input ends.
 //
 //   ZERO_NODE_MODULES=…/node_modules node follow_number.mjs REPLICA_FILE TABLE
 
 import {createRequire} from 'node:module';
 import {writeSync} from 'node:fs';
 import {join} from 'node:path';
-import {argv, env} from 'node:process';
+import {argv, env, exit, stdin} from 'node:process';
 
 const POLL_MS = 10;
 const BUSY_MS = 5000;
@@ -26,3 +26,7 @@ setInterval(() => {
     writeSync(1, `${found} ${Date.now()}\n`);
   }
 }, POLL_MS);
+
+// What started it may be killed, and nobody would end it then.
+stdin.on('end', () => exit());
+stdin.resume();

@@ -9,12 +9,12 @@ import csv
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.embedded.waiting import wait_until
-from tests.soak.lag import Lag, LagMeter, Pulse
+from tests.soak.lag import Lag, LagMeter, Pulse, ReplicaLag, StreamLag
 from tests.soak.report import Verdict, lag_table, table, verdicts
 from tests.soak.samples import MEGABYTE, Sample, Sampler
 from tests.soak.system import PULSES, REDIS_MAX_BYTES, SoakSystem
@@ -52,18 +52,23 @@ def main() -> int:
 
 def run(system: SoakSystem, seconds: float, rate: float) -> list[Verdict]:
     """Writes for so long, and what is to be said about it. Prints tables."""
-    pulse = Pulse(system.deployment.database[PULSES])
-    writers = SteadyWriters(system.deployment.database, rate)
+    pulse = Pulse(system.database[PULSES])
+    writers = SteadyWriters(system.database, rate)
     with ExitStack() as meters_stack:
         with pulse, writers:
             system.start_zero_caches()
-            meters = [meters_stack.enter_context(LagMeter(pulse, replica)) for replica in system.zero_caches]
+            meters: list[LagMeter] = [
+                StreamLag("stream", pulse, system.stream_url),
+                *(ReplicaLag(f"replica {number}", pulse, each) for number, each in enumerate(system.zero_caches)),
+            ]
+            for meter in meters:
+                meters_stack.enter_context(meter)
             with Sampler(ARTEFACTS / "soak.csv", system, writers, meters) as sampler:
                 samples = take_samples(system, writers, sampler, meters, seconds)
         drain(pulse, meters)
     warm_up = min(WARM_UP_SECONDS, seconds * WARM_UP_FRACTION)
     steady = [sample for sample in samples if sample.seconds >= warm_up]
-    lags = [[lag for lag in meter.lags if lag.sent >= sampler.started + warm_up] for meter in meters]
+    lags = {meter.name: [lag for lag in meter.lags if lag.sent >= sampler.started + warm_up] for meter in meters}
     write_lags(ARTEFACTS / "soak-lags.csv", lags)
     print(f"\nAfter {warm_up:.0f} s of warm-up:", *table(steady), "", *lag_table(lags), "", sep="\n")
     judged = verdicts(steady, lags, ours=list(system.ours), rate=rate, redis_max_megabytes=REDIS_MAX_BYTES / MEGABYTE)
@@ -92,7 +97,7 @@ def progress(earlier: Sample, sample: Sample, meters: Sequence[LagMeter]) -> str
     parts = [f"{sample.seconds:6.0f} s: {(sample.writes - earlier.writes) / seconds:4.0f} writes/s"]
     for meter in meters:
         lags = meter.since(time.time() - seconds)
-        parts.append(f"lag {percentile(lags, 0.5) * 1000:.0f}, p99 {percentile(lags, 0.99) * 1000:.0f} ms")
+        parts.append(f"{meter.name} {percentile(lags, 0.5) * 1000:.0f}, p99 {percentile(lags, 0.99) * 1000:.0f} ms")
     for name, use in sample.processes.items():
         cpu = (use.cpu_seconds - earlier.processes[name].cpu_seconds) / seconds
         parts.append(f"{name} {use.megabytes:.0f} MB {cpu:.0%}")
@@ -108,13 +113,13 @@ def drain(pulse: Pulse, meters: Sequence[LagMeter]) -> None:
     print(f"\nThe last write was everywhere after {time.monotonic() - started:.1f} s.")
 
 
-def write_lags(path: Path, lags_of_replicas: Sequence[Sequence[Lag]]) -> None:
-    """One line for each pulse and replica."""
+def write_lags(path: Path, lags: Mapping[str, Sequence[Lag]]) -> None:
+    """One line for each pulse and place."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["replica", "sent", "lag ms"])
-        for number, lags in enumerate(lags_of_replicas):
-            rows.writerows([number, f"{lag.sent:.3f}", f"{lag.seconds * 1000:.1f}"] for lag in lags)
+        rows.writerow(["where", "sent", "lag ms"])
+        for name, of_place in lags.items():
+            rows.writerows([name, f"{lag.sent:.3f}", f"{lag.seconds * 1000:.1f}"] for lag in of_place)
 
 
 def equality(system: SoakSystem, number: int) -> Verdict:

@@ -1,22 +1,26 @@
-"""How long a write takes until it is committed in a replica."""
+"""How long a write takes until it is committed in a stream or in a replica."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import threading
 import time
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
+from tests.benchmarks.raw_client import RawClient
 from tests.node.tools import SCRIPT_DIR
 from zerosources.embedded.node import ensure_packages, node_executable
 from zerosources.embedded.zero_cache import ZeroCache
 
 PULSE_SECONDS = 0.1
 PULSE_ID = "pulse"
+PULSE_MARK = b'"_id":"pulse"'
 
 
 class Lag(NamedTuple):
@@ -61,35 +65,28 @@ class Pulse:
             self._error = error
 
 
-class LagMeter:
-    """Watches the pulse arrive in the replica of `zero_cache`, which has its first snapshot. As a context manager it begins
-    on entry and has ended on exit. A pulse that another overtook on the way counts as arrived with that one."""
+class LagMeter(ABC):
+    """Watches the pulse arrive at the place that it is named after. As a context manager it begins on entry and has ended on
+    exit. A pulse that another overtook on the way counts as arrived with that one."""
 
-    def __init__(self, pulse: Pulse, zero_cache: ZeroCache) -> None:
+    def __init__(self, name: str, pulse: Pulse) -> None:
+        self.name = name
         self.lags: list[Lag] = []
         self.last_seen: int | None = None
         self._pulse = pulse
-        self._replica_path = zero_cache.replica_path
-        self._thread = threading.Thread(target=self._read, name="lag")
+        self._thread = threading.Thread(target=self._read, name=f"lag of {name}")
 
     def __enter__(self) -> LagMeter:
-        self._process = subprocess.Popen(
-            [str(node_executable()), str(SCRIPT_DIR / "follow_number.mjs"), str(self._replica_path), "pulses"],
-            env={**os.environ, "ZERO_NODE_MODULES": str(ensure_packages())},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._process.terminate()
-        self._process.wait()
+        self._stop()
         self._thread.join()
 
     @property
     def is_watching(self) -> bool:
-        return self._process.poll() is None
+        return self._thread.is_alive()
 
     def since(self, moment: float) -> list[float]:
         """The lags, in seconds, of what was sent at this time or later and has arrived."""
@@ -100,14 +97,71 @@ class LagMeter:
             found.append(lag.seconds)
         return found
 
+    @abstractmethod
+    def _read(self) -> None:
+        """Calls `_arrived` for what it sees, until `_stop` was called or there is no more to see."""
+
+    @abstractmethod
+    def _stop(self) -> None:
+        """From another thread: `_read` is to end."""
+
+    def _arrived(self, number: int, moment: float) -> None:
+        """`moment` is in seconds since 1970."""
+        # Of the first one seen it is not known since when it has been there.
+        if self.last_seen is not None:
+            for arrived in range(self.last_seen + 1, number + 1):
+                sent = self._pulse.sent[arrived]
+                self.lags.append(Lag(sent, moment - sent))
+        self.last_seen = number
+
+
+class ReplicaLag(LagMeter):
+    """In the file of a zero-cache's replica, which has its first snapshot."""
+
+    def __init__(self, name: str, pulse: Pulse, zero_cache: ZeroCache) -> None:
+        super().__init__(name, pulse)
+        self._process = subprocess.Popen(
+            [str(node_executable()), str(SCRIPT_DIR / "follow_number.mjs"), str(zero_cache.replica_path), "pulses"],
+            env={**os.environ, "ZERO_NODE_MODULES": str(ensure_packages())},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
     def _read(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
                 number, milliseconds = (int(part) for part in line.split())
-                # Of the first one seen it is not known since when it has been there.
-                if self.last_seen is not None:
-                    for arrived in range(self.last_seen + 1, number + 1):
-                        sent = self._pulse.sent[arrived]
-                        self.lags.append(Lag(sent, milliseconds / 1000 - sent))
-                self.last_seen = number
+                self._arrived(number, milliseconds / 1000)
+
+    def _stop(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+class StreamLag(LagMeter):
+    """At a client of the stream that does nothing but take it: what this project is answerable for."""
+
+    def __init__(self, name: str, pulse: Pulse, url: str) -> None:
+        super().__init__(name, pulse)
+        snapshot = list(RawClient(url))
+        version = json.loads(snapshot[0])[2]["commitWatermark"]
+        self._client = RawClient(f"{url}&lastWatermark={version}&replicaVersion={version}")
+
+    def _read(self) -> None:
+        number = None
+        for frame in self._client:
+            if PULSE_MARK in frame:
+                number = int(json.loads(frame)[1]["new"]["n"])
+            elif frame.startswith(b'["commit"'):
+                moment = time.time()
+                _, commit, watermark = json.loads(frame)
+                self._client.send(json.dumps(["status", commit, watermark]).encode())
+                if number is not None:
+                    self._arrived(number, moment)
+                    number = None
+
+    def _stop(self) -> None:
+        self._client.shut_down()

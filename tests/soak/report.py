@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 
 from tests.soak.lag import Lag
 from tests.soak.samples import ProcessUse, Sample
@@ -20,7 +21,7 @@ ALLOWED_LOG_MEGABYTES = 256.0 + 16.0
 """What the log is trimmed to, and what comes in between two times that it is trimmed."""
 ALLOWED_LAG_GROWTH = 1.5
 """Of p99, from the first third to the last."""
-UNNOTICED_LAG_SECONDS = 0.1
+UNNOTICED_LAG_MS = 100.0
 """A growth of less is the machine's."""
 REACHED_RATE = 0.95
 
@@ -58,10 +59,10 @@ def table(samples: Sequence[Sample]) -> list[str]:
     return lines
 
 
-def lag_table(lags_of_replicas: Sequence[Sequence[Lag]]) -> list[str]:
-    """Lines of all minutes, with p50 and p99 of each replica."""
-    lines = [f"{'minute':>6}" + "".join(f"{f'replica {n}: p50, p99, ms':>28}" for n in range(len(lags_of_replicas)))]
-    rows = [lags_by_minute(lags) for lags in lags_of_replicas]
+def lag_table(lags: Mapping[str, Sequence[Lag]]) -> list[str]:
+    """Lines of all minutes, with p50 and p99 of each place."""
+    lines = [f"{'minute':>6}" + "".join(f"{f'{name}: p50, p99, ms':>28}" for name in lags)]
+    rows = [lags_by_minute(of_place) for of_place in lags.values()]
     for minute in range(min(len(row) for row in rows)):
         cells = [[percentile(row[minute], fraction) * 1000 for fraction in (0.5, 0.99)] for row in rows]
         lines.append(f"{minute + 1:6}" + "".join(f"{p50:18.0f}{p99:10.0f}" for p50, p99 in cells))
@@ -70,7 +71,7 @@ def lag_table(lags_of_replicas: Sequence[Sequence[Lag]]) -> list[str]:
 
 def verdicts(
     samples: Sequence[Sample],
-    lags_of_replicas: Sequence[Sequence[Lag]],
+    lags: Mapping[str, Sequence[Lag]],
     *,
     ours: Sequence[str],
     rate: float,
@@ -82,7 +83,7 @@ def verdicts(
         rate_verdict(samples, rate),
         *(verdict for name in ours for verdict in process_verdicts(samples, name)),
         *redis_verdicts(samples, redis_max_megabytes),
-        *(lag_verdict(f"replica {number}", lags) for number, lags in enumerate(lags_of_replicas)),
+        *(lag_verdict(name, of_place) for name, of_place in lags.items()),
     ]
 
 
@@ -110,18 +111,19 @@ def redis_verdicts(samples: Sequence[Sample], max_megabytes: float) -> Iterator[
 
 
 def lag_verdict(name: str, lags: Sequence[Lag]) -> Verdict:
-    """Whether p99 of the last third is that of the first."""
-    third = len(lags) // 3
-    first, last = (
-        percentile([lag.seconds for lag in part], 0.99) for part in (lags[:third], lags[len(lags) - third :])
-    )
-    is_kept = last <= max(first * ALLOWED_LAG_GROWTH, first + UNNOTICED_LAG_SECONDS)
-    text = f"{name}: lag p99 {first * 1000:.0f} ms in the first third, {last * 1000:.0f} ms in the last"
-    minutes = [percentile(of_minute, 0.99) * 1000 for of_minute in lags_by_minute(lags)]
-    if len(minutes) >= 3:
-        slope = trend([minute * MINUTE / HOUR for minute in range(len(minutes))], minutes)
-        text += f", {text_of(slope)} ms an hour"
-    return Verdict(is_kept, text)
+    """Whether p99 of a minute, in the median minute, is in the last third what it was in the first.
+
+    Of minutes, since zero-cache 1.9.0 stands still for 5 s now and then: each 30 s its replica-monitor closes a connection
+    to the replica, which runs `PRAGMA optimize`. If that wants to write while a transaction is half applied, it waits for
+    the lock with the thread that should pass on the transaction's rest. A stream without zero-cache does not have it.
+    """
+    minutes = [percentile(of_minute, 0.99) * 1000 for of_minute in lags_by_minute(lags) if of_minute]
+    third = max(1, len(minutes) // 3)
+    first, last = median(minutes[:third]), median(minutes[-third:])
+    is_kept = last <= max(first * ALLOWED_LAG_GROWTH, first + UNNOTICED_LAG_MS)
+    whole = percentile([lag.seconds for lag in lags], 0.99) * 1000
+    text = f"{name}: lag p99 of a minute {first:.0f} ms in the first third, {last:.0f} ms in the last"
+    return Verdict(is_kept, f"{text}, {whole:.0f} ms over all, {max(minutes):.0f} ms in the worst minute")
 
 
 def lags_by_minute(lags: Sequence[Lag]) -> list[list[float]]:

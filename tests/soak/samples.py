@@ -97,8 +97,8 @@ class Sampler:
         for name in sample.processes:
             columns += [f"{name} {of}" for of in ("MB", "descriptors", "threads", "cpu seconds")]
         columns += ["redis MB", "redis log MB", "redis log length"]
-        for number in range(len(self._meters)):
-            columns += [f"replica {number} lag ms p50", f"replica {number} lag ms p99"]
+        for meter in self._meters:
+            columns += [f"{meter.name} lag ms p50", f"{meter.name} lag ms p99"]
         return columns
 
     def _row(self, sample: Sample) -> list[object]:

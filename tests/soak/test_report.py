@@ -11,7 +11,7 @@ SECONDS = range(300, 1800, 5)
 
 def broken(samples: list[Sample], lags: list[Lag] | None = None) -> list[str]:
     """The texts of the verdicts that are broken."""
-    found = verdicts(samples, [lags or steady_lags()], ours=["serve-1"], rate=500, redis_max_megabytes=320)
+    found = verdicts(samples, {"stream": lags or steady_lags()}, ours=["serve-1"], rate=500, redis_max_megabytes=320)
     return [verdict.text for verdict in found if not verdict.is_kept]
 
 
@@ -78,16 +78,24 @@ def test_a_rate_that_was_not_reached() -> None:
 
 
 def test_lag_that_grows() -> None:
-    """p99 of the last third is held against that of the first."""
+    """p99 of the minutes of the last third is held against that of the first."""
     (text,) = broken(steady_samples(), steady_lags(growth=5))
-    assert text.startswith("replica 0: lag p99")
+    assert text.startswith("stream: lag p99")
+
+
+def test_a_lag_that_grows_in_most_minutes() -> None:
+    """Five seconds of one minute are not growth, a second of each minute is."""
+    seldom = [lag._replace(seconds=5.0) if 1500 <= lag.sent < 1505 else lag for lag in steady_lags()]
+    assert broken(steady_samples(), seldom) == []
+    often = [lag._replace(seconds=5.0) if lag.sent >= 1000 and lag.sent % 60 < 1 else lag for lag in steady_lags()]
+    assert len(broken(steady_samples(), often)) == 1
 
 
 def test_tables_have_a_line_for_each() -> None:
     """Each process, Redis, and each minute is shown."""
     shown = table(steady_samples())
     assert [line.split()[0] for line in shown[1:]] == ["serve-1", "mongodb", "redis,", "its", "log,"]
-    assert len(lag_table([steady_lags(), steady_lags()])) == 1 + 25
+    assert len(lag_table({"stream": steady_lags(), "replica 0": steady_lags()})) == 1 + 25
 
 
 def test_a_verdict_says_whether_it_is_kept() -> None:

@@ -25,15 +25,12 @@ WRITES_OF_BATCH = 10
 """One request each, so that the writers leave the processor to what they measure."""
 BATCHES_OF_TRANSACTION = 5
 """One batch of so many is a transaction over all collections."""
-BATCHES_OF_EXCHANGE = 50
-"""One batch of so many, a transaction, deletes documents and inserts as many. The embedded MongoDB becomes slower with each
-that it has deleted (4,081 inserts and deletes a second at first, 1,101 after 16 s of nothing else)."""
 
 TEXT = "The quick brown fox jumps over the lazy dog. "
 
 
 class SteadyWriters:
-    """Threads that write `rate` documents a second: updates, and in some transactions inserts and as many deletes. As a
+    """Threads that write `rate` documents a second: updates, and in transactions inserts and as many deletes. As a
     context manager they fill the collections and begin on entry, and have ended on exit.
 
     Raises:
@@ -116,12 +113,11 @@ class Batches:
         """Writes by collection: more than one collection makes a transaction."""
         self._batches += 1
         if self._batches % BATCHES_OF_TRANSACTION == 0:
-            exchanged = int(self._batches % BATCHES_OF_EXCHANGE == 0)
-            return {name: self._writes(name, WRITES_OF_BATCH // len(COLLECTIONS), exchanged) for name in COLLECTIONS}
+            return {name: self._writes(name, WRITES_OF_BATCH // len(COLLECTIONS), exchanged=1) for name in COLLECTIONS}
         name = COLLECTIONS[self._batches % len(COLLECTIONS)]
         return {name: self._writes(name, WRITES_OF_BATCH)}
 
-    def _writes(self, name: str, count: int, exchanged: int = 0) -> list[Write]:
+    def _writes(self, name: str, count: int, *, exchanged: int = 0) -> list[Write]:
         """`exchanged` documents go, and as many that went before come back; the rest are updates."""
         ids, absent = self._ids[name], self._absent[name]
         deleted = [ids.pop(self._dice.randrange(len(ids))) for _ in range(exchanged)]

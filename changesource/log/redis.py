@@ -30,6 +30,9 @@ FORMAT = 3
 """Of what the keys hold: another one makes other keys, so that a release never reads what it does not understand."""
 TIMEOUT_SECONDS = 5.0
 """How long Redis may take for one thing that it is asked to do."""
+ENTRY_BYTES, FIELD_BYTES, INTEGER_BYTES, NODE_BYTES = 512, 16, 20, 8192
+"""More than an entry, a field's name or its value, and a number take besides the bytes of names and values, and than is
+allocated for entries to come."""
 TRIMMED_FRACTION = 0.9
 """How much of what a log may have is left when it was too large."""
 
@@ -138,6 +141,9 @@ class RedisLog:
         self._release = self._redis.register_script(_RELEASE)
         self._doorbell = Doorbell(name)
         self._max_bytes = max_bytes
+        # What was appended from here takes at most so much; and the log's size, with what that was when it was measured.
+        self._appended_bytes = 0.0
+        self._measured: tuple[int, float] | None = None
         self._max_age_seconds = max_age_seconds
 
     async def append(self, entry: Entry, after: EntryId | None) -> None:
@@ -149,6 +155,7 @@ class RedisLog:
             fields += [f"T{table}", frames]
         for table, values in entry.filter_values.items():
             fields += [f"V{table}", values]
+        self._appended_bytes += ENTRY_BYTES + sum(FIELD_BYTES + _size(field) for field in fields)
         async with _store_errors():
             outcome, tail = await self._append(
                 keys=[self._key, self._tail_key, self._lease_key],
@@ -161,6 +168,7 @@ class RedisLog:
         self._doorbell.ring()
 
     async def extent(self) -> Extent:
+        self._measured = None  # whoever asks goes on from what others may have appended
         async with _store_errors():
             found = await self._extent(keys=[self._key, self._tail_key])
         if not found:
@@ -197,10 +205,20 @@ class RedisLog:
             await self._redis.expire(self._tail_key, seconds)
 
     async def _trim_to_size(self) -> None:
-        """Again while what is left, which may be larger entries than the oldest were, is still too much."""
-        while (size := await self._memory_bytes()) > self._max_bytes:
+        """Again while what is left, which may be larger entries than the oldest were, is still too much.
+
+        Redis answers nobody while it measures, 40 ms at 256 MiB. So it is asked only when the log can have become too large.
+        """
+        if self._measured is not None:
+            size, appended_then = self._measured
+            if size + self._appended_bytes - appended_then + NODE_BYTES <= self._max_bytes:
+                return
+        while True:
+            appended_then = self._appended_bytes
+            size = await self._memory_bytes()
             length = await self._redis.xlen(self._key)
-            if length <= 1:
+            if size <= self._max_bytes or length <= 1:
+                self._measured = size, appended_then
                 return
             left = max(1, int(length * self._max_bytes / size * TRIMMED_FRACTION))
             await self._redis.xtrim(self._key, maxlen=left, approximate=False)
@@ -263,6 +281,10 @@ def _kind(entry: Entry) -> str:
     if entry.is_start:
         return "start"
     return "final" if entry.is_final else "part"
+
+
+def _size(field: bytes | str | int) -> int:
+    return len(field) if isinstance(field, bytes | str) else INTEGER_BYTES
 
 
 def _flags(entry: Entry) -> str:

@@ -6,7 +6,7 @@ MongoDB: manual/changeStreams/#change-streams-with-document-pre--and-post-images
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from pymongo.errors import CollectionInvalid, OperationFailure, PyMongoError
 
@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 OPTION = "changeStreamPreAndPostImages"
 UNAUTHORIZED = 13
+NAMESPACE_NOT_FOUND = 26
+RESTORE_MS = 1000
+"""How long `restore_pre_images` may wait for the collection, behind which others would have to wait as well."""
 
 
 async def collections_without_pre_images(database: Database, collections: Collection[str]) -> list[str]:
@@ -42,18 +45,41 @@ async def enable_pre_images(database: Database, collections: Collection[str]) ->
             await _enable(database, name)
             logger.info("pre-images of %s switched on", name, extra={"action": "pre-images-on"})
     except OperationFailure as error:
-        commands = " ".join(map(enabling_command, missing))
-        reason = "may not be switched on" if error.code == UNAUTHORIZED else "could not be switched on"
-        raise SourceUnusable(
-            f"Tables of {', '.join(missing)} need pre-images, which {reason} with this user. Run, as one who may: {commands}"
-        ) from error
+        raise _refusal(missing, error) from error
     except PyMongoError as error:
         raise explain(error) from error
+
+
+async def restore_pre_images(database: Database, name: str) -> None:
+    """Switches them on again for a collection that has lost them, as one does that is dropped and made anew. Raises as
+    `enable_pre_images` does.
+
+    A collection that does not exist is not made: who renames another one to its name must find it free.
+    """
+    if not await collections_without_pre_images(database, [name]):
+        return
+    try:
+        await database.command({"collMod": name, OPTION: {"enabled": True}, "maxTimeMS": RESTORE_MS})
+    except OperationFailure as error:
+        if error.code != NAMESPACE_NOT_FOUND:
+            raise _refusal([name], error) from error
+    except PyMongoError as error:
+        raise explain(error) from error
+    else:
+        logger.info("pre-images of %s switched on again", name, extra={"action": "pre-images-on"})
 
 
 def enabling_command(collection: str) -> str:
     """What a person runs in mongosh."""
     return f'db.runCommand({{collMod: "{collection}", {OPTION}: {{enabled: true}}}});'
+
+
+def _refusal(missing: Sequence[str], error: OperationFailure) -> SourceUnusable:
+    reason = "may not be switched on" if error.code == UNAUTHORIZED else "could not be switched on"
+    return SourceUnusable(
+        f"Tables of {', '.join(missing)} need pre-images, which {reason} with this user. Run, as one who may: "
+        + " ".join(map(enabling_command, missing))
+    )
 
 
 async def _enable(database: Database, name: str) -> None:

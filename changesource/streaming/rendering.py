@@ -13,6 +13,7 @@ from typing import Any
 import bson
 from bson import ObjectId
 
+from changesource.errors import SourceUnusable
 from changesource.log.filter_values import FilterValues
 from changesource.mapping.row_errors import RowError
 from changesource.mapping.tables import CompiledTable, describe_id
@@ -20,7 +21,7 @@ from changesource.mongo.assembler import Part
 from changesource.mongo.documents import find_documents, scan
 from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import MARKERS_COLLECTION, nonce_of
-from changesource.mongo.pre_images import enabling_command
+from changesource.mongo.pre_images import restore_pre_images
 from changesource.mongo.source import Database
 from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
 from changesource.streaming.document_frames import (
@@ -150,7 +151,7 @@ class Renderer:
                 async for row in _frames_by_pre_images(table, documents, errors):
                     yield row
             else:
-                self._warn_of_reload(table.table)
+                await self._restore_pre_images(table.table)
                 yield RowFrame(table.table, table.frames.truncate())
                 async for row in self._all_rows(collection, [table], errors):
                     yield row
@@ -164,15 +165,19 @@ class Renderer:
                     for row in table.table.rows(document, errors):
                         yield frame_of_new_row(table, row)
 
-    def _warn_of_reload(self, table: CompiledTable) -> None:
-        logger.error(
-            "table %s of %s: an event of %s came without a pre-image, so the table is loaded again. Run %s",
-            table.name,
-            self._version.name,
-            table.collection,
-            enabling_command(table.collection),
-            extra={"action": "table-reloaded"},
+    async def _restore_pre_images(self, table: CompiledTable) -> None:
+        """So that the next events have theirs. What is to be done by hand, where that is not allowed, is logged."""
+        said = (
+            f"table {table.name} of {self._version.name}: an event of {table.collection} came without a pre-image, "
+            "so the table is loaded again."
         )
+        extra = {"action": "table-reloaded"}
+        try:
+            await restore_pre_images(self._database, table.collection)
+        except SourceUnusable as error:
+            logger.error("%s %s", said, error, extra=extra)
+        else:
+            logger.warning("%s Events from now on have theirs.", said, extra=extra)
 
     async def _looked_up(
         self, collection: str, tables: Sequence[CompiledTableFrames], changes: _CollectionChanges

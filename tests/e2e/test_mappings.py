@@ -11,6 +11,7 @@ from tests.e2e.recording_proxy import RecordingProxy
 
 pytestmark = pytest.mark.timeout(300)
 
+RELOADED = "came without a pre-image, so the table is loaded again"
 ROOM_COLUMNS = {
     "_id": {"type": "string"},
     "title": {"type": "string", "optional": True},
@@ -199,7 +200,8 @@ def change_keys(deployment: Deployment, zero_cache: Any) -> None:
 
 
 def test_a_missing_pre_image_reloads_the_table(deploy: Deploy) -> None:
-    """Somebody switches pre-images off: the tables that need them are loaded again within the stream, and are right."""
+    """Somebody switches pre-images off, then drops the collection: each time the tables that need them are loaded again
+    within the stream, once, and the collection records them from then on."""
     deployment = deploy(SCHEMA, mappings=MAPPINGS)
     rooms = deployment.database.rooms
     rooms.insert_many([room("chat", f"user-{n}", "bob") for n in range(50)])
@@ -212,11 +214,19 @@ def test_a_missing_pre_image_reloads_the_table(deploy: Deploy) -> None:
     rooms.update_one({"members.user": "user-7"}, {"$pull": {"members": {"user": "bob"}}})
     deployment.wait_until_equal(zero_cache)
     rooms.delete_one({"members.user": "user-8"})
-    contents = deployment.wait_until_equal(zero_cache)
-    deployment.database.command({"collMod": "rooms", "changeStreamPreAndPostImages": {"enabled": True}})
+    deployment.wait_until_equal(zero_cache)
+    reloads = server.log_path.read_text().count(RELOADED)
+    rooms.drop()
+    rooms.insert_many([room("chat", f"user-{n}", "bob") for n in range(9, 20)])
+    deployment.wait_until_equal(zero_cache)
     rooms.delete_one({"members.user": "user-9"})
+    deployment.wait_until_equal(zero_cache)
+    rooms.delete_one({"members.user": "user-10"})
     contents = deployment.wait_until_equal(zero_cache)
 
     assert contents.replica_version == snapshot.replica_version
-    assert 'collMod: "rooms"' in server.log_path.read_text()
+    log = server.log_path.read_text()
+    assert reloads > 0
+    assert log.count(RELOADED) == 2 * reloads, log
+    assert log.count("pre-images of rooms switched on again") == 2
     check_protocol(proxy)

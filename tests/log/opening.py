@@ -57,6 +57,14 @@ class RedisLogs:
     async def seconds_to_live(self, *parts: str) -> list[int]:
         return [await self._redis.ttl(self._key(part)) for part in parts]
 
+    async def log_bytes(self) -> int:
+        """How much memory the log takes."""
+        return await self._redis.memory_usage(self._key("log"), samples=0) or 0
+
+    async def calls(self, command: str) -> int:
+        """How often this Redis was asked to do this, as in `memory|usage`."""
+        return (await self._redis.info("commandstats")).get(f"cmdstat_{command}", {}).get("calls", 0)
+
     def _key(self, part: str) -> str:
         return f"changesource:3:{{{self.name}}}:{part}"
 

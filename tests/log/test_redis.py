@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
 
 from changesource.errors import LeaseLost, LogMismatch, LogUnavailable
 from changesource.log import redis as redis_module
@@ -183,6 +186,47 @@ async def test_trim_of_a_log_whose_entries_shrank(redis_logs: RedisLogs) -> None
         await log.append(entry(step, tables={"city": b"x" * 2_000}), place(step - 1))
     await log.trim()
     assert (await places(log))[0] == place(1)
+
+
+async def test_trim_asks_seldom(redis_logs: RedisLogs) -> None:
+    """Redis answers nobody while it measures a large log: a full one is measured after a tenth of it has come."""
+    log = redis_logs.open(max_bytes=1_000_000)
+    await fill(log, *range(1, 301), size=5_000)
+    await log.trim()
+    before = await redis_logs.calls("memory|usage")
+    for step in range(301, 361):
+        await log.append(entry(step, tables={"city": b"x" * 5_000}), place(step - 1))
+        await log.trim()
+    assert 3 <= await redis_logs.calls("memory|usage") - before <= 20
+    assert 800_000 < await redis_logs.log_bytes() <= 1_000_000
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 3_000)), min_size=1, max_size=30),
+    max_bytes=st.sampled_from([20_000, 100_000]),
+)
+@hypothesis.settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_trim_to_size(redis_logs: RedisLogs, sizes: list[tuple[int, int]], max_bytes: int) -> None:
+    """Of whatever many tables and sizes the entries are, after each trimming the log is within its size."""
+    log = redis_logs.open_another(max_bytes=max_bytes)
+    await fill(log, 1)
+    for step, (tables, size) in enumerate(sizes, start=2):
+        await log.append(entry(step, tables={f"t{n}": b"x" * size for n in range(tables)}), place(step - 1))
+        await log.trim()
+        assert await redis_logs.log_bytes() <= max_bytes or len(await places(log)) == 1
+
+
+async def test_trim_after_others_have_appended(redis_logs: RedisLogs) -> None:
+    """Who goes on from what others have written measures it all."""
+    log, other = redis_logs.open(max_bytes=100_000), redis_logs.open()
+    await fill(log, 1, 2)
+    await log.trim()
+    for step in range(3, 103):
+        await other.append(entry(step, tables={"city": b"x" * 5_000}), place(step - 1))
+    tail = (await log.extent()).tail
+    await log.append(entry(103), tail)
+    await log.trim()
+    assert await redis_logs.log_bytes() <= 100_000
 
 
 async def test_forgotten_log_expires(redis_logs: RedisLogs) -> None:

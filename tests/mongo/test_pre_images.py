@@ -6,7 +6,12 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from changesource.errors import SourceUnreachable, SourceUnusable
-from changesource.mongo.pre_images import collections_without_pre_images, enable_pre_images, enabling_command
+from changesource.mongo.pre_images import (
+    collections_without_pre_images,
+    enable_pre_images,
+    enabling_command,
+    restore_pre_images,
+)
 from changesource.mongo.source import Database
 from tests.mongo.failing import fail_commands
 from zerosources.embedded.servers import MongoServer
@@ -68,6 +73,43 @@ async def test_interruption(mongo_server: MongoServer, database: Database, comma
     async with fail_commands(mongo_server, command, closeConnection=True):
         with pytest.raises(SourceUnreachable):
             await enable_pre_images(database, ["city"])
+
+
+async def test_restoring(database: Database) -> None:
+    """A collection that was dropped and made anew records them again; others stay as they are."""
+    await enable_pre_images(database, ["city", "other"])
+    for name in ("city", "other"):
+        await database[name].drop()
+        await database[name].insert_one({"_id": 1})
+    await restore_pre_images(database, "city")
+    assert await collections_without_pre_images(database, ["city", "other"]) == ["other"]
+    await restore_pre_images(database, "city")
+
+
+async def test_restoring_what_does_not_exist(database: Database) -> None:
+    """Its name stays free for another collection to be renamed to."""
+    await database.new.insert_one({"_id": 1})
+    await restore_pre_images(database, "city")
+    await database.new.rename("city")
+
+
+@pytest.mark.parametrize("code", [13, 50])
+async def test_restoring_is_refused(mongo_server: MongoServer, database: Database, code: int) -> None:
+    """Also where somebody holds the collection for long."""
+    await database.create_collection("city")
+    async with fail_commands(mongo_server, "collMod", errorCode=code):
+        with pytest.raises(SourceUnusable) as refused:
+            await restore_pre_images(database, "city")
+    assert enabling_command("city") in str(refused.value)
+
+
+@pytest.mark.parametrize("command", ["listCollections", "collMod"])
+async def test_restoring_is_interrupted(mongo_server: MongoServer, database: Database, command: str) -> None:
+    """A server that goes away is unreachable."""
+    await database.create_collection("city")
+    async with fail_commands(mongo_server, command, closeConnection=True):
+        with pytest.raises(SourceUnreachable):
+            await restore_pre_images(database, "city")
 
 
 async def test_command_for_people(database: Database) -> None:

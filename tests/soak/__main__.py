@@ -71,7 +71,14 @@ def run(system: SoakSystem, seconds: float, rate: float) -> list[Verdict]:
     lags = {meter.name: [lag for lag in meter.lags if lag.sent >= sampler.started + warm_up] for meter in meters}
     write_lags(ARTEFACTS / "soak-lags.csv", lags)
     print(f"\nAfter {warm_up:.0f} s of warm-up:", *table(steady), "", *lag_table(lags), "", sep="\n")
-    judged = verdicts(steady, lags, ours=list(system.ours), rate=rate, redis_max_megabytes=REDIS_MAX_BYTES / MEGABYTE)
+    judged = verdicts(
+        steady,
+        lags,
+        fractions={meter.name: meter.fraction for meter in meters},
+        ours=list(system.ours),
+        rate=rate,
+        redis_max_megabytes=REDIS_MAX_BYTES / MEGABYTE,
+    )
     return [*judged, *(equality(system, number) for number in range(len(system.zero_caches)))]
 
 

@@ -20,7 +20,7 @@ ALLOWED_DESCRIPTORS_AN_HOUR = 12.0
 ALLOWED_LOG_MEGABYTES = 256.0 + 16.0
 """What the log is trimmed to, and what comes in between two times that it is trimmed."""
 ALLOWED_LAG_GROWTH = 1.5
-"""Of p99, from the first third to the last."""
+"""From the first third to the last."""
 UNNOTICED_LAG_MS = 100.0
 """A growth of less is the machine's."""
 REACHED_RATE = 0.95
@@ -73,17 +73,19 @@ def verdicts(
     samples: Sequence[Sample],
     lags: Mapping[str, Sequence[Lag]],
     *,
+    fractions: Mapping[str, float],
     ours: Sequence[str],
     rate: float,
     redis_max_megabytes: float,
 ) -> list[Verdict]:
-    """All but whether the replicas are equal. `samples` and lags are those after the warm-up, `ours` are the names of the
-    processes that are judged, `rate` is writes a second that were asked for."""
+    """All but whether the replicas are equal. `samples` and `lags`, by place, are those after the warm-up, `fractions` say by
+    which percentile of the lags each place is judged, `ours` are the names of the processes that are judged, `rate` is writes
+    a second that were asked for."""
     return [
         rate_verdict(samples, rate),
         *(verdict for name in ours for verdict in process_verdicts(samples, name)),
         *redis_verdicts(samples, redis_max_megabytes),
-        *(lag_verdict(name, of_place) for name, of_place in lags.items()),
+        *(lag_verdict(name, of_place, fractions[name]) for name, of_place in lags.items()),
     ]
 
 
@@ -110,20 +112,17 @@ def redis_verdicts(samples: Sequence[Sample], max_megabytes: float) -> Iterator[
     yield Verdict(log <= ALLOWED_LOG_MEGABYTES, f"{text}, {'it was' if trimmed else 'never'} trimmed")
 
 
-def lag_verdict(name: str, lags: Sequence[Lag]) -> Verdict:
-    """Whether p99 of a minute, in the median minute, is in the last third what it was in the first.
-
-    Of minutes, since zero-cache 1.9.0 stands still for 5 s now and then: each 30 s its replica-monitor closes a connection
-    to the replica, which runs `PRAGMA optimize`. If that wants to write while a transaction is half applied, it waits for
-    the lock with the thread that should pass on the transaction's rest. A stream without zero-cache does not have it.
-    """
-    minutes = [percentile(of_minute, 0.99) * 1000 for of_minute in lags_by_minute(lags) if of_minute]
+def lag_verdict(name: str, lags: Sequence[Lag], fraction: float) -> Verdict:
+    """Whether this percentile of a minute, in the median minute, is in the last third what it was in the first."""
+    minutes = [percentile(of_minute, fraction) * 1000 for of_minute in lags_by_minute(lags) if of_minute]
     third = max(1, len(minutes) // 3)
     first, last = median(minutes[:third]), median(minutes[-third:])
     is_kept = last <= max(first * ALLOWED_LAG_GROWTH, first + UNNOTICED_LAG_MS)
-    whole = percentile([lag.seconds for lag in lags], 0.99) * 1000
-    text = f"{name}: lag p99 of a minute {first:.0f} ms in the first third, {last:.0f} ms in the last"
-    return Verdict(is_kept, f"{text}, {whole:.0f} ms over all, {max(minutes):.0f} ms in the worst minute")
+    text = f"{name}: lag p{fraction * 100:.0f} of a minute {first:.0f} ms in the first third, {last:.0f} ms in the last"
+    whole = [lag.seconds for lag in lags]
+    return Verdict(
+        is_kept, f"{text}; p99 over all {percentile(whole, 0.99) * 1000:.0f} ms, at most {max(whole) * 1000:.0f} ms"
+    )
 
 
 def lags_by_minute(lags: Sequence[Lag]) -> list[list[float]]:

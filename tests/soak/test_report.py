@@ -11,7 +11,14 @@ SECONDS = range(300, 1800, 5)
 
 def broken(samples: list[Sample], lags: list[Lag] | None = None) -> list[str]:
     """The texts of the verdicts that are broken."""
-    found = verdicts(samples, {"stream": lags or steady_lags()}, ours=["serve-1"], rate=500, redis_max_megabytes=320)
+    found = verdicts(
+        samples,
+        {"stream": lags or steady_lags()},
+        fractions={"stream": 0.99},
+        ours=["serve-1"],
+        rate=500,
+        redis_max_megabytes=320,
+    )
     return [verdict.text for verdict in found if not verdict.is_kept]
 
 

@@ -16,11 +16,13 @@ from changesource.mapping.row_errors import RowError
 from changesource.mongo.assembler import Part
 from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import MARKERS_COLLECTION
+from changesource.mongo.pre_images import collections_without_pre_images
 from changesource.mongo.source import Database
 from changesource.streaming import rendering
 from changesource.streaming.document_frames import DocumentChanges, frames_by_id
 from changesource.streaming.rendering import Chunk, Renderer, identity_of
 from tests.mongo.builders import BEGIN, event
+from tests.mongo.failing import fail_commands
 from tests.streaming.builders import APP_ID, table, version
 from tests.streaming.mapped_tables import (
     BY_CODE,
@@ -35,6 +37,7 @@ from tests.streaming.mapped_tables import (
     mapped,
 )
 from tests.streaming.replica import frame_summary
+from zerosources.embedded.servers import MongoServer
 
 CITY = table("city")
 
@@ -460,12 +463,26 @@ async def test_key_that_goes_from_one_document_to_another(database: Database) ->
 
 
 async def test_missing_pre_image(database: Database, caplog: pytest.LogCaptureFixture) -> None:
-    """The table is loaded again, and what to run is said; tables that need none go on."""
+    """The table is loaded again, and the collection records them from then on; tables that need none go on."""
     await database[COLLECTION].insert_many([{"_id": "x", "items": [item(1)]}, {"_id": "y", "items": [item(2)]}])
     updated = replace(event(1, "x", collection=COLLECTION), changed=frozenset({"items"}))
     found = await render(database, updated, tables=[BY_INDEX, FILTERED])
     first = {"_id": "x-0", "q": 1, "name": None}
     assert found.changes == reload_of("by_index", first, {"_id": "y-0", "q": 2, "name": None})
+    assert "without a pre-image" in caplog.text
+    assert await collections_without_pre_images(database, [COLLECTION]) == []
+
+
+async def test_missing_pre_image_and_no_right_to_have_more(
+    mongo_server: MongoServer, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table is loaded again all the same, and what to run is said."""
+    await database[COLLECTION].insert_one({"_id": "x", "items": [item(1)]})
+    updated = replace(event(1, "x", collection=COLLECTION), changed=frozenset({"items"}))
+    async with fail_commands(mongo_server, "collMod", errorCode=13):
+        found = await render(database, updated, tables=[BY_INDEX])
+    assert found.changes == reload_of("by_index", {"_id": "x-0", "q": 1, "name": None})
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "collMod" in caplog.text
 
 

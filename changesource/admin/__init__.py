@@ -1,6 +1,7 @@
-"""Django admin: drafts, publishing, clients, replicas, refused connections. No logic of its own."""
+"""Django admin: drafts, publishing, clients, replicas and those awaited, refused connections. No logic of its own."""
 
 from changesource.admin.app import AppAdmin
+from changesource.admin.awaited_replica import AwaitedReplicaAdmin
 from changesource.admin.client import ClientAdmin
 from changesource.admin.refusal import RefusalAdmin
 from changesource.admin.replica import ReplicaAdmin
@@ -11,6 +12,7 @@ from changesource.admin.version import VersionAdmin
 
 __all__ = [
     "AppAdmin",
+    "AwaitedReplicaAdmin",
     "ClientAdmin",
     "RefusalAdmin",
     "ReplicaAdmin",

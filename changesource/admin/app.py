@@ -25,7 +25,7 @@ from changesource.admin.source_check import SourceCheckPage
 from changesource.conf import load_settings
 from changesource.errors import ChangeSourceError
 from changesource.mapping.problems import find_publication_problems
-from changesource.models import App, Replica, RowErrorRecord, RunningSnapshot, Table, Version
+from changesource.models import App, AwaitedReplica, Replica, RowErrorRecord, RunningSnapshot, Table, Version
 from changesource.models.app import DEFAULT_SOURCE, validate_json_object
 from changesource.models.draft import table_definition
 from changesource.publishing.json_text import IndentedJSONEncoder, StorableJSONDecoder
@@ -164,7 +164,9 @@ class AppAdmin(PublishingPages, SourceCheckPage):
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Who may delete an app may delete with it what nobody may delete alone."""
         deleted, counts, refused, protected = super().get_deleted_objects(objs, request)
-        own = {model._meta.verbose_name for model in (Version, Replica, RowErrorRecord, RunningSnapshot)}
+        own = {
+            model._meta.verbose_name for model in (Version, Replica, AwaitedReplica, RowErrorRecord, RunningSnapshot)
+        }
         return deleted, counts, refused - own, protected
 
     @admin.action(description="Publish the drafts of selected apps", permissions=["publish"])

@@ -20,7 +20,7 @@ from changesource.admin.client_history import ClientHistoryPages
 from changesource.admin.credential import CredentialInline, CredentialPages
 from changesource.admin.grant import GrantInline
 from changesource.admin.json_editor import JsonEditor
-from changesource.models import Client
+from changesource.models import AwaitedReplica, Client
 from changesource.models.app import validate_json_object
 from changesource.publishing.json_text import IndentedJSONEncoder, StorableJSONDecoder
 
@@ -86,6 +86,11 @@ class ClientAdmin(ClientHistoryPages, CredentialPages):
         if "_save" in request.POST and self.has_issue_permission(request):
             return HttpResponseRedirect(reverse("admin:changesource_client_issue", args=[obj.pk]))
         return response
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Who may delete a client may delete with it what nobody may delete alone."""
+        deleted, counts, refused, protected = super().get_deleted_objects(objs, request)
+        return deleted, counts, refused - {AwaitedReplica._meta.verbose_name}, protected
 
     @admin.display(description="apps")
     def app_ids(self, client: Client) -> str:

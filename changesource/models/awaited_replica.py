@@ -50,3 +50,8 @@ class AwaitedReplica(models.Model):
 
     def __str__(self) -> str:
         return f"{self.app} shard {self.shard_num}"
+
+    @property
+    def is_alarming(self) -> bool:
+        """As `alarming` says, by this machine's clock."""
+        return self.is_fault and self.told_at > timezone.now() - AWAITED_FOR

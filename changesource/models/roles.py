@@ -17,6 +17,7 @@ _VIEW: Final = frozenset(
         "view_column",
         "view_version",
         "view_replica",
+        "view_awaitedreplica",
         "view_rowerrorrecord",
         "view_runningsnapshot",
     }
@@ -29,7 +30,15 @@ GROUPS: Final[Mapping[str, frozenset[str]]] = {
     | {f"{action}_{model}" for action in ("add", "change", "delete") for model in ("table", "column")},
     "Zero publishers": _VIEW | {"publish_app"},
     "Zero client managers": frozenset(
-        {"view_app", "view_version", "view_replica", "view_runningsnapshot", "view_refusal"}
+        {
+            "view_app",
+            "view_version",
+            "view_replica",
+            "view_awaitedreplica",
+            "change_awaitedreplica",
+            "view_runningsnapshot",
+            "view_refusal",
+        }
     )
     | {f"{action}_{model}" for action in ("view", "add", "change", "delete") for model in ("client", "grant")}
     | {f"{action}_credential" for action in ("view", "add", "change")},

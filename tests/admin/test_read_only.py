@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from changesource.models import App, Client, Refusal, Replica, RowErrorRecord, RunningSnapshot
+from changesource.models import App, AwaitedReplica, Client, Refusal, Replica, RowErrorRecord, RunningSnapshot
 from changesource.protocol.watermarks import Position
 from tests.admin.pages import url
 from tests.models.builders import publish
@@ -30,6 +30,14 @@ def records(app: App) -> dict[str, Any]:
             client=Client.objects.create_for_apps("cache", [app]),
             last_seen_at=now,
         ),
+        "awaitedreplica": AwaitedReplica.objects.create(
+            app=app,
+            client=Client.objects.create_for_apps("third", [app]),
+            shard_num=0,
+            reason="The source is <another>.",
+            is_fault=True,
+            told_at=now,
+        ),
         "rowerrorrecord": RowErrorRecord.objects.create(
             app=app, table="city", document_id="<1>", column="size", reason="is text", first_seen=now, last_seen=now
         ),
@@ -53,7 +61,9 @@ def records(app: App) -> dict[str, Any]:
     }
 
 
-MODELS = pytest.mark.parametrize("model", ["version", "replica", "rowerrorrecord", "refusal", "runningsnapshot"])
+MODELS = pytest.mark.parametrize(
+    "model", ["version", "replica", "awaitedreplica", "rowerrorrecord", "refusal", "runningsnapshot"]
+)
 
 
 @MODELS

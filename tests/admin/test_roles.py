@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from changesource.models import (
     App,
+    AwaitedReplica,
     Client,
     Credential,
     Grant,
@@ -46,6 +47,7 @@ SEEN_BY: dict[str, frozenset[str]] = {
     **pages("table", READERS, add=EDIT, delete=EDIT, preview=READERS, rules=READERS),
     **pages("version", ALL),
     **pages("replica", ALL),
+    **pages("awaitedreplica", ALL),
     **pages("rowerrorrecord", READERS),
     **pages("runningsnapshot", ALL),
     **pages(
@@ -75,6 +77,9 @@ def records(app: App) -> dict[str, Any]:
         "client": client,
         "replica": Replica.objects.create(
             app=app, shard_num=0, replica_version="5abc", version_number=1, last_seen_at=now
+        ),
+        "awaitedreplica": AwaitedReplica.objects.create(
+            app=app, client=client, shard_num=0, is_fault=True, told_at=now
         ),
         "rowerrorrecord": RowErrorRecord.objects.create(app=app, first_seen=now, last_seen=now),
         "runningsnapshot": RunningSnapshot.objects.create(

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 
+from bson.timestamp import Timestamp
 from pymongo.errors import CollectionInvalid, OperationFailure, PyMongoError
 
 from changesource.errors import SourceUnusable
 from changesource.mongo.faults import explain
-from changesource.mongo.source import Database
+from changesource.mongo.source import Database, cluster_time_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,23 +51,23 @@ async def enable_pre_images(database: Database, collections: Collection[str]) ->
         raise explain(error) from error
 
 
-async def restore_pre_images(database: Database, name: str) -> None:
-    """Switches them on again for a collection that has lost them, as one does that is dropped and made anew. Raises as
-    `enable_pre_images` does.
+async def restore_pre_images(database: Database, name: str) -> int:
+    """Switches them on again for a collection that has lost them, as one does that is dropped and made anew. Gives the
+    cluster time from which on changes have theirs. Raises as `enable_pre_images` does.
 
     A collection that does not exist is not made: who renames another one to its name must find it free.
     """
-    if not await collections_without_pre_images(database, [name]):
-        return
     try:
-        await database.command({"collMod": name, OPTION: {"enabled": True}, "maxTimeMS": RESTORE_MS})
+        reply = await database.command({"collMod": name, OPTION: {"enabled": True}, "maxTimeMS": RESTORE_MS})
     except OperationFailure as error:
-        if error.code != NAMESPACE_NOT_FOUND:
-            raise _refusal([name], error) from error
+        if error.code == NAMESPACE_NOT_FOUND:
+            return 0
+        raise _refusal([name], error) from error
     except PyMongoError as error:
         raise explain(error) from error
-    else:
-        logger.info("pre-images of %s switched on again", name, extra={"action": "pre-images-on"})
+    moment = reply.get("operationTime")
+    logger.info("pre-images of %s switched on again", name, extra={"action": "pre-images-on"})
+    return cluster_time_of(moment) if isinstance(moment, Timestamp) else 0
 
 
 def enabling_command(collection: str) -> str:

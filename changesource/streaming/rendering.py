@@ -81,6 +81,7 @@ class Renderer:
         self._version = version
         self._sink = sink
         self._notes = sink if isinstance(sink, RowErrorNotes) else None
+        self._recorded_since: dict[str, int] = {}
 
     async def render(self, part: Part) -> AsyncIterator[Chunk]:
         """At least one chunk; the last is final if the part is. Raises `SourceUnreachable` or `SourceUnusable`."""
@@ -151,7 +152,7 @@ class Renderer:
                 async for row in _frames_by_pre_images(table, documents, errors):
                     yield row
             else:
-                await self._restore_pre_images(table.table)
+                await self._restore_pre_images(table.table, documents)
                 yield RowFrame(table.table, table.frames.truncate())
                 async for row in self._all_rows(collection, [table], errors):
                     yield row
@@ -165,19 +166,22 @@ class Renderer:
                     for row in table.table.rows(document, errors):
                         yield frame_of_new_row(table, row)
 
-    async def _restore_pre_images(self, table: CompiledTable) -> None:
-        """So that the next events have theirs. What is to be done by hand, where that is not allowed, is logged."""
+    async def _restore_pre_images(self, table: CompiledTable, documents: Iterable[DocumentChanges]) -> None:
+        """So that the next events have theirs. Once, as earlier ones may still come. What is to be done by hand, where that
+        is not allowed, is logged."""
         said = (
             f"table {table.name} of {self._version.name}: an event of {table.collection} came without a pre-image, "
             "so the table is loaded again."
         )
         extra = {"action": "table-reloaded"}
-        try:
-            await restore_pre_images(self._database, table.collection)
-        except SourceUnusable as error:
-            logger.error("%s %s", said, error, extra=extra)
-        else:
-            logger.warning("%s Events from now on have theirs.", said, extra=extra)
+        latest = max(document.last.cluster_time for document in documents if not document.has_pre_images(table))
+        if latest >= self._recorded_since.get(table.collection, 0):
+            try:
+                self._recorded_since[table.collection] = await restore_pre_images(self._database, table.collection)
+            except SourceUnusable as error:
+                logger.error("%s %s", said, error, extra=extra)
+                return
+        logger.warning("%s Events from now on have theirs.", said, extra=extra)
 
     async def _looked_up(
         self, collection: str, tables: Sequence[CompiledTableFrames], changes: _CollectionChanges

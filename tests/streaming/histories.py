@@ -208,6 +208,9 @@ class Reading:
             for document in self._scanned(after, moment):
                 yield [document]
 
+        async def restore_pre_images(_: Any, collection: str) -> int:
+            return 0
+
         async def run() -> None:
             renderer = Renderer(None, self.version, self.errors.extend)  # type: ignore[arg-type]
             part = Part(events, events[-1].cluster_time)
@@ -215,7 +218,7 @@ class Reading:
                 for table, frame in self.frames_of(entry_of(Numbering(Position(BEGIN)), self.version, part, chunk)):
                     replica.apply(table, frame)
 
-        with patch.object(rendering, "find_documents", find_documents), patch.object(rendering, "scan", scan):
+        with patch.multiple(rendering, find_documents=find_documents, scan=scan, restore_pre_images=restore_pre_images):
             asyncio.run(run())
 
     def _scanned(self, begin: int, end: int) -> list[Document]:

@@ -17,7 +17,7 @@ from changesource.mongo.assembler import Part
 from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import MARKERS_COLLECTION
 from changesource.mongo.pre_images import collections_without_pre_images
-from changesource.mongo.source import Database
+from changesource.mongo.source import Database, current_cluster_time
 from changesource.streaming import rendering
 from changesource.streaming.document_frames import DocumentChanges, frames_by_id
 from changesource.streaming.rendering import Chunk, Renderer, identity_of
@@ -471,6 +471,23 @@ async def test_missing_pre_image(database: Database, caplog: pytest.LogCaptureFi
     assert found.changes == reload_of("by_index", first, {"_id": "y-0", "q": 2, "name": None})
     assert "without a pre-image" in caplog.text
     assert await collections_without_pre_images(database, [COLLECTION]) == []
+
+
+async def test_missing_pre_images_of_before_and_after(database: Database) -> None:
+    """Events of before the collection recorded them again are no reason to switch them on once more, later ones are."""
+    await database[COLLECTION].insert_one({"_id": "x", "items": [item(1)]})
+    renderer = Renderer(database, version(BY_INDEX), [].extend)
+    of_before = replace(event(1, "x", collection=COLLECTION), changed=frozenset({"items"}))
+
+    async def is_recording_after(lacking: ChangeEvent) -> bool:
+        await database.command({"collMod": COLLECTION, "changeStreamPreAndPostImages": {"enabled": False}})
+        chunks = [chunk async for chunk in renderer.render(Part([lacking], lacking.cluster_time))]
+        assert [table for chunk in chunks for table in chunk.frames] == ["by_index"]
+        return await collections_without_pre_images(database, [COLLECTION]) == []
+
+    assert await is_recording_after(of_before)
+    assert not await is_recording_after(of_before)
+    assert await is_recording_after(replace(of_before, cluster_time=await current_cluster_time(database)))
 
 
 async def test_missing_pre_image_and_no_right_to_have_more(

@@ -260,7 +260,7 @@ class Session:
             )
             return None
         if reason := self._why_not_of_this_client(replica):
-            await self._require_reset(reason)
+            await self._require_reset_for(reason, publication)
             return None
         database = self._service.sources.database(publication.definition.source)
         await self._service.history_of(publication).check_source(database)
@@ -308,8 +308,7 @@ class Session:
                 if is_between:
                     await self._settle(database, view, sender)
                     if reason := self._why_not_go_on(publication, view):
-                        current = self._service.publication(publication.app_id)
-                        await self._require_reset(reason, is_fault=current is not None and bool(current.base_reason))
+                        await self._require_reset_for(reason, publication)
                         return None
                 following = entry
                 while following is not None and (new := await self._turns.after(following, view)) is not None:
@@ -321,7 +320,7 @@ class Session:
                     committed_at = time.monotonic()
                 if not sender.is_open and self._access.number_at(feed.position) > view.access_number:
                     # Its place has gone by, and nothing was met there: the source is not the one where it was.
-                    await self._require_reset(ACCESS_WITHOUT_A_PLACE)
+                    await self._require_reset_for(ACCESS_WITHOUT_A_PLACE, publication)
                     return None
                 is_quiet = time.monotonic() - committed_at > self._settings.quiet_commit_seconds
                 if is_quiet and not sender.is_open and feed.position.number > sender.last.number:
@@ -411,6 +410,14 @@ class Session:
             start,
             self._service.row_error_sink(publication.app_id),
         )
+
+    async def _require_reset_for(self, reason: str, publication: store.Publication) -> None:
+        """`reason`, unless the app begins anew: with it all that clients may read does, and either may be known first."""
+        current = (await store.latest_publications([publication.app_id])).get(publication.app_id)
+        if current is not None and current.log_name != publication.log_name:
+            await self._require_reset(_begins_anew(current), is_fault=bool(current.base_reason))
+        else:
+            await self._require_reset(reason)
 
     async def _require_reset(self, reason: str, *, is_fault: bool = False) -> None:
         """Said once for each connection, which is then left to zero-cache to end, and never in a hurry. `is_fault`: nobody

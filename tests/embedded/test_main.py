@@ -31,6 +31,20 @@ def test_run_until_interrupted(options: list[str], tmp_path: Path) -> None:
     assert not any(left.is_running() for left in processes)
 
 
+def test_nobody_reads_any_more(tmp_path: Path) -> None:
+    """As in `make run | head -1`: it ends, and nothing is left."""
+    with subprocess.Popen(
+        [*COMMAND, "--data-dir", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("Loaded ") for line in process.stdout)
+        processes = psutil.Process(process.pid).children(recursive=True)
+        process.stdout.close()
+        assert process.wait(120) != 0
+    assert processes
+    assert not any(left.is_running() for left in processes)
+
+
 def test_time_limit(tmp_path: Path) -> None:
     """With `--seconds` it ends by itself, with status 0."""
     done = subprocess.run(

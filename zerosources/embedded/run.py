@@ -84,8 +84,10 @@ def run(data_dir: Path, *, redis: bool, seconds: float | None, say: Say) -> None
             # One more Ctrl-C must not cut this short.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            say("Stopping …")
-            stack.close()
+            try:
+                say("Stopping …")
+            finally:  # also where nobody reads any more, as in `make run | head`
+                stack.close()
 
 
 def start_system(stack: ExitStack, data_dir: Path, *, redis: bool, say: Say) -> System:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,12 @@ RUNS_DIR = EMBEDDED_DIR / "tests"
 
 # Each may take a hundred megabytes.
 KEPT_RUNS = 3
+
+
+def pytest_configure() -> None:
+    """A shell has its background jobs ignore SIGINT, and so would all that the tests start and interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

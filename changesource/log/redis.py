@@ -142,7 +142,7 @@ class RedisLog:
         self._doorbell = Doorbell(name)
         self._max_bytes = max_bytes
         # What was appended from here takes at most so much; and the log's size, with what that was when it was measured.
-        self._appended_bytes = 0.0
+        self._appended_bytes = 0
         self._measured: tuple[int, float] | None = None
         self._max_age_seconds = max_age_seconds
 

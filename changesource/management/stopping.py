@@ -23,8 +23,8 @@ _is_told = False
 
 
 def end_when_told() -> None:
-    """From now on a signal to stop ends the process, with status 0, or calls what `call_when_told` was given. To be called
-    in the main thread; again changes nothing."""
+    """From now on a signal to stop ends the process at once, with status 0, or calls what `call_when_told` was given. To be
+    called in the main thread; again changes nothing."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _note)
 
@@ -50,7 +50,9 @@ def _note(number: int, frame: FrameType | None) -> None:
         return
     _is_told = True
     if _stop is None:
-        raise SystemExit(0)
+        # Nothing runs that would have to end. `SystemExit` would be lost in a finalizer, and be another error in a class
+        # that is being made (`__set_name__`, until Python 3.11): wherever an import happens to be.
+        os._exit(0)
     cutter = threading.Timer(STOP_SECONDS, _cut_off)
     cutter.daemon = True
     cutter.start()

@@ -51,9 +51,9 @@ async def enable_pre_images(database: Database, collections: Collection[str]) ->
         raise explain(error) from error
 
 
-async def restore_pre_images(database: Database, name: str) -> int:
+async def restore_pre_images(database: Database, name: str) -> int | None:
     """Switches them on again for a collection that has lost them, as one does that is dropped and made anew. Gives the
-    cluster time from which on changes have theirs. Raises as `enable_pre_images` does.
+    cluster time from which on changes have theirs, None if there is no such collection. Raises as `enable_pre_images` does.
 
     A collection that does not exist is not made: who renames another one to its name must find it free.
     """
@@ -61,7 +61,7 @@ async def restore_pre_images(database: Database, name: str) -> int:
         reply = await database.command({"collMod": name, OPTION: {"enabled": True}, "maxTimeMS": RESTORE_MS})
     except OperationFailure as error:
         if error.code == NAMESPACE_NOT_FOUND:
-            return 0
+            return None
         raise _refusal([name], error) from error
     except PyMongoError as error:
         raise explain(error) from error

@@ -177,10 +177,14 @@ class Renderer:
         latest = max(document.last.cluster_time for document in documents if not document.has_pre_images(table))
         if latest >= self._recorded_since.get(table.collection, 0):
             try:
-                self._recorded_since[table.collection] = await restore_pre_images(self._database, table.collection)
+                since = await restore_pre_images(self._database, table.collection)
             except SourceUnusable as error:
                 logger.error("%s %s", said, error, extra=extra)
                 return
+            if since is None:
+                logger.warning("%s The collection has been dropped since.", said, extra=extra)
+                return
+            self._recorded_since[table.collection] = since
         logger.warning("%s Events from now on have theirs.", said, extra=extra)
 
     async def _looked_up(

@@ -71,7 +71,7 @@ class SourceWitness:
             position = await self._newest_position()
         found = await read_source_id(database, self._app_id)
         if found is None or found != self._source_id:
-            await self._compare(database, found, position)
+            await self._compare(database, position)
         if position is not None and not await reaches(database, position):
             await self._begin_anew(found or "", CLOCK_BEHIND)
 
@@ -84,8 +84,10 @@ class SourceWitness:
             except SourceUnusable as error:  # while the database is being dropped
                 raise SourceUnreachable(error.args[0]) from error
 
-    async def _compare(self, database: Database, found: str | None, position: Position | None) -> None:
+    async def _compare(self, database: Database, position: Position | None) -> None:
         known = self._source_id or await source_store.source_id_of(self._base_nonce)
+        # In this order: who marks a source writes the id there first.
+        found = await read_source_id(database, self._app_id)
         if not known:
             found = found or await self._mark(database)
             if found is not None:

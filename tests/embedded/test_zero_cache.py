@@ -106,3 +106,11 @@ def test_inherited_settings(monkeypatch: pytest.MonkeyPatch, postgres_server: Po
     environment = zero_cache.environment()
     assert "ZERO_QUERY_URL" not in environment
     assert environment["ZERO_LOG_LEVEL"] == "debug"
+
+
+def test_task_id(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """Each start has another one, none of which zero-cache takes for an option: it may draw one that begins with a hyphen."""
+    zero_cache = ZeroCache(tmp_path, upstream_url="ws://127.0.0.1:1/", postgres=postgres_server)
+    one, another = (zero_cache.environment()["ZERO_TASK_ID"] for _ in range(2))
+    assert one != another
+    assert one.startswith("zero-cache-")

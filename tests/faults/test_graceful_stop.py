@@ -284,6 +284,35 @@ def catches_sigterm(pid: int) -> bool:
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
+IMPORTS = """
+import os, signal
+from changesource.management.stopping import end_when_told
+end_when_told()
+class Told:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.SIGTERM)
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+{statement}
+raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param("class Model: name = Told()", id="a class is made"),
+        pytest.param("Told()", id="a finalizer runs"),
+    ],
+)
+def test_in_an_import(statement: str) -> None:
+    """Where Python would turn an exception of the signal into another one, or drop it."""
+    ended = subprocess.run(
+        [sys.executable, "-c", IMPORTS.format(statement=statement)], cwd=MANAGE.parent, capture_output=True, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 NEVER_ENDS = """
 import time
 from changesource.management import stopping

@@ -91,7 +91,7 @@ async def test_restoring(database: Database) -> None:
 async def test_restoring_what_does_not_exist(database: Database) -> None:
     """Its name stays free for another collection to be renamed to."""
     await database.new.insert_one({"_id": 1})
-    assert await restore_pre_images(database, "city") == 0
+    assert await restore_pre_images(database, "city") is None
     await database.new.rename("city")
 
 

@@ -503,6 +503,16 @@ async def test_missing_pre_image_and_no_right_to_have_more(
     assert "collMod" in caplog.text
 
 
+async def test_missing_pre_image_of_a_collection_that_is_gone(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not made, and nothing is promised for what is not there."""
+    updated = replace(event(1, "x", collection=COLLECTION), changed=frozenset({"items"}))
+    assert (await render(database, updated, tables=[BY_INDEX])).changes == reload_of("by_index")
+    assert "The collection has been dropped since." in caplog.text
+    assert COLLECTION not in await database.list_collection_names()
+
+
 async def test_pre_image_that_is_missing_of_one_event_among_others(database: Database) -> None:
     """Is missing, also when a later one is there."""
     await database[COLLECTION].insert_one({"_id": "x", "items": []})

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -80,6 +81,20 @@ async def test_first_look_of_many(base: Version, database: Database) -> None:
     await asyncio.gather(*(SourceWitness("shop", base.nonce).check(database) for _ in range(8)))
     await base.arefresh_from_db()
     assert await read_source_id(database, "shop") == base.source_id
+    assert await versions() == [(1, 0, "")]
+
+
+async def test_marked_at_this_moment(base: Version, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds no mark, and then that another has marked the source, looks again."""
+
+    async def look_before_another(*arguments: Any) -> str | None:
+        found = await read_source_id(database, "shop")
+        monkeypatch.setattr(source_witness, "read_source_id", read_source_id)
+        await SourceWitness("shop", base.nonce).check(database)
+        return found
+
+    monkeypatch.setattr(source_witness, "read_source_id", look_before_another)
+    await SourceWitness("shop", base.nonce).check(database)
     assert await versions() == [(1, 0, "")]
 
 

@@ -89,6 +89,8 @@ class ZeroCache(Server):
             "ZERO_APP_ID": self._app_id,
             "ZERO_SHARD_NUM": str(self._shard_num),
             "ZERO_NUM_SYNC_WORKERS": "1",
+            # It would draw one, and does not start with one that begins with a hyphen.
+            "ZERO_TASK_ID": f"{self.name}-{secrets.token_hex(8)}",
             # How long it leaves the stream to an older instance; there is none.
             "ZERO_CHANGE_STREAMER_STARTUP_DELAY_MS": "0",
             "ZERO_LOG_FORMAT": "json",

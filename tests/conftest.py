@@ -1,4 +1,4 @@
-"""Servers that the whole test run shares. Tests keep apart by using databases and key prefixes of their own."""
+"""Servers that tests share. They keep apart by using databases and key prefixes of their own."""
 
 import os
 import shutil
@@ -39,11 +39,16 @@ def run_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-@pytest.fixture(scope="session")
-def mongo_server(run_dir: Path) -> Iterator[MongoServer]:
-    """One MongoDB replica set for the run, with fail points. Not for tests that stop it."""
-    with MongoServer(run_dir / "mongodb", test_commands=True) as server:
+@pytest.fixture(scope="module")
+def mongo_server(run_dir: Path, request: pytest.FixtureRequest) -> Iterator[MongoServer]:
+    """One MongoDB replica set for a file of tests, with fail points. Not for tests that stop it.
+
+    It reads its whole oplog whenever a stream is opened, for seconds after some ten thousand writes: so those of other files
+    are not in it.
+    """
+    with MongoServer(run_dir / f"mongodb-{request.module.__name__}", test_commands=True) as server:
         yield server
+        server.kill()  # it would take two seconds to end, and more to write what nobody wants
 
 
 @pytest.fixture(scope="session")

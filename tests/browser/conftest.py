@@ -24,10 +24,11 @@ TakeScreenshot = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
-def site(run_dir: Path, mongo_server: MongoServer) -> Iterator[Site]:
+def site(run_dir: Path) -> Iterator[Site]:
     """One for all tests of this folder. Each has an app of its own."""
     with ExitStack() as stack:
-        yield Site(stack, run_dir / "browser", mongo_server)
+        mongo = stack.enter_context(MongoServer(run_dir / "mongodb-browser"))
+        yield Site(stack, run_dir / "browser", mongo)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -73,13 +73,6 @@ def ids() -> list[Any]:
         *(Timestamp(number + 1, 1) for number in few),
         MaxKey(),
     ]
-
-
-@pytest.fixture(scope="module")
-def mongo_server(run_dir: Path) -> Iterator[MongoServer]:
-    """A server of its own: what is written here would be read again by whoever opens a stream on a shared one."""
-    with MongoServer(run_dir / "mongodb-long-snapshots", test_commands=True) as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ fall out of the oplog."""
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 QUIET_COMMIT_SECONDS = 0.3
 HEARTBEAT_SECONDS = 0.1
-OPLOG_ENTRIES = 8_000
-"""More than any test writes."""
 
 
 @pytest.fixture(autouse=True)
@@ -35,13 +33,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "POLL_SECONDS", 0.1)
     monkeypatch.setattr(feed, "PATIENCE_SECONDS", 0.3)
     monkeypatch.setattr(reading, "QUIET_SECONDS", 0.2)
-
-
-@pytest.fixture(scope="module")
-def mongo_server(run_dir: Path) -> Iterator[MongoServer]:
-    """A server of its own: it reads its whole oplog whenever a stream is opened, so that must stay short."""
-    with MongoServer(run_dir / "mongodb-quiet-sources", test_commands=True, oplog_max_entries=OPLOG_ENTRIES) as server:
-        yield server
 
 
 @pytest.fixture

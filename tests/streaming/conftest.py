@@ -1,7 +1,6 @@
 """A database and a log for each test."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,16 +12,6 @@ from tests.log.opening import RedisLogs
 from tests.mongo.opening import open_database
 from tests.streaming.builders import APP_ID
 from zerosources.embedded.servers import MongoServer, ValkeyServer
-
-OPLOG_ENTRIES = 8_000
-"""More than any test writes."""
-
-
-@pytest.fixture(scope="session")
-def mongo_server(run_dir: Path) -> Iterator[MongoServer]:
-    """A server of this folder's own: it reads its whole oplog whenever a stream is opened, so that must stay short."""
-    with MongoServer(run_dir / "mongodb-streaming", test_commands=True, oplog_max_entries=OPLOG_ENTRIES) as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """oplog.py: how far back the oplog reaches, where the user may look."""
 
+from pathlib import Path
 from typing import Any
 
-import pymongo
 import pytest
 from bson import Timestamp
 
-from changesource.mongo.source import Database
 from changesource.mongo.source_checks.oplog import check_oplog
+from tests.mongo.opening import open_database
 from tests.mongo.source_checks.conftest import AsUser
 from tests.mongo.source_checks.scripted import REPLICA_SET, SHARDED, ScriptedDatabase, refusal
 from zerosources.embedded.servers import MongoServer
@@ -71,10 +71,13 @@ async def test_user_who_may_look(as_user: AsUser) -> None:
     assert (result.status, result.values["is_whole"]) == ("ok", True)
 
 
-async def test_tiny_oplog(mongo_server: MongoServer, database: Database) -> None:
+async def test_tiny_oplog(tmp_path: Path) -> None:
     """An oplog that has been cut reaches back no further than its first entry, which is an error here: seconds."""
-    with pymongo.MongoClient[dict[str, Any]](mongo_server.uri()) as client:
-        while client.local["oplog.rs"].find_one(sort=[("$natural", 1)], projection=["op"])["op"] == "n":  # type: ignore[index]
-            client[database.name].city.insert_many({} for _ in range(1000))
-    [result] = await check_oplog(database, REPLICA_SET)
+    with MongoServer(tmp_path, oplog_max_entries=100) as server:
+        async with open_database(server) as database:
+            oplog = database.client.local["oplog.rs"]
+            while (await oplog.find_one(sort=[("$natural", 1)], projection=["op"]))["op"] == "n":  # type: ignore[index]
+                await database.city.insert_many({} for _ in range(1000))
+            [result] = await check_oplog(database, REPLICA_SET)
+        server.kill()
     assert (result.status, result.values["is_whole"]) == ("error", False)

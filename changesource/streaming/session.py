@@ -385,8 +385,6 @@ class Session:
             entries,
             self._turns,
             sink,
-            withheld=self._access.tables_to_change(old),
-            hidden=self._access.tables_to_change(new),
         )
         return await switch.send(position)
 

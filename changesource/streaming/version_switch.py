@@ -35,9 +35,8 @@ logger = logging.getLogger(__name__)
 class VersionSwitch:
     """From `old` to `new`. `entries` are the feed's, from after the entry of the turn on.
 
-    Of the tables `hidden` (server names), which are to go at a later turn or to be loaded again, no row is sent. Those that
-    were `withheld` so until now, and are not any more, are loaded again: another version may show them to who was to lose
-    them.
+    Of the tables that are to go at a later turn, or to be loaded again, no row is sent. Those that were withheld so until
+    now, and are not any more, are loaded again: another version may show them to who was to lose them.
     """
 
     def __init__(
@@ -50,13 +49,8 @@ class VersionSwitch:
         entries: AsyncIterator[Entry | None],
         turns: Turns,
         sink: RowErrorSink,
-        *,
-        withheld: frozenset[str],
-        hidden: frozenset[str],
     ) -> None:
         self._database = database
-        self._withheld = withheld
-        self._hidden = hidden
         self._turns = turns
         self._old = old
         self._new = new
@@ -71,13 +65,14 @@ class VersionSwitch:
         Raises `BarrierNotSeen`, `ClientStalled`, and what the feed and the scan raise.
         """
         started = time.monotonic()
-        changes = self._changes()
+        withheld, hidden = map(self._turns.access.tables_to_change, (self._old, self._new))
+        changes = self._changes(withheld - hidden)
         sender, version = self._sender, self._new.version
         await sender.begin(position)
         await sender.add(_schema_frames(changes))
         sender.show(self._new)
-        sender.hide(self._hidden)
-        loaded = [table for table in changes.loaded if table.table.name not in self._hidden]
+        sender.hide(hidden)
+        loaded = [table for table in changes.loaded if table.table.name not in hidden]
         for collection, tables in _by_collection(loaded).items():
             await self._load(collection, tables)
         following = await self._reach_barrier() if loaded else None
@@ -93,9 +88,9 @@ class VersionSwitch:
         )
         return following
 
-    def _changes(self) -> VersionChanges:
+    def _changes(self, shown_again: frozenset[str]) -> VersionChanges:
         changes = version_changes(self._old, self._new)
-        again = self._withheld - self._hidden - changes.changed_tables
+        again = shown_again - changes.changed_tables
         return replace(
             changes, reloaded=[*changes.reloaded, *(table for table in self._new.tables if table.table.name in again)]
         )
@@ -122,6 +117,8 @@ class VersionSwitch:
                 deadline = time.monotonic() + BARRIER_SECONDS
                 if await self._turns.after(entry, self._new) is not None:
                     return entry
+                if entry.markers:  # by which more may have become known of what the client is to lose
+                    self._sender.hide(self._turns.access.tables_to_change(self._new))
                 if entry.version == self._new.version.number:
                     await self._sender.add_changes(entry)
                 is_seen = is_seen or nonce in entry.markers

@@ -3,6 +3,7 @@ replicas follows."""
 
 import asyncio
 import logging
+import os
 import random
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from tests.streaming.client_world import BrokeOff, Done, World, ZeroCache, in_this_thread, new_client
 
-SEEDS = 100
+SEEDS = int(os.environ.get("ACCESS_SEEDS", "100"))
+FOUND = (274, 304, 390, 419, 716, 918, 1273, 1464, 1535, 1597, 1664, 2116, 2317, 2906, 2957)
+"""Of 3,000, those where rows were sent of a table of which a switch under way had learnt that it was to go."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +47,7 @@ async def run(world: World) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", sorted({*range(SEEDS), *FOUND}))
 def test_replicas_follow(seed: int) -> None:
     """Documents, tables, filters, attributes and versions change while sessions come, break off anywhere and resume at any
     watermark in another process, with markers that are lost or written twice: at the end each replica holds the rows, tables

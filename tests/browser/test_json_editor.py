@@ -10,6 +10,8 @@ from tests.browser.conftest import LogIn, TakeScreenshot
 from tests.browser.pages import editor, expect_message, open_app, save, write
 
 ADD_TABLE = "/admin/changesource/table/add/"
+LINTER_MS = 2_000
+"""After which the editor has looked."""
 
 
 def test_syntax_error_is_underlined_while_typing(log_in: LogIn, screenshot: TakeScreenshot) -> None:
@@ -31,6 +33,22 @@ def test_error_with_line_and_column(log_in: LogIn) -> None:
     save(page)
     expect(page.locator(".field-relationships .errorlist")).to_be_visible()
     expect(page.locator(".cm-lintRange-error")).to_have_text("}")
+
+
+def test_error_of_the_form_stays(log_in: LogIn) -> None:
+    """Until the text is another one: what the editor looks for by itself a moment later is something else."""
+    page = log_in()
+    page.clock.install()
+    page.goto(ADD_TABLE)
+    page.locator("#id_name").fill("city")
+    write(page, "Mapping", '{"filter": {"a": {"$gtt": 1}}}')
+    save(page)
+    expect(page.locator(".field-mapping .errorlist")).to_be_visible()
+    page.clock.fast_forward(LINTER_MS)
+    expect(page.locator(".cm-lintRange-error")).to_have_text('"$gtt"')
+    write(page, "Mapping", '{"filter": {"a": {"$gt": 1}}}')
+    page.clock.fast_forward(LINTER_MS)
+    expect(page.locator(".cm-lintRange-error")).to_have_count(0)
 
 
 def test_error_deep_in_a_pipeline(log_in: LogIn) -> None:

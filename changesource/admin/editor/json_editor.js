@@ -52,15 +52,21 @@ const theme = EditorView.theme({
   "&.cm-focused .cm-matchingBracket": { backgroundColor: "var(--selected-bg)", outline: "1px solid currentcolor" },
 });
 
+/** Of the text as it was `sent` the `messages` of the form, while it is that; of any other what the browser says. */
+function errorsOf(state, sent, messages) {
+  const found = state.doc.toString() === sent ? formErrors(state, messages) : [];
+  return found.length ? found : syntaxErrors(state);
+}
+
 /** What the browser says of text that is no JSON, with its place underlined. */
-function syntaxErrors(view) {
-  const text = view.state.doc.toString();
+function syntaxErrors(state) {
+  const text = state.doc.toString();
   if (!text.trim()) return [];
   try {
     JSON.parse(text);
     return [];
   } catch (error) {
-    const [from, to] = syntaxErrorRange(view.state, error);
+    const [from, to] = syntaxErrorRange(state, error);
     return [{ from, to, severity: "error", message: `This is not JSON: ${error.message}` }];
   }
 }
@@ -162,10 +168,12 @@ function makeEditor(textarea) {
   const root = host.attachShadow({ mode: "open" });
   const label = labelOf(textarea);
   const help = document.getElementById(`${textarea.id}_helptext`);
+  const messages = messagesOf(textarea);
+  const sent = textarea.value;
   const attributes = {
     "aria-label": label ? label.textContent.trim().replace(/:$/, "") : textarea.name,
     "aria-description": `JSON. ${help ? help.textContent.trim() : ""}`,
-    "aria-invalid": String(messagesOf(textarea).length > 0),
+    "aria-invalid": String(messages.length > 0),
   };
   const view = new EditorView({
     root,
@@ -180,7 +188,7 @@ function makeEditor(textarea) {
         bracketMatching(),
         json(),
         syntaxHighlighting(colours),
-        linter(syntaxErrors, { delay: 400 }),
+        linter(({ state }) => errorsOf(state, sent, messages), { delay: 400 }),
         lintGutter(),
         keymap.of([...defaultKeymap, ...historyKeymap, ...lintKeymap]),
         EditorView.lineWrapping,
@@ -205,17 +213,17 @@ function makeEditor(textarea) {
     view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: textarea.defaultValue } });
   });
   label?.addEventListener("click", () => view.focus());
-  showFormErrors(view, textarea);
+  showFormErrors(view, messages);
   if (location.hash === `#${textarea.id}`) {
     host.scrollIntoView({ block: "center" });
     view.focus();
   }
 }
 
-function showFormErrors(view, textarea) {
-  const diagnostics = formErrors(view.state, messagesOf(textarea));
+/** At once, and the first of them in sight: the linter looks only a moment later. */
+function showFormErrors(view, messages) {
+  const diagnostics = formErrors(view.state, messages);
   if (!diagnostics.length) return;
-  // What the linter finds by itself replaces them as soon as the text is edited.
   view.dispatch(setDiagnostics(view.state, diagnostics));
   view.dispatch({ selection: { anchor: diagnostics[0].from }, scrollIntoView: true });
 }

@@ -42,7 +42,7 @@ run: node
 	@exec $(VENV_PYTHON) -m zerosources.embedded $(ARGS)
 
 test: node
-	@$(VENV_PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@$(VENV_PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install
 	$(VENV_PYTHON) -m ruff check .

@@ -167,12 +167,12 @@ def test_scenario(scenario: Callable[[CrashPoints], None], kind: str, valkey_ser
 
 def test_log_of_the_process() -> None:
     """Whatever happens between any two steps, with the log in memory."""
-    explore(MemoryTestLog, 120)
+    explore(MemoryTestLog, 200)
 
 
 def test_log_in_redis(valkey_server: ValkeyServer) -> None:
     """The same, with the log in Redis."""
-    explore(lambda: RedisTestLog(valkey_server.url), 20)
+    explore(lambda: RedisTestLog(valkey_server.url), 30)
 
 
 # One fault before each step in turn
@@ -185,7 +185,7 @@ class Batches(NamedTuple):
     after: int
 
 
-BATCHES = [Batches(100, 1), Batches(1, 100)]
+BATCHES = [Batches(100, 1), Batches(1, 100), Batches(3, 2)]
 STEPS_AFTER_A_WRITE = 12
 LEAST_STEPS = 50
 

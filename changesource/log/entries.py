@@ -12,6 +12,8 @@ MAX_PART = 2**32 - 1
 MAX_READ_BYTES = 4 * 2**20
 """About how much is read at once. An entry can have this much, or some 32 MiB more when it ends with a huge row."""
 
+ANOTHER_LOG = "The log has been begun anew since, by another."
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class EntryId:
@@ -109,11 +111,13 @@ class ChangeLog(Protocol):
     It is a cache of the oplog: losing it loses nothing. Every method raises `LogUnavailable` when the store is away.
     """
 
-    async def append(self, entry: Entry, after: EntryId | None) -> None:
-        """Adds `entry` if the log ends with `after` (None: the log is empty), else raises `LogMismatch`.
+    async def append(self, entry: Entry, after: EntryId | None, log_id: str | None = None) -> str:
+        """Adds `entry` if the log ends with `after` (None: the log is empty) and is that of `log_id` (None: whichever), else
+        raises `LogMismatch`. Gives the log's id, another one when `entry` begins it.
 
-        This compare-and-set, not the lease, is what keeps two writers from duplicating or reordering. An entry that
-        says `is_start` replaces all that the log holds.
+        This compare-and-set, not the lease, is what keeps two writers from duplicating or reordering. A log that was lost
+        and begun anew may end where the lost one did, and not hold the same: what follows in the one would leave a hole
+        in the other. An entry that says `is_start` replaces all that the log holds.
 
         Who took the lease through this object may no longer append when another has it: `LeaseLost`, where several
         processes share the log.

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from dataclasses import replace
 
 from changesource.errors import LogMismatch
-from changesource.log.entries import MAX_READ_BYTES, Entry, EntryId, Extent
+from changesource.log.entries import ANOTHER_LOG, MAX_READ_BYTES, Entry, EntryId, Extent
 
 MAX_BYTES = 64 * 2**20
 
@@ -29,10 +29,12 @@ class MemoryLog:
         self._grown = asyncio.Event()
         self._lease: tuple[str, float] | None = None
 
-    async def append(self, entry: Entry, after: EntryId | None) -> None:
+    async def append(self, entry: Entry, after: EntryId | None, log_id: str | None = None) -> str:
         tail = self._ids[-1] if self._ids else None
         if tail != after:
             raise LogMismatch(f"The log ends at {tail}, not at {after}.")
+        if log_id not in (None, self._log_id):
+            raise LogMismatch(ANOTHER_LOG)
         if entry.is_start:
             self._entries, self._ids, self._bytes = [], [], 0
             self._log_id = uuid.uuid4().hex
@@ -48,6 +50,7 @@ class MemoryLog:
         self._generation += 1
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
+        return self._log_id
 
     async def extent(self) -> Extent:
         if not self._entries:

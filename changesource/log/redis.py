@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from changesource.errors import LeaseLost, LogMismatch, LogUnavailable
 from changesource.log.doorbell import Doorbell
-from changesource.log.entries import MAX_READ_BYTES, Entry, EntryId, Extent, Leadership
+from changesource.log.entries import ANOTHER_LOG, MAX_READ_BYTES, Entry, EntryId, Extent, Leadership
 from changesource.protocol.watermarks import Position
 
 MAX_BYTES = 256 * 2**20
@@ -42,6 +42,7 @@ if not tail or redis.call('XLEN', KEYS[1]) == 0 then tail = '' end
 local leader = redis.call('GET', KEYS[3])
 if leader and ARGV[5] ~= '' and leader ~= ARGV[5] then return {'led', leader} end
 if tail ~= ARGV[1] then return {'mismatch', tail} end
+if ARGV[6] ~= '' and log ~= ARGV[6] then return {'another', log} end
 local previous = ARGV[1]
 if ARGV[3] == 'start' then
   redis.call('DEL', KEYS[1])
@@ -51,9 +52,9 @@ elseif tail == '' then
   return {'mismatch', tail}
 end
 if ARGV[3] ~= 'part' then whole = ARGV[2] end
-redis.call('XADD', KEYS[1], ARGV[2], 'p', previous, 'l', log, unpack(ARGV, 6))
+redis.call('XADD', KEYS[1], ARGV[2], 'p', previous, 'l', log, unpack(ARGV, 7))
 redis.call('SET', KEYS[2], ARGV[2] .. ' ' .. whole .. ' ' .. log)
-return {'ok', ARGV[2]}
+return {'ok', log}
 """
 
 _EXTENT = """
@@ -146,7 +147,7 @@ class RedisLog:
         self._measured: tuple[int, float] | None = None
         self._max_age_seconds = max_age_seconds
 
-    async def append(self, entry: Entry, after: EntryId | None) -> None:
+    async def append(self, entry: Entry, after: EntryId | None, log_id: str | None = None) -> str:
         if after is not None and entry.id <= after and not entry.is_start:
             raise LogMismatch(f"The entry {_id_text(entry.id)} does not follow {_id_text(after)}.")
         fields: list[bytes | str | int] = ["f", _flags(entry), "v", entry.version, "t", entry.commit_time_ms]
@@ -157,15 +158,19 @@ class RedisLog:
             fields += [f"V{table}", values]
         self._appended_bytes += ENTRY_BYTES + sum(FIELD_BYTES + _size(field) for field in fields)
         async with _store_errors():
-            outcome, tail = await self._append(
+            new_id, owner = uuid.uuid4().hex, self._owner
+            outcome, found = await self._append(
                 keys=[self._key, self._tail_key, self._lease_key],
-                args=[_id_text(after), _id_text(entry.id), _kind(entry), uuid.uuid4().hex, self._owner, *fields],
+                args=[_id_text(after), _id_text(entry.id), _kind(entry), new_id, owner, log_id or "", *fields],
             )
         if outcome == b"led":
             raise LeaseLost
+        if outcome == b"another":
+            raise LogMismatch(ANOTHER_LOG)
         if outcome != b"ok":
-            raise LogMismatch(f"The log ends at {tail.decode() or 'nothing'}, not at {_id_text(after) or 'nothing'}.")
+            raise LogMismatch(f"The log ends at {found.decode() or 'nothing'}, not at {_id_text(after) or 'nothing'}.")
         self._doorbell.ring()
+        return str(found.decode())
 
     async def extent(self) -> Extent:
         self._measured = None  # whoever asks goes on from what others may have appended

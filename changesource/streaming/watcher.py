@@ -121,7 +121,7 @@ class Watcher:
     async def _copy(self) -> None:
         """The change stream into the log, from the log's end on."""
         extent = await self._log.extent()
-        tail = extent.tail or await self._start_log(None)
+        tail, log_id = (extent.tail, extent.log_id) if extent.tail else await self._start_log(None, None)
         # An unfinished transaction at the tail begins again, with all events that it holds.
         whole = extent.whole or tail
         while True:
@@ -133,23 +133,24 @@ class Watcher:
                 async with aclosing(reader.entries()) as entries:
                     async for entry in entries:
                         if entry is not None:
-                            await self._log.append(entry, tail)
+                            await self._log.append(entry, tail, log_id)
                             tail = entry.id
             except SourceReplaced:
                 raise  # this log is not gone on with
             except HistoryLost as error:
                 logger.error("watcher of %s: %s The log begins anew.", self._history.app_id, error)
-                whole = tail = await self._start_log(tail)
+                tail, log_id = await self._start_log(tail, log_id)
+                whole = tail
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _start_log(self, tail: EntryId | None) -> EntryId:
+    async def _start_log(self, tail: EntryId | None, log_id: str | None) -> tuple[EntryId, str]:
         start = Position(await current_cluster_time(self._database))
         if tail is not None:
             start = tail.position.next_for(start.cluster_time)
         entry = Entry(id=EntryId(start), commit_time_ms=start.seconds * 1000, is_start=True)
-        await self._log.append(entry, tail)
+        log_id = await self._log.append(entry, tail, log_id)
         logger.info("watcher of %s: the log begins at %s", self._history.app_id, start.watermark)
-        return entry.id
+        return entry.id, log_id
 
     async def _keep_lease(self) -> None:
         """Raises `LeaseLost` when another has it, and when it has run out because nobody answered. That is counted from the

@@ -102,6 +102,14 @@ REMOVALS = (
     ),
     Removal(
         REDIS,
+        "writing to the log that was read",
+        "changesource/streaming/watcher.py",
+        "await self._log.append(entry, tail, log_id)\n                            tail",
+        "await self._log.append(entry, tail)\n                            tail",
+        ["tests/faults/test_crash_points.py::test_scenario"],
+    ),
+    Removal(
+        REDIS,
         "noticing a hole in the log",
         "changesource/streaming/feed.py",
         "return entry.previous is not None and entry.previous <= after\n",

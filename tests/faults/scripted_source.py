@@ -186,8 +186,8 @@ class GatedLog:
         self._shared = shared
         self._process = process
 
-    async def append(self, entry: Entry, after: EntryId | None) -> None:
-        await self._process.call(lambda: self._shared.log.append(entry, after))
+    async def append(self, entry: Entry, after: EntryId | None, log_id: str | None = None) -> str:
+        return await self._process.call(lambda: self._shared.log.append(entry, after, log_id))
 
     async def extent(self) -> Extent:
         return await self._process.call(lambda: self._shared.log.extent())

@@ -142,6 +142,29 @@ def log_lost_within_a_transaction(machine: CrashPoints) -> None:
     machine.stream(60, 0, 1)
 
 
+def begun_anew_under_a_writer(machine: CrashPoints) -> None:
+    """A log that was lost, and that another watcher begins anew at the very place where the lost one ended, is not gone on
+    with by who wrote that: a session would miss the rest of a cluster time of which it had a part from MongoDB."""
+    machine.watch(0, 30, 0, 1)
+    machine.change_the_leader(False)
+    one(machine, 0)
+    one(machine, 1, is_new_time=False)
+    while machine.replica.watermark.cluster_time < machine.oplog.now:
+        machine.stream(1, 0, 1)
+    machine.watch(0, 30, 0, 100)
+    place = machine.tail()
+    machine.empty_the_log()
+    machine.start_watcher()
+    while machine.tail_or_none() is None:
+        machine.watch(1, 1, 0, 1)
+    assert machine.tail() == place
+    one(machine, 2)
+    machine.watch(0, 30, 0, 100)
+    machine.change_the_leader(True)
+    machine.kill(0)
+    machine.stream(60, 0, 1)
+
+
 SCENARIOS = [
     log_lost_within_a_transaction,
     unfinished_at_the_tail,
@@ -149,6 +172,7 @@ SCENARIOS = [
     trimmed_past_the_session,
     cut_otherwise_by_the_log,
     cut_within_a_cluster_time,
+    begun_anew_under_a_writer,
 ]
 
 

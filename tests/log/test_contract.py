@@ -192,6 +192,19 @@ async def test_start_at_the_same_place(log: ChangeLog) -> None:
     assert await places(log) == [place(2)]
 
 
+async def test_begun_anew_at_the_same_place(log: ChangeLog) -> None:
+    """Who names the log that it goes on with is told when that is another one by now, which ends at the same place."""
+    lost = await log.append(start(1), None)
+    assert await log.append(entry(2), place(1), lost) == lost == (await log.extent()).log_id
+    begun = await log.append(start(2), place(2), lost)
+    assert begun != lost
+    for late in (entry(3), start(3)):
+        with pytest.raises(LogMismatch):
+            await log.append(late, place(2), lost)
+    assert await log.append(entry(3), place(2), begun) == begun
+    assert await places(log) == [place(2), place(3)]
+
+
 async def test_two_writers(open_log: OpenLog) -> None:
     """Of two writers that saw the same tail one appends; the other is told, and goes on from the tail that it finds."""
     one, other = open_log(), open_log()
@@ -212,7 +225,7 @@ async def test_many_writers_at_once(open_log: OpenLog) -> None:
     outcomes = await asyncio.gather(
         *(log.append(entry(2 + number), place(1)) for number, log in enumerate(logs)), return_exceptions=True
     )
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["LogMismatch"] * 4 + ["NoneType"]
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["LogMismatch"] * 4 + ["str"]
     assert len(await places(logs[0])) == 2
 
 

@@ -37,6 +37,10 @@ def fail(message: str, *arguments: object) -> None:
     raise AssertionError(message % arguments)
 
 
+LONG_ENOUGH_TO_SHRINK = pytest.mark.timeout(900)
+"""Hypothesis may take 300 seconds for it, and an event loop can swallow what the usual timeout raises, and hang."""
+
+
 def explore(open_log: Callable[[], TestLog], examples: int) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         lambda: CrashPoints(open_log),
@@ -189,11 +193,13 @@ def test_scenario(scenario: Callable[[CrashPoints], None], kind: str, valkey_ser
         machine.teardown()
 
 
+@LONG_ENOUGH_TO_SHRINK
 def test_log_of_the_process() -> None:
     """Whatever happens between any two steps, with the log in memory."""
     explore(MemoryTestLog, 200)
 
 
+@LONG_ENOUGH_TO_SHRINK
 def test_log_in_redis(valkey_server: ValkeyServer) -> None:
     """The same, with the log in Redis."""
     explore(lambda: RedisTestLog(valkey_server.url), 30)

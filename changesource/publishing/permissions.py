@@ -11,7 +11,7 @@ from changesource.mapping.definition import AppDefinition, Table
 from changesource.mapping.filters.tree import And, Filter, Nor, Not, Or, Related
 from changesource.mapping.rules.checks import RuleScope
 from changesource.mapping.rules.syntax import Rule, parse_permissions
-from changesource.mapping.rules.zero_condition import NOBODY, zero_condition
+from changesource.mapping.rules.zero_condition import NOBODY, any_of, zero_condition
 from changesource.protocol.frames import PermissionsRow
 
 
@@ -48,7 +48,7 @@ def _actions(scope: RuleScope, table: Table) -> dict[str, Any]:
 
 def _policy(scope: RuleScope, table: Table, rules: Iterable[Rule]) -> list[list[Any]]:
     conditions = [zero_condition(scope, table, rule) for rule in rules if _has_all_tables(scope, table, rule.filter)]
-    return [["allow", condition] for condition in conditions if condition != NOBODY]
+    return [["allow", condition] for condition in any_of([one for one in conditions if one != NOBODY])]
 
 
 def _has_all_tables(scope: RuleScope, table: Table, filter: Filter) -> bool:

@@ -88,6 +88,34 @@ def test_related_rows_through_a_junction() -> None:
     }
 
 
+def test_no_exists_under_an_or_may_become_a_flipped_join() -> None:
+    """zero-cache joins the rules of an action by OR, so with a second rule each EXISTS of the first says `flip: false`; one
+    that stands alone, and one inside the subquery of another, are left to the planner."""
+    shared = {"$exists": {"relationship": "labels", "where": {"text": "a"}}}
+    other = {"text": "b"}
+
+    def flips(condition: Any) -> list[Any]:
+        match condition:
+            case {"conditions": parts}:
+                return [flip for part in parts for flip in flips(part)]
+            case {"related": {"subquery": subquery}}:
+                return [condition.get("flip"), *flips(subquery.get("where", {}))]
+            case _:
+                return []
+
+    def flips_of(*rules: Any) -> list[Any]:
+        permissions = compile_permissions(app(issue=json.dumps({"select": rules})))
+        assert permissions is not None
+        return [flip for _, condition in permissions["tables"]["issues"]["row"]["select"] for flip in flips(condition)]
+
+    assert flips_of(shared) == [None, None]
+    assert flips_of({"$and": [shared, other]}) == [None, None]
+    assert flips_of({"$or": [shared, other]}) == [False, None]
+    assert flips_of(shared, other) == [False, None]
+    assert flips_of({"$and": [shared, {"flag": True}]}, other) == [False, None]
+    assert flips_of({"$nor": [shared]}, other) == [None, None]  # NOT EXISTS is never flipped
+
+
 def test_everybody_and_nobody() -> None:
     """An empty rule is a condition that is always true; a rule that never matches is left out."""
     assert compiled({}) == {"type": "and", "conditions": []}

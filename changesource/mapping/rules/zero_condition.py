@@ -41,6 +41,29 @@ _OPPOSITES: Final = {"=": "!=", "<": ">=", "<=": ">", ">": "<=", ">=": "<", "LIK
 _ORDER: Final = {"$lt": "<", "$lte": "<=", "$gt": ">", "$gte": ">="}
 
 
+def any_of(conditions: Sequence[Condition]) -> list[Condition]:
+    """`conditions` as zero-cache may join them by OR: no EXISTS that stands under an OR may become a flipped join.
+
+    In zero-cache 1.9.0, an OR with a flipped join drops changes (docs/permissions.md, "A fault of zero-cache"), so a row
+    would stay visible that no rule allows any longer. The planner flips no join whose `flip` is given (planner-builder.ts).
+    """
+    return [_without_flips(condition, under_or=len(conditions) > 1) for condition in conditions]
+
+
+def _without_flips(condition: Condition, *, under_or: bool = False) -> Condition:
+    match condition:
+        case {"type": "and" | "or" as kind, "conditions": parts}:
+            under_or = under_or or (kind == "or" and len(parts) > 1)
+            return {**condition, "conditions": [_without_flips(part, under_or=under_or) for part in parts]}
+        case {"type": "correlatedSubquery", "op": op, "related": {"subquery": subquery} as related}:
+            if "where" in subquery:
+                subquery = {**subquery, "where": _without_flips(subquery["where"])}
+            unflipped = {**condition, "related": {**related, "subquery": subquery}}
+            return {**unflipped, "flip": False} if under_or and op == "EXISTS" else unflipped
+        case _:
+            return condition
+
+
 def zero_condition(scope: RuleScope, table: Table, rule: Rule) -> Condition:
     """The condition of `rule`, which has no problems: `NOBODY` for one that no row passes.
 

@@ -2,13 +2,26 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
+
+class Env(environ.Env):
+    """Takes every value as it stands. To django-environ, one that begins with `$` names another variable: a secret that
+    happens to begin so would count as missing."""
+
+    def get_value(self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, **options: Any) -> Any:
+        value = os.environ.get(var, "")
+        if value.startswith("$"):
+            return self.parse_value(value, cast)
+        return super().get_value(var, cast, default, **options)
+
+
+env = Env()
 env_file = BASE_DIR / ".env"
 if env_file.is_file():
     env.read_env(env_file)

@@ -18,7 +18,7 @@ from bson.errors import BSONError
 from bson.json_util import JSONMode, JSONOptions
 
 from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.nesting import check_nesting
+from changesource.mapping.nesting import TOO_DEEP, check_nesting
 
 _JSON_OPTIONS = JSONOptions(
     json_mode=JSONMode.RELAXED, datetime_conversion=DatetimeConversion.DATETIME_MS, document_class=dict
@@ -79,8 +79,8 @@ def _decode(text: str, hook: Any) -> Any:
         raise MappingError("This is not Extended JSON: a number in it is none, or out of range.") from error
     except (ValueError, TypeError, KeyError, AttributeError, BSONError) as error:
         raise MappingError(f"This is not Extended JSON: {error}.") from error
-    except RecursionError as error:
-        raise MappingError("It has too many objects and lists inside each other.") from error
+    except RecursionError as error:  # how deep Python's own parser goes depends on its version
+        raise MappingError(TOO_DEEP) from error
     check_nesting(value)
     if any("\0" in part or _LONE_SURROGATE.search(part) for part in _strings_in(value)):
         raise MappingError("U+0000 and lone surrogates cannot be stored. Take them out.")

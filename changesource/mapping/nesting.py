@@ -10,6 +10,8 @@ MAX_DEPTH = 100
 """Objects and arrays inside each other: MongoDB's own limit for documents (manual/reference/limits), and far below what
 Python's stack takes."""
 
+TOO_DEEP = f"It is nested more than {MAX_DEPTH} deep, which MongoDB does not store."
+
 
 def check_nesting(mapping: object) -> None:
     """Raises `MappingError` for what is nested deeper than `MAX_DEPTH`."""
@@ -18,7 +20,7 @@ def check_nesting(mapping: object) -> None:
         level = [member for value in level for member in _members(value)]
         if not level:
             return
-    raise MappingError(f"It is nested more than {MAX_DEPTH} deep, which MongoDB does not store.")
+    raise MappingError(TOO_DEEP)
 
 
 def _members(value: object) -> list[object]:

@@ -156,5 +156,6 @@ def _token_of_basic(encoded: str) -> str | None:
         decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
     except ValueError:  # no base64, no ASCII, no UTF-8
         return None
-    user, _, password = decoded.partition(":")
-    return unquote(password or user) or None
+    # At the last colon: no token has one, and a client's name may.
+    before, _, after = decoded.rpartition(":")
+    return unquote(after or before) or None

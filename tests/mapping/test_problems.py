@@ -259,7 +259,7 @@ def test_invalid_mapping(mapping: Any, beginning: str) -> None:
         ('{"filter": {"a": {"$oid": "x"}}}', "not Extended JSON"),
         ('{"filter": {"a": "\\u0000"}}', "cannot be stored"),
         ('{"filter": {"a": "\\ud800"}}', "cannot be stored"),
-        ("[" * 100_000, "inside each other"),
+        ("[" * 100_000 + "]" * 100_000, "nested more than 100 deep"),
         ('{"filter":' + '{"a":' * 150 + "1" + "}" * 151, "100 deep"),
     ],
 )

@@ -261,14 +261,15 @@ _register_replace("$replaceAll", -1)
 
 @operator("$hexToBase64Url", arguments=1, gives={"string", "missing"})
 def _hex_to_base64_url(value: Any) -> Any:
-    """Base64url without padding of the bytes that hexadecimal text, or an ObjectId, stands for; missing for all else."""
+    """Base64url without padding of the bytes that hexadecimal text, with or without `0x`, or an ObjectId stands for;
+    missing for all else."""
     if isinstance(value, ObjectId):
         data = value.binary
-    elif isinstance(value, str) and _HEXADECIMAL.fullmatch(value):
-        data = bytes.fromhex(value)
+    elif isinstance(value, str) and (found := _HEXADECIMAL.fullmatch(value)):
+        data = bytes.fromhex(found["digits"])
     else:
         return MISSING
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
-_HEXADECIMAL = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
+_HEXADECIMAL = re.compile(r"(?:0x)?(?P<digits>(?:[0-9a-fA-F]{2})*)", re.ASCII)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import parse_qsl
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -27,12 +28,14 @@ from changesource.conf import JWT_ALGORITHMS, load_settings
 from changesource.errors import InvalidJwtSettings
 from changesource.models import App
 from changesource.models.app import source_variable
+from changesource.mongo.source import FIXED_OPTIONS
 from changesource.streaming.source_report import SourceCheck, check_source, published_collections
 
 
 @register()
 def check_sources(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """W001: no source. For each source's URI, E001: not usable, E002: without a database, W002: unknown options."""
+    """W001: no source. For each source's URI, E001: not usable, E002: without a database, W002: unknown options, W009: options
+    that are not used."""
     if not load_settings().sources:
         return [
             Warning(
@@ -210,6 +213,31 @@ def _jwt_problems() -> Iterator[CheckMessage]:
         )
 
 
+UNUSED_OPTIONS = (
+    *FIXED_OPTIONS,
+    "appName",
+    "serverSelectionTimeoutMS",
+    "readPreference",
+    "readPreferenceTags",
+    "maxStalenessSeconds",
+    "readConcernLevel",
+    "w",
+    "wtimeoutMS",
+    "journal",
+    "fsync",
+    "tz_aware",
+    "uuidRepresentation",
+    "datetime_conversion",
+    "unicode_decode_error_handler",
+)
+"""What `mongo.source` says itself, whatever a URI says."""
+
+
+def _unused_options(uri: str) -> list[str]:
+    named = {name.lower() for name, _ in parse_qsl(uri.partition("?")[2], keep_blank_values=True)}
+    return [option for option in UNUSED_OPTIONS if option.lower() in named]
+
+
 def _uri_problems(name: str, uri: str) -> Iterator[CheckMessage]:
     variable = source_variable(name)
     with warnings.catch_warnings(record=True) as ignored_options:
@@ -231,6 +259,12 @@ def _uri_problems(name: str, uri: str) -> Iterator[CheckMessage]:
             f"{variable} has an option or a value that PyMongo does not know and ignores.",
             hint="Check the spelling of what follows the question mark.",
             id="changesource.W002",
+        )
+    if unused := _unused_options(uri):
+        yield Warning(
+            f"{variable} has options that are not used: {', '.join(unused)}.",
+            hint="Take them out. What is read and written, how, and how long it may take, is not for a URI to say.",
+            id="changesource.W009",
         )
     with client:
         try:

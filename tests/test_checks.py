@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import CheckMessage
+from pymongo.common import URI_OPTIONS_VALIDATOR_MAP
 
 from changesource import checks
 from tests.authentication.issuer import AUDIENCE, ISSUER, SECRET, pem
@@ -70,6 +71,28 @@ def test_uri_without_database(settings, uri: str) -> None:
 def test_misspelt_option(settings) -> None:
     """An option that PyMongo ignores is a warning."""
     assert of_uri(settings, f"{URI}&replicasett=rs0") == ["W002"]
+
+
+@pytest.mark.parametrize("option", ["timeoutMS=20000", "sockettimeoutms=900", "readPreference=nearest", "w=0"])
+def test_option_that_is_not_used(settings, option: str) -> None:
+    """An option that would change how our commands run is a warning that names it."""
+    settings.CHANGESOURCE_SOURCES = {"default": f"{URI}&{option}"}
+    [message] = checks.check_sources(None)
+    assert (message.id, option.partition("=")[0].lower() in message.msg.lower()) == ("changesource.W009", True)
+
+
+def test_every_option_of_a_uri_is_used_or_named() -> None:
+    """A new option of PyMongo is noticed: somebody has to decide whether it may change how our commands run."""
+    harmless = {
+        *("authmechanism", "authmechanismproperties", "authsource", "replicaset", "directconnection", "loadbalanced"),
+        *("compressors", "zlibcompressionlevel", "connect", "connecttimeoutms", "heartbeatfrequencyms"),
+        *("localthresholdms", "maxconnecting", "maxidletimems", "minpoolsize", "retryreads", "retrywrites"),
+        *("servermonitoringmode", "srvallowedhostssuffix", "srvmaxhosts", "srvservicename"),
+        *("enableoverloadretargeting", "maxadaptiveretries", "driver", "server_api", "waitqueuemultiple"),
+        *(name for name in URI_OPTIONS_VALIDATOR_MAP if name.startswith(("tls", "ssl"))),
+    }
+    unused = {option.lower() for option in checks.UNUSED_OPTIONS}
+    assert set(map(str.lower, URI_OPTIONS_VALIDATOR_MAP)) == harmless | unused
 
 
 def test_each_source_is_named(settings) -> None:

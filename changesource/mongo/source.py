@@ -15,7 +15,7 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.server_description import ServerDescription
 from pymongo.write_concern import WriteConcern
 
-from changesource.errors import SourceUnusable, UnknownSource
+from changesource.errors import SourceUnreachable, SourceUnusable, UnknownSource
 from changesource.mapping.values import CODEC_OPTIONS
 from changesource.mongo.faults import explain
 
@@ -24,6 +24,18 @@ Database = AsyncDatabase[dict[str, Any]]
 APP_NAME = "zero-sources"
 SERVER_SELECTION_TIMEOUT_MS = 5_000
 SHARDED_CLUSTER = "sharded cluster"
+FIXED_OPTIONS: Mapping[str, Any] = {
+    "timeoutMS": None,
+    "socketTimeoutMS": None,
+    "waitQueueTimeoutMS": None,
+    "maxPoolSize": 100,
+}
+"""Options that a URI may give and that would change how our commands run; the values are PyMongo's defaults.
+
+`timeoutMS` replaces the `maxTimeMS` of a `getMore`, which then holds the answer back for as long; `socketTimeoutMS` below the
+second for which a quiet stream is held breaks it each time. A server that is silent is found by its heartbeats. Each change
+stream holds a connection while it waits, so a pool that is too small, or a short wait for it, stops what runs beside it.
+"""
 MIN_VERSION = (6, 0)
 """Change streams with pre- and post-images."""
 MIN_SPLIT_VERSION = (6, 0, 9)
@@ -54,6 +66,7 @@ class Sources:
                     appname=APP_NAME,
                     serverSelectionTimeoutMS=SERVER_SELECTION_TIMEOUT_MS,
                     server_selector=_one_mongos,
+                    **FIXED_OPTIONS,
                 )
             database = self._clients[name].get_default_database(codec_options=CODEC_OPTIONS)
         except (ConfigurationError, InvalidURI, ValueError, OSError) as error:
@@ -98,6 +111,11 @@ class SourceReport:
 async def inspect_source(database: Database) -> SourceReport:
     """Raises `SourceUnusable` with the remedy, or `SourceUnreachable`."""
     hello = await _ask(database, "hello")
+    if hello.get("secondary"):  # PyMongo asks one only where the URI has directConnection
+        raise SourceUnreachable(
+            "The server is a secondary, which may be behind what was read before. Take directConnection out of the URI, "
+            "or name the primary."
+        )
     version = tuple((await _ask(database, "buildInfo"))["versionArray"][:3])
     if hello.get("msg") == "isdbgrid":
         topology = SHARDED_CLUSTER

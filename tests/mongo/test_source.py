@@ -1,5 +1,7 @@
 """source.py: connections by the names of sources, and what the servers say of themselves."""
 
+import asyncio
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from pymongo.server_description import ServerDescription
 from changesource.conf import ChangeSourceSettings
 from changesource.errors import ChangeSourceError, SourceUnreachable, SourceUnusable, UnknownSource
 from changesource.mongo import source
+from changesource.mongo.change_stream import StreamContent, open_change_stream
 from changesource.mongo.source import (
     Database,
     SourceReport,
@@ -116,6 +119,26 @@ async def test_concerns_of_the_uri(mongo_server: MongoServer) -> None:
     await sources.close()
 
 
+@pytest.mark.parametrize("options", ["timeoutMS=20000", "socketTimeoutMS=900", "maxPoolSize=1&waitQueueTimeoutMS=100"])
+async def test_options_of_the_uri_do_not_slow_a_stream_down(mongo_server: MongoServer, options: str) -> None:
+    """A quiet stream goes on, another request is answered while it waits, and what asks only whether there is more is
+    answered at once, whatever the URI says about times and connections."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    sources = Sources({"eu": f"{mongo_server.uri(name)}&{options}"})
+    database = sources.database("eu")
+    start = await current_cluster_time(database)
+    stream = await open_change_stream(database, StreamContent(["city"]), start, splits_large_events=False)
+    try:
+        async with asyncio.timeout(5):
+            waiting = asyncio.ensure_future(stream.next_batch())
+            await asyncio.gather(*(current_cluster_time(database) for _ in range(3)))
+            assert (await waiting).is_end
+            assert (await stream.next_batch(wait=False)).is_end
+    finally:
+        await stream.close()
+        await sources.close()
+
+
 # Inspection
 
 
@@ -157,6 +180,12 @@ class Replies:
 
 def server_of(version: list[int], **hello: Any) -> Any:
     return Replies({"hello": hello, "buildInfo": {"versionArray": version}, "ping": {"ok": 1.0}})
+
+
+async def test_secondary() -> None:
+    """A secondary that a URI names directly may be behind what was read of the primary."""
+    with pytest.raises(SourceUnreachable, match="directConnection"):
+        await inspect_source(server_of([7, 0, 5, 0], setName="rs", secondary=True))
 
 
 async def test_sharded_cluster() -> None:

@@ -15,7 +15,7 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.server_description import ServerDescription
 from pymongo.write_concern import WriteConcern
 
-from changesource.errors import SourceUnreachable, SourceUnusable, UnknownSource
+from changesource.errors import ChangeSourceError, SourceUnreachable, SourceUnusable, UnknownSource
 from changesource.mapping.values import CODEC_OPTIONS
 from changesource.mongo.faults import explain
 
@@ -23,6 +23,8 @@ Database = AsyncDatabase[dict[str, Any]]
 
 APP_NAME = "zero-sources"
 SERVER_SELECTION_TIMEOUT_MS = 5_000
+PROBE_TIMEOUT_MS = 1_000
+"""For a second look at a server that was not found, to say why."""
 SHARDED_CLUSTER = "sharded cluster"
 FIXED_OPTIONS: Mapping[str, Any] = {
     "timeoutMS": None,
@@ -160,12 +162,29 @@ async def _ask(database: Database, command: str) -> dict[str, Any]:
     try:
         try:
             return await database.command(command)
-        except ServerSelectionTimeoutError:
-            raise
+        except ServerSelectionTimeoutError as error:
+            raise await _explain_no_server(database, error) from error
         except AutoReconnect:
             return await database.command(command)
     except PyMongoError as error:
         raise explain(error) from error
+
+
+async def _explain_no_server(database: Database, error: ServerSelectionTimeoutError) -> ChangeSourceError:
+    """PyMongo says nothing of servers that answer and belong to another replica set than the one that the URI names."""
+    wanted = database.client.options.replica_set_name
+    if not wanted:
+        return explain(error)
+    options = {"replicaSet": None, "directConnection": False, "serverSelectionTimeoutMS": PROBE_TIMEOUT_MS}
+    async with database.client._duplicate(**options) as client:
+        try:
+            found = (await client.admin.command("hello")).get("setName")
+        except PyMongoError:
+            return explain(error)
+    if found == wanted:
+        return explain(error)
+    belong = f"belongs to the replica set {found!r}" if found else "belongs to no replica set"
+    return SourceUnusable(f"The URI names the replica set {wanted!r}, and its server {belong}. Correct replicaSet.")
 
 
 def cluster_time_of(timestamp: Timestamp) -> int:

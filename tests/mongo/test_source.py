@@ -158,6 +158,17 @@ async def test_standalone(run_dir: Path) -> None:
         await sources.close()
 
 
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("more", ["", "&directConnection=true"])
+async def test_wrong_replica_set(mongo_server: MongoServer, more: str) -> None:
+    """A server of another replica set than the URI names is found, and both names are said."""
+    uri = mongo_server.uri("shop").replace("replicaSet=secantus", "replicaSet=rs7")
+    sources = Sources({"default": f"{uri}{more}"})
+    with pytest.raises(SourceUnusable, match=r"'rs7'.*'secantus'.*replicaSet"):
+        await inspect_source(sources.database("default"))
+    await sources.close()
+
+
 async def test_inspection_of_a_server_that_fails(mongo_server: MongoServer, database: Database) -> None:
     """An interruption is worth another try, a refusal is not."""
     async with fail_commands(mongo_server, "buildInfo", errorCode=6):

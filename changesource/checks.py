@@ -34,8 +34,8 @@ from changesource.streaming.source_report import SourceCheck, check_source, publ
 
 @register()
 def check_sources(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """W001: no source. For each source's URI, E001: not usable, E002: without a database, W002: unknown options, W009: options
-    that are not used."""
+    """W001: no source. For each source's URI, E001: not usable, E002: without a database, W002: unknown options, W009:
+    options that are not used."""
     if not load_settings().sources:
         return [
             Warning(

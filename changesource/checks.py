@@ -6,6 +6,7 @@ published from. A message never holds a URI or what a parser says about one: eit
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,20 @@ def check_sources(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
             )
         ]
     return [problem for name, uri in load_settings().sources.items() for problem in _uri_problems(name, uri)]
+
+
+@register()
+def check_root_path(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E015: ROOT_PATH is no path. Pages would lead to another host if it began with two slashes."""
+    if not load_settings().root_path or re.fullmatch(r"(/[\w.~-]+)+", load_settings().root_path, re.ASCII):
+        return []
+    return [
+        Error(
+            "ROOT_PATH is not a path that the project can live under.",
+            hint="Write /zero or /a/b, with a slash in front and none behind, or leave it empty.",
+            id="changesource.E015",
+        )
+    ]
 
 
 @register()

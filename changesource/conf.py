@@ -60,8 +60,20 @@ class ChangeSourceSettings:
     """Compress the stream when zero-cache offers it (permessage-deflate)."""
     jwt: JwtSettings = field(default_factory=JwtSettings)
     """JWTs as another way in than the tokens of credentials."""
+    root_path: str = ""
+    """The path that the project lives under, with a slash in front and none behind; empty for the whole host."""
+    admin: bool = True
+    """Serve admin and its API. Without them there are the stream and what machines ask for."""
+    requests_per_address: int = 1200
+    """HTTP requests a minute of one address, and as many for health. 0, here and below: no limit."""
+    logins_per_address: int = 20
+    """Log-ins a minute that one address may try, whoever succeeds."""
+    logins_per_user: int = 10
+    """Log-ins a minute that may be tried with one user name, from wherever."""
+    connections_per_address: int = 256
+    """Open connections of one address, unless it is a proxy's."""
     handshakes_per_address: int = 600
-    """WebSocket handshakes a minute of one address, before anybody knows who it is. 0, here and below: no limit."""
+    """WebSocket handshakes a minute of one address, before anybody knows who it is."""
     handshakes_per_client: int = 300
     """WebSocket handshakes a minute of one client."""
     streams_per_client: int = 20
@@ -73,7 +85,7 @@ class ChangeSourceSettings:
     upstream_messages_per_second: int = 2_000
     """How many messages of one connection are read a second. The rest is read later."""
     handshake_seconds: float = 10.0
-    """How long a request's header, and a WebSocket's handshake, may take."""
+    """How long a request's header, the beginning of its body, and a WebSocket's handshake may take."""
     proxy_headers: bool = False
     """Believe `X-Forwarded-For`: all connections come through a proxy that sets it."""
     audit_days: int = 90

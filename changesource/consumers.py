@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError
 from changesource.authentication.tokens import authenticate
 from changesource.errors import InvalidRequest, TokenRefused, TooManyStreams
 from changesource.limits.addresses import address_of, network_of
+from changesource.limits.gate import path_in_project
 from changesource.limits.limits import Limits
 from changesource.models.client_store import Identity, Refused
 from changesource.protocol import closing
@@ -26,6 +27,9 @@ from changesource.streaming.session import Session
 from changesource.tasks import end_tasks
 
 logger = logging.getLogger(__name__)
+
+STREAM_PATH = "/changes/v0/stream"
+"""Where zero-cache connects. The consumer gets the WebSockets of all paths, so that each is counted before it is routed."""
 
 
 class ChangeStreamConsumer(AsyncConsumer):
@@ -100,6 +104,9 @@ class ChangeStreamConsumer(AsyncConsumer):
         if any(name == b"origin" for name, _ in self.scope["headers"]):
             await self._deny(403, closing.FROM_BROWSER)
             return None
+        if path_in_project(self.scope) != STREAM_PATH:
+            await self._deny(404, closing.UNKNOWN_PATH)
+            return None
         client = await self._authenticate()
         if client is None:
             return None
@@ -163,11 +170,3 @@ class ChangeStreamConsumer(AsyncConsumer):
         if (reason := closing.REFUSALS.get(how.code)) is not None:
             self._limits.refusals.note(Refused(self._address, self._client_name, how.code, reason))
         await self.send({"type": "websocket.close", "code": how.code, "reason": how.reason})
-
-
-class UnknownPathConsumer(ChangeStreamConsumer):
-    """Any other path. Channels would log a traceback for each attempt."""
-
-    async def _authenticate(self) -> Identity | None:
-        await self._deny(404, closing.UNKNOWN_PATH)
-        return None

@@ -22,11 +22,11 @@ from daphne.server import Server
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
 from zope.interface import implementer
 
 from changesource.conf import ChangeSourceSettings
 from changesource.http_channel import BoundedHTTPFactory
-from changesource.limits.addresses import forwarded_address
 from changesource.protocol.closing import Closing, message_too_long, not_a_websocket
 
 logger = logging.getLogger(__name__)
@@ -100,6 +100,15 @@ class StreamProtocol(WebSocketProtocol):
     def onOpen(self) -> None:
         self.drain = Drain(self.transport)
         super().onOpen()
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:
+        super().connectionLost(reason)
+        # Its HTTP channel does not hear of that any more.
+        self.factory.server_class.http_factory.connection_ended(self.transport.getPeer())
+
+    def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
+        """Autobahn's reasons repeat what was sent."""
+        super().sendHttpErrorResponse(code, HTTPStatus(code).phrase, responseHeaders)
 
     # What comes in
 
@@ -263,13 +272,15 @@ class StreamServer(Server):
         self._ws_factory = factory
 
     @property
-    def http_factory(self) -> HTTPFactory:
+    def http_factory(self) -> BoundedHTTPFactory:
         return self._http_factory
 
     @http_factory.setter
     def http_factory(self, factory: HTTPFactory) -> None:
-        """In the same way: `factory` is replaced by one whose requests are bounded."""
-        self._http_factory = BoundedHTTPFactory(self, self.settings.handshake_seconds)
+        """In the same way: `factory` is replaced by one whose requests are bounded. Whatever comes through a proxy has the
+        proxy's address, which has no limit of connections."""
+        connections = 0 if self.settings.proxy_headers else self.settings.connections_per_address
+        self._http_factory = BoundedHTTPFactory(self, self.settings.handshake_seconds, connections)
 
     def run(self) -> None:
         from twisted.internet import reactor
@@ -308,9 +319,6 @@ class StreamServer(Server):
         self.stop()
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
-        if self.settings.proxy_headers and (address := forwarded_address(scope["headers"])) is not None:
-            # Not by Daphne's own option, which believes the first address of the header: the caller may have written it.
-            scope["client"] = [address, 0]
         if scope["type"] == "websocket":
             scope.setdefault("extensions", {}).update({SEND_FRAMES: {}, DENIAL_RESPONSE: {}})
         return super().create_application(protocol, scope)

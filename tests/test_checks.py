@@ -226,3 +226,26 @@ def test_before_the_first_migrate(monkeypatch) -> None:
     """A database without tables has nothing wrong with it."""
     monkeypatch.setattr(checks.App._meta, "db_table", "not_yet_there")
     assert checks.check_apps(None, databases=["default"]) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("", []),
+        ("/zero", []),
+        ("/a/b-c.d", []),
+        ("zero", ["E015"]),
+        ("/zero/", ["E015"]),
+        ("/", ["E015"]),
+        ("//evil.example.com", ["E015"]),
+        ("/a//b", ["E015"]),
+        ("/a b", ["E015"]),
+        ("/a?b", ["E015"]),
+        ("/a\n", ["E015"]),
+        ("https://example.com/zero", ["E015"]),
+    ],
+)
+def test_root_path(settings, path: str, expected: list[str]) -> None:
+    """Where the project lives is a path, or nothing."""
+    settings.CHANGESOURCE = {**settings.CHANGESOURCE, "root_path": path}
+    assert ids(checks.check_root_path(None)) == expected

@@ -25,6 +25,7 @@ class Connection:
     def __init__(self, service: StreamService) -> None:
         self.consumer = ChangeStreamConsumer()
         self.consumer.scope = {
+            "path": consumers.STREAM_PATH,
             "headers": [],
             "query_string": QUERY,
             "client": ["::1", 1],

@@ -1,24 +1,25 @@
-"""The ASGI application: Django for HTTP, the change stream for WebSockets."""
+"""The ASGI application: Django for HTTP, the change stream for WebSockets, and the gate in front of both."""
 
 import os
 
-from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
-from django.urls import path, re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zerosources.settings")
 http_application = get_asgi_application()
 
-from changesource.consumers import ChangeStreamConsumer, UnknownPathConsumer  # noqa: E402 (models load after Django is set up)
+# Models load after Django is set up.
+from changesource.conf import ChangeSourceSettings, load_settings  # noqa: E402
+from changesource.consumers import ChangeStreamConsumer  # noqa: E402
+from changesource.limits.buckets import TokenBuckets  # noqa: E402
+from changesource.limits.gate import Gate  # noqa: E402
 
-application = ProtocolTypeRouter(
-    {
-        "http": http_application,
-        "websocket": URLRouter(
-            [
-                path("changes/v0/stream", ChangeStreamConsumer.as_asgi()),
-                re_path("", UnknownPathConsumer.as_asgi()),
-            ]
-        ),
-    }
-)
+
+def make_application(settings: ChangeSourceSettings) -> Gate:
+    """What a server serves. Health has buckets of its own: neither do probes starve people, nor people probes."""
+    health = TokenBuckets(settings.requests_per_address)
+    router = ProtocolTypeRouter({"http": http_application, "websocket": ChangeStreamConsumer.as_asgi()})
+    return Gate(router, settings, machine_paths={"/healthz": health, "/readyz": health})
+
+
+application = make_application(load_settings())

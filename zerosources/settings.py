@@ -1,6 +1,7 @@
 """Settings, all from the environment. `.env.example` documents each variable."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ if not SECRET_KEY:
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# The path that all of it lives under, for HTTP here and for WebSockets in `changesource.limits.gate`. No header says it.
+ROOT_PATH = env.str("ROOT_PATH", default="")
+FORCE_SCRIPT_NAME = ROOT_PATH or None
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -54,6 +58,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "zerosources.content_security_policy.ContentSecurityPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -63,6 +68,13 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     # Who made a change of a client, for its history.
     "simple_history.middleware.HistoryRequestMiddleware",
+    "changesource.limits.log_ins.TooManyLogInsMiddleware",
+]
+
+AUTHENTICATION_BACKENDS = [
+    # Before a password is looked at.
+    "changesource.limits.log_ins.LogInLimits",
+    "django.contrib.auth.backends.ModelBackend",
 ]
 
 ROOT_URLCONF = "zerosources.urls"
@@ -107,7 +119,7 @@ USE_TZ = True
 TLS = env.bool("TLS", default=not DEBUG)
 SECURE_SSL_REDIRECT = TLS
 # Load balancers ask from near by, without TLS, and count a redirect as a failure.
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [rf"^({re.escape(ROOT_PATH.lstrip('/'))}/)?(healthz|readyz)$"]
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=30 * 24 * 3600) if TLS else 0
 SESSION_COOKIE_SECURE = TLS
 CSRF_COOKIE_SECURE = TLS
@@ -116,6 +128,20 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("PROXY
 # What all subdomains do, and what browsers ship with (HSTS preload), is for the owner of a domain to say, not for one
 # service in it.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+# What our pages may load and do: files of our own, and nothing that stands in a page. `data:` is for images in admin's own
+# style sheets. The name is that of Django 6.0, which has this middleware itself.
+SECURE_CSP = {
+    "default-src": ["'none'"],
+    "script-src": ["'self'"],
+    "style-src": ["'self'"],
+    "img-src": ["'self'", "data:"],
+    "font-src": ["'self'"],
+    "connect-src": ["'self'"],
+    "form-action": ["'self'"],
+    "base-uri": ["'none'"],
+    "frame-ancestors": ["'none'"],
+}
 
 STATIC_URL = "static/"
 # WhiteNoise serves the files of the installed apps where they are; nothing has to be collected.
@@ -171,6 +197,12 @@ CHANGESOURCE = {
         "client_claim": env.str("JWT_CLIENT_CLAIM", default="sub"),
         "attributes": tuple(env.list("JWT_ATTRIBUTES", default=[])),
     },
+    "root_path": ROOT_PATH,
+    "admin": env.bool("ADMIN", default=True),
+    "requests_per_address": env.int("REQUESTS_PER_ADDRESS", default=1200),
+    "logins_per_address": env.int("LOGINS_PER_ADDRESS", default=20),
+    "logins_per_user": env.int("LOGINS_PER_USER", default=10),
+    "connections_per_address": env.int("CONNECTIONS_PER_ADDRESS", default=256),
     "handshakes_per_address": env.int("HANDSHAKES_PER_ADDRESS", default=600),
     "handshakes_per_client": env.int("HANDSHAKES_PER_CLIENT", default=300),
     "streams_per_client": env.int("STREAMS_PER_CLIENT", default=20),
@@ -186,7 +218,13 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "zerosources.log_lines.LineFormatter",
+            "format": "{asctime} {levelname} {name} {message}",
+            "style": "{",
+        }
+    },
     "filters": {"refused_requests": {"()": "zerosources.refused_requests.WithoutTraceback"}},
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["refused_requests"]},
@@ -195,6 +233,9 @@ LOGGING = {
     "loggers": {
         "changesource": {"level": LOG_LEVEL},
         "zerosources": {"level": LOG_LEVEL},
+        # Django's own handlers of these would write lines in another way: what comes in, as it came.
+        "django": {"handlers": [], "level": "INFO"},
+        "django.server": {"handlers": [], "level": "INFO", "propagate": True},
         # Its tracebacks while Redis is away say nothing that changesource.log does not, and nobody relies on the layer.
         "channels_redis": {"level": "CRITICAL"},
     },

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -19,7 +21,7 @@ class _Bucket:
 
 
 class TokenBuckets:
-    """A bucket for each key, in this process's memory; full at first."""
+    """A bucket for each key, in this process's memory; full at first. Any thread may take from them."""
 
     def __init__(
         self, per_minute: int, *, max_buckets: int = MAX_BUCKETS, clock: Callable[[], float] = time.monotonic
@@ -28,12 +30,25 @@ class TokenBuckets:
         self._max_buckets = max_buckets
         self._clock = clock
         self._buckets: OrderedDict[Hashable, _Bucket] = OrderedDict()
+        self._lock = threading.Lock()
 
     def take(self, key: Hashable) -> bool:
         """Whether `key` had a token left. Always, when there is no limit."""
         if not self._per_minute:
             return True
-        now = self._clock()
+        with self._lock:
+            return self._take(key, self._clock())
+
+    def seconds_until_free(self, key: Hashable) -> int:
+        """How long `key` has to wait for its next token, in whole seconds from 1, as `Retry-After` says it."""
+        bucket = self._buckets.get(key)
+        missing = 0.0 if bucket is None else 1 - bucket.tokens
+        return max(1, math.ceil(missing * SECONDS / self._per_minute)) if self._per_minute else 1
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def _take(self, key: Hashable, now: float) -> bool:
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = _Bucket(self._per_minute, now)
@@ -46,6 +61,3 @@ class TokenBuckets:
             return False
         bucket.tokens -= 1
         return True
-
-    def __len__(self) -> int:
-        return len(self._buckets)

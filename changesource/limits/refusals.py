@@ -67,7 +67,7 @@ class RefusalNotes:
     def __init__(self, *, max_pending: int = MAX_PENDING, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_pending = max_pending
         self._pending: Counter[Refused] = Counter()
-        self._log = _RefusalLog(clock)
+        self._log = RefusalLog(clock)
         self._flusher: asyncio.Task[None] | None = None
 
     def note(self, refused: Refused) -> None:
@@ -113,7 +113,7 @@ class _Logged:
     more: int = 0
 
 
-class _RefusalLog:
+class RefusalLog:
     """A line for the first refusal of its kind; then one a minute that says how many there were."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -35,6 +35,9 @@ FROM_BROWSER = "it comes from a browser"
 """zero-cache says no Origin, while every browser says one: a page must not open a stream, whatever token it has."""
 DATABASE_FAILED = "the Django database failed"
 TOO_MANY_HANDSHAKES_OF_ADDRESS = "too many handshakes of the address"
+TOO_MANY_REQUESTS_OF_ADDRESS = "too many requests of the address"
+TOO_MANY_LOG_INS_OF_ADDRESS = "too many log-ins of the address"
+TOO_MANY_LOG_INS_OF_USER = "too many log-ins with one user name"
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,12 @@ class RawConnection:
             continue
         return Response(status, self._received.decode())
 
+    def everything(self) -> bytes:
+        """What comes until the connection ends."""
+        while self._receive():
+            continue
+        return self._received
+
     def message(self) -> Message:
         """The next one. Raises `EOFError` when the connection ends before that."""
         opcode, length = self._exactly(2)

@@ -1,14 +1,17 @@
 """What one client or one address may take of a server, and that others do not notice who takes too much."""
 
+import http.client
 import json
+import re
 import socket
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPMessage
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -234,6 +237,75 @@ def test_a_second_request_on_a_connection_has_its_own_time(site: Site) -> None:
         assert time.monotonic() - started > HANDSHAKE_SECONDS - 0.5
 
 
+def test_a_later_header_that_comes_slowly_is_refused(site: Site) -> None:
+    """From its first byte, not from its first line on."""
+    with site.socket() as connection:
+        connection.sendall(request_with())
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        started = time.monotonic()
+        connection.sendall(b"G")
+        assert b"HTTP/1.1 408" in read_all(connection)
+        assert HANDSHAKE_SECONDS - 0.5 < time.monotonic() - started < HANDSHAKE_SECONDS + 2
+
+
+LOG_IN = b"POST /admin/login/ HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "part"),
+    [
+        (b"Content-Length: 1000000\r\n\r\n", b"x"),
+        (b"Content-Length: 1000000\r\n\r\n", b""),
+        (b"Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n", b""),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+    ids=["a byte now and then", "nothing", "nothing, though asked for", "a chunk now and then"],
+)
+def test_a_body_that_comes_too_slowly_is_refused(site: Site, headers: bytes, part: bytes) -> None:
+    """408 after HANDSHAKE_SECONDS and what its bytes are worth, however busy the sender looks."""
+    started = time.monotonic()
+    with site.socket() as connection:
+        connection.sendall(LOG_IN + headers)
+        connection.settimeout(0.1)
+        answer = b""
+        while b"HTTP/1.1 408" not in answer and time.monotonic() - started < 10:
+            with suppress(OSError):
+                connection.send(part)
+            with suppress(TimeoutError):
+                answer += connection.recv(100)
+    assert b"HTTP/1.1 408" in answer
+    assert HANDSHAKE_SECONDS - 0.5 < time.monotonic() - started < HANDSHAKE_SECONDS + 2
+
+
+def test_a_body_that_comes_fast_enough_is_taken(site: Site) -> None:
+    """Over a longer time than its beginning may take."""
+    with site.socket() as connection:
+        connection.sendall(LOG_IN + b"Connection: close\r\nContent-Length: 60000\r\n\r\n")
+        for _ in range(30):
+            connection.sendall(b"x" * 2_000)
+            time.sleep(0.1)  # what is measured, not a synchronisation
+        assert read_all(connection).startswith(b"HTTP/1.1 403")  # read, and refused for its CSRF token
+
+
+def test_many_large_bodies_at_once_are_not_parsed_in_the_servers_loop(site: Site) -> None:
+    """Forms of a million fields: another stream goes on, and memory stays flat."""
+    body = b"&a=" * 2**20
+    request = LOG_IN + b"Connection: close\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    request += b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    def send(_: int) -> bytes:
+        with site.socket() as connection:
+            connection.sendall(request)
+            return read_all(connection)[:12]
+
+    send(0)
+    with other_stream(site) as other, ThreadPoolExecutor(4) as threads, flat_memory(site):
+        answers = threads.map(send, range(8))
+        delays = [other.delay() for _ in range(10)]
+        assert set(answers) <= {b"HTTP/1.1 403", b"HTTP/1.1 400"}
+    assert max(delays) < 1, f"the slowest of 10 changes took {max(delays):.2f} s"
+
+
 def test_a_retry_loop_costs_little(site: Site) -> None:
     """As zero-cache does it, 25 ms after each refusal: a small part of a core, and a line in the log."""
     process = site.process
@@ -366,6 +438,120 @@ def test_the_size_of_a_message_is_a_setting(strict: Site, tokens: list[str]) -> 
         connection.send(json.dumps(["x", "y" * 1000]))
         assert closing_of(connection)[0] == 1009
     assert "192.0.2.30 of client sizes: 1009" in strict.server.log_path.read_text()
+
+
+# HTTP
+
+
+@pytest.fixture(scope="module")
+def small(open_site: Callable[..., Site]) -> Iterator[Site]:
+    """Few requests, log-ins and connections, and no proxy."""
+    site = open_site(
+        "small",
+        REQUESTS_PER_ADDRESS="30",
+        LOGINS_PER_ADDRESS="3",
+        CONNECTIONS_PER_ADDRESS="20",
+        HANDSHAKES_PER_ADDRESS="0",
+    )
+    yield site
+    assert "Traceback" not in site.server.log_path.read_text()
+
+
+def ask(site: Site, path: str, data: bytes | None = None, cookie: str = "") -> tuple[int, HTTPMessage, bytes]:
+    """Status, headers and body, on a connection of its own."""
+    with closing(http.client.HTTPConnection("127.0.0.1", site.server.port, timeout=20)) as connection:
+        headers = {"Connection": "close"}
+        if data is not None:
+            headers |= {"Content-Type": "application/x-www-form-urlencoded", "Cookie": cookie}
+        connection.request("GET" if data is None else "POST", path, data, headers)
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
+
+
+def test_connections_of_an_address_are_counted(small: Site) -> None:
+    """Idle ones, requests and streams alike; the next ends at once, and there is room again when one has ended."""
+    with ExitStack() as stack:
+        streams = [stack.enter_context(small.opened_by_hand()) for _ in range(5)]
+        idle = [stack.enter_context(small.socket()) for _ in range(14)]
+        assert ask(small, "/healthz")[0] == 200
+        idle.append(stack.enter_context(small.socket()))
+        wait_until(lambda: is_ended(small), 10)
+        with flat_memory(small):
+            for _ in range(500):
+                small.socket().close()
+        streams.pop().close()
+        wait_until(lambda: not is_ended(small), 10)
+        assert ask(small, "/healthz")[0] == 200
+        assert len(streams) == 4
+
+
+def is_ended(site: Site) -> bool:
+    """Whether a new connection is."""
+    with site.socket() as connection:
+        connection.settimeout(0.3)
+        try:
+            return connection.recv(1) == b""
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
+
+
+def test_log_ins_of_an_address_are_counted_before_a_password_is_looked_at(small: Site) -> None:
+    """Also without knowing whether there is such a user. The answer says how long to wait, and comes cheap."""
+    _, headers, page = ask(small, "/admin/login/")
+    cookie = str(headers["Set-Cookie"]).partition(";")[0]
+    token = re.search(rb'name="csrfmiddlewaretoken" value="(\w+)"', page)
+    assert token is not None
+    data = b"username=nobody%0a&password=x&csrfmiddlewaretoken=" + token[1]
+    assert [ask(small, "/admin/login/", data, cookie)[0] for _ in range(3)] == [200] * 3
+    before = small.process.cpu_times().user
+    status, headers, body = ask(small, "/admin/login/", data, cookie)
+    assert status == 429
+    assert body == f"Too many log-ins. Wait {headers['Retry-After']} seconds, and try again.".encode()
+    assert small.process.cpu_times().user - before < 0.1
+
+
+def test_a_flood_of_requests_delays_nobody(small: Site) -> None:
+    """Those beyond the bucket are held, then told to wait; health is still answered, and memory stays flat."""
+
+    def flood(_: int) -> list[int]:
+        statuses = []
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            statuses.append(ask(small, "/admin/login/")[0])
+        return statuses
+
+    with other_stream(small) as other, ThreadPoolExecutor(10) as threads, flat_memory(small):
+        floods = threads.map(flood, range(10))
+        delays = [other.delay() for _ in range(10)]
+        assert ask(small, "/healthz")[0] == 200
+        statuses = Counter(status for each in floods for status in each)
+    assert set(statuses) == {200, 429} or set(statuses) == {429}
+    assert statuses[429] <= 50
+    assert statuses[200] <= 35
+    assert max(delays) < 1
+    status, headers, _ = ask(small, "/api/apps/x/schema")
+    assert (status, headers["Content-Type"]) == (429, "application/json")
+    assert 1 <= int(headers["Retry-After"]) <= 2
+
+
+def test_without_admin_there_are_health_and_the_stream(deployment: Deployment) -> None:
+    """`serve --no-admin`: no page, no file, no API for people."""
+
+    class ServeWithoutAdmin(ServeCommand):
+        def command(self) -> list[str]:
+            return [*super().command(), "--no-admin"]
+
+    with ServeWithoutAdmin(deployment.folder / "no-admin", environment=deployment.environment) as server:
+        site = Site(deployment, server, "")
+        for path in ("/", "/admin/", "/admin/login/", "/static/admin/css/base.css", "/api/apps/x/schema"):
+            assert ask(site, path)[0] == 404
+        assert ask(site, "/admin/login/", b"username=ada&password=x")[0] == 404
+        assert ask(site, "/healthz")[0] == 200
+        assert ask(site, "/readyz")[0] == 200
+        with connect(site.url(), max_size=None, max_queue=None) as snapshot:
+            assert closing_of(snapshot)[0] == 1000
 
 
 # Turns

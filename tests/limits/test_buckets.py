@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 from changesource.limits.buckets import TokenBuckets
 
 
@@ -50,3 +52,24 @@ def test_zero_is_no_limit() -> None:
     buckets = TokenBuckets(0)
     assert all(buckets.take("a") for _ in range(1000))
     assert len(buckets) == 0
+
+
+def test_how_long_to_wait() -> None:
+    """Whole seconds until the next token, one at least."""
+    clock = Clock()
+    buckets = TokenBuckets(3, clock=clock)
+    assert buckets.seconds_until_free("a") == 1
+    for _ in range(4):
+        buckets.take("a")
+    assert buckets.seconds_until_free("a") == 20
+    clock.now = 19.5
+    buckets.take("a")
+    assert buckets.seconds_until_free("a") == 1
+
+
+def test_threads_take_no_more_than_there_is() -> None:
+    """Django's threads share the buckets of log-ins."""
+    buckets = TokenBuckets(1_000, max_buckets=2, clock=Clock())
+    with ThreadPoolExecutor(8) as threads:
+        taken = list(threads.map(lambda _: buckets.take("a"), range(4_000)))
+    assert sum(taken) == 1_000

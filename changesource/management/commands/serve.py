@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -38,14 +39,24 @@ class Command(BaseCommand):
             ),
         )
 
-    def handle(self, *args: Any, host: str | None, port: int | None, endpoint: list[str], **options: Any) -> None:
+        parser.add_argument(
+            "--no-admin",
+            action="store_true",
+            help="Serve health and the change stream only, as with ADMIN=0; admin then needs a process of its own.",
+        )
+
+    def handle(
+        self, *args: Any, host: str | None, port: int | None, endpoint: list[str], no_admin: bool, **options: Any
+    ) -> None:
         from changesource.conf import load_settings
         from changesource.server import StreamServer  # installs Twisted's reactor
         from changesource.streaming.service import start_service, stop_service
-        from zerosources.asgi import application
+        from zerosources.asgi import make_application
 
         end_when_told()
         settings = load_settings()
+        if no_admin:
+            settings = replace(settings, admin=False)
         endpoints = list(endpoint)
         if host is not None or port is not None or not endpoint:
             endpoints.append(f"tcp:port={PORT if port is None else port}:interface={quoteStringArgument(host or HOST)}")
@@ -57,7 +68,7 @@ class Command(BaseCommand):
             await start_service(watch=not settings.redis_url)
 
         server = StreamServer(
-            application,
+            make_application(settings),
             endpoints=endpoints,
             on_start=start,
             on_stop=stop_service,

@@ -1,0 +1,182 @@
+"""Every header that a package gives a meaning has hostile rows, and defined answers, of `serve` and of plain Daphne."""
+
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from changesource.http_channel import MEANINGLESS_HEADERS
+from tests.e2e.hostile_headers import HEADERS, LOG_IN, MEANT_OTHERWISE, REQUESTS, STREAM, Header, Request
+from tests.e2e.raw_websocket import RawConnection
+from zerosources.embedded.project import ServeCommand, manage, project_environment
+
+pytestmark = pytest.mark.timeout(150)
+
+AT_A_TIME = 16
+GOOD_PAGE = {"Host": b"localhost", "Connection": b"close"}
+GOOD_HANDSHAKE = {
+    "Host": b"localhost",
+    "Upgrade": b"websocket",
+    "Connection": b"Upgrade",
+    "Sec-WebSocket-Version": b"13",
+    "Sec-WebSocket-Key": b"dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+class PlainDaphne(ServeCommand):
+    """Daphne's own command, on our application."""
+
+    name = "daphne"
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "zerosources.asgi:application"]
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Whole answers, by case and place, and the log."""
+
+    is_plain: bool
+    pages: dict[str, bytes]
+    streams: dict[str, bytes]
+    requests: dict[str, bytes]
+    log: str
+
+
+@pytest.fixture(scope="module", params=[ServeCommand, PlainDaphne], ids=["serve", "plain Daphne"])
+def answers(request: pytest.FixtureRequest, run_dir: Path) -> Iterator[Answers]:
+    folder = run_dir / f"headers-{request.param.name}"
+    folder.mkdir()
+    environment = {
+        **project_environment(folder / "django.sqlite3", mongodb_uri="", secret_key="for tests only"),
+        "DEBUG": "0",
+        "ALLOWED_HOSTS": "localhost,127.0.0.1",
+    }
+    manage(environment, "migrate", "--verbosity", "0")
+    with request.param(folder, environment=environment) as server, ThreadPoolExecutor(AT_A_TIME) as threads:
+
+        def answer(data: bytes) -> bytes:
+            with RawConnection(server.port) as connection:
+                connection.send(data)
+                return connection.everything()
+
+        pages = threads.map(lambda case: answer(page_request(case)), HEADERS)
+        streams = threads.map(lambda case: answer(handshake_request(case)), HEADERS)
+        requests = threads.map(lambda case: answer(case.sends), REQUESTS)
+        by_id = [case.id for case in HEADERS]
+        yield Answers(
+            request.param is PlainDaphne,
+            dict(zip(by_id, pages, strict=True)),
+            dict(zip(by_id, streams, strict=True)),
+            {case.name: answer for case, answer in zip(REQUESTS, requests, strict=True)},
+            server.log_path.read_text(),
+        )
+
+
+def page_request(case: Header) -> bytes:
+    length = {"Content-Length": b"0"} if case.method == "POST" else {}
+    return request_with(f"{case.method} {case.target}", GOOD_PAGE | length, case)
+
+
+def handshake_request(case: Header) -> bytes:
+    return request_with(f"GET {STREAM}?appID=shop&shardNum=0", GOOD_HANDSHAKE, case)
+
+
+def request_with(start: str, good: dict[str, bytes], case: Header) -> bytes:
+    headers = [(name, value) for name, value in good.items() if name != case.name or case.is_added]
+    lines = [name.encode("latin-1") + b": " + value for name, value in [*headers, (case.name, case.value)]]
+    return b"\r\n".join([f"{start} HTTP/1.1".encode(), *lines, b"", b""])
+
+
+def last_status(answer: bytes) -> int:
+    """0 for a connection that was ended without an answer."""
+    found = re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)
+    return int(found[-1]) if found else 0
+
+
+HEADER_CASES = pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in HEADERS])
+
+
+@HEADER_CASES
+def test_header_of_a_page(answers: Answers, case: Header) -> None:
+    """Its status; where it leads to is a page of our own."""
+    answer = answers.pages[case.id]
+    assert last_status(answer) == (case.plain.get("page", case.page) if answers.is_plain else case.page)
+    assert set(re.findall(rb"\r\nLocation: ([^\r]*)\r\n", answer)) <= {LOG_IN.encode()}
+    assert b"Set-Cookie: a=b" not in answer
+
+
+@HEADER_CASES
+def test_header_of_a_handshake(answers: Answers, case: Header) -> None:
+    """Its status, and nothing of what was sent."""
+    answer = answers.streams[case.id]
+    assert last_status(answer) == (case.plain.get("stream", case.stream) if answers.is_plain else case.stream)
+    if not answers.is_plain:
+        assert b"evil" not in answer
+        assert b"99999" not in answer
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in REQUESTS])
+def test_request(answers: Answers, case: Request) -> None:
+    """Its status; the answer may be lost where the server ends the connection while more comes in."""
+    answer = answers.requests[case.name]
+    status = case.plain if answers.is_plain and case.plain is not None else case.status
+    assert last_status(answer) in ({status, 0} if len(case.sends) > 10_000 else {status})
+    assert b"evil" not in b"".join(re.findall(rb"\r\nLocation: [^\r]*\r\n", answer))
+
+
+def test_log_is_quiet(answers: Answers) -> None:
+    """No traceback, and no line that somebody else has written."""
+    if not answers.is_plain:
+        assert "Traceback" not in answers.log
+    lines = answers.log.splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith("2"))
+    assert [line for line in lines[begin:] if not re.match(r"\d{4}-\d\d-\d\d ", line)] == []
+
+
+# The names
+
+SOURCES = ["daphne", "autobahn.websocket", "twisted.web", "django", "rest_framework", "whitenoise", "simple_history"]
+READS = [
+    re.compile(pattern)
+    for pattern in (
+        r'["\']HTTP_([A-Z][A-Z_]+)["\']',
+        r'["\'](CONTENT_[A-Z]+)["\']',
+        r'\.(?:get|getRawHeaders|hasHeader|removeHeader)\(\s*b["\']([A-Za-z][A-Za-z-]+)["\']',
+        r'(?:headers\.get|getHeader)\(\s*b?["\']([A-Za-z-]+)["\']',
+        r'http_headers\[\s*["\']([a-z-]+)["\']',
+        r'["\']([a-z-]+)["\'] (?:not )?in self\.http_headers',
+        r'[=!]= b?["\']([A-Za-z]+(?:-[A-Za-z]+)+)["\']',
+        r'_header_name\w*=["\']([A-Za-z-]+)["\']',
+    )
+]
+
+
+def headers_read(package: str) -> set[str]:
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    texts = [
+        path.read_text() for path in Path(spec.origin).parent.rglob("*.py") if not {"test", "tests"} & set(path.parts)
+    ]
+    return {name.lower().replace("_", "-") for text in texts for reads in READS for name in reads.findall(text)}
+
+
+def test_every_header_that_a_package_reads_has_a_row() -> None:
+    """A new version with a new header is noticed here."""
+    read = set[str]().union(*map(headers_read, SOURCES))
+    assert len(read) > 40
+    assert read - {case.name.lower() for case in HEADERS} - MEANT_OTHERWISE == set()
+
+
+def test_every_header_that_is_taken_away_has_a_row() -> None:
+    """So that its answer is known."""
+    assert {name.decode() for name in MEANINGLESS_HEADERS} <= {case.name for case in HEADERS}

@@ -44,18 +44,18 @@ class BoundedHTTPChannel(HTTPChannel):
     transport: Any
     _deadline: Any = None
     _body: Body | None = None
-    _is_refused = False
+    _reads_no_more = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
         if self.is_one_too_many:
-            self._is_refused = True
+            self._reads_no_more = True
             self.transport.abortConnection()
         else:
             self._expect_header()
 
     def dataReceived(self, data: bytes) -> None:
-        if self._is_refused:
+        if self._reads_no_more:
             return
         super().dataReceived(data)
         self._expect_next_header()
@@ -85,7 +85,7 @@ class BoundedHTTPChannel(HTTPChannel):
                 self._expect_body(self._body)
 
     def rawDataReceived(self, data: bytes) -> None:
-        if self._is_refused:
+        if self._reads_no_more:
             return
         if self._body is not None and not self._handlingRequest:
             is_small = self._body.take(len(data))
@@ -100,7 +100,10 @@ class BoundedHTTPChannel(HTTPChannel):
         super().allContentReceived()
 
     def loseConnection(self) -> None:
-        """Twisted would keep what is left to write for as long as nobody reads it."""
+        """Nothing more is read. What is left to write Twisted would keep for as long as nobody reads it."""
+        self._reads_no_more = True
+        self._stop_waiting()
+        self.setTimeout(None)
         if self._abortingCall is None:
             self._abortingCall = self.callLater(FLUSH_SECONDS, self.forceAbortClient)
         super().loseConnection()
@@ -118,13 +121,13 @@ class BoundedHTTPChannel(HTTPChannel):
     def _expect_next_header(self) -> None:
         """From the first byte of another request on the same connection."""
         is_begun = self.line_mode and (self._buffer or self.requests) and not self._handlingRequest
-        if is_begun and self._deadline is None and not self._is_refused:
+        if is_begun and self._deadline is None and not self._reads_no_more:
             self._expect_header()
 
     def _expect_body(self, body: Body) -> None:
         """Looks at the body when it may have become too slow."""
         self._deadline = None
-        if body is not self._body or self._is_refused or (deadline := body.deadline) is None:
+        if body is not self._body or self._reads_no_more or (deadline := body.deadline) is None:
             return
         seconds = deadline - time.monotonic()
         if seconds <= 0:
@@ -142,8 +145,6 @@ class BoundedHTTPChannel(HTTPChannel):
         self._refuse(b"408 Request Timeout")
 
     def _refuse(self, status: bytes) -> None:
-        self._is_refused = True
-        self._stop_waiting()
         self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         self.loseConnection()
 

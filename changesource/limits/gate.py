@@ -39,9 +39,9 @@ class RefusedBody(Exception):
 class Gate:
     """An ASGI application around another one.
 
-    It sets where the project lives (`root_path`) and who asks (`client`) from the configuration alone, whatever a caller
-    has written into headers. It counts the requests of each address, and bounds their bodies. A WebSocket is only given its
-    `root_path` and `client` here: its handshakes are counted by its consumer, which no routing comes before.
+    It sets where the project lives (`root_path`, which `path` then begins with) and who asks (`client`) from the
+    configuration alone, whatever a caller has written into headers. It counts the requests of each address, and bounds their
+    bodies. The handshakes of WebSockets are counted by their consumer, which no routing comes before.
 
     Args:
         machine_paths: the paths that machines ask for, with the buckets that their requests are counted in, instead of those
@@ -63,7 +63,9 @@ class Gate:
         if scope["type"] not in ("http", "websocket"):
             await self._application(scope, receive, send)
             return
-        scope = {**scope, "root_path": self._settings.root_path}
+        root_path = self._settings.root_path
+        path = path_in_project({**scope, "root_path": root_path})
+        scope = {**scope, "root_path": root_path, "path": root_path + path if path.startswith("/") else path}
         if self._settings.proxy_headers and (address := forwarded_address(scope["headers"])) is not None:
             scope["client"] = [address, 0]
         if scope["type"] == "http":

@@ -12,7 +12,7 @@ import pytest
 
 from changesource.http_channel import MEANINGLESS_HEADERS
 from tests.e2e.hostile_headers import HEADERS, LOG_IN, MEANT_OTHERWISE, REQUESTS, STREAM, Header, Request
-from tests.e2e.raw_websocket import RawConnection
+from tests.e2e.raw_websocket import RawConnection, handshake
 from zerosources.embedded.project import ServeCommand, manage, project_environment
 
 pytestmark = pytest.mark.timeout(150)
@@ -54,14 +54,7 @@ class Answers:
 @pytest.fixture(scope="module", params=[ServeCommand, PlainDaphne], ids=["serve", "plain Daphne"])
 def answers(request: pytest.FixtureRequest, run_dir: Path) -> Iterator[Answers]:
     folder = run_dir / f"headers-{request.param.name}"
-    folder.mkdir()
-    environment = {
-        **project_environment(folder / "django.sqlite3", mongodb_uri="", secret_key="for tests only"),
-        "DEBUG": "0",
-        "ALLOWED_HOSTS": "localhost,127.0.0.1",
-    }
-    manage(environment, "migrate", "--verbosity", "0")
-    with request.param(folder, environment=environment) as server, ThreadPoolExecutor(AT_A_TIME) as threads:
+    with request.param(folder, environment=environment_in(folder)) as server, ThreadPoolExecutor(AT_A_TIME) as threads:
 
         def answer(data: bytes) -> bytes:
             with RawConnection(server.port) as connection:
@@ -79,6 +72,18 @@ def answers(request: pytest.FixtureRequest, run_dir: Path) -> Iterator[Answers]:
             {case.name: answer for case, answer in zip(REQUESTS, requests, strict=True)},
             server.log_path.read_text(),
         )
+
+
+def environment_in(folder: Path) -> dict[str, str]:
+    """With a new database, and without a source."""
+    folder.mkdir()
+    environment = {
+        **project_environment(folder / "django.sqlite3", mongodb_uri="", secret_key="for tests only"),
+        "DEBUG": "0",
+        "ALLOWED_HOSTS": "localhost,127.0.0.1",
+    }
+    manage(environment, "migrate", "--verbosity", "0")
+    return environment
 
 
 def page_request(case: Header) -> bytes:
@@ -140,6 +145,32 @@ def test_log_is_quiet(answers: Answers) -> None:
     lines = answers.log.splitlines()
     begin = next(number for number, line in enumerate(lines) if line.startswith("2"))
     assert [line for line in lines[begin:] if not re.match(r"\d{4}-\d\d-\d\d ", line)] == []
+
+
+@pytest.mark.parametrize("prefix", ["/zero", ""], ids=["left by the proxy", "taken away by the proxy"])
+def test_below_a_root_path(below_root_path: ServeCommand, prefix: str) -> None:
+    """Pages lead to pages below it, files are found, and so is the stream; what looks like it is elsewhere."""
+    get = f"GET {prefix}%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+    def answer(request: bytes) -> bytes:
+        with RawConnection(below_root_path.port) as connection:
+            connection.send(request)
+            return connection.everything()
+
+    assert b"\r\nLocation: /zero/admin/login/?next=/zero/admin/\r\n" in answer((get % "/admin/").encode())
+    page = answer((get % "/admin/login/").encode())
+    assert re.findall(rb'href="(/[^"]*base.css)"', page) == [b"/zero/static/admin/css/base.css"]
+    assert last_status(answer((get % "/static/admin/css/base.css").encode())) == 200
+    assert last_status(answer((get % "/healthz").encode())) == 200
+    assert last_status(answer(handshake(f"{prefix}{STREAM}"))) == 403
+    assert last_status(answer(handshake(f"{prefix}x{STREAM}"))) == 404
+
+
+@pytest.fixture(scope="module")
+def below_root_path(run_dir: Path) -> Iterator[ServeCommand]:
+    environment = {**environment_in(run_dir / "root-path"), "ROOT_PATH": "/zero"}
+    with ServeCommand(run_dir / "root-path", environment=environment) as server:
+        yield server
 
 
 # The names

@@ -80,6 +80,7 @@ async def test_where_the_project_lives_is_configured(kind: str) -> None:
         site = Site(ChangeSourceSettings(root_path=root_path))
         await site.ask(type=kind)
         assert site.scopes[0]["root_path"] == root_path
+        assert site.scopes[0]["path"] == f"{root_path}/admin/"
 
 
 @pytest.mark.parametrize(("proxy_headers", "client"), [(False, "192.0.2.1"), (True, "203.0.113.9")])

@@ -133,7 +133,7 @@ class BoundedHTTPChannel(HTTPChannel):
         if seconds <= 0:
             self._end_waiting()
         else:
-            self._deadline = self.callLater(seconds, self._expect_body, body)
+            self._deadline = self.callLater(seconds, lambda: self._expect_body(body))
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None and self._deadline.active():

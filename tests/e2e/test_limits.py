@@ -487,14 +487,14 @@ def test_connections_of_an_address_are_counted(small: Site) -> None:
 
 def is_ended(site: Site) -> bool:
     """Whether a new connection is."""
-    with site.socket() as connection:
-        connection.settimeout(0.3)
-        try:
+    try:
+        with site.socket() as connection:
+            connection.settimeout(0.5)
             return connection.recv(1) == b""
-        except TimeoutError:
-            return False
-        except ConnectionError:
-            return True
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
 
 
 def test_log_ins_of_an_address_are_counted_before_a_password_is_looked_at(small: Site) -> None:
@@ -531,7 +531,8 @@ def test_a_flood_of_requests_delays_nobody(small: Site) -> None:
     assert statuses[429] <= 50
     assert statuses[200] <= 35
     assert max(delays) < 1
-    status, headers, _ = ask(small, "/api/apps/x/schema")
+    answers = (ask(small, "/api/apps/x/schema") for _ in range(31))
+    status, headers, _ = next(answer for answer in answers if answer[0] != 401)
     assert (status, headers["Content-Type"]) == (429, "application/json")
     assert 1 <= int(headers["Retry-After"]) <= 2
 

@@ -224,6 +224,11 @@ REQUESTS = [
         404,
         lines(b"GET //evil.example.com/admin HTTP/1.1", b"Host: localhost", LAST, b""),
     ),
+    Request(
+        "lines of a log in the path",
+        404,
+        lines(b"GET /%0a2026-01-01%20INFO%20all%20is%20well%0d%1b[2J%e2%80%a8 HTTP/1.1", b"Host: localhost", LAST, b""),
+    ),
     Request("no path", 404, lines(b"GET ?x HTTP/1.1", b"Host: localhost", LAST, b"")),
     Request("an asterisk", 404, lines(b"OPTIONS * HTTP/1.1", b"Host: localhost", LAST, b"")),
     Request("a tunnel", 404, lines(b"CONNECT evil.example.com:443 HTTP/1.1", b"Host: localhost", LAST, b"")),

@@ -22,7 +22,7 @@ document.addEventListener("securitypolicyviolation", event =>
     window.violations.push(`${event.effectiveDirective} ${event.blockedURI} ${event.sample} line ${event.lineNumber}`));
 """
 KINDS = {
-    "app", "table", "version", "client", "replica", "rowerror", "refusal", "runningsnapshot", "awaitedreplica",
+    "app", "table", "version", "client", "replica", "rowerrorrecord", "refusal", "runningsnapshot", "awaitedreplica",
     "publish", "versions", "source", "preview", "rules", "issue", "history", "delete", "user", "password_change",
 }  # fmt: skip
 """What stands in the paths of pages that there must be."""

@@ -478,7 +478,7 @@ def test_connections_of_an_address_are_counted(small: Site) -> None:
         wait_until(lambda: is_ended(small), 10)
         with flat_memory(small):
             for _ in range(500):
-                small.socket().close()
+                assert is_ended(small)
         streams.pop().close()
         wait_until(lambda: not is_ended(small), 10)
         assert ask(small, "/healthz")[0] == 200

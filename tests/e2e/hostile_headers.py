@@ -244,7 +244,10 @@ REQUESTS = [
     Request("a chunk of no size", 400, post(b"Transfer-Encoding: chunked", body=b"x\r\n\r\n")),
     Request("a chunk of negative size", 400, post(b"Transfer-Encoding: chunked", body=b"-1\r\n\r\n")),
     Request(
-        "a chunk of 2^70 bytes", 400, post(b"Transfer-Encoding: chunked", body=b"400000000000000000\r\n" + b"x" * 2**22)
+        "a chunk of 2^70 bytes",
+        413,
+        post(b"Transfer-Encoding: chunked", body=b"400000000000000000\r\n" + b"x" * 2**22),
+        plain=0,
     ),
     Request("a chunk with another size", 400, post(b"Transfer-Encoding: chunked", body=b"1\r\nxx\r\n0\r\n\r\n")),
     Request(

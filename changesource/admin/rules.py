@@ -25,6 +25,8 @@ from changesource.streaming.rule_trial import claims_of_token, read_claims, try_
 from changesource.trials.rules import RELATED_DOCUMENTS
 
 TRIED_DOCUMENTS = 20
+MAX_CLAIMS_LENGTH = 8_192
+"""As of a token that opens a stream."""
 
 
 class ClaimsForm(forms.Form):
@@ -33,12 +35,14 @@ class ClaimsForm(forms.Form):
     action = forms.ChoiceField(choices=[(action, action) for action in ACTIONS])
     claims = forms.CharField(
         required=False,
+        max_length=MAX_CLAIMS_LENGTH,
         initial='{\n  "sub": ""\n}',
         widget=JsonEditor(rows=6),
         help_text="What a token says of the caller, as JSON. Rules call it $auth.<claim>.",
     )
     token = forms.CharField(
         required=False,
+        max_length=MAX_CLAIMS_LENGTH,
         label="JWT",
         widget=forms.PasswordInput(attrs={"class": "vLargeTextField", "autocomplete": "off"}),
         help_text="Instead of claims. It is decoded, not verified: anybody could have written it. It is neither stored nor "

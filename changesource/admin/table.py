@@ -24,6 +24,7 @@ from changesource.admin.draft_state import draft_state
 from changesource.admin.json_editor import JsonEditor
 from changesource.admin.rules import RulePages
 from changesource.errors import ChangeSourceError
+from changesource.mapping.definition import MAX_TEXT_LENGTH
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import normal_mapping_text
 from changesource.mapping.problems import Problem, find_warnings
@@ -54,6 +55,9 @@ class NamesField(forms.CharField):
 
 class MappingField(forms.CharField):
     """A mapping, or permissions, as text. One that was stored without lines, as `load_schema` does, is shown with lines."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=MAX_TEXT_LENGTH, **kwargs)
 
     def prepare_value(self, value: Any) -> Any:
         try:

@@ -226,3 +226,26 @@ def test_before_the_first_migrate(monkeypatch) -> None:
     """A database without tables has nothing wrong with it."""
     monkeypatch.setattr(checks.App._meta, "db_table", "not_yet_there")
     assert checks.check_apps(None, databases=["default"]) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("", []),
+        ("nonsense", []),
+        ("unix:///run/redis.sock", []),
+        ("redis://:secret@127.0.0.1:6379/0", []),
+        ("redis://zero:secret@localhost", []),
+        ("redis://:secret@[::1]:6379", []),
+        ("rediss://zero:secret@redis.example.com:6380/0", []),
+        ("redis://:secret@redis.example.com:6379/0", ["W010"]),
+        ("redis://:secret@10.0.0.7", ["W010"]),
+        ("rediss://redis.example.com", ["W009"]),
+        ("redis://localhost:6379/0", ["W009"]),
+        ("redis://redis.example.com", ["W009", "W010"]),
+    ],
+)
+def test_redis_is_guarded(settings, url: str, expected: list[str]) -> None:
+    """Redis, which is believed, has a password, and TLS where another machine is asked."""
+    settings.REDIS_URL = url
+    assert ids(checks.check_redis_is_guarded(None)) == expected

@@ -68,7 +68,7 @@ def check_redis(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
 
 @register(Tags.security, deploy=True)
 def check_redis_is_guarded(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """W009: REDIS_URL has no password. W010: it leads to another machine without TLS. Redis is believed."""
+    """W010: REDIS_URL has no password. W011: it leads to another machine without TLS. Redis is believed."""
     try:
         found = parse_url(load_settings().redis_url)  # type: ignore[no-untyped-call]
     except ValueError:
@@ -81,7 +81,7 @@ def check_redis_is_guarded(app_configs: Sequence[AppConfig] | None, **kwargs: An
             Warning(
                 "REDIS_URL has no password: whoever reaches Redis reads the rows of all apps and writes into every replica.",
                 hint="Give Redis a user with a password (docs/security.md, Redis), and name both in REDIS_URL.",
-                id="changesource.W009",
+                id="changesource.W010",
             )
         )
     if not issubclass(found.get("connection_class", object), SSLConnection) and not _is_this_machine(found.get("host")):
@@ -89,7 +89,7 @@ def check_redis_is_guarded(app_configs: Sequence[AppConfig] | None, **kwargs: An
             Warning(
                 "REDIS_URL leads to another machine without TLS: whoever is on the way reads and changes rows.",
                 hint="Write rediss://…, or silence this where the network between them is private.",
-                id="changesource.W010",
+                id="changesource.W011",
             )
         )
     return problems

@@ -238,11 +238,11 @@ def test_before_the_first_migrate(monkeypatch) -> None:
         ("redis://zero:secret@localhost", []),
         ("redis://:secret@[::1]:6379", []),
         ("rediss://zero:secret@redis.example.com:6380/0", []),
-        ("redis://:secret@redis.example.com:6379/0", ["W010"]),
-        ("redis://:secret@10.0.0.7", ["W010"]),
-        ("rediss://redis.example.com", ["W009"]),
-        ("redis://localhost:6379/0", ["W009"]),
-        ("redis://redis.example.com", ["W009", "W010"]),
+        ("redis://:secret@redis.example.com:6379/0", ["W011"]),
+        ("redis://:secret@10.0.0.7", ["W011"]),
+        ("rediss://redis.example.com", ["W010"]),
+        ("redis://localhost:6379/0", ["W010"]),
+        ("redis://redis.example.com", ["W010", "W011"]),
     ],
 )
 def test_redis_is_guarded(settings, url: str, expected: list[str]) -> None:

@@ -106,7 +106,7 @@ def test_invalid_draft(database: PlainDatabase) -> None:
 
 def test_unreachable_source(settings: Any) -> None:
     """A source that is away is said to be."""
-    uri = f"mongodb://127.0.0.1:{free_port()}/shop?serverSelectionTimeoutMS=100"
+    uri = f"mongodb://127.0.0.1:{free_port()}/shop"
     settings.CHANGESOURCE_SOURCES = {"default": uri}
     with pytest.raises(SourceUnreachable):
         preview_table(build_app(), "city", 1)

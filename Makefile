@@ -10,6 +10,8 @@
 #   make soak    the whole system under a steady load, for SECONDS=1800 at RATE=500 writes a second: whether anything grows
 #   make big-things  transactions of 100,000 operations, documents near 16 MB, long backlogs, and the memory that they take
 #   make fuzz    parsers of filters, requests and messages, SECONDS=600 a target, all or TARGET=requests
+#   make lock    requirements.lock and requirements-dev.lock again, after a change of requirements.txt or requirements-dev.txt;
+#                ARGS=--upgrade also takes newer versions of what is not named there
 #   make audit   known vulnerabilities of what is installed
 #   make editor  builds the JSON editor of admin anew, after a change in changesource/admin/editor/
 #   make clean   removes what the targets above have made
@@ -36,7 +38,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 # For the Django plugin of mypy: the settings ask for a secret key unless this is development.
 lint: export DEBUG = 1
 
-.PHONY: run test lint bench agreement oracle removals soak big-things fuzz audit editor install node clean
+.PHONY: run test lint lock bench agreement oracle removals soak big-things fuzz audit editor install node clean
 
 run: node
 	@exec $(VENV_PYTHON) -m zerosources.embedded $(ARGS)
@@ -48,6 +50,14 @@ lint: install
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
+
+# For every supported Python and every platform. Hashes are those of the files on PyPI, whichever mirror is configured here.
+LOCK := $(VENV)/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+  --default-index https://pypi.org/simple $(ARGS)
+
+lock: install
+	$(LOCK) requirements-dev.txt --output-file requirements-dev.lock
+	$(LOCK) requirements.txt --constraint requirements-dev.lock --output-file requirements.lock
 
 bench: node
 	@$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
@@ -84,10 +94,11 @@ install: $(INSTALLED)
 node: install
 	@$(VENV_PYTHON) -m zerosources.embedded.node
 
-$(INSTALLED): requirements.txt requirements-dev.txt
+$(INSTALLED): requirements-dev.lock
 	@$(VENV_PYTHON) -c '$(IS_SUPPORTED)' 2>/dev/null || \
 	  { $(PYTHON) -c '$(IS_SUPPORTED)' && $(PYTHON) -m venv --clear $(VENV); }
-	$(VENV_PYTHON) -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	# Wheels alone: what builds a source distribution would be fetched without a hash.
+	$(VENV_PYTHON) -m pip install --disable-pip-version-check --quiet --require-hashes --only-binary :all: -r requirements-dev.lock
 	@touch $@
 
 clean:

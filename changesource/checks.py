@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -20,7 +21,7 @@ from django.db import Error as DriverError
 from django.db import connections, router
 from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, PyMongoError
-from redis.connection import parse_url
+from redis.connection import SSLConnection, parse_url
 
 from changesource.authentication.claims import attribute_claims
 from changesource.authentication.keys import keys_of_settings
@@ -78,6 +79,44 @@ def check_redis(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
             )
         ]
     return []
+
+
+@register(Tags.security, deploy=True)
+def check_redis_is_guarded(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """W010: REDIS_URL has no password. W011: it leads to another machine without TLS. Redis is believed."""
+    try:
+        found = parse_url(load_settings().redis_url)  # type: ignore[no-untyped-call]
+    except ValueError:
+        return []  # there is none, or `check_redis` says so
+    if "path" in found:  # a Unix socket, which has the rights of a file
+        return []
+    problems: list[CheckMessage] = []
+    if not found.get("password"):
+        problems.append(
+            Warning(
+                "REDIS_URL has no password: whoever reaches Redis reads the rows of all apps and writes into every replica.",
+                hint="Give Redis a user with a password (docs/security.md, Redis), and name both in REDIS_URL.",
+                id="changesource.W010",
+            )
+        )
+    if not issubclass(found.get("connection_class", object), SSLConnection) and not _is_this_machine(found.get("host")):
+        problems.append(
+            Warning(
+                "REDIS_URL leads to another machine without TLS: whoever is on the way reads and changes rows.",
+                hint="Write rediss://…, or silence this where the network between them is private.",
+                id="changesource.W011",
+            )
+        )
+    return problems
+
+
+def _is_this_machine(host: object) -> bool:
+    if host in (None, "localhost"):
+        return True
+    try:
+        return ip_address(str(host)).is_loopback
+    except ValueError:
+        return False
 
 
 @register(Tags.database)

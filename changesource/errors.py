@@ -99,6 +99,24 @@ class InvalidClaims(ChangeSourceError):
     code = "CS207"
 
 
+class TrialBeyondLimits(ChangeSourceError):
+    """A preview or a trial of rules took more time or memory, or gave more, than it may. Narrow the mapping or the filter."""
+
+    code = "CS208"
+
+
+class TrialsBusy(ChangeSourceError):
+    """As many previews and trials of rules run as may run at once. Try again in a few seconds."""
+
+    code = "CS209"
+
+
+class TrialFailed(ChangeSourceError):
+    """A preview or a trial of rules failed for a reason that is in the log of the server. Nothing streams differently."""
+
+    code = "CS210"
+
+
 class LogMismatch(ChangeSourceError):
     """The change log does not end where this writer left it: somebody else wrote, or the log lost its tail."""
 

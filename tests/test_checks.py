@@ -249,3 +249,26 @@ def test_root_path(settings, path: str, expected: list[str]) -> None:
     """Where the project lives is a path, or nothing."""
     settings.CHANGESOURCE = {**settings.CHANGESOURCE, "root_path": path}
     assert ids(checks.check_root_path(None)) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("", []),
+        ("nonsense", []),
+        ("unix:///run/redis.sock", []),
+        ("redis://:secret@127.0.0.1:6379/0", []),
+        ("redis://zero:secret@localhost", []),
+        ("redis://:secret@[::1]:6379", []),
+        ("rediss://zero:secret@redis.example.com:6380/0", []),
+        ("redis://:secret@redis.example.com:6379/0", ["W011"]),
+        ("redis://:secret@10.0.0.7", ["W011"]),
+        ("rediss://redis.example.com", ["W010"]),
+        ("redis://localhost:6379/0", ["W010"]),
+        ("redis://redis.example.com", ["W010", "W011"]),
+    ],
+)
+def test_redis_is_guarded(settings, url: str, expected: list[str]) -> None:
+    """Redis, which is believed, has a password, and TLS where another machine is asked."""
+    settings.REDIS_URL = url
+    assert ids(checks.check_redis_is_guarded(None)) == expected

@@ -149,6 +149,8 @@ WHITENOISE_USE_FINDERS = True
 
 # A table with many columns is one form in admin.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000
+# All fields of a form together. The largest is a table with 1,000 columns, a mapping and permissions.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20
 
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

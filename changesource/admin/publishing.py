@@ -148,7 +148,7 @@ class PublishingPages(admin.ModelAdmin):
     def versions_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """All versions of an app, newest first."""
         app = self._app(request, object_id)
-        versions = list(app.versions.select_related("published_by").order_by("-number"))
+        versions = list(app.versions.select_related("published_by").defer("definition").order_by("-number"))
         newest = newest_version(app)
         context = {
             "title": f"Versions of {app}",

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -22,9 +21,12 @@ from changesource.admin.json_editor import JsonEditor
 from changesource.errors import ChangeSourceError, InvalidClaims
 from changesource.mapping.rules.syntax import ACTIONS
 from changesource.models.draft import table_definition
-from changesource.streaming.rule_trial import RELATED_DOCUMENTS, TriedRow, claims_of_token, read_claims, try_rules
+from changesource.streaming.rule_trial import claims_of_token, read_claims, try_rules
+from changesource.trials.rules import RELATED_DOCUMENTS
 
 TRIED_DOCUMENTS = 20
+MAX_CLAIMS_LENGTH = 8_192
+"""As of a token that opens a stream."""
 
 
 class ClaimsForm(forms.Form):
@@ -33,12 +35,14 @@ class ClaimsForm(forms.Form):
     action = forms.ChoiceField(choices=[(action, action) for action in ACTIONS])
     claims = forms.CharField(
         required=False,
+        max_length=MAX_CLAIMS_LENGTH,
         initial='{\n  "sub": ""\n}',
         widget=JsonEditor(rows=6),
         help_text="What a token says of the caller, as JSON. Rules call it $auth.<claim>.",
     )
     token = forms.CharField(
         required=False,
+        max_length=MAX_CLAIMS_LENGTH,
         label="JWT",
         widget=forms.PasswordInput(attrs={"class": "vLargeTextField", "autocomplete": "off"}),
         help_text="Instead of claims. It is decoded, not verified: anybody could have written it. It is neither stored nor "
@@ -88,19 +92,11 @@ class RulePages(admin.ModelAdmin):
             shown = ClaimsForm(initial={"action": action, "claims": json.dumps(claims, ensure_ascii=False, indent=2)})
             context |= {"form": shown, "action": action, "is_decoded": bool(form.cleaned_data["token"])}
             try:
-                rows = try_rules(table.app, table.name, action, claims, TRIED_DOCUMENTS)
-                context["rows"] = [_shown(row) for row in rows]
-                context["passing"] = sum(row.passes for row in rows)
+                answer = try_rules(table.app, table.name, action, claims, TRIED_DOCUMENTS)
+                context |= {"rows": answer.items, "is_cut": answer.is_cut}
+                context["passing"] = sum(row["passes"] for row in answer.items)
             except ChangeSourceError as error:
                 context["failure"] = str(error).splitlines()
         response = TemplateResponse(request, "admin/changesource/table/rules.html", context)
         response["Cache-Control"] = "no-store"
         return response
-
-
-def _shown(tried: TriedRow) -> Mapping[str, Any]:
-    return {
-        "text": json.dumps(tried.row, ensure_ascii=False),
-        "passes": tried.passes,
-        "outcomes": tried.outcomes,
-    }

@@ -24,7 +24,7 @@ from changesource.admin.draft_state import draft_state
 from changesource.admin.json_editor import JsonEditor
 from changesource.admin.rules import RulePages
 from changesource.errors import ChangeSourceError
-from changesource.mapping.definition import Table as TableDefinition
+from changesource.mapping.definition import MAX_TEXT_LENGTH
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import normal_mapping_text
 from changesource.mapping.problems import Problem, find_warnings
@@ -32,7 +32,7 @@ from changesource.models import App, Column, Table
 from changesource.models.draft import table_definition
 from changesource.models.table import default_primary_key
 from changesource.publishing.problems import problems_of_table
-from changesource.streaming.preview import DocumentPreview, preview_json, preview_table
+from changesource.streaming.preview import preview_page
 
 DEFAULTS_FROM = {"collection": "server_name", "field": "server_name", "server_name": "name"}
 """Where the value of an input that was left empty comes from."""
@@ -55,6 +55,9 @@ class NamesField(forms.CharField):
 
 class MappingField(forms.CharField):
     """A mapping, or permissions, as text. One that was stored without lines, as `load_schema` does, is shown with lines."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=MAX_TEXT_LENGTH, **kwargs)
 
     def prepare_value(self, value: Any) -> Any:
         try:
@@ -217,8 +220,8 @@ class TableAdmin(RulePages):
             "columns": [column.server_name for column in definition.columns],
         }
         try:
-            previews = preview_table(table.app, table.name, PREVIEW_LIMIT)
-            context["documents"] = [_shown(definition, preview) for preview in previews]
+            answer = preview_page(table.app, table.name, PREVIEW_LIMIT)
+            context |= {"documents": answer.items, "is_cut": answer.is_cut}
         except ChangeSourceError as error:
             context["failure"] = str(error).splitlines()
         return TemplateResponse(request, "admin/changesource/table/preview.html", context)
@@ -246,17 +249,3 @@ class TableAdmin(RulePages):
 def _number(text: str) -> int:
     """0, which no row has, for what is none."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
-
-
-def _shown(table: TableDefinition, preview: DocumentPreview) -> dict[str, Any]:
-    """A document as text, its rows as texts of cells, and its row errors."""
-    values = preview_json(table, preview)
-    return {
-        "text": json.dumps(values["document"], ensure_ascii=False, indent=2),
-        "rows": [[_cell(value) for value in row.values()] for row in values["rows"]],
-        "errors": preview.errors,
-    }
-
-
-def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

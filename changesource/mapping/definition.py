@@ -38,6 +38,15 @@ RESERVED_TABLE_PREFIXES = ("_zero", "sqlite_", "__proto__")
 MAX_FILTER_COLUMNS = 16
 """Of a table. The log carries the values of each before and after every change."""
 
+MAX_TABLES = 1_000
+"""Of an app. Each page of an app, and each publish, looks at all of them."""
+MAX_COLUMNS = 1_000
+"""Of a table: half of what SQLite has by default (SQLITE_MAX_COLUMN)."""
+MAX_TEXT_LENGTH = 50_000
+"""Of a table's mapping or permissions, in characters. Every process that streams parses and compiles them."""
+MAX_ALL_TEXT_LENGTH = 500_000
+"""Of all mappings and permissions of an app together, with its relationships and publications."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

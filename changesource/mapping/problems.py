@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,12 @@ from changesource.mapping.definition import (
     APP_ID_PATTERN,
     COLUMN_TYPES,
     IDENTIFIER_PATTERN,
+    MAX_ALL_TEXT_LENGTH,
+    MAX_COLUMNS,
     MAX_FILTER_COLUMNS,
     MAX_IDENTIFIER_LENGTH,
+    MAX_TABLES,
+    MAX_TEXT_LENGTH,
     RESERVED_COLUMNS,
     RESERVED_TABLE_PREFIXES,
     AppDefinition,
@@ -53,6 +58,9 @@ def find_problems(app: AppDefinition) -> list[Problem]:
 
 
 def _app_problems(app: AppDefinition) -> Iterator[Problem]:
+    if too_large := list(_app_size_problems(app)):
+        yield from too_large  # and nothing else: looking would take too long
+        return
     if not APP_ID_PATTERN.fullmatch(app.app_id):
         yield Problem("app_id", "Use lower case letters, digits and underscores only; it must equal ZERO_APP_ID.")
     if not app.tables:
@@ -74,8 +82,34 @@ def _app_problems(app: AppDefinition) -> Iterator[Problem]:
         yield Problem("publications", message)
 
 
+def _app_size_problems(app: AppDefinition) -> Iterator[Problem]:
+    if len(app.tables) > MAX_TABLES:
+        yield Problem("tables", f"An app has at most {MAX_TABLES:,} tables. Make several apps of it.")
+    of_tables = [problem for table in app.tables for problem in _table_size_problems(table)]
+    yield from of_tables
+    texts = [table.mapping for table in app.tables] + [table.permissions for table in app.tables]
+    texts += [json.dumps(app.relationships), json.dumps(app.publications)]
+    if sum(map(len, texts)) > MAX_ALL_TEXT_LENGTH and not of_tables:
+        yield Problem(
+            "tables",
+            f"The mappings, permissions, relationships and publications of an app have at most {MAX_ALL_TEXT_LENGTH:,} "
+            "characters together. Shorten them, or make several apps of it.",
+        )
+
+
+def _table_size_problems(table: Table) -> Iterator[Problem]:
+    if len(table.columns) > MAX_COLUMNS:
+        yield Problem("name", f"A table has at most {MAX_COLUMNS:,} columns. Take some out.", table=table.name)
+    for attribute in ("mapping", "permissions"):
+        if len(getattr(table, attribute)) > MAX_TEXT_LENGTH:
+            yield Problem(attribute, f"Use at most {MAX_TEXT_LENGTH:,} characters.", table=table.name)
+
+
 def find_table_problems(table: Table) -> Iterator[Problem]:
     """The reasons why `table` on its own must not be published."""
+    if too_large := list(_table_size_problems(table)):
+        yield from too_large
+        return
 
     def problem(attribute: str, message: str, column: str = "") -> Problem:
         return Problem(attribute, message, table=table.name, column=column)

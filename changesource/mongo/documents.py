@@ -111,11 +111,12 @@ async def find_documents(database: Database, collection: str, document_ids: Sequ
         raise explain(error) from error
 
 
-async def first_documents(database: Database, collection: str, limit: int) -> Documents:
-    """The first `limit` documents in the order of `_id`. Raises `SourceUnreachable` or `SourceUnusable`."""
+async def first_documents(database: Database, collection: str, limit: int) -> AsyncIterator[Documents]:
+    """The first `limit` documents in the order of `_id`, in batches of at most 16 MB. Raises `SourceUnreachable` or
+    `SourceUnusable`."""
     try:
-        cursor = database[collection].find_raw_batches(sort=[("_id", 1)], limit=limit)
-        return [document async for raw in cursor for document in _decode(raw)]
+        async for raw in database[collection].find_raw_batches(sort=[("_id", 1)], limit=limit):
+            yield _decode(raw)
     except PyMongoError as error:
         raise explain(error) from error
 

@@ -28,6 +28,8 @@ NAMED_ATTRIBUTES = {
 NOT_TEXTS_OF_TABLES = {*NAMED_ATTRIBUTES, "server_name", "columns"}
 NOT_TEXTS_OF_APPS = {"app_id", "source", "tables"}
 
+MAX_COMPARED_LINES = 2_000
+"""Of a text, before or after. The time that `difflib` takes grows with the square: 20,000 lines took 7 seconds."""
 CONTEXT_LINES = 3
 
 
@@ -255,6 +257,10 @@ def _lines(value: Any) -> list[str]:
 
 
 def _diff(old: list[str], new: list[str]) -> Iterator[DiffLine]:
+    if max(len(old), len(new)) > MAX_COMPARED_LINES:
+        yield DiffLine("-", f"{len(old):,} lines")
+        yield DiffLine("+", f"{len(new):,} lines, which are too many to be compared here")
+        return
     lines = list(difflib.unified_diff(old, new, lineterm="", n=CONTEXT_LINES))[2:]
     for index, line in enumerate(lines):
         if line.startswith("@@"):

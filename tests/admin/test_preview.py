@@ -1,5 +1,7 @@
 """The preview of a table: its first documents with their rows."""
 
+import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
 
 from changesource.models import App, Table
+from changesource.trials import process
 from tests.admin.pages import url
 from tests.streaming.sources import PlainDatabase, default_source
 from zerosources.embedded.servers import MongoServer
@@ -98,3 +101,53 @@ def test_nothing_is_logged(browser, database: PlainDatabase, table: Table, caplo
         assert "secret" in browser.get(url("table_preview", table.pk)).content.decode()
     assert "secret" not in caplog.text
     assert not LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize("page", ["preview", "rules"])
+def test_a_draft_that_burns(
+    browser, database: PlainDatabase, table: Table, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    """The page says that the draft takes too long; nothing burns in the process that shows it."""
+    monkeypatch.setattr(process, "MODULE", "tests.trials.hostile")
+    monkeypatch.setenv("BURN_INSTEAD", "1")
+    address = url(f"table_{page}", table.pk)
+    began = time.process_time()
+    response = browser.get(address) if page == "preview" else browser.post(address, {"action": "select"})
+    assert time.process_time() - began < 2
+    assert response.status_code == 200
+    assert "CS208: The trial took more than 5 seconds of processor time" in response.content.decode()
+
+
+BURNING = {
+    "projection": {
+        "name": {
+            "$map": {
+                "input": {"$range": [0, "$n"]},
+                "in": {"$size": {"$map": {"input": {"$range": [0, "$n"]}, "in": 1}}},
+            }
+        }
+    }
+}
+HOARDING = {"pipeline": [{"$addFields": {"name": {"$range": [0, "$n"]}}}, {"$unwind": "$name"}]}
+
+
+@pytest.mark.parametrize(("mapping", "n"), [(BURNING, 100_000), (HOARDING, 6_000_000)])
+def test_a_hostile_mapping(browser, database: PlainDatabase, table: Table, mapping: Any, n: int) -> None:
+    """A mapping that would take hours, or gigabytes, is answered for soon, and this process takes no part in it."""
+    Table.objects.update(mapping=json.dumps(mapping), primary_key=["_id"] if mapping is BURNING else ["_id", "name"])
+    table.columns.filter(name="name").update(
+        type=("json" if mapping is BURNING else "number"), optional=mapping is BURNING
+    )
+    database.city.insert_one({"_id": 1, "n": n})
+    began = time.process_time()
+    response = browser.get(url("table_preview", table.pk))
+    assert response.status_code == 200
+    assert time.process_time() - began < 2
+
+
+def test_a_large_page(browser, database: PlainDatabase, table: Table) -> None:
+    """Of documents near 16 MB the page has a part, and says how much is missing."""
+    database.city.insert_many([{"_id": number, "name": "<" * 15_000_000} for number in range(3)])
+    response = browser.get(url("table_preview", table.pk))
+    assert len(response.content) < 2**20
+    assert "more characters)" in response.content.decode()

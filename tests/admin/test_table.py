@@ -223,3 +223,25 @@ def test_delete(browser, app: App) -> None:
 def test_address_with_an_app_that_is_none(browser, key: str) -> None:
     """The page of a new table opens all the same."""
     assert browser.get(url("table_add"), {"app": key}).status_code == 200
+
+
+@pytest.mark.parametrize("field", ["mapping", "permissions"])
+def test_too_long(browser, app: App, field: str) -> None:
+    """A text that is too long is refused at its input, before anybody looks into it."""
+    text = '{"a": [' + "1," * 30_000 + "1]}"
+    page = TablePage(browser, table_data(app, ID, **{field: text}))
+    assert "at most 50000 characters" in str(page.errors[field])
+
+
+def test_too_large_a_form(browser, app: App) -> None:
+    """A form of more than 1 MiB is refused unread."""
+    response = browser.post(url("table_add"), table_data(app, ID, mapping="x" * 2**20))
+    assert response.status_code == 400
+
+
+def test_too_many_tables(browser, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table beyond those that an app may have is refused."""
+    monkeypatch.setattr("changesource.mapping.problems.MAX_TABLES", 2)
+    assert TablePage(browser, table_data(app, ID, name="one")).saved
+    page = TablePage(browser, table_data(app, ID, name="two"))
+    assert "at most 2 tables" in str(page.errors)

@@ -1,6 +1,7 @@
 """problems.py: what may not be published, at which place, and what is published and hardly meant."""
 
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 from hypothesis import given
 
 from changesource.mapping.definition import MAX_FILTER_COLUMNS, AppDefinition, Column, Table
-from changesource.mapping.problems import Problem, find_problems, find_warnings
+from changesource.mapping.problems import Problem, find_problems, find_table_problems, find_warnings
 from changesource.mapping.tables import CompiledTable
 from changesource.protocol.requests import MAX_PUBLICATIONS
 from tests.mapping.definitions import definitions, table
+
+ID = Column("_id", "string")
 
 
 def places(*tables: Table, app_id: str = "shop") -> list[tuple[str, str, str]]:
@@ -259,7 +262,7 @@ def test_invalid_mapping(mapping: Any, beginning: str) -> None:
         ('{"filter": {"a": {"$oid": "x"}}}', "not Extended JSON"),
         ('{"filter": {"a": "\\u0000"}}', "cannot be stored"),
         ('{"filter": {"a": "\\ud800"}}', "cannot be stored"),
-        ("[" * 100_000 + "]" * 100_000, "nested more than 100 deep"),
+        ("[" * 20_000 + "]" * 20_000, "nested more than 100 deep"),
         ('{"filter":' + '{"a":' * 150 + "1" + "}" * 151, "100 deep"),
     ],
 )
@@ -347,3 +350,39 @@ def test_key_that_is_the_same_for_all(expression: Any) -> None:
     """A key that depends on nothing of the document would make one row of all of them."""
     found = places(mapped({"projection": {"key": expression}}, Column("key", "string"), key=("key",)))
     assert found == ([] if expression == "$missing.x" else [("city", "", "primary_key")])
+
+
+@pytest.mark.parametrize(
+    ("table", "place"),
+    [
+        (
+            Table("city", (ID,), ("_id",), mapping='{"filter": {"$or": [' + '{"a": 1},' * 300_000 + '{"a": 1}]}}'),
+            "mapping",
+        ),
+        (
+            Table("city", (ID,), ("_id",), permissions='{"select": [' + '{"_id": "1"},' * 200_000 + "{}]}"),
+            "permissions",
+        ),
+        (Table("city", (ID, *(Column(f"c{i}", "string") for i in range(100_000))), ("_id",)), "name"),
+    ],
+    ids=["mapping", "permissions", "columns"],
+)
+def test_too_large(table: Table, place: str) -> None:
+    """What is too large is refused at once, for nobody looks into it."""
+    began = time.process_time()
+    problems = find_problems(AppDefinition("shop", "default", (table,)))
+    assert time.process_time() - began < 0.1
+    assert [(problem.table, problem.attribute) for problem in problems] == [("city", place)]
+    assert list(find_table_problems(table)) == problems
+
+
+def test_too_many_tables() -> None:
+    """So is an app of too many tables, or of too much text in all."""
+    tables = tuple(Table(f"t{number}", (ID,), ("_id",)) for number in range(1_001))
+    assert str(*find_problems(AppDefinition("shop", "default", tables))).startswith(
+        "tables: An app has at most 1,000 tables"
+    )
+    text = '{"filter": {"a": "%s"}}' % ("x" * 40_000)
+    tables = tuple(Table(f"t{number}", (ID,), ("_id",), mapping=text) for number in range(13))
+    assert "500,000 characters" in str(*find_problems(AppDefinition("shop", "default", tables)))
+    assert find_problems(AppDefinition("shop", "default", tables[:12])) == []

@@ -1,5 +1,7 @@
 """What a publish changes, in words and lists."""
 
+import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -211,3 +213,14 @@ def test_publications() -> None:
         "zero-caches can ask for the publication desk: city, land.",
         "Publication web goes: take it out of the ZERO_APP_PUBLICATIONS of zero-caches that ask for it.",
     )
+
+
+def test_long_texts() -> None:
+    """Texts that would take seconds to compare are not compared, and it is said how long they are."""
+    old, new = (json.dumps({"filter": {"a": {"$in": [n % k for n in range(20_000)]}}}) for k in (300, 299))
+    began = time.process_time()
+    table, _ = change(replace(CITY, mapping=old), mapping=new)
+    assert time.process_time() - began < 3
+    [text] = table.texts
+    assert [line.mark for line in text.lines] == ["-", "+"]
+    assert text.lines[1].text.endswith("lines, which are too many to be compared here")

@@ -1,5 +1,6 @@
 """preview.py: what the draft of a table makes of the first documents."""
 
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +10,7 @@ from bson import DatetimeMS, Int64, ObjectId
 
 from changesource.errors import InvalidDefinition, SourceUnreachable
 from changesource.models import App, Version
-from changesource.models.draft import draft_definition
-from changesource.mongo import source
-from changesource.streaming.preview import find_table, preview_json, preview_table
+from changesource.streaming.preview import preview_page, preview_table
 from tests.models.builders import build_app, build_table
 from tests.streaming.sources import ITEMS, PlainDatabase, default_source
 from zerosources.embedded.ports import free_port
@@ -35,7 +34,7 @@ def test_rows_beside_their_documents(database: PlainDatabase) -> None:
     app = build_app()
     build_items(app)
     database.orders.insert_many([{"_id": 2, "items": [{"sku": "a"}, {"sku": "b"}]}, {"_id": 1}])
-    assert [(preview.document["_id"], preview.rows) for preview in preview_table(app, "item", 10)] == [
+    assert [(preview["document"]["_id"], preview["rows"]) for preview in preview_table(app, "item", 10)] == [
         (1, []),
         (2, [{"sku": "a", "order": "2"}, {"sku": "b", "order": "2"}]),
     ]
@@ -46,7 +45,7 @@ def test_first_in_the_order_of_id(database: PlainDatabase) -> None:
     """No more than the limit, whatever the types of `_id`."""
     identities = ["x", 5, ObjectId(), 1]
     database.city.insert_many([{"_id": identity} for identity in identities])
-    shown = [preview.document["_id"] for preview in preview_table(build_app(), "city", 3)]
+    shown = [preview["document"]["_id"] for preview in preview_table(build_app(), "city", 3)]
     assert shown == [1, 5, "x"]
 
 
@@ -58,12 +57,12 @@ def test_row_errors(database: PlainDatabase) -> None:
     build_table(app, "place", columns, mapping=mapping)
     database.place.insert_many([{"_id": 1, "size": "large", "code": "7"}, {"_id": 2, "code": "x"}])
     one, two = preview_table(app, "place", 10)
-    assert one.rows == [{"_id": "1", "size": None, "code": 7}]
-    assert [(error.column, error.document_id) for error in one.errors] == [("size", "1")]
-    assert two.rows == []
-    [error] = two.errors
-    assert (error.table, error.column) == ("place", "")
-    assert error.reason.startswith("projection.code: ")
+    assert one["rows"] == [{"_id": "1", "size": None, "code": 7}]
+    assert [(error["column"], error["documentId"]) for error in one["errors"]] == [("size", "1")]
+    assert two["rows"] == []
+    [error] = two["errors"]
+    assert (error["table"], error["column"]) == ("place", "")
+    assert error["reason"].startswith("projection.code: ")
 
 
 def test_as_json(database: PlainDatabase) -> None:
@@ -73,18 +72,19 @@ def test_as_json(database: PlainDatabase) -> None:
     table = build_table(app, "post", {**columns, "at": {"type": "number"}}, server_name="posts", collection="post")
     at = DatetimeMS(1_714_566_600_123)
     database.post.insert_one({"_id": 1, "tags": [{"a": Int64(2**60)}, None], "note": "[1]", "at": at, "n": Int64(7)})
-    [preview] = preview_table(app, table.server_name, 1)
-    assert preview_json(find_table(draft_definition(app), "posts"), preview) == {
-        "document": {
-            "_id": 1,
-            "tags": [{"a": 2**60}, None],
-            "note": "[1]",
-            "at": {"$date": "2024-05-01T12:30:00.123Z"},
-            "n": 7,
-        },
-        "rows": [{"_id": "1", "tags": [{"a": str(2**60)}, None], "note": "[1]", "at": 1_714_566_600_123}],
-        "errors": [],
-    }
+    assert preview_table(app, table.server_name, 1) == [
+        {
+            "document": {
+                "_id": 1,
+                "tags": [{"a": 2**60}, None],
+                "note": "[1]",
+                "at": {"$date": "2024-05-01T12:30:00.123Z"},
+                "n": 7,
+            },
+            "rows": [{"_id": "1", "tags": [{"a": str(2**60)}, None], "note": "[1]", "at": 1_714_566_600_123}],
+            "errors": [],
+        }
+    ]
 
 
 def test_unknown_table(database: PlainDatabase) -> None:
@@ -104,12 +104,39 @@ def test_invalid_draft(database: PlainDatabase) -> None:
     assert "my table.name: " in str(refused.value)
 
 
-def test_unreachable_source(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_source(settings: Any) -> None:
     """A source that is away is said to be."""
-    monkeypatch.setattr(source, "SERVER_SELECTION_TIMEOUT_MS", 100)
-    settings.CHANGESOURCE_SOURCES = {"default": f"mongodb://127.0.0.1:{free_port()}/shop"}
+    uri = f"mongodb://127.0.0.1:{free_port()}/shop"
+    settings.CHANGESOURCE_SOURCES = {"default": uri}
     with pytest.raises(SourceUnreachable):
         preview_table(build_app(), "city", 1)
+
+
+def test_large_documents(database: PlainDatabase) -> None:
+    """Of documents near 16 MB a page shows what a person can read; all of them together take one process little memory."""
+    app = build_app()
+    tag = "x" * 1_000
+    mapping = '{"pipeline": [{"$unwind": "$tags"}, {"$project": {"_id": 0, "tag": "$tags", "place": "$_id"}}]}'
+    columns = {"tag": {"optional": True}, "place": {}}
+    build_table(app, "tag", columns, collection="place", mapping=mapping, primary_key=["place"])
+    for identity in range(10):
+        database.place.insert_one({"_id": identity, "tags": [f"{number}{tag}" for number in range(15_000)]})
+    answer = preview_page(app, "tag", 10)
+    assert len(answer.items) == 10
+    assert len(json.dumps(answer.items)) < 2**20
+    for item in answer.items:
+        assert len(item["rows"]) + item["more_rows"] + len(item["errors"]) + item["more_errors"] == 15_000
+
+
+def test_no_room(database: PlainDatabase) -> None:
+    """A page that is full says that there is more."""
+    app = build_app()
+    names = [f"c{number}" for number in range(300)]
+    build_table(app, "wide", {"_id": {}} | {name: {"optional": True} for name in names})
+    database.wide.insert_many([dict.fromkeys(names, "y" * 5_000) | {"_id": number} for number in range(100)])
+    answer = preview_page(app, "wide", 100)
+    assert answer.is_cut
+    assert 10 < len(answer.items) < 100
 
 
 def test_documents_are_not_logged(database: PlainDatabase, caplog: pytest.LogCaptureFixture) -> None:

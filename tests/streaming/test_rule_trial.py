@@ -1,13 +1,23 @@
-"""Claims as people give them."""
+"""rule_trial.py: claims as people give them, and what the rules of a draft say of rows."""
 
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from changesource.errors import InvalidClaims
-from changesource.streaming.rule_trial import claims_of_token, read_claims
+from changesource.streaming.rule_trial import claims_of_token, read_claims, try_rules
+from tests.models.builders import build_app, build_table
+from tests.streaming.sources import PlainDatabase, default_source
+from zerosources.embedded.servers import MongoServer
+
+
+@pytest.fixture
+def database(mongo_server: MongoServer, settings: Any) -> Iterator[PlainDatabase]:
+    with default_source(mongo_server, settings) as found:
+        yield found
 
 
 def token(payload: Any) -> str:
@@ -37,3 +47,40 @@ def test_bad_claims(text: str) -> None:
     with pytest.raises(InvalidClaims) as caught:
         read_claims(text)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.django_db
+def test_outcomes(database: PlainDatabase) -> None:
+    """Each row has what each rule says of it, and why it does not match."""
+    app = build_app()
+    rules = '{"select": [{"name": "$auth.sub"}, {"_id": "z"}]}'
+    app.tables.update(permissions=rules)
+    database.city.insert_many([{"_id": "a", "name": "ada"}, {"_id": "b", "name": "grace"}])
+    answer = try_rules(app, "city", "select", {"sub": "ada"}, 10)
+    assert [(json.loads(row["text"]), row["passes"]) for row in answer.items] == [
+        ({"_id": "a", "name": "ada"}, True),
+        ({"_id": "b", "name": "grace"}, False),
+    ]
+    assert [outcome["matches"] for outcome in answer.items[0]["outcomes"]] == [True, False]
+    first = answer.items[1]["outcomes"][0]
+    assert (first["place"], first["matches"]) == ("select[0]", False)
+    assert "name is 'grace', $auth.sub is 'ada'" in first["reasons"][0]
+
+
+@pytest.mark.django_db
+def test_related_rows(database: PlainDatabase) -> None:
+    """A rule may ask for rows of another table."""
+    app = build_app()
+    build_table(
+        app,
+        "visit",
+        {"_id": {}, "cityId": {}},
+        permissions='{"select": [{"$exists": {"relationship": "city", "where": {"name": "$auth.city"}}}]}',
+    )
+    hop = {"sourceField": ["cityId"], "destField": ["_id"], "destSchema": "city", "cardinality": "one"}
+    app.relationships = {"visit": {"city": [hop]}}
+    app.save()
+    database.city.insert_many([{"_id": "b", "name": "Bern"}, {"_id": "g", "name": "Genf"}])
+    database.visit.insert_many([{"_id": 1, "cityId": "b"}, {"_id": 2, "cityId": "g"}])
+    answer = try_rules(app, "visit", "select", {"city": "Bern"}, 10)
+    assert [row["passes"] for row in answer.items] == [True, False]

@@ -95,4 +95,4 @@ async def test_scan(database: Database, reading: Database) -> None:
     rows = [row["_id"] for document in found for row in city.table.rows(document, errors)]
     assert rows == ["a", "b", "z"]
     assert sorted(error.column for error in errors) == ["_id", "photo"]
-    assert len(await first_documents(reading, "city", 10)) == 4
+    assert sum([len(documents) async for documents in first_documents(reading, "city", 10)]) == 4

@@ -10,11 +10,12 @@ from changesource.errors import ChangeSourceError, InvalidDefinition
 from changesource.mapping.problems import find_warnings
 from changesource.models import App
 from changesource.models.draft import draft_definition
-from changesource.streaming.preview import find_table, preview_json, preview_table
+from changesource.streaming.preview import preview_table
+from changesource.trials.preview import find_table
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 10_000
-"""The documents are held in memory."""
+"""Their rows are held in memory."""
 
 
 class Command(BaseCommand):
@@ -50,11 +51,10 @@ class Command(BaseCommand):
         app = App.objects.find(app_id)
         if app is None:
             raise InvalidDefinition(f"There is no app {app_id!r}. Create it in admin or by load_schema.")
-        previews = preview_table(app, table_name, limit)
+        shown = preview_table(app, table_name, limit)
         table = find_table(draft_definition(app), table_name)
         for warning in find_warnings(table):
             self.stderr.write(self.style.WARNING(str(warning)))
-        shown = [preview_json(table, preview) for preview in previews]
         if as_json:
             for preview in shown:
                 self.stdout.write(json.dumps(preview, ensure_ascii=False))

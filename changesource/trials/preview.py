@@ -1,0 +1,149 @@
+"""What a table makes of the first documents of its collection. Runs in the process of a trial, without Django."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from bson import json_util
+
+from changesource.errors import InvalidDefinition
+from changesource.mapping.definition import AppDefinition, Table
+from changesource.mapping.problems import find_problems
+from changesource.mapping.row_errors import RowError
+from changesource.mapping.tables import CompiledTable, Document, Row
+from changesource.mongo.documents import first_documents
+from changesource.mongo.source import Sources
+
+MAX_DOCUMENT_TEXT = 20_000
+MAX_CELL_TEXT = 1_000
+MAX_ROWS_TEXT = 50_000
+"""Of the rows of one document on a page, in characters; the same of its row errors."""
+MARKUP = 10
+"""What a cell takes besides its text: `<td></td>`."""
+
+
+class DocumentPreview(NamedTuple):
+    """A document, the rows that it gives, as zero-cache would get them, and what could not be built of it."""
+
+    document: Document
+    rows: list[Row]
+    errors: list[RowError]
+
+
+async def complete_previews(request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    """`{"document", "rows", "errors"}` for each document: the document in relaxed Extended JSON, and what a json column holds
+    as the value that it is, not as the text in which zero-cache gets it."""
+    table = find_table(AppDefinition.from_json(request["definition"]), request["table"])
+    async for preview in previews(request, table.name, request["limit"]):
+        yield _complete(table, preview)
+
+
+async def page_previews(request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    """`{"text", "rows", "more_rows", "errors", "more_errors"}` for each document, with all texts cut to what a page can show.
+    `rows` are lists of cells, `errors` are texts."""
+    table = find_table(AppDefinition.from_json(request["definition"]), request["table"])
+    async for preview in previews(request, table.name, request["limit"]):
+        yield _of_page(table, preview)
+
+
+async def previews(request: Mapping[str, Any], table_name: str, limit: int) -> AsyncGenerator[DocumentPreview, None]:
+    """The previews of the first `limit` documents of a table of `request["definition"]`, in the order of `_id`.
+
+    Raises `InvalidDefinition` when there is no such table, or with every problem of the draft; `UnknownSource`,
+    `SourceUnreachable`, `SourceUnusable`.
+    """
+    draft = AppDefinition.from_json(request["definition"])
+    compiled = CompiledTable(_checked(draft, table_name))
+    sources = Sources(request["sources"])
+    try:
+        async for documents in first_documents(sources.database(draft.source), compiled.collection, limit):
+            for document in documents:
+                errors: list[RowError] = []
+                yield DocumentPreview(document, compiled.rows(document, errors), errors)
+    finally:
+        await sources.close()
+
+
+def find_table(draft: AppDefinition, name: str) -> Table:
+    """The table with this name or, if there is none, with this server name. Raises `InvalidDefinition`."""
+    tables = {table.server_name: table for table in draft.tables} | {table.name: table for table in draft.tables}
+    if name in tables:
+        return tables[name]
+    names = ", ".join(table.name for table in draft.tables) or "none"
+    raise InvalidDefinition(f"{draft.app_id} has no table {name!r}. There are {names}.")
+
+
+def cut_text(text: str, length: int) -> str:
+    """`text`, or its first `length` characters and how many more there are."""
+    return text if len(text) <= length else f"{text[:length]}… ({len(text) - length:,} more characters)"
+
+
+def _checked(draft: AppDefinition, table_name: str) -> Table:
+    table = find_table(draft, table_name)
+    if problems := find_problems(draft):
+        raise InvalidDefinition("\n".join([f"{draft.app_id} cannot be published.", *map(str, problems)]))
+    return table
+
+
+def _complete(table: Table, preview: DocumentPreview) -> dict[str, Any]:
+    json_columns = frozenset(column.server_name for column in table.columns if column.type == "json")
+    return {
+        "document": json.loads(_extended_json(preview.document)),
+        "rows": [
+            {name: _value(value) if name in json_columns else value for name, value in row.items()}
+            for row in preview.rows
+        ],
+        "errors": [
+            {
+                "table": error.table,
+                "documentId": error.document_id,
+                "column": error.column,
+                "reason": error.reason,
+            }
+            for error in preview.errors
+        ],
+    }
+
+
+def _of_page(table: Table, preview: DocumentPreview) -> dict[str, Any]:
+    rows = list(_within_page(map(_cut_cells, preview.rows)))
+    errors = list(_within_page([_error_text(error)] for error in preview.errors))
+    return {
+        "text": cut_text(_extended_json(preview.document, indent=2), MAX_DOCUMENT_TEXT),
+        "rows": rows,
+        "more_rows": len(preview.rows) - len(rows),
+        "errors": [text for (text,) in errors],
+        "more_errors": len(preview.errors) - len(errors),
+    }
+
+
+def _within_page(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """The first rows, until they are as long as a page shows of one document."""
+    length = 0
+    for row in rows:
+        length += sum(len(cell) + MARKUP for cell in row)
+        if length > MAX_ROWS_TEXT:
+            return
+        yield row
+
+
+def _cut_cells(row: Row) -> list[str]:
+    return [cut_text(_cell(value), MAX_CELL_TEXT) for value in row.values()]
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _error_text(error: RowError) -> str:
+    return cut_text(f"{error.column}: {error.reason}" if error.column else error.reason, MAX_CELL_TEXT)
+
+
+def _extended_json(document: Document, indent: int | None = None) -> str:
+    return json_util.dumps(document, json_options=json_util.RELAXED_JSON_OPTIONS, indent=indent, ensure_ascii=False)
+
+
+def _value(text: object) -> Any:
+    return json.loads(text) if isinstance(text, str) else text

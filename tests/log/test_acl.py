@@ -1,0 +1,80 @@
+"""The rights that docs/security.md gives the user of Redis: all that is needed, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio
+from channels.layers import get_channel_layer
+from redis.exceptions import NoPermissionError
+
+from changesource.limits.redis_slots import RedisSlots
+from changesource.limits.slots import Place
+from changesource.log.redis import RedisLog
+from tests.log.builders import entry, fill, place
+from zerosources.embedded.servers import ValkeyServer
+
+SECURITY = Path(__file__).resolve().parents[2] / "docs" / "security.md"
+
+
+@pytest.fixture
+async def url(valkey_server: ValkeyServer, settings: Any) -> str:
+    """Of the user that the page describes."""
+    [command] = re.findall(r"^ +(ACL SETUSER zero .*)$", SECURITY.read_text(), re.MULTILINE)
+    admin = redis.asyncio.Redis.from_url(valkey_server.url)
+    await admin.execute_command(*command.replace("PASSWORD", "secret").split())
+    await admin.aclose()
+    url = valkey_server.url.replace("redis://", "redis://zero:secret@")
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [{"address": url, "socket_timeout": None}], "prefix": "changesource"},
+        }
+    }
+    return url
+
+
+async def test_enough(url: str) -> None:
+    """The log, its doorbell, leases and limits work."""
+    log = RedisLog(url, uuid.uuid4().hex, max_bytes=1_000)
+    slots = RedisSlots(url)
+    try:
+        assert await log.acquire_lease("me", 5)
+        assert (await log.leadership()).leader == "me"
+        await fill(log, 1)
+        async with asyncio.timeout(20):
+            for step in range(2, 1_000):
+                if log.generation and step > 50:
+                    break
+                await log.append(entry(step, tables={"t": b"x" * 100}), place(step - 1))
+                await log.wait(log.generation, 0.01)
+        assert log.generation, "nobody heard the doorbell"
+        await log.trim()
+        assert 0 < len(await log.read(None, 1_000)) < 49
+        assert (await log.extent()).tail
+        await log.release_lease("me")
+        line = Place(uuid.uuid4().hex, "me")
+        assert await slots.ask(line, 1)
+        await slots.leave(line)
+    finally:
+        await log.close()
+        await slots.close()
+        await get_channel_layer().flush()
+
+
+@pytest.mark.parametrize(
+    "command", ["KEYS *", "FLUSHALL", "CONFIG GET *", "GET other:key", "PUBLISH other x", "ACL LIST"]
+)
+async def test_no_more(url: str, command: str) -> None:
+    """Nothing of others, and nothing of the server."""
+    client = redis.asyncio.Redis.from_url(url)
+    try:
+        with pytest.raises(NoPermissionError):
+            await client.execute_command(*command.split())
+    finally:
+        await client.aclose()

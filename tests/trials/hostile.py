@@ -1,0 +1,93 @@
+"""Trials that do what no trial should, run as `python -m tests.trials.hostile` in place of the product's."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import Any
+
+from changesource.trials.__main__ import main
+
+Items = AsyncGenerator[Any, None]
+
+
+async def burn(request: Mapping[str, Any]) -> Items:
+    """Never ends, and never lets go of the interpreter's lock for longer than it must."""
+    _note(request)
+    sys.setswitchinterval(1000)
+    while True:
+        sorted(range(200_000, 0, -1), key=str)
+    yield
+
+
+async def wait(request: Mapping[str, Any]) -> Items:
+    """Never ends, and takes no processor time."""
+    _note(request)
+    threading.Event().wait()
+    yield
+
+
+async def hoard(request: Mapping[str, Any]) -> Items:
+    """Takes all memory that it gets, in small pieces."""
+    kept = []
+    while True:
+        kept.append("x" * 10_000 + str(len(kept)))
+    yield
+
+
+async def hoard_at_once(request: Mapping[str, Any]) -> Items:
+    yield len(bytearray(4 * 2**30))
+
+
+async def recurse(request: Mapping[str, Any]) -> Items:
+    def again(depth: int) -> int:
+        return again(depth + 1) + 1
+
+    yield again(0)
+
+
+async def crash(request: Mapping[str, Any]) -> Items:
+    yield ctypes.string_at(0)
+
+
+async def gush(request: Mapping[str, Any]) -> Items:
+    """Answers without an end."""
+    while True:
+        yield "x" * 100_000
+
+
+async def tell_secrets(request: Mapping[str, Any]) -> Items:
+    """Prints a document, and fails with one in the message."""
+    os.write(2, b"secret of a document on stderr")
+    raise ValueError("secret of a document in a message")
+    yield
+
+
+async def tell_environment(request: Mapping[str, Any]) -> Items:
+    yield dict(os.environ)
+    yield sys.argv
+
+
+async def echo(request: Mapping[str, Any]) -> Items:
+    await asyncio.sleep(request.get("seconds", 0))
+    yield request["value"]
+
+
+def _note(request: Mapping[str, Any]) -> None:
+    """The process id, for a test to find; whole at once."""
+    if "note" in request:
+        path = Path(request["note"])
+        path.with_suffix(".new").write_text(str(os.getpid()))
+        path.with_suffix(".new").rename(path)
+
+
+if __name__ == "__main__":
+    trials = [burn, wait, hoard, hoard_at_once, recurse, crash, gush, tell_secrets, tell_environment, echo]
+    # As which it is asked for by admin.
+    stand_ins = {"page of a preview": burn, "rules": burn} if os.environ.get("BURN_INSTEAD") else {}
+    main({trial.__name__: trial for trial in trials} | stand_ins)

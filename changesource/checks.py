@@ -28,9 +28,10 @@ from changesource.authentication.keys import keys_of_settings
 from changesource.authentication.remote_keys import is_safe_url
 from changesource.conf import JWT_ALGORITHMS, load_settings
 from changesource.errors import InvalidJwtSettings
-from changesource.models import App
+from changesource.models import App, Grant, Version
 from changesource.models.app import source_variable
 from changesource.mongo.source import FIXED_OPTIONS
+from changesource.publishing.grants import find_not_shown
 from changesource.streaming.source_report import SourceCheck, check_source, published_collections
 
 
@@ -174,6 +175,35 @@ def check_published_sources(
     with ThreadPoolExecutor(max(1, len(asked)), thread_name_prefix="check-source") as executor:
         checks = executor.map(check_source, asked.keys(), asked.values())
         return [message for check in checks for message in _messages_of(check)]
+
+
+@register(Tags.database)
+def check_grants(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W012: a grant with row filters does not show a published table that it neither filters nor names, or that reads other
+    documents than when it was granted."""
+    alias = router.db_for_read(App)
+    if alias not in (databases or ()):
+        return []
+    try:
+        if Grant._meta.db_table not in connections[alias].introspection.table_names():
+            return []
+        grants = list(Grant.objects.using(alias).select_related("client", "app"))
+        newest = {app: Version.objects.newest(app) for app in {grant.app for grant in grants}}
+    except DriverError:
+        return []  # `check_apps` says so, or `migrate` is about to add what is missing
+    definitions = {app: version.to_definition() for app, version in newest.items() if version is not None}
+    return [
+        Warning(
+            f"Client {grant.client} does not see all of {grant.app}. {text}",
+            hint="Change its grant in admin; with a list of chosen tables, the others are left out on purpose.",
+            id="changesource.W012",
+        )
+        for grant in grants
+        if grant.app in definitions
+        for text in find_not_shown(grant, definitions[grant.app])
+    ]
 
 
 def _messages_of(check: SourceCheck) -> Iterator[CheckMessage]:

@@ -69,6 +69,11 @@ class InvalidDefinition(ChangeSourceError):
     code = "CS201"
 
 
+class ClientsCutOff(InvalidDefinition):
+    """Row filters of clients could not be evaluated after this publish, so nothing was published. Who may see clients sees
+    which."""
+
+
 class InvalidSchemaFile(ChangeSourceError):
     """A schema file is not in Zero's JSON form. The message names the place."""
 

@@ -11,8 +11,9 @@ from django.core.checks import CheckMessage
 from pymongo.common import URI_OPTIONS_VALIDATOR_MAP
 
 from changesource import checks
+from changesource.models import Client
 from tests.authentication.issuer import AUDIENCE, ISSUER, SECRET, pem
-from tests.models.builders import build_app
+from tests.models.builders import build_app, publish, set_grant
 
 ROOT = Path(__file__).resolve().parents[1]
 URI = "mongodb://me:secret@localhost:27017/shop?replicaSet=rs0"
@@ -272,3 +273,16 @@ def test_redis_is_guarded(settings, url: str, expected: list[str]) -> None:
     """Redis, which is believed, has a password, and TLS where another machine is asked."""
     settings.REDIS_URL = url
     assert ids(checks.check_redis_is_guarded(None)) == expected
+
+@pytest.mark.django_db
+def test_grants_that_do_not_show_all(settings) -> None:
+    """What row filters over all tables leave out is a warning; a list leaves out on purpose."""
+    settings.CHANGESOURCE_SOURCES = {"default": URI}
+    app = build_app("shop")
+    publish(app)
+    set_grant(Client.objects.create_for_apps("acme", [app]), row_filters='{"gone": {}}')
+    set_grant(Client.objects.create_for_apps("zoo", [app]), all_tables=False, tables=["gone"])
+    [message] = checks.check_grants(None, databases=["default"])
+    assert ids([message]) == ["W012"]
+    assert message.msg.startswith("Client acme does not see all of shop. 'city': without a row filter.")
+    assert checks.check_grants(None) == []

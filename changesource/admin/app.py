@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 
 from changesource.admin.export_links import links_of_app
 from changesource.admin.json_editor import JsonEditor
-from changesource.admin.publishing import PublishingPages
+from changesource.admin.publishing import PublishingPages, may_see_clients, said_to
 from changesource.admin.source_check import URL_NAME as SOURCE_CHECK
 from changesource.admin.source_check import SourceCheckPage
 from changesource.conf import load_settings
@@ -27,7 +27,9 @@ from changesource.errors import ChangeSourceError
 from changesource.mapping.problems import find_publication_problems
 from changesource.models import App, AwaitedReplica, Replica, RowErrorRecord, RunningSnapshot, Table, Version
 from changesource.models.app import DEFAULT_SOURCE, validate_json_object
-from changesource.models.draft import table_definition
+from changesource.models.draft import draft_definition, table_definition
+from changesource.models.roles import may_view, may_view_draft
+from changesource.publishing.grants import find_cut_off
 from changesource.publishing.json_text import IndentedJSONEncoder, StorableJSONDecoder
 from changesource.publishing.versions import describe_draft, newest_version
 from changesource.streaming.publisher import publish_app
@@ -143,15 +145,27 @@ class AppAdmin(PublishingPages, SourceCheckPage):
 
     @admin.display(description="export")
     def exports(self, app: App) -> SafeString:
-        return links_of_app(app)
+        return links_of_app(app, with_draft=True)
+
+    @admin.display(description="export")
+    def published_exports(self, app: App) -> SafeString:
+        """For a user who may not see the draft."""
+        return links_of_app(app, with_draft=False)
 
     def get_fields(self, request: HttpRequest, obj: App | None = None) -> Any:
-        return ["app_id", "source", "relationships", "publications"] + (["state", "links", "exports"] if obj else [])
+        return ["app_id", "source", "relationships", "publications"] + (
+            ["state", "links", *self._export_fields(request, obj)] if obj else []
+        )
 
     def get_readonly_fields(self, request: HttpRequest, obj: App | None = None) -> Any:
         if obj is None:
             return []
-        return ["state", "links", "exports"] + (["app_id"] if newest_version(obj) else [])
+        return ["state", "links", *self._export_fields(request, obj)] + (["app_id"] if newest_version(obj) else [])
+
+    def _export_fields(self, request: HttpRequest, app: App) -> list[str]:
+        if may_view_draft(request.user, app):
+            return ["exports"]
+        return ["published_exports"] if may_view(request.user, "version", app) else []
 
     def get_inlines(self, request: HttpRequest, obj: App | None) -> Any:
         return [TableInline] if obj else []
@@ -176,11 +190,11 @@ class AppAdmin(PublishingPages, SourceCheckPage):
                 self.message_user(request, f"{app}: you may not publish this app.", messages.ERROR)
                 continue
             before = newest_version(app)
+            cut_off = find_cut_off(app, draft_definition(app)) if may_see_clients(request) else []
             try:
                 version = publish_app(app, cast(User, request.user))
             except ChangeSourceError as exc:
-                lines = format_html_join(SafeString("<br>"), "{}", ((line,) for line in str(exc).splitlines()))
-                self.message_user(request, lines, messages.ERROR)
+                self.message_user(request, said_to(request, exc), messages.ERROR)
                 continue
             if version == before:
                 text = f"{app}: the draft says what version {version.number} says; there is nothing to publish."
@@ -188,6 +202,8 @@ class AppAdmin(PublishingPages, SourceCheckPage):
                 continue
             self.log_change(request, app, f"Published version {version.number}.")
             self.message_user(request, f"{app}: published version {version.number}.", messages.SUCCESS)
+            for each in cut_off:
+                self.message_user(request, f"{app}: {each}", messages.WARNING)
 
 
 def _changelist(model: type[Model]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -20,8 +20,9 @@ from changesource.admin.client_history import ClientHistoryPages
 from changesource.admin.credential import CredentialInline, CredentialPages
 from changesource.admin.grant import GrantInline
 from changesource.admin.json_editor import JsonEditor
-from changesource.models import AwaitedReplica, Client
+from changesource.models import AwaitedReplica, Client, Grant
 from changesource.models.app import validate_json_object
+from changesource.publishing.grants import CONFIRM_ACTION
 from changesource.publishing.json_text import IndentedJSONEncoder, StorableJSONDecoder
 
 MAX_REPLICAS = 10
@@ -56,6 +57,7 @@ class ClientAdmin(ClientHistoryPages, CredentialPages):
     list_display = ["name", "app_ids", "is_active", "expires_at", "last_seen_at"]
     list_filter = ["is_active", "apps", "last_seen_at"]
     search_fields = ["name", "apps__app_id"]
+    actions = ["confirm_grants"]
     change_form_template = "admin/changesource/client/change_form.html"
     change_list_template = "admin/changesource/client/change_list.html"
 
@@ -91,6 +93,18 @@ class ClientAdmin(ClientHistoryPages, CredentialPages):
         """Who may delete a client may delete with it what nobody may delete alone."""
         deleted, counts, refused, protected = super().get_deleted_objects(objs, request)
         return deleted, counts, refused - {AwaitedReplica._meta.verbose_name}, protected
+
+    def has_confirm_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may say that grants mean what is published now."""
+        return request.user.has_perm("changesource.change_grant")
+
+    @admin.action(description=CONFIRM_ACTION, permissions=["confirm"])
+    def confirm_grants(self, request: HttpRequest, clients: QuerySet[Client]) -> None:
+        """Their tables may read other collections since they were granted, and are not shown until this."""
+        grants = list(Grant.objects.filter(client__in=clients).select_related("app", "client"))
+        for grant in grants:
+            grant.confirm()
+        self.message_user(request, f"{len(grants)} grants mean the tables that are published now.", messages.SUCCESS)
 
     @admin.display(description="apps")
     def app_ids(self, client: Client) -> str:

@@ -14,14 +14,15 @@ from changesource.publishing.exports import EXPORT_FORMATS
 from changesource.publishing.versions import newest_version
 
 
-def links_of_app(app: App) -> SafeString:
-    """Downloads of the version in force and of the draft."""
+def links_of_app(app: App, *, with_draft: bool) -> SafeString:
+    """Downloads of the version in force, and of the draft."""
     newest = newest_version(app)
     states = [(f"version {newest.number}", str(newest.number))] if newest else []
+    states += [("draft", DRAFT)] if with_draft else []
     return format_html_join(
         SafeString("<br>"),
         "{}: {}",
-        ((title, links_of_version(app, version)) for title, version in [*states, ("draft", DRAFT)]),
+        ((title, links_of_version(app, version)) for title, version in states),
     )
 
 

@@ -16,12 +16,13 @@ from django.core.exceptions import ValidationError
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 from django.utils.formats import localize
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from changesource.admin.json_editor import JsonEditor
 from changesource.admin.table import MappingField
 from changesource.models import AccessVersion, App, Grant, Version
+from changesource.publishing.grants import find_not_shown
 from changesource.publishing.row_filters import find_row_filter_problems
 from changesource.publishing.versions import newest_version
 
@@ -162,21 +163,26 @@ class GrantInline(admin.StackedInline):
 
     @admin.display(description="in force")
     def in_force(self, grant: Grant) -> SafeString:
-        """Up to which access streams have come; their rows are of that."""
+        """Up to which access streams have come; their rows are of that. And which tables the grant does not show."""
         if not grant.pk:
             return SafeString("Nothing yet: it is in force when the client connects.")
+        published = newest_version(grant.app)
+        not_shown = find_not_shown(Grant.objects.get(pk=grant.pk), published.to_definition()) if published else []
+        return format_html_join(SafeString("<br>"), "{}", ((line,) for line in [*self._state(grant), *not_shown]))
+
+    def _state(self, grant: Grant) -> list[str]:
         versions = AccessVersion.objects.filter(client=grant.client, app=grant.app).order_by("-number")
         newest = versions.first()
         if newest is None:
-            return SafeString("Nothing yet: the client has not connected to this app.")
-        lines = []
+            return ["Nothing yet: the client has not connected to this app."]
+        lines: list[str] = []
         if newest.cluster_time is None:
-            lines.append(format_html("Access {} is waiting for the stream.", newest.number))
+            lines.append(f"Access {newest.number} is waiting for the stream.")
         elif newest.access != Grant.objects.get(pk=grant.pk).access():
-            lines.append(SafeString("What is saved here is waiting for the client to stream."))
+            lines.append("What is saved here is waiting for the client to stream.")
         if met := versions.filter(cluster_time__isnull=False).first():
-            lines.append(format_html("Access {}, since {}.", met.number, localize(_since(met))))
-        return format_html_join(SafeString("<br>"), "{}", ((line,) for line in lines))
+            lines.append(f"Access {met.number}, since {localize(_since(met))}.")
+        return lines
 
 
 def _since(version: AccessVersion) -> datetime:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,10 +20,11 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from changesource.admin.draft_state import draft_state
-from changesource.errors import ChangeSourceError, DraftChanged, PublishUnderWay, SourceUnusable
+from changesource.errors import ChangeSourceError, ClientsCutOff, DraftChanged, PublishUnderWay, SourceUnusable
 from changesource.mapping.problems import Problem, find_problems
 from changesource.models import App, Version
 from changesource.models.draft import draft_definition
+from changesource.models.roles import may_view, may_view_draft
 from changesource.publishing.differences import Difference, compare_versions
 from changesource.publishing.drafts import replace_draft_by_version
 from changesource.publishing.grants import CutOff, find_cut_off
@@ -47,8 +48,9 @@ class PlacedProblem:
 
 
 class PublishingPages(admin.ModelAdmin):
-    """Viewing an app is enough to see the pages; publishing takes the permission to publish, an old version again that to
-    change the app and its tables."""
+    """The pages show what tables and versions say, so they take the permission to view these besides the app. Publishing
+    takes the permission to publish, an old version again that to change the app and its tables. What clients may read is
+    shown to those who may view clients and grants."""
 
     change_form_template = "admin/changesource/app/change_form.html"
 
@@ -71,6 +73,8 @@ class PublishingPages(admin.ModelAdmin):
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         app = context.get("original")
         context["draft_state"] = draft_state(app) if app else None
+        context["may_review"] = app is not None and self.has_review_permission(request, app)
+        context["may_see_versions"] = app is not None and may_view(request.user, "version", app)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def has_publish_permission(self, request: HttpRequest, app: App | None = None) -> bool:
@@ -81,14 +85,21 @@ class PublishingPages(admin.ModelAdmin):
             return any(self.has_publish_permission(request, app) for app in App.objects.all())
         return request.user.has_perm("changesource.publish_app", app)
 
+    def has_review_permission(self, request: HttpRequest, app: App) -> bool:
+        """Whether the user may see how the draft of `app` differs from its versions."""
+        return may_view_draft(request.user, app) and may_view(request.user, "version", app)
+
     def has_restore_permission(self, request: HttpRequest, app: App) -> bool:
         """Whether the user may put another draft in place of that of `app`, with all its tables."""
         tables = [f"changesource.{action}_table" for action in ("add", "delete")]
-        return self.has_change_permission(request, app) and request.user.has_perms(tables)
+        may_change = self.has_change_permission(request, app) and request.user.has_perms(tables)
+        return may_change and self.has_review_permission(request, app)
 
     def publish_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The difference of the draft to what streams; by POST, publishes what was shown."""
         app = self._app(request, object_id)
+        if not self.has_review_permission(request, app):
+            raise PermissionDenied
         may_publish = self.has_publish_permission(request, app)
         if request.method == "POST":
             if not may_publish:
@@ -99,15 +110,17 @@ class PublishingPages(admin.ModelAdmin):
         context = {"title": f"Review and publish {app}", "reviewed": reviewed, "may_publish": may_publish}
         draft = draft_definition(app)
         newest = newest_version(app)
-        cut_off = []
+        cut_off: list[CutOff] = []
         problems = [_placed(app, problem) for problem in find_problems(draft)]
         if not problems:
             cut_off = find_cut_off(app, draft)
-            problems = [_placed_at_client(found) for found in cut_off if found.refuses]
+            refusing = [found for found in cut_off if found.refuses]
+            problems = [*map(_placed_at_client, refusing)] if may_see_clients(request) else _unnamed(refusing)
         if problems:
             context["problems"] = problems
         else:
-            context["cut_off"] = cut_off
+            clients = len({found.client_id for found in cut_off})
+            context |= {"cut_off": cut_off} if may_see_clients(request) else {"cut_off_clients": clients}
             difference = compare_versions(newest.to_definition() if newest else None, draft)
             context |= {"difference": difference, **_source_context(app, difference)}
         return self._page(request, "publish", app, context)
@@ -130,7 +143,7 @@ class PublishingPages(admin.ModelAdmin):
             self.message_user(request, text, messages.WARNING)
             return again
         except ChangeSourceError as error:
-            self.message_user(request, _lines(error), messages.ERROR)
+            self.message_user(request, said_to(request, error), messages.ERROR)
             if isinstance(error, SourceUnusable):
                 text = (
                     "If the source may not be written to, publish without a marker: see the choice beside the button."
@@ -147,7 +160,7 @@ class PublishingPages(admin.ModelAdmin):
 
     def versions_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """All versions of an app, newest first."""
-        app = self._app(request, object_id)
+        app = self._app_with_versions(request, object_id)
         versions = list(app.versions.select_related("published_by").defer("definition").order_by("-number"))
         newest = newest_version(app)
         context = {
@@ -159,7 +172,7 @@ class PublishingPages(admin.ModelAdmin):
 
     def compare_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The difference of two versions, `?old=1&new=2`."""
-        app = self._app(request, object_id)
+        app = self._app_with_versions(request, object_id)
         old = self._version(app, request.GET.get("old", ""))
         new = self._version(app, request.GET.get("new", ""))
         context = {
@@ -196,7 +209,7 @@ class PublishingPages(admin.ModelAdmin):
         try:
             replace_draft_by_version(version)
         except ChangeSourceError as error:
-            self.message_user(request, _lines(error), messages.ERROR)
+            self.message_user(request, said_to(request, error), messages.ERROR)
             return HttpResponseRedirect(_address("versions", app))
         self.log_change(request, app, f"Put version {version.number} into the draft.")
         text = f"The draft of {app} now says what version {version.number} says. Publish it here."
@@ -211,6 +224,12 @@ class PublishingPages(admin.ModelAdmin):
             raise Http404(f"There is no app {object_id!r}.")
         return cast(App, app)
 
+    def _app_with_versions(self, request: HttpRequest, object_id: str) -> App:
+        app = self._app(request, object_id)
+        if not may_view(request.user, "version", app):
+            raise PermissionDenied
+        return app
+
     def _version(self, app: App, number: str) -> Version:
         is_number = number.isascii() and number.isdecimal() and len(number) < 10
         version = app.versions.filter(number=int(number)).first() if is_number else None
@@ -224,6 +243,7 @@ class PublishingPages(admin.ModelAdmin):
             "opts": self.opts,
             "app": app,
             "draft_state": draft_state(app),
+            "may_review": self.has_review_permission(request, app),
             **context,
         }
         return TemplateResponse(request, f"admin/changesource/app/{name}.html", context)
@@ -233,7 +253,15 @@ def _address(page: str, app: App, *arguments: Any) -> str:
     return reverse(f"admin:changesource_app_{page}", args=[app.pk, *arguments])
 
 
-def _lines(error: ChangeSourceError) -> SafeString:
+def may_see_clients(request: HttpRequest) -> bool:
+    """Whether the user may see which clients there are, and what each may read."""
+    return all(may_view(request.user, model) for model in ("client", "grant"))
+
+
+def said_to(request: HttpRequest, error: ChangeSourceError) -> SafeString:
+    """`error` as the user may read it, with a line for each of its own."""
+    if isinstance(error, ClientsCutOff) and not may_see_clients(request):
+        error = ClientsCutOff()
     return format_html_join(SafeString("<br>"), "{}", ((line,) for line in str(error).splitlines()))
 
 
@@ -279,6 +307,11 @@ def _loaded(difference: Difference, estimate: PublishEstimate) -> list[tuple[str
 def _placed_at_client(cut_off: CutOff) -> PlacedProblem:
     address = reverse("admin:changesource_client_change", args=[cut_off.client_id])
     return PlacedProblem(f"Client {cut_off.client}", cut_off.message, address)
+
+
+def _unnamed(refusing: Sequence[CutOff]) -> list[PlacedProblem]:
+    """What a user is told who may not see clients."""
+    return [PlacedProblem("Clients", str(ClientsCutOff().args[0]), "")] if refusing else []
 
 
 def _placed(app: App, problem: Problem) -> PlacedProblem:

@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from changesource.errors import InvalidDefinition, UnknownVersion
 from changesource.models import App
+from changesource.models.roles import may_view, may_view_draft
 from changesource.publishing.exported import DRAFT, ExportedFile, export_draft, export_version
 from changesource.publishing.exports import EXPORT_FORMATS
 
@@ -47,7 +48,8 @@ class NotExportable(APIException):
 
 
 class SchemaView(APIView):
-    """A file: the schema or the permissions of an app, for staff who may see it in admin.
+    """A file: the schema or the permissions of an app, for staff who may see in admin what it says: the versions of the app,
+    or the tables of its draft.
 
     `format` is one of `EXPORT_FORMATS` (default: zero-json); `version` is a number or `draft` (default: the version in
     force).
@@ -72,15 +74,10 @@ class SchemaView(APIView):
         )
 
 
-def may_see_app(user: Any, app: App | None) -> bool:
-    """Whether admin shows `app` to the user, or all apps for None. Backends with object permissions count."""
-    return any(user.has_perm(f"changesource.{action}_app", app) for action in ("view", "change"))
-
-
 def visible_app(request: Request, app_id: str) -> App:
     """The app, for whom admin shows it. Raises `PermissionDenied` and `NotFound`."""
     app = App.objects.find(app_id)
-    if not may_see_app(request.user, None) and not (app and may_see_app(request.user, app)):
+    if not may_view(request.user, "app", app):
         raise PermissionDenied
     if app is None:
         raise NotFound("There is no app of this id.")
@@ -92,6 +89,9 @@ def _export(app: App, request: Request) -> ExportedFile:
     if name not in EXPORT_FORMATS:
         raise ParseError(f"format: Choose one of {', '.join(EXPORT_FORMATS)}.")
     version = request.query_params.get("version")
+    may_see = may_view_draft(request.user, app) if version == DRAFT else may_view(request.user, "version", app)
+    if not may_see:
+        raise PermissionDenied
     if version == DRAFT:
         return export_draft(app, EXPORT_FORMATS[name])
     if version is not None and not (version.isascii() and version.isdecimal() and len(version) <= MAX_VERSION_DIGITS):

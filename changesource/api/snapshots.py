@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,10 +12,12 @@ from rest_framework.views import APIView
 
 from changesource.api.schema import OneRenderer, Session, visible_app
 from changesource.models import RunningSnapshot
+from changesource.models.roles import may_view
 
 
 class SnapshotsView(APIView):
-    """The snapshots of an app that are being sent or wait for their turn, in all processes, for staff who may see the app."""
+    """The snapshots of an app that are being sent or wait for their turn, in all processes, for staff who may see the app
+    and running snapshots."""
 
     authentication_classes = [Session]
     permission_classes = [IsAdminUser]
@@ -22,6 +25,8 @@ class SnapshotsView(APIView):
 
     def get(self, request: Request, app_id: str) -> Response:
         app = visible_app(request, app_id)
+        if not may_view(request.user, "runningsnapshot", app):
+            raise PermissionDenied
         running = RunningSnapshot.objects.alive().filter(app=app).select_related("client")
         return Response([_shown(snapshot) for snapshot in running], headers={"Cache-Control": "no-store"})
 

@@ -105,6 +105,10 @@ class AppDefinition:
     relationships: Mapping[str, Any] = field(default_factory=dict)
     publications: Mapping[str, Any] = field(default_factory=dict)
 
+    def origins(self) -> dict[str, str]:
+        """Name of a table → where its documents are, as `source.collection`. A grant that names a table means this."""
+        return {table.name: f"{self.source}.{table.collection}" for table in self.tables}
+
     def to_json(self) -> dict[str, Any]:
         """The form that is stored: plain dicts and lists; `from_json` gives back an equal definition."""
         return {

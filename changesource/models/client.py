@@ -9,12 +9,15 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models, transaction
 
+from changesource.mapping.definition import AppDefinition
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import read_mapping_text
 from changesource.models.app import App, validate_json_object
 from changesource.models.history import keep_history
 from changesource.models.table import validate_names
+from changesource.models.version import Version
 
+WHAT_ROW_FILTERS_ARE = "Row filters are a JSON object: the name of a table → a filter."
 SHARDS_PATTERN = r"\A(\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*)?\Z"
 
 
@@ -27,7 +30,7 @@ def validate_printable(value: str) -> None:
 def validate_row_filters(value: str) -> None:
     """Refuse text that is not a JSON object. What the filters say is checked against a published version."""
     try:
-        read_mapping_text(value, what_it_is="Row filters are a JSON object: the name of a table → a filter.")
+        read_mapping_text(value, what_it_is=WHAT_ROW_FILTERS_ARE)
     except MappingError as error:
         raise ValidationError(str(error)) from error
 
@@ -85,11 +88,19 @@ class Client(models.Model):
 
 
 class Grant(models.Model):
-    """What a client may read of one app. Names of tables are those of the published version that is in force."""
+    """What a client may read of one app. Names of tables are those of the published version that is in force.
+
+    A grant that has row filters, or a list of tables, shows the tables that these name and no others. A name means the
+    documents that the table showed when the name was added (`origins`): a later table of this name that reads another
+    collection or another source is not shown until somebody confirms the grant.
+    """
 
     client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="grants")
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="grants")
-    all_tables = models.BooleanField(default=True, help_text="Also those that are published later.")
+    all_tables = models.BooleanField(
+        default=True,
+        help_text="Also those that are published later. With row filters: only the tables that have one.",
+    )
     tables = models.JSONField(
         default=list,
         blank=True,
@@ -106,7 +117,14 @@ class Grant(models.Model):
         blank=True,
         validators=[validate_row_filters],
         help_text='Which rows of a table it may read: {"order": {"tenantId": "$client.tenant"}}, by the name of the table. '
-        "A filter asks for filter columns of the table.",
+        "A filter asks for filter columns of the table; {} shares the table whole. Tables without a filter are not shown, "
+        "unless they are chosen above.",
+    )
+    origins = models.JSONField(
+        default=dict,
+        blank=True,
+        editable=False,
+        help_text="Name of a table → the source and the collection that it showed when it was granted.",
     )
 
     history = keep_history()
@@ -118,14 +136,42 @@ class Grant(models.Model):
     def __str__(self) -> str:
         return f"{self.client} may read {self.app}"
 
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        """Notes the origins of the tables that are named for the first time."""
+        newest = Version.objects.newest(self.app)
+        self.note_origins(newest.to_definition() if newest else None)
+        if update_fields is not None:
+            update_fields = {*update_fields, "origins"}
+        super().save(*args, update_fields=update_fields, **kwargs)
+
     def shard_numbers(self) -> frozenset[int]:
         """The shards that it may be; none for any."""
         return frozenset(int(part.strip()) for part in self.shards.split(",") if part.strip())
 
+    def confirm(self) -> None:
+        """Saves that its names mean what the version in force shows under them."""
+        self.origins = {}
+        self.save()
+
+    def note_origins(self, published: AppDefinition | None) -> None:
+        """Forgets the origins of tables that are no longer named, and notes those of tables that are new."""
+        known = (published.origins() if published else {}) | self.origins
+        self.origins = {name: known[name] for name in sorted(self.named_tables() or ()) if name in known}
+
+    def named_tables(self) -> frozenset[str] | None:
+        """The tables that it names, None if it shows all there are. None are named by text that is no row filters."""
+        if not self.all_tables:
+            return frozenset(self.tables)
+        try:
+            filters = read_mapping_text(self.row_filters, what_it_is=WHAT_ROW_FILTERS_ARE)
+        except MappingError:
+            return frozenset()
+        return frozenset(filters) or None
+
     def access(self) -> dict[str, Any]:
-        """What decides which rows the client gets, as it is stored: see `publishing.access.Access`."""
+        """What decides which rows the client gets, as it is stored: see `publishing.client_view.Access`."""
         return {
-            "tables": None if self.all_tables else sorted(set(self.tables)),
+            "tables": None if self.named_tables() is None else self.origins,
             "rowFilters": self.row_filters,
             "attributes": self.client.attributes,
         }

@@ -46,6 +46,18 @@ GROUPS: Final[Mapping[str, frozenset[str]]] = {
 """Name → codenames of permissions. None may delete an app, whose streams would end and whose versions would be gone."""
 
 
+def may_view(user: Any, model: str, obj: Any = None) -> bool:
+    """Whether admin shows objects of `model` (`table`) to the user, as Django decides it: who may change them may see them.
+    `obj` is for backends with object permissions, which are asked for it where the user may not view all."""
+    codenames = [f"changesource.{action}_{model}" for action in ("view", "change")]
+    return any(user.has_perm(codename) or (obj is not None and user.has_perm(codename, obj)) for codename in codenames)
+
+
+def may_view_draft(user: Any, app: Any) -> bool:
+    """Whether admin shows what the draft of `app` says of its tables."""
+    return may_view(user, "table", app) and may_view(user, "column", app)
+
+
 def create_groups(sender: AppConfig, using: str, **kwargs: Any) -> None:
     """Creates those of `GROUPS` that are not there; what they may is from then on up to who administers them.
 

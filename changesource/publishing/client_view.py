@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,24 +22,44 @@ from changesource.publishing.row_filters import read_row_filters
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a client may read of an app, whatever the version. `tables` are names, None for all there are; a table that is
-    not in `row_filters` is shown whole."""
+    """What a client may read of an app, whatever the version. `tables` are names, None for all there are; a table of these
+    that is not in `row_filters` is shown whole."""
 
     tables: frozenset[str] | None = None
     row_filters: Mapping[str, Any] | None = field(default_factory=dict)
     """None: what is stored cannot be read, so that nothing is shown."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Name of a table → its entry in `AppDefinition.origins` when it was granted. A table with another one is not shown."""
 
     @classmethod
     def from_json(cls, text: str) -> Access:
-        """What `models.Grant.access` said, as JSON text."""
+        """What `models.Grant.access` said, as JSON text.
+
+        An access that an earlier release stored has a list of tables without origins, or row filters over all tables. It is
+        read as that release read it, because this is what its replicas hold; they follow to what the grant says now.
+        """
         stored = json.loads(text)
         tables = stored["tables"]
+        origins = tables if isinstance(tables, dict) else {}
         try:
             row_filters: Mapping[str, Any] | None = read_row_filters(stored["rowFilters"])
         except MappingError:
             row_filters = None
-        return cls(None if tables is None else frozenset(tables), row_filters, stored["attributes"])
+        return cls(None if tables is None else frozenset(tables), row_filters, stored["attributes"], origins)
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """What is no longer sent although a view shows it, because a stored version or access takes it away further on in the
+    stream. Nothing is sent of `tables`, which go there or are loaded again. `columns` (by table), which only go, are sent
+    as null: they are optional. All are server names."""
+
+    tables: frozenset[str] = frozenset()
+    columns: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+NOTHING = Withheld()
 
 
 class ClientView:
@@ -87,8 +107,13 @@ class ClientView:
             return rows
         return (row for row in rows if row_filter.passes(table.table.filter_values(row)))
 
-    def select_frames(self, entry: Entry, hidden: frozenset[str] = frozenset()) -> list[bytes]:
-        """The row frames of `entry`, which the version rendered, that concern what is shown; none of the tables `hidden`.
+    def upserts(self, table: CompiledTableFrames, rows: Iterator[Row], withheld: Withheld) -> Iterator[bytes]:
+        """Frames of those of `rows` that are shown. Row filters see what is withheld from the client."""
+        nulls = dict.fromkeys(withheld.columns.get(table.table.name, ()))
+        return (table.frames.upsert({**row, **nulls} if nulls else row) for row in self.rows(table, rows))
+
+    def select_frames(self, entry: Entry, withheld: Withheld = NOTHING) -> list[bytes]:
+        """The row frames of `entry`, which the version rendered, that concern what is shown and not `withheld`.
 
         A row that is not shown any more is a removal; one that was not shown, and is not, is nothing.
         """
@@ -96,29 +121,31 @@ class ClientView:
         for name, joined in entry.tables.items():
             table = self._shown.get(name)
             row_filter = self.row_filters.get(name)
-            if table is None or name in hidden or (row_filter is not None and row_filter.constant is False):
+            if table is None or name in withheld.tables or (row_filter is not None and row_filter.constant is False):
                 continue
-            frames = joined.split(b"\n")
-            if row_filter is None:
-                selected += frames
-            else:
+            frames: Iterable[bytes] = joined.split(b"\n")
+            if row_filter is not None:
                 values = unpack_filter_values(entry.filter_values[name])
-                selected += _pass_through(table, row_filter, frames, values)
+                frames = _pass_through(table, row_filter, frames, values)
+            if columns := withheld.columns.get(name):
+                frames = (_with_nulls(table, frame, columns) for frame in frames)
+            selected += frames
         return selected
 
 
 def _shown_tables(definition: AppDefinition, access: Access, publications: Sequence[str]) -> frozenset[str]:
     """By name. A table with a filter that cannot be used is not shown: it may have been written for another version. Nor is
-    one without a filter if there is a filter for a table that is not there and the client may read all: that may be this
-    one, under another name."""
+    one that reads other documents than the table of this name that was granted."""
     if access.row_filters is None:
         return frozenset()
     filters = access.row_filters
     names = {table.name for table in definition.tables if _has_usable_filter(definition, table, filters)}
     if access.tables is None and not filters.keys() <= {table.name for table in definition.tables}:
-        names &= filters.keys()
+        names &= filters.keys()  # only of an access that an earlier release stored
     if access.tables is not None:
         names &= access.tables
+    origins = definition.origins()
+    names = {name for name in names if access.origins.get(name, origins[name]) == origins[name]}
     if publications:
         names &= {name for publication in publications for name in definition.publications.get(publication, ())}
     return frozenset(names)
@@ -129,13 +156,19 @@ def _has_usable_filter(definition: AppDefinition, table: Table, filters: Mapping
 
 
 def _pass_through(
-    table: CompiledTableFrames, row_filter: RowFilter, frames: Sequence[bytes], values: Sequence[FilterValues | None]
+    table: CompiledTableFrames, row_filter: RowFilter, frames: Iterable[bytes], values: Sequence[FilterValues | None]
 ) -> Iterator[bytes]:
     for frame, of_frame in zip(frames, values, strict=True):
         if of_frame is None or (of_frame.now is not None and row_filter.passes(of_frame.now)):
             yield frame
         elif any(map(row_filter.passes, of_frame.before)):
             yield frame if of_frame.now is None else _removal(table, frame)
+
+
+def _with_nulls(table: CompiledTableFrames, frame: bytes, columns: Iterable[str]) -> bytes:
+    """A frame without the values of `columns`. It is read, which only a client that is behind a publish takes."""
+    _, message = orjson.loads(frame)
+    return table.frames.upsert({**message["new"], **dict.fromkeys(columns)}) if message["tag"] == "insert" else frame
 
 
 def _removal(table: CompiledTableFrames, upsert: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Which clients a publish would cut off from what they may read now."""
+"""What a publish takes from clients, and what grants do not show of a version."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from changesource.mapping.definition import AppDefinition
+from changesource.mapping.definition import AppDefinition, Table
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import normal_mapping_text
 from changesource.models import App, Client, Grant, Version
 from changesource.publishing.row_filters import find_row_filter_problems
 
+CONFIRM_ACTION = "Confirm what the grants of selected clients name"
+"""The action in the list of clients, as messages name it."""
+
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
-    """A client that loses a table, with why and what to do. `refuses`: nothing may be published before that is done."""
+    """A client that will not see a table, or has to be looked at, with why and what to do. `refuses`: nothing may be
+    published before that is done."""
 
     client_id: int
     client: str
@@ -29,36 +33,89 @@ class CutOff:
 
 
 def find_cut_off(app: App, definition: AppDefinition) -> list[CutOff]:
-    """What clients of `app` have of the version that is in force, and would lose if `definition` followed it.
+    """What clients of `app` lose, or do not get, if `definition` follows the version that is in force.
 
-    A table whose row filter cannot be evaluated is not shown to its client, so a publish after which a filter cannot be
-    evaluated any more is refused; not for a client that is switched off or has expired, which is only told of. So is a table
-    without a filter that goes: the client was given it by its name. What a client has not had before is not lost.
+    A publish after which a row filter could not be evaluated is refused, unless the client is switched off or has expired.
+    Everything else is only said: a table that was given by its name goes, reads other documents from now on or computes
+    differently what a row filter asks for; or a table is new, and the client's grant does not name it.
     """
     newest = Version.objects.newest(app)
-    if newest is None:
-        return []
-    old = newest.to_definition()
+    old = newest.to_definition() if newest else AppDefinition(app.app_id, definition.source, ())
     grants = app.grants.select_related("client").order_by("client__name")
-    return [cut_off for grant in grants for cut_off in _cut_off(grant, old, definition)]
+    return [
+        CutOff(grant.client.pk, grant.client.name, message.text, message.refuses and _is_valid(grant.client))
+        for grant in grants
+        for message in _messages(grant, old, definition)
+    ]
 
 
-def _cut_off(grant: Grant, old: AppDefinition, new: AppDefinition) -> Iterator[CutOff]:
-    client = grant.client
+def find_not_shown(grant: Grant, definition: AppDefinition) -> list[str]:
+    """Why `grant` does not show tables of the published `definition` that it may be meant to show, in sentences. A table
+    that is not in a list of tables is not meant."""
+    named = grant.named_tables()
+    if named is None:
+        return []
+    origins = definition.origins()
+    unnamed = [name for name in origins if name not in named]
+    said = (
+        [f"{_listed(unnamed)}: without a row filter. {_how_to_share(unnamed)}"] if grant.all_tables and unnamed else []
+    )
+    for name in sorted(named & origins.keys()):
+        if grant.origins.get(name) != origins[name]:
+            said.append(f"{_why_other_documents(name, grant.origins.get(name), origins[name])} {_how_to_confirm()}")
+    return said
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    text: str
+    refuses: bool = False
+
+
+def _messages(grant: Grant, old: AppDefinition, new: AppDefinition) -> Iterator[_Message]:
+    named = grant.named_tables()
+    if named is None:
+        return
     filters = _filters_by_table(grant.row_filters)
-    before, after = _names(old), _names(new)
-    if not grant.all_tables:
-        filters = {name: text for name, text in filters.items() if name in grant.tables}
-        for name in dict.fromkeys(grant.tables):
-            if name in before and name not in after and name not in filters:
-                yield CutOff(client.pk, client.name, _why_gone(name), refuses=False)
-    for name, text in filters.items():
-        if name not in before or find_row_filter_problems(old, text):
-            continue
+    tables_before = {table.name: table for table in old.tables}
+    tables_after = {table.name: table for table in new.tables}
+    before, after = old.origins(), new.origins()
+    for name in sorted(named):
+        text = filters.get(name, "{}")
+        granted = grant.origins.get(name)
+        if granted is None or granted != before.get(name) or find_row_filter_problems(old, text):
+            continue  # it has not shown the table before
         if name not in after:
-            yield CutOff(client.pk, client.name, _why_gone_with_filter(name), refuses=_is_valid(client))
+            yield _Message(_why_gone_with_filter(name), refuses=True) if name in filters else _Message(_why_gone(name))
+        elif granted != after[name]:
+            yield _Message(f"{_why_other_documents(name, granted, after[name])} {_how_to_confirm()}")
         elif problems := find_row_filter_problems(new, text):
-            yield CutOff(client.pk, client.name, _why_unusable(name, problems), refuses=_is_valid(client))
+            yield _Message(_why_unusable(name, problems), refuses=True)
+        elif json.loads(text).get(name) and _computes_otherwise(tables_before[name], tables_after[name]):
+            yield _Message(_why_to_look(name))
+    yield from _about_new_tables(grant, named, [name for name in after if name not in before], after)
+
+
+def _about_new_tables(
+    grant: Grant, named: frozenset[str], added: Sequence[str], origins: Mapping[str, str]
+) -> Iterator[_Message]:
+    if unnamed := [name for name in added if name not in named]:
+        if grant.all_tables:
+            why = f"It has row filters, and none for {_listed(unnamed)}. {_how_to_share(unnamed)}"
+        else:
+            why = f"It may read chosen tables, and {_listed(unnamed)} {_is_or_are(unnamed)} not among them."
+        yield _Message(f"It will not see what is new. {why}")
+    for name in added:
+        if name in named and grant.origins.get(name) != origins[name]:
+            yield _Message(f"{_why_other_documents(name, grant.origins.get(name), origins[name])} {_how_to_confirm()}")
+
+
+def _computes_otherwise(old: Table, new: Table) -> bool:
+    """Whether what a filter column holds comes from elsewhere in the same documents."""
+    fields = {column.name: column.field for column in old.columns}
+    return old.mapping != new.mapping or any(
+        fields.get(column.name) != column.field for column in new.columns if column.name in new.filter_columns
+    )
 
 
 def _filters_by_table(row_filters: str) -> Mapping[str, str]:
@@ -71,12 +128,24 @@ def _filters_by_table(row_filters: str) -> Mapping[str, str]:
     return {name: json.dumps({name: source}) for name, source in filters.items()} if isinstance(filters, dict) else {}
 
 
-def _names(definition: AppDefinition) -> frozenset[str]:
-    return frozenset(table.name for table in definition.tables)
-
-
 def _is_valid(client: Client) -> bool:
     return client.is_active and (client.expires_at is None or client.expires_at > timezone.now())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _is_or_are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _how_to_share(names: Sequence[str]) -> str:
+    return f"The row filter {json.dumps({names[0]: {}})} shares a table whole."
+
+
+def _how_to_confirm() -> str:
+    return f'To show it, choose "{CONFIRM_ACTION}" in the list of clients once it is published.'
 
 
 def _why_gone(name: str) -> str:
@@ -87,6 +156,19 @@ def _why_gone_with_filter(name: str) -> str:
     return (
         f"Its row filters name the table {name!r}, which goes. First choose the tables that it may read, without this one; "
         "or keep the table."
+    )
+
+
+def _why_other_documents(name: str, granted: str | None, published: str) -> str:
+    if granted is None:
+        return f"Its grant named the table {name!r} before there was one, so it does not see the table."
+    return f"Its grant names the table {name!r} as {granted}. The table reads {published}, so it does not see it."
+
+
+def _why_to_look(name: str) -> str:
+    return (
+        f"Its row filter for the table {name!r} asks for columns whose values are computed in another way from now on. See "
+        "that it still lets the right rows pass."
     )
 
 

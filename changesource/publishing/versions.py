@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from changesource.conf import load_settings
-from changesource.errors import DraftChanged, InvalidDefinition, PublishUnderWay, UnknownSource
+from changesource.errors import ClientsCutOff, DraftChanged, InvalidDefinition, PublishUnderWay, UnknownSource
 from changesource.mapping.definition import AppDefinition
 from changesource.mapping.problems import find_problems
 from changesource.models import AccessVersion, App, Version
@@ -37,14 +37,13 @@ class PreImages:
 
 
 def publishable_draft(app: App) -> AppDefinition:
-    """The draft of `app`. Raises `InvalidDefinition` with every problem of it, or with every client that would be cut off,
-    and `UnknownSource` when its source has no URI."""
+    """The draft of `app`. Raises `InvalidDefinition` with every problem of it, `ClientsCutOff` with every client that
+    would be cut off, and `UnknownSource` when its source has no URI."""
     draft = draft_definition(app)
-    problems = list(map(str, find_problems(draft))) or [
-        str(cut_off) for cut_off in find_cut_off(app, draft) if cut_off.refuses
-    ]
-    if problems:
+    if problems := list(map(str, find_problems(draft))):
         raise InvalidDefinition("\n".join([f"{app} cannot be published.", *problems]))
+    if refusing := [str(cut_off) for cut_off in find_cut_off(app, draft) if cut_off.refuses]:
+        raise ClientsCutOff("\n".join([f"{app} cannot be published.", *refusing]))
     if draft.source not in load_settings().sources:
         raise UnknownSource(
             f"{app} names the source {draft.source!r}, which has no URI. Set {source_variable(draft.source)}."

@@ -3,7 +3,8 @@
 What a grant says is stored as a numbered version, and a marker in the source says where it begins, as with a published
 version: a watermark so tells what its replica was sent under, whichever process asks. Whoever notices that the grant
 says something else stores the next version and writes the marker; who meets the marker first notes where. Before
-that, what is about to change is not sent any more.
+that, what is about to change is not sent any more. The same holds for what a published version takes away: rows of before
+it are looked up as the documents are now, so a replica that stays behind would otherwise read on what nobody may read.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 from changesource.errors import SourceReadOnly, UnknownVersion
 from changesource.log.entries import Entry
@@ -21,7 +23,7 @@ from changesource.models.client_store import ClientInApp, Identity, Standing, St
 from changesource.mongo.markers import AccessMarker, access_marker_of, write_access_marker
 from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
-from changesource.publishing.client_view import Access, ClientView
+from changesource.publishing.client_view import Access, ClientView, Withheld
 from changesource.publishing.compiled import CompiledVersion
 from changesource.publishing.version_changes import version_changes
 from changesource.streaming.versions import VersionHistory, number_in_force
@@ -39,6 +41,8 @@ class ClientAccess:
         self._attributes = dict(identity.attributes)
         self._publications = tuple(publications)
         self._marked_at: dict[str, float] = {}
+        self.coming: tuple[CompiledVersion, ...] = ()
+        """Published versions whose markers the stream has not come to, as far as is known."""
 
     @property
     def scope(self) -> str:
@@ -101,11 +105,27 @@ class ClientAccess:
         """What is shown of another version than that of `view`, under the same access."""
         return self._view(version, self._stored(view.access_number))
 
-    def tables_to_change(self, view: ClientView) -> frozenset[str]:
-        """Server names of the tables that go, or are loaded again, when the markers of what is stored have come."""
-        to_come = [stored for stored in self.standing.versions if stored.number > view.access_number]
-        changes = (version_changes(view, self._view(view.version, stored)) for stored in to_come)
-        return frozenset().union(*(each.changed_tables for each in changes))
+    def withheld(self, view: ClientView) -> Withheld:
+        """What goes, or is loaded again, when the markers of what is stored have come, in whichever order they come.
+
+        The more is known, the more it is. What a session withholds is so always known again as withheld, also by the session
+        after it, when a table that stays is to be loaded again.
+        """
+        versions = [view.version, *(version for version in self.coming if version.number > view.version.number)]
+        accesses = [stored for stored in self.standing.versions if stored.number >= view.access_number]
+        changes = [
+            version_changes(view, self._view(version, stored))
+            for version in versions
+            for stored in accesses
+            if version is not view.version or stored.number != view.access_number
+        ]
+        columns: dict[str, set[str]] = {}
+        for dropped in chain.from_iterable(each.dropped_columns for each in changes):
+            columns.setdefault(dropped.table, set()).add(dropped.column)
+        return Withheld(
+            frozenset().union(*(each.changed_tables for each in changes)),
+            {table: frozenset(names) for table, names in columns.items()},
+        )
 
     def number_at(self, position: Position) -> int:
         """Of the access in force at a position. Raises `UnknownVersion`."""
@@ -140,6 +160,10 @@ class Turns:
     async def view_at(self, position: Position) -> ClientView:
         """At a position that has been given out. Raises `UnknownVersion`, `django.db.Error`."""
         return self.access.view_at(await self.history.at(position), position)
+
+    async def look_ahead(self, view: ClientView) -> None:
+        """Takes the versions that have been published after that of `view`. Raises `django.db.Error`."""
+        self.access.coming = await self.history.after(view.version.number)
 
     async def after(self, entry: Entry, view: ClientView) -> ClientView | None:
         """The view from `entry` on, if another one than `view` begins there. Asking again changes nothing."""

@@ -74,7 +74,7 @@ class Session:
         self.app_id = request.app_id
         self.shard_num = request.shard_num
         self._end = end
-        self._standing: Standing | None = None
+        self._known: object = None
         self._outlet = PacedOutlet(outlet, self._settings.stall_seconds)
         self._in_flight = InFlight(self._settings.stall_seconds)
         self._replica_version = "" if request.resume is None else request.resume.replica_version.watermark
@@ -272,6 +272,7 @@ class Session:
         is_first = last == self._request.resume.replica_version
         start = Position.from_watermark(replica.snapshot_end) if is_first else last
         view = await self._turns.view_at(last)
+        await self._turns.look_ahead(view)
         logger.info(
             "%s: resumes after %s with version %d for client %s",
             self._label,
@@ -306,7 +307,8 @@ class Session:
                 if is_between and self._service.is_stopping:
                     return closing.going_away()
                 if is_between:
-                    await self._settle(database, view, sender)
+                    await self._settle(database, view)
+                    self._withhold(view, sender)
                     if reason := self._why_not_go_on(publication, view):
                         await self._require_reset_for(reason, publication)
                         return None
@@ -314,7 +316,7 @@ class Session:
                 while following is not None and (new := await self._turns.after(following, view)) is not None:
                     following = await self._switch(database, view, new, following.position, sender, entries)
                     view = new
-                    self._standing = None
+                    self._known = None
                     committed_at = time.monotonic()
                 if following is not None and await self._pass_on(following, view.version, sender):
                     committed_at = time.monotonic()
@@ -329,9 +331,9 @@ class Session:
                 await self._note_acknowledged()
         return closing.going_away()
 
-    async def _settle(self, database: Database, view: ClientView, sender: TransactionSender) -> None:
-        """Looks whether the client may read something else now. What is about to change is not sent any more from here on;
-        the rest comes with a marker."""
+    async def _settle(self, database: Database, view: ClientView) -> None:
+        """Looks whether the client may read something else now, or another version has been published. What that changes
+        comes with a marker."""
         current = self._service.standing(self._access.key)
         if current is not None:
             self._access.note(current)
@@ -342,9 +344,20 @@ class Session:
                 logger.warning("%s: a change of what the client may read has to wait: %s", self._label, error)
             except DatabaseError as error:
                 logger.warning("%s: the access of the client was not read (%s)", self._label, type(error).__name__)
-        if self._access.standing is not self._standing:
-            self._standing = self._access.standing
-            sender.hide(self._access.tables_to_change(view))
+        published = self._service.publication(self.app_id)
+        newest = max([view.version.number, *(version.number for version in self._access.coming)])
+        if published is not None and published.number > newest:
+            try:
+                await self._turns.look_ahead(view)
+            except DatabaseError as error:
+                logger.warning("%s: published versions were not read (%s)", self._label, type(error).__name__)
+
+    def _withhold(self, view: ClientView, sender: TransactionSender) -> None:
+        """What is about to change is not sent any more from here on."""
+        known = (self._access.standing, self._access.coming)
+        if known != self._known:
+            self._known = known
+            sender.withhold(self._access.withheld(view))
 
     def _why_not_go_on(self, publication: store.Publication, view: ClientView) -> str:
         current = self._service.publication(publication.app_id)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from changesource.log.entries import Entry
 from changesource.protocol import frames
 from changesource.protocol.watermarks import Position
-from changesource.publishing.client_view import ClientView
+from changesource.publishing.client_view import NOTHING, ClientView, Withheld
 from changesource.streaming.acknowledgements import InFlight
 from changesource.streaming.outlet import PacedOutlet
 
@@ -24,7 +24,7 @@ class TransactionSender:
         self._outlet = outlet
         self._in_flight = in_flight
         self._view = view
-        self._hidden: frozenset[str] = frozenset()
+        self._withheld: Withheld = NOTHING
         self._open: Position | None = None
         self._open_bytes = self._open_rows = 0
 
@@ -35,7 +35,7 @@ class TransactionSender:
 
     async def send(self, entry: Entry) -> bool:
         """Whether the entry ended a transaction that was sent. Raises `ClientStalled`."""
-        rows = self._view.select_frames(entry, self._hidden)
+        rows = self._view.select_frames(entry, self._withheld)
         if self._open is not None and entry.id.part == 0:
             self._open = None
             await self._outlet.send([frames.rollback()])
@@ -59,11 +59,11 @@ class TransactionSender:
     def show(self, view: ClientView) -> None:
         """From now on, something else."""
         self._view = view
-        self._hidden = frozenset()
+        self._withheld = NOTHING
 
-    def hide(self, tables: frozenset[str]) -> None:
-        """Nothing of these tables (server names) any more, until `show`: they are to go, or to be loaded again."""
-        self._hidden = tables
+    def withhold(self, withheld: Withheld) -> None:
+        """From now on, until `show`, not what is `withheld`."""
+        self._withheld = withheld
 
     async def begin(self, position: Position) -> None:
         """Begins a transaction that the caller fills by `add`, which no entry is part of. One that is open has been
@@ -82,7 +82,7 @@ class TransactionSender:
 
     async def add_changes(self, entry: Entry) -> None:
         """What an entry changes, as a part of that transaction."""
-        await self.add(self._view.select_frames(entry, self._hidden))
+        await self.add(self._view.select_frames(entry, self._withheld))
 
     async def commit(self, commit_time_ms: int) -> None:
         """Ends that transaction."""

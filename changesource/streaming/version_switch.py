@@ -21,7 +21,7 @@ from changesource.mongo.markers import write_marker
 from changesource.mongo.source import Database
 from changesource.protocol import frames
 from changesource.protocol.watermarks import Position
-from changesource.publishing.client_view import ClientView
+from changesource.publishing.client_view import ClientView, Withheld
 from changesource.publishing.compiled import CompiledTableFrames
 from changesource.publishing.version_changes import VersionChanges, version_changes
 from changesource.streaming.client_access import Turns
@@ -35,8 +35,9 @@ logger = logging.getLogger(__name__)
 class VersionSwitch:
     """From `old` to `new`. `entries` are the feed's, from after the entry of the turn on.
 
-    Of the tables that are to go at a later turn, or to be loaded again, no row is sent. Those that were withheld so until
-    now, and are not any more, are loaded again: another version may show them to who was to lose them.
+    Of the tables that are to go at a later turn, or to be loaded again, no row is sent, and of columns that are to go no
+    value. Tables of which something was withheld until now, and is not any more, are loaded again: another version may show
+    it to a client that was to lose it.
     """
 
     def __init__(
@@ -65,16 +66,16 @@ class VersionSwitch:
         Raises `BarrierNotSeen`, `ClientStalled`, and what the feed and the scan raise.
         """
         started = time.monotonic()
-        withheld, hidden = map(self._turns.access.tables_to_change, (self._old, self._new))
-        changes = self._changes(withheld - hidden)
+        before, withheld = map(self._turns.access.withheld, (self._old, self._new))
+        changes = self._changes(before, withheld)
         sender, version = self._sender, self._new.version
         await sender.begin(position)
         await sender.add(_schema_frames(changes))
         sender.show(self._new)
-        sender.hide(hidden)
-        loaded = [table for table in changes.loaded if table.table.name not in hidden]
+        sender.withhold(withheld)
+        loaded = [table for table in changes.loaded if table.table.name not in withheld.tables]
         for collection, tables in _by_collection(loaded).items():
-            await self._load(collection, tables)
+            await self._load(collection, tables, withheld)
         following = await self._reach_barrier() if loaded else None
         await sender.add([frames.permissions_row(version.app_id, self._shard_num, self._new.permissions)])
         await sender.commit(position.seconds * 1000)
@@ -88,21 +89,22 @@ class VersionSwitch:
         )
         return following
 
-    def _changes(self, shown_again: frozenset[str]) -> VersionChanges:
+    def _changes(self, before: Withheld, withheld: Withheld) -> VersionChanges:
         changes = version_changes(self._old, self._new)
-        again = shown_again - changes.changed_tables
-        return replace(
-            changes, reloaded=[*changes.reloaded, *(table for table in self._new.tables if table.table.name in again)]
-        )
+        again = [
+            table
+            for table in self._new.tables
+            if table.table.name not in changes.changed_tables | withheld.tables
+            and _is_shown_again(table, before, withheld)
+        ]
+        return replace(changes, reloaded=[*changes.reloaded, *again])
 
-    async def _load(self, collection: str, tables: Sequence[CompiledTableFrames]) -> None:
+    async def _load(self, collection: str, tables: Sequence[CompiledTableFrames], withheld: Withheld) -> None:
         async for documents in scan(self._database, collection):
             errors: list[RowError] = []
             for table in tables:
-                rows = self._new.rows(
-                    table, (row for document in documents for row in table.table.rows(document, errors))
-                )
-                await self._sender.add(map(table.frames.upsert, rows))
+                rows = (row for document in documents for row in table.table.rows(document, errors))
+                await self._sender.add(self._new.upserts(table, rows, withheld))
             if errors:
                 self._sink(errors)
 
@@ -118,7 +120,7 @@ class VersionSwitch:
                 if await self._turns.after(entry, self._new) is not None:
                     return entry
                 if entry.markers:  # by which more may have become known of what the client is to lose
-                    self._sender.hide(self._turns.access.tables_to_change(self._new))
+                    self._sender.withhold(self._turns.access.withheld(self._new))
                 if entry.version == self._new.version.number:
                     await self._sender.add_changes(entry)
                 is_seen = is_seen or nonce in entry.markers
@@ -130,6 +132,13 @@ class VersionSwitch:
             f"App {app_id}: a marker did not come back within {BARRIER_SECONDS:.0f} seconds. "
             "Check that the change stream of the source works (manage.py check_source)."
         )
+
+
+def _is_shown_again(table: CompiledTableFrames, before: Withheld, withheld: Withheld) -> bool:
+    """Whether a replica lacks something of `table`, which keeps its rows, that was withheld `before`."""
+    name = table.table.name
+    columns = before.columns.get(name, frozenset()) - withheld.columns.get(name, frozenset())
+    return name in before.tables or any(column.name in columns for column in table.table.spec.columns)
 
 
 def _schema_frames(changes: VersionChanges) -> Iterator[bytes]:

@@ -78,6 +78,12 @@ class VersionHistory:
         number = number_in_force(versions, position)
         return await self._get(next(version for version in versions if version.number == number))
 
+    async def after(self, number: int) -> tuple[CompiledVersion, ...]:
+        """The versions that have been published since the one with this number, those under way not among them: they may not
+        take place."""
+        versions = [version for version in await self._stored() if version.cluster_time is not None]
+        return tuple([await self._get(version) for version in versions if version.number > number])
+
     async def check_source(self, database: Database, position: Position | None = None) -> None:
         """As `SourceWitness.check`."""
         if self.source is not None:
@@ -95,7 +101,7 @@ class VersionHistory:
         """All versions since the last one that began anew, once none of them is under way."""
         deadline = time.monotonic() + UNDECIDED_SECONDS
         while True:
-            versions = await store.stored_versions(self.app_id)
+            versions = await self._stored()
             undecided = [version for version in versions if version.cluster_time is None]
             if not undecided:
                 return versions
@@ -104,6 +110,9 @@ class VersionHistory:
                     logger.warning("app %s: nobody confirmed version %d; it is given up", self.app_id, version.number)
                     await store.abandon_publish(version.nonce)
             await asyncio.sleep(ASK_SECONDS)
+
+    async def _stored(self) -> Sequence[store.StoredVersion]:
+        return await store.stored_versions(self.app_id)
 
     async def _get(self, version: store.StoredVersion) -> CompiledVersion:
         key = version.number, version.nonce

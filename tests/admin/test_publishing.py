@@ -9,7 +9,7 @@ from changesource.models.draft import draft_definition
 from changesource.publishing.versions import PreImages, begin_publish, review_digest
 from changesource.streaming import publisher
 from tests.admin.pages import messages_of, url
-from tests.models.builders import build_app, build_table
+from tests.models.builders import build_app, build_table, set_grant
 from tests.streaming.sources import default_source
 from zerosources.embedded.servers import MongoServer
 
@@ -42,16 +42,21 @@ def publish_shown(browser: Browser, app: App, reviewed: str) -> list[str]:
     return messages_of(browser.post(url("app_publish", app.pk), {"reviewed": reviewed}, follow=True))
 
 
-@pytest.mark.parametrize("page", ["app_publish", "app_versions"])
-def test_viewing_is_enough_to_see(published: App, page: str) -> None:
-    """Who may view an app sees difference and history; who may not does not."""
-    assert staff("grace", "view_app").get(url(page, published.pk)).status_code == 200
-    assert staff("eve", "view_client").get(url(page, published.pk)).status_code == 403
+VIEW = ("view_app", "view_version", "view_table", "view_column")
+
+
+@pytest.mark.parametrize(("page", "needed"), [("app_publish", VIEW), ("app_versions", VIEW[:2])])
+def test_viewing_is_enough_to_see(published: App, page: str, needed: tuple[str, ...]) -> None:
+    """A user who may view what a page shows sees difference and history; one who lacks any of it does not."""
+    assert staff("grace", *needed).get(url(page, published.pk)).status_code == 200
+    for missing in needed:
+        user = staff(f"without {missing}", "view_client", *(each for each in needed if each != missing))
+        assert user.get(url(page, published.pk)).status_code == 403
 
 
 def test_publishing_takes_its_permission(app: App) -> None:
     """Without the permission there is no button, and a request for it is refused."""
-    browser = staff("grace", "view_app", "change_app")
+    browser = staff("grace", *VIEW, "change_app")
     response = browser.get(url("app_publish", app.pk))
     assert "You may not publish this app." in response.content.decode()
     assert browser.post(url("app_publish", app.pk), {"reviewed": review_digest(app)}).status_code == 403
@@ -147,8 +152,8 @@ def test_draft_edited_before_it_is_replaced(browser: Browser, published: App) ->
 def test_restoring_takes_the_right_to_edit(published: App) -> None:
     """Who may not change the app and its tables is refused, whatever else they may."""
     address = url("app_restore", published.pk, 1)
-    assert staff("grace", "view_app", "publish_app", "change_app").get(address).status_code == 403
-    allowed = staff("joan", "view_app", "change_app", "add_table", "delete_table")
+    assert staff("grace", *VIEW, "publish_app", "change_app").get(address).status_code == 403
+    allowed = staff("joan", *VIEW, "change_app", "add_table", "delete_table")
     assert allowed.get(address).status_code == 200
 
 
@@ -222,9 +227,9 @@ def filtered(published: App) -> App:
     published.tables.filter(name="city").update(filter_columns=["name"])
     begin_publish(published, recorded=PreImages("default", frozenset({"city"})), resets=True)
     by_filter = Client.objects.create_for_apps("acme", [published])
-    by_filter.grants.update(row_filters='{"city": {"name": "$client.city"}}')
+    set_grant(by_filter, row_filters='{"city": {"name": "$client.city"}}')
     by_name = Client.objects.create_for_apps("zoo", [published])
-    by_name.grants.update(all_tables=False, tables=["land"])
+    set_grant(by_name, all_tables=False, tables=["land"])
     return published
 
 
@@ -250,3 +255,19 @@ def test_client_that_loses_a_table(browser: Browser, filtered: App) -> None:
     text = browser.get(url("app_publish", filtered.pk)).content.decode()
     assert f'<a href="{url("client_change", Client.objects.get(name="zoo").pk)}">Client zoo</a>: It may read' in text
     assert 'value="Publish"' in text
+
+
+def test_client_that_does_not_see_a_table(browser: Browser, filtered: App) -> None:
+    """The review and the action say who will not see a new table, or one that reads other documents."""
+    build_table(filtered, "payroll", {"_id": {}})
+    filtered.tables.filter(name="land").update(collection="archive")
+    text = browser.get(url("app_publish", filtered.pk)).content.decode()
+    assert "Client acme</a>: It will not see what is new. It has row filters, and none for &#x27;payroll&#x27;." in text
+    assert (
+        "Client zoo</a>: Its grant names the table &#x27;land&#x27; as default.land. The table reads default.archive"
+        in text
+    )
+    filtered.tables.filter(name="city").update(filter_columns=["name"], collection="towns")
+    data = {"action": "publish_drafts", "_selected_action": filtered.pk}
+    [message] = messages_of(browser.post(url("app_changelist"), data, follow=True))
+    assert "CS10" in message  # nothing was published, so nothing else is said

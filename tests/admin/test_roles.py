@@ -1,5 +1,6 @@
 """Who may see and do what: every page of admin for every ready-made group."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -23,9 +24,9 @@ from changesource.models import (
     Version,
 )
 from changesource.models.roles import GROUPS
-from changesource.publishing.versions import review_digest
+from changesource.publishing.versions import PreImages, review_digest
 from tests.admin.pages import ClientPage, client_data, table_data, url
-from tests.models.builders import publish
+from tests.models.builders import build_table, publish, set_grant
 from zerosources.embedded.servers import MongoServer
 
 VIEWERS, EDITORS, PUBLISHERS, MANAGERS = "Zero viewers", "Zero editors", "Zero publishers", "Zero client managers"
@@ -43,7 +44,7 @@ def pages(model: str, view: frozenset[str], **others: frozenset[str]) -> dict[st
 
 
 SEEN_BY: dict[str, frozenset[str]] = {
-    **pages("app", ALL, add=EDIT, publish=ALL, versions=ALL, compare=ALL, check_source=ALL, restore=EDIT),
+    **pages("app", ALL, add=EDIT, publish=READERS, versions=ALL, compare=ALL, check_source=ALL, restore=EDIT),
     **pages("table", READERS, add=EDIT, delete=EDIT, preview=READERS, rules=READERS),
     **pages("version", ALL),
     **pages("replica", ALL),
@@ -129,6 +130,94 @@ def test_pages(records: dict[str, Any], group: str, settings, mongo_server: Mong
     assert found == {page: 200 if group in groups else 403 for page, groups in SEEN_BY.items()}
 
 
+NAMED_CLIENT, FILTER, ATTRIBUTE, DRAFT_TABLE, DRAFT_RELATION = (
+    "acme_client",
+    "a_value_of_a_filter",
+    "a_value_of_an_attribute",
+    "table_of_the_draft",
+    "of_version_1",
+)
+SHOWN_TO: dict[str, frozenset[str]] = {
+    NAMED_CLIENT: MANAGE,
+    FILTER: MANAGE,
+    ATTRIBUTE: MANAGE,
+    DRAFT_TABLE: READERS,
+    DRAFT_RELATION: ALL,
+}
+"""What a page or a file may hold, and the groups that may see it, wherever it stands."""
+NAMES_CLIENTS = {
+    f"{model}_{page}" for model in ("replica", "awaitedreplica", "runningsnapshot") for page in ("changelist", "change")
+} | {"replica_history", "awaitedreplica_history", "runningsnapshot_history", "snapshots"}
+"""Where the name of a client stands beside what it has built, for all groups."""
+FILES: dict[str, frozenset[str]] = {
+    "schema": ALL,
+    "schema?version=1": ALL,
+    "schema?version=draft": READERS,
+    "schema?version=draft&format=typescript": READERS,
+    "schema?version=draft&format=permissions-json": READERS,
+    "snapshots": ALL,
+}
+"""What the API gives, and the groups that get it."""
+
+
+@pytest.fixture
+def marked(records: dict[str, Any]) -> dict[str, Any]:
+    """The records, with texts of which each stands for something that not every group may see. A publish of the draft would
+    cut the client off."""
+    app, client = records["app"], records["client"]
+    app.tables.update(collection=DRAFT_RELATION, filter_columns=["name"])
+    records["version"] = publish(app, recorded=PreImages("default", frozenset({DRAFT_RELATION})), resets=True)
+    Client.objects.filter(pk=client.pk).update(name=NAMED_CLIENT, attributes={"a": ATTRIBUTE})
+    set_grant(client, row_filters=json.dumps({"city": {"name": FILTER}}))
+    for model in ("replica", "awaitedreplica", "runningsnapshot"):
+        records[model].client = client
+        records[model].save()
+    build_table(app, DRAFT_TABLE, {"_id": {}})
+    return records
+
+
+def found_texts(browser: Browser, places: dict[str, str]) -> dict[str, set[str]]:
+    """Which of the texts stand at which of the addresses, as far as they are answered."""
+    answered = {place: browser.get(address) for place, address in places.items()}
+    bodies = {place: response.content.decode() for place, response in answered.items() if response.status_code == 200}
+    return {place: {text for text in SHOWN_TO if text in body} for place, body in bodies.items()}
+
+
+@pytest.mark.parametrize("group", sorted(GROUPS))
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_parts(marked: dict[str, Any], group: str, is_refused: bool, settings, mongo_server: MongoServer) -> None:
+    """No page and no file holds what its reader may not see, also while a publish would be refused for a client's filter; and
+    what a group may see, it sees somewhere."""
+    settings.CHANGESOURCE_SOURCES = {"default": mongo_server.uri("roles")}
+    if is_refused:
+        marked["app"].tables.filter(name="city").update(filter_columns=[])
+    browser = browser_of(group)
+    places = {page: address(page, marked) for page in SEEN_BY} | {file: f"/api/apps/shop/{file}" for file in FILES}
+    found = found_texts(browser, places)
+    assert found.keys() & FILES.keys() == {file for file, groups in FILES.items() if group in groups}
+    for place, texts in found.items():
+        allowed = {text for text, groups in SHOWN_TO.items() if group in groups}
+        assert texts <= allowed | ({NAMED_CLIENT} if place in NAMES_CLIENTS else set()), place
+    seen = set().union(*found.values())
+    assert {text for text, groups in SHOWN_TO.items() if group in groups} <= seen
+
+
+@pytest.mark.parametrize("name", ["publish_drafts", ""])
+def test_refused_publish_names_no_client(marked: dict[str, Any], name: str) -> None:
+    """Neither the button nor the action says which client's filter refuses a publish to a user who may not see clients."""
+    marked["app"].tables.filter(name="city").update(filter_columns=[])
+    browser, app = browser_of(PUBLISHERS), marked["app"]
+    if name:
+        data = {"action": name, "_selected_action": app.pk}
+        response = browser.post(url("app_changelist"), data, follow=True)
+    else:
+        data = {"reviewed": review_digest(app)}
+        response = browser.post(url("app_publish", app.pk), data, follow=True)
+    assert Version.objects.count() == 2
+    assert "Row filters of clients could not be evaluated" in response.content.decode()
+    assert NAMED_CLIENT not in response.content.decode()
+
+
 def test_pages_without_a_group(records: dict[str, Any]) -> None:
     """Staff without a permission gets no page."""
     browser = browser_of()
@@ -189,6 +278,13 @@ def makes_a_client(browser: Browser, records: dict[str, Any]) -> bool:
     return Client.objects.filter(name="new").exists()
 
 
+def confirms_a_grant(browser: Browser, records: dict[str, Any]) -> bool:
+    set_grant(records["client"], row_filters='{"city": {}}')
+    Grant.objects.update(origins={"city": "default.elsewhere"})
+    browser.post(url("client_changelist"), {"action": "confirm_grants", "_selected_action": records["client"].pk})
+    return Grant.objects.get().origins == {"city": "default.city"}
+
+
 def changes_a_grant(browser: Browser, records: dict[str, Any]) -> bool:
     data = client_data({"id": Grant.objects.get().pk, "shards": "7"})
     browser.post(url("client_change", records["client"].pk), data)
@@ -225,6 +321,7 @@ DONE_BY: dict[Callable[[Browser, dict[str, Any]], bool], frozenset[str]] = {
     puts_a_version_into_the_draft: EDIT,
     makes_a_client: MANAGE,
     changes_a_grant: MANAGE,
+    confirms_a_grant: MANAGE,
     deletes_a_client: MANAGE,
     issues_a_token: MANAGE,
     revokes_a_credential: MANAGE,
@@ -269,7 +366,13 @@ class TestViewingClients:
         browser = browser_of(permissions=("view_client", "change_client", "view_grant", "view_credential"))
         assert ClientPage(browser, client_data({"id": Grant.objects.get().pk}, name="new"), records["client"]).saved
         assert Client.objects.get().name == "new"
-        for act in (changes_a_grant, issues_a_token, revokes_a_credential, revokes_all_but_the_newest):
+        for act in (
+            changes_a_grant,
+            confirms_a_grant,
+            issues_a_token,
+            revokes_a_credential,
+            revokes_all_but_the_newest,
+        ):
             assert not act(browser, records)
 
 

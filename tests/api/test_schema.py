@@ -33,9 +33,10 @@ def app() -> App:
 
 @pytest.fixture
 def user(client) -> User:
-    """Staff who may see apps, logged in."""
+    """Staff who may see apps, their versions and their drafts, logged in."""
     user = User.objects.create_user("ada", is_staff=True)
-    user.user_permissions.add(Permission.objects.get(codename="view_app"))
+    seen = ["view_app", "view_version", "view_table", "view_column"]
+    user.user_permissions.add(*Permission.objects.filter(codename__in=seen))
     client.force_login(user)
     return user
 
@@ -110,6 +111,16 @@ def test_without_permission(client, app: App, user: User, address: str, missing:
     assert client.get(address, {"format": "typescript"}).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("missing", "version"), [("version", "1"), ("version", None), ("table", "draft"), ("column", "draft")]
+)
+def test_what_is_not_shown_in_admin(client, app: App, user: User, missing: str, version: str | None) -> None:
+    """A version takes the permission to view versions, a draft those to view its tables and their columns."""
+    user.user_permissions.remove(Permission.objects.get(codename=f"view_{missing}"))
+    parameters = {} if version is None else {"version": version}
+    assert client.get(ADDRESS, parameters).status_code == 403
+
+
 class OwnApps:
     """A permission backend that knows objects: everybody may see the app that bears their name."""
 
@@ -117,7 +128,8 @@ class OwnApps:
         return None
 
     def has_perm(self, user: User, permission: str, app: App | None = None) -> bool:
-        return permission == "changesource.view_app" and app is not None and app.app_id == user.username
+        permissions = ("changesource.view_app", "changesource.view_version")
+        return permission in permissions and app is not None and app.app_id == user.username
 
 
 def test_permission_for_one_app(client, app: App, user: User, settings) -> None:
@@ -128,6 +140,7 @@ def test_permission_for_one_app(client, app: App, user: User, settings) -> None:
     build_app("other")
     assert client.get(ADDRESS).status_code == 200
     assert client.get("/api/apps/other/schema").status_code == 403
+    assert client.get(ADDRESS, {"version": "draft"}).status_code == 403
 
 
 def test_only_reading(client, app: App, user: User) -> None:

@@ -19,6 +19,7 @@ from pymongo.database import Database
 from changesource.models import App, Client, Credential, Grant
 from tests.e2e.deployment import Deployment, Rows, published_definition
 from tests.e2e.recording_proxy import RecordingProxy, Transaction
+from tests.models.builders import set_grant
 from zerosources.embedded.project import ServeCommand
 from zerosources.embedded.zero_cache import ZeroCache
 
@@ -140,8 +141,10 @@ def own_orders_and_payroll(tenant: str) -> Given:
 
 
 def own_rows_and_payroll(tenant: str) -> Given:
+    """By row filters over all tables, of which two are shared whole."""
     given = own_rows(tenant)
-    return replace(given, tables=None, shows={**given.shows, "payroll": everything})
+    filters = {**OWN_FILTERS, "rate": {}, "payroll": {}}
+    return replace(given, tables=None, row_filters=filters, shows={**given.shows, "payroll": everything})
 
 
 @dataclass
@@ -190,7 +193,8 @@ class Tenants:
         """From now on `tenant` may read what `given` says, and nothing else."""
         tenant.given = given
         Client.objects.filter(pk=tenant.client.pk).update(attributes=given.attributes)
-        Grant.objects.filter(client=tenant.client).update(
+        set_grant(
+            tenant.client,
             all_tables=given.tables is None,
             tables=list(given.tables or ()),
             row_filters=json.dumps(given.row_filters),

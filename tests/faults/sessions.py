@@ -22,6 +22,7 @@ from changesource.protocol.watermarks import Position
 from changesource.streaming.publisher import publish_app
 from changesource.streaming.service import StreamService
 from changesource.streaming.session import Session
+from tests.models.builders import set_grant
 
 SOON_SECONDS = 30.0
 
@@ -87,7 +88,7 @@ async def change_source(uri: str, app: App, row_filters: str = "{}", **settings:
         client = Client.objects.create_for_apps("zero-cache", [app])
         client.accepts_jwt = True  # so that it needs no credential
         client.save()
-        client.grants.update(row_filters=row_filters)
+        set_grant(client, row_filters=row_filters)
         return client
 
     client = await sync_to_async(prepare)()

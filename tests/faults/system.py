@@ -24,6 +24,7 @@ from zerosources.embedded.zero_cache import ZeroCache
 LEASE_SECONDS = 2
 KEPT_FRAMES = 2_000
 """Of the latest connection of zero-cache: enough to see what led to a mismatch."""
+SHARED: dict[str, Any] = {name: {} for name in SCHEMA["tables"]}
 GRANT = """
 import json
 from changesource.models import Grant
@@ -174,7 +175,10 @@ class System:
             "-v",
             "0",
             "-c",
-            GRANT.format(attributes=json.dumps(ATTRIBUTES), row_filters=json.dumps(ROW_FILTERS)),
+            GRANT.format(
+                attributes=json.dumps(ATTRIBUTES),
+                row_filters=json.dumps(SHARED | ROW_FILTERS),
+            ),
         )
         for collection in COLLECTIONS:
             self.deployment.database[collection].insert_one({"_id": "first"})

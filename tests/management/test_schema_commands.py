@@ -13,7 +13,7 @@ from changesource.models import App, Client, Version
 from changesource.publishing.drafts import replace_draft
 from changesource.publishing.schema_file import Schema
 from changesource.publishing.versions import PreImages, begin_publish
-from tests.models.builders import build_app
+from tests.models.builders import build_app, set_grant
 from tests.streaming.sources import ITEMS, PlainDatabase, records_pre_images, refused
 from zerosources.embedded.servers import MongoServer
 
@@ -232,12 +232,24 @@ def test_load_with_filter_columns(source_database: PlainDatabase, file: Path, tm
         run("load_schema", file, "--mappings", mappings, "--app", "shop")
 
 
+def test_publish_says_which_clients_do_not_see_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """On stderr, beside the number of the version; nothing where nothing was published."""
+    app = build_app()
+    set_grant(Client.objects.create_for_apps("acme", [app]), row_filters='{"river": {}}')
+    assert run("publish", "shop") == "1\n"
+    assert (
+        "Client acme: It will not see what is new. It has row filters, and none for 'city'." in capsys.readouterr().err
+    )
+    assert run("publish", "shop") == "1\n"
+    assert capsys.readouterr().err == ""
+
+
 def test_publish_that_would_cut_a_client_off(file: Path, tmp_path: Path) -> None:
     """The command names the client, and nothing is published; the draft stays to be mended."""
     city = Table("city", (Column("_id", "string"),), ("_id",), filter_columns=("_id",))
     app = replace_draft("shop", Schema((city,), {}))
     version = begin_publish(app, recorded=PreImages("default", frozenset({"city"})))
-    Client.objects.create_for_apps("acme", [app]).grants.update(row_filters='{"city": {"_id": "$client.city"}}')
+    set_grant(Client.objects.create_for_apps("acme", [app]), row_filters='{"city": {"_id": "$client.city"}}')
     app.tables.update(filter_columns=[])
     with pytest.raises(CommandError, match=r"CS201: .*\nClient acme: .*'city'"):
         run("publish", "shop")

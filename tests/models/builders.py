@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth.models import User
 
 from changesource.errors import PublishUnderWay
-from changesource.models import App, Column, Table, Version
+from changesource.models import App, Client, Column, Grant, Table, Version
 from changesource.publishing.versions import begin_publish
 
 
@@ -22,6 +22,15 @@ def build_table(app: App, name: str, columns: dict[str, dict[str, Any]], **value
     for position, (column_name, attributes) in enumerate(columns.items()):
         Column.objects.create(table=table, name=column_name, position=position, **attributes)
     return table
+
+
+def set_grant(client: Client, **values: Any) -> Grant:
+    """The client's only grant, with `values` saved as admin does."""
+    grant = client.grants.get()
+    for name, value in values.items():
+        setattr(grant, name, value)
+    grant.save()
+    return grant
 
 
 def publish(app: App, user: User | None = None, **options: Any) -> Version:

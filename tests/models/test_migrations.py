@@ -9,7 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 from changesource.authentication import credentials
 from changesource.authentication.slow_hash import SlowHash
 from changesource.authentication.tokens import authenticate
-from changesource.models import AccessVersion, Client
+from changesource.models import AccessVersion, Client, Grant
 from changesource.models.credential import digest_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,3 +40,37 @@ def test_tokens_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
     grant = Client.objects.get().grants.get()
     assert grant.app.app_id == "shop"
     assert AccessVersion.objects.get().access == grant.access()
+
+
+def test_grants_of_before() -> None:
+    """The names in grants mean the tables that stream. What stays to be said is which tables row filters no longer show."""
+    try:
+        before = migrated("0008_source_identity")
+        app = before.get_model("changesource", "App").objects.create(app_id="shop")
+        tables = [{"name": name, "collection": f"{name}s"} for name in ("order", "item")]
+        for number, source in enumerate(["former", "default"], 1):
+            before.get_model("changesource", "Version").objects.create(
+                app=app,
+                number=number,
+                definition={"source": source, "tables": tables},
+                nonce=source,
+                cluster_time=number,
+            )
+        grants = {
+            "all": {},
+            "filtered": {"row_filters": '{"order": {}, "gone": {}}'},
+            "chosen": {"all_tables": False, "tables": ["item"], "row_filters": '{"order": {}}'},
+            "unreadable": {"row_filters": "["},
+        }
+        for name, values in grants.items():
+            client = before.get_model("changesource", "Client").objects.create(name=name)
+            before.get_model("changesource", "Grant").objects.create(client=client, app=app, **values)
+    finally:
+        migrated(None)
+    found = {grant.client.name: grant.access()["tables"] for grant in Grant.objects.select_related("client")}
+    assert found == {
+        "all": None,
+        "filtered": {"order": "default.orders"},
+        "chosen": {"item": "default.items"},
+        "unreadable": {},
+    }

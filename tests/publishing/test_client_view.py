@@ -9,7 +9,7 @@ from changesource.log.entries import Entry, EntryId
 from changesource.log.filter_values import FilterValues, pack_filter_values, unpack_filter_values
 from changesource.mapping.definition import AppDefinition, Column, Table
 from changesource.protocol.watermarks import Position
-from changesource.publishing.client_view import Access, ClientView
+from changesource.publishing.client_view import Access, ClientView, Withheld
 from changesource.publishing.compiled import CompiledVersion
 
 TENANT = Column("tenant", "string", server_name="tenant_id")
@@ -142,7 +142,7 @@ def test_frames(tag: str, values: FilterValues | None, expected: Any) -> None:
     assert sent(OF_MINE, ("insert", ROW, FilterValues(OTHERS, [])), (tag, row, values)) == (
         [expected] if expected else []
     )
-    assert sent(OF_MINE, (tag, row, values), hidden=frozenset({"cities"})) == []
+    assert sent(OF_MINE, (tag, row, values), withheld=Withheld(frozenset({"cities"}))) == []
 
 
 def test_values_are_kept_as_they_are() -> None:
@@ -170,6 +170,18 @@ def test_filter_of_nothing() -> None:
     shown = view(["city"], {"city": {}})
     assert sent(shown, ("insert", ROW, FilterValues(OTHERS, []))) == [("insert", ROW)]
     assert shown.row_filters == {}
+
+
+def test_withheld_columns() -> None:
+    """They are null in what is upserted; removals are as they were, and row filters still see them."""
+    withheld = Withheld(columns={"cities": frozenset({"tenant_id"})})
+    nulled = {**ROW, "tenant_id": None}
+    assert sent(OF_MINE, ("insert", ROW, FilterValues(MINE, [])), withheld=withheld) == [("insert", nulled)]
+    assert sent(OF_MINE, ("insert", ROW, FilterValues(OTHERS, [MINE])), withheld=withheld) == [("delete", {"_id": "1"})]
+    assert sent(OF_MINE, ("truncate", None, None), withheld=withheld) == [("truncate", None)]
+    others = {"_id": "2", "tenant_id": "other"}
+    [frame] = OF_MINE.upserts(OF_MINE.tables[0], iter([ROW, others]), withheld)
+    assert json.loads(frame)[1]["new"] == nulled
 
 
 # Permissions

@@ -1,20 +1,25 @@
 """Whom a publish would cut off."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from changesource.errors import InvalidDefinition
 from changesource.mapping.definition import AppDefinition, Column, Table
 from changesource.models import App, Client, Grant, Version
+from changesource.publishing.client_view import Access, ClientView
+from changesource.publishing.compiled import CompiledVersion
 from changesource.publishing.drafts import replace_draft
-from changesource.publishing.grants import find_cut_off
+from changesource.publishing.grants import find_cut_off, find_not_shown
 from changesource.publishing.schema_file import Schema
 from changesource.publishing.versions import PreImages, publishable_draft
-from tests.models.builders import publish
+from tests.models.builders import build_table, publish, set_grant
 
 pytestmark = pytest.mark.django_db
 
@@ -39,9 +44,12 @@ def app() -> App:
 
 
 def grant(app: App, name: str = "acme", **values: Any) -> Grant:
-    grant = Client.objects.create_for_apps(name, [app]).grants.get()
-    Grant.objects.filter(pk=grant.pk).update(**values)
-    return Grant.objects.get(pk=grant.pk)
+    return set_grant(Client.objects.create_for_apps(name, [app]), **values)
+
+
+def messages(app: App, *tables: Table, **changes: Any) -> list[str]:
+    """All that a publish of `tables` would say."""
+    return list(map(str, find_cut_off(app, replace(PUBLISHED, tables=tables, **changes))))
 
 
 def found(app: App, *tables: Table) -> list[tuple[str, bool]]:
@@ -50,13 +58,11 @@ def found(app: App, *tables: Table) -> list[tuple[str, bool]]:
 
 
 def test_nobody(app: App) -> None:
-    """What a client does not ask for may go, and so may everything before there are versions."""
+    """What a client does not ask for may go."""
     grant(app, row_filters=BY_TENANT)
     grant(app, "all")
     assert found(app, ORDER, ITEM) == []
-    assert found(app, replace(ORDER, filter_columns=("tenant",), columns=COLUMNS[:2])) == []
-    Version.objects.all().delete()
-    assert found(app, ITEM) == []
+    assert found(app, replace(ORDER, filter_columns=("tenant",), columns=COLUMNS[:2]), ITEM) == []
 
 
 @pytest.mark.parametrize(
@@ -96,9 +102,11 @@ def test_filtered_table_that_goes(app: App) -> None:
 def test_named_table_that_goes(app: App) -> None:
     """Without a filter that is said, and nothing is refused; a renamed table is another."""
     grant(app, all_tables=False, tables=["order", "item", "nope"])
-    [cut_off] = find_cut_off(app, replace(PUBLISHED, tables=(ORDER, replace(ITEM, name="line"))))
-    assert not cut_off.refuses
-    assert cut_off.message.startswith("It may read the table 'item', which goes")
+    gone, new = find_cut_off(app, replace(PUBLISHED, tables=(ORDER, replace(ITEM, name="line"))))
+    assert not gone.refuses
+    assert not new.refuses
+    assert gone.message.startswith("It may read the table 'item', which goes")
+    assert new.message == "It will not see what is new. It may read chosen tables, and 'line' is not among them."
 
 
 def test_filter_of_a_table_that_it_may_not_read(app: App) -> None:
@@ -151,5 +159,183 @@ def test_publish_is_refused(app: App) -> None:
     ) as refused:
         publishable_draft(app)
     assert warned.client.name not in str(refused.value)
-    Grant.objects.filter(pk__in=[grant.pk for grant in grants]).update(row_filters="")
+    for each in grants:
+        set_grant(each.client, row_filters="")
     assert [table.name for table in publishable_draft(app).tables] == ["item"]
+
+
+NEW = Table("payroll", COLUMNS, ("_id",))
+NEW_UNFILTERED = (
+    "Client acme: It will not see what is new. It has row filters, and none for 'payroll'. The row filter {\"payroll\": {}} "
+    "shares a table whole."
+)
+CONFIRM = (
+    'To show it, choose "Confirm what the grants of selected clients name" in the list of clients once it is published.'
+)
+
+
+def test_new_table(app: App) -> None:
+    """A client with row filters will not see it, and the publish says so; one that may read all tables will."""
+    grant(app, row_filters=BY_TENANT)
+    grant(app, "all")
+    assert messages(app, ORDER, ITEM, NEW) == [NEW_UNFILTERED]
+
+
+def test_first_publish(app: App) -> None:
+    """Before it nothing could be named, so a client with row filters sees nothing of it until somebody confirms."""
+    Version.objects.all().delete()
+    grant(app, row_filters=BY_TENANT)
+    unnamed, named = messages(app, ORDER, ITEM)
+    assert "none for 'item'" in unnamed
+    assert named == (
+        f"Client acme: Its grant named the table 'order' before there was one, so it does not see the table. {CONFIRM}"
+    )
+
+
+@pytest.mark.parametrize("values", [{"row_filters": BY_TENANT}, {"all_tables": False, "tables": ["order"]}])
+def test_table_that_reads_other_documents(app: App, values: dict[str, Any]) -> None:
+    """A name means the documents that it showed. Another collection, or another source, is not what was granted."""
+    grant(app, **values)
+    said = (
+        "Client acme: Its grant names the table 'order' as default.order. The table reads {}, so it does not see it. "
+    )
+    assert messages(app, replace(ORDER, collection="archive"), ITEM) == [said.format("default.archive") + CONFIRM]
+    assert messages(app, ORDER, ITEM, source="other") == [said.format("other.order") + CONFIRM]
+
+
+def test_filter_column_that_is_computed_otherwise(app: App) -> None:
+    """The table stays, and somebody should look whether the filter lets the right rows pass."""
+    grant(app, row_filters=BY_TENANT)
+    grant(app, "whole", row_filters='{"order": {}, "item": {}}')
+    field = replace(ORDER, columns=(COLUMNS[0], Column("tenant", "string", field="seller"), COLUMNS[2]))
+    mapping = replace(ORDER, mapping='{"projection": {"tenant": "$seller", "region": 1}}')
+    for changed in (field, mapping):
+        [message] = messages(app, changed, ITEM)
+        assert message.startswith("Client acme: Its row filter for the table 'order' asks for columns whose values")
+
+
+class TestNames:
+    """What the names of a grant mean, as publishes and edits go by."""
+
+    def shown(self, acme: Grant) -> list[str]:
+        access = Access.from_json(json.dumps(Grant.objects.get(pk=acme.pk).access()))
+        view = ClientView(CompiledVersion(definition_of(acme.app), 1), access)
+        return [table.name for table in view.definition.tables]
+
+    def publish(self, app: App, **collections: str) -> None:
+        for name, collection in collections.items():
+            app.tables.filter(name=name).update(collection=collection)
+        publish(app, recorded=PreImages("default", frozenset({"order", "archive"})))
+
+    def test_tables_without_a_filter(self, app: App) -> None:
+        """With row filters a grant for all tables shows those that it filters, `{}` one of them whole."""
+        acme = grant(app, row_filters=BY_TENANT)
+        assert self.shown(acme) == ["order"]
+        set_grant(acme.client, row_filters='{"order": {"tenant": "a"}, "item": {}}')
+        assert self.shown(acme) == ["order", "item"]
+        set_grant(acme.client, row_filters="")
+        assert self.shown(acme) == ["order", "item"]
+        set_grant(acme.client, row_filters="{")
+        assert self.shown(acme) == []
+
+    def test_chosen_tables(self, app: App) -> None:
+        """Those of a list are named, with a filter or without."""
+        chosen = grant(app, all_tables=False, tables=["order", "item"], row_filters=BY_TENANT)
+        assert self.shown(chosen) == ["order", "item"]
+
+    @pytest.mark.parametrize("values", [{"row_filters": BY_TENANT}, {"all_tables": False, "tables": ["order"]}])
+    def test_another_collection(self, app: App, values: dict[str, Any]) -> None:
+        """The table is not shown, however often the grant is saved, until somebody confirms or it is as it was."""
+        acme = grant(app, **values)
+        everything = grant(app, "all")
+        self.publish(app, order="archive")
+        assert self.shown(acme) == []
+        assert self.shown(everything) == ["order", "item"]
+        set_grant(acme.client, shards="1")
+        assert self.shown(acme) == []
+        self.publish(app, order="order")
+        assert self.shown(acme) == ["order"]
+        self.publish(app, order="archive")
+        Grant.objects.get(pk=acme.pk).confirm()
+        assert self.shown(acme) == ["order"]
+
+    def test_named_before_it_was_published(self, app: App) -> None:
+        """A name for a table to come means nothing yet."""
+        acme = grant(app, row_filters='{"order": {}, "payroll": {}}')
+        build_table(app, "payroll", {"_id": {}})
+        self.publish(app)
+        assert self.shown(acme) == ["order"]
+        assert "before there was one" in str(find_not_shown(Grant.objects.get(pk=acme.pk), definition_of(app)))
+        Grant.objects.get(pk=acme.pk).confirm()
+        assert self.shown(acme) == ["order", "payroll"]
+
+
+def definition_of(app: App) -> AppDefinition:
+    newest = Version.objects.newest(app)
+    assert newest is not None
+    return newest.to_definition()
+
+
+def test_what_is_not_shown(app: App) -> None:
+    """Only what a grant may be meant to show is said."""
+    said = ["'item': without a row filter. The row filter {\"item\": {}} shares a table whole."]
+    assert find_not_shown(grant(app, row_filters=BY_TENANT), definition_of(app)) == said
+    assert find_not_shown(grant(app, "all"), definition_of(app)) == []
+    assert find_not_shown(grant(app, "some", all_tables=False, tables=["order"]), definition_of(app)) == []
+
+
+RANDOM_TABLES = st.fixed_dictionaries(
+    {},
+    optional={
+        name: st.builds(
+            Table,
+            st.just(name),
+            st.just(COLUMNS),
+            st.just(("_id",)),
+            collection=st.sampled_from(["order", "item", "secret"]),
+            filter_columns=st.sampled_from([(), ("tenant",), ("tenant", "region")]),
+        )
+        for name in ("order", "item", "payroll")
+    },
+)
+RANDOM_FILTERS = st.dictionaries(
+    st.sampled_from(["order", "item", "payroll"]),
+    st.sampled_from([{}, {"tenant": "$client.tenant"}, {"tenant": {"$ne": "b"}}, {"region": "x"}]),
+    min_size=1,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    versions=st.lists(st.tuples(st.sampled_from(["default", "other"]), RANDOM_TABLES), min_size=1, max_size=6),
+    edits=st.lists(st.none() | RANDOM_FILTERS, min_size=6, max_size=6),
+    tables=st.none() | st.sets(st.sampled_from(["order", "item", "payroll"])),
+)
+def test_no_row_of_a_table_published_later(versions: Any, edits: Any, tables: Any) -> None:
+    """A tenant with row filters, or a list of tables, never has a row of a table that came after its grant: whatever is
+    published and however the filters change, what is shown is a table that was named while it streamed, of the same
+    documents, and only rows that its filter lets pass."""
+    acme = Grant(
+        client=Client(attributes={"tenant": "a"}),
+        app=App(app_id="shop"),
+        all_tables=tables is None,
+        tables=sorted(tables or ()),
+        row_filters='{"order": {}}',
+    )
+    granted: dict[str, str] = {}
+    for number, (source, by_name) in enumerate(versions):
+        definition = AppDefinition("shop", source, tuple(by_name.values()))
+        if edits[number] is not None:
+            acme.row_filters = json.dumps(edits[number])
+            acme.note_origins(definition)
+            names = set(edits[number]) if tables is None else tables
+            streams = {name: f"{source}.{table.collection}" for name, table in by_name.items()}
+            granted = {name: found for name, found in (streams | granted).items() if name in names}
+        view = ClientView(CompiledVersion(definition, number), Access.from_json(json.dumps(acme.access())))
+        for table in view.definition.tables:
+            assert granted.get(table.name) == f"{source}.{table.collection}"
+        filters = json.loads(acme.row_filters)
+        for compiled in view.tables:
+            rows = [{"_id": owner, "tenant": owner, "region": owner} for owner in "ab"]
+            shown = {row["_id"] for row in view.rows(compiled, iter(rows))}
+            assert "b" not in shown or not filters.get(compiled.table.name)

@@ -14,7 +14,7 @@ from changesource.conf import ChangeSourceSettings
 from changesource.errors import SourceUnreachable
 from changesource.log.entries import Entry
 from changesource.mapping.definition import AppDefinition, Column, Table
-from changesource.models import App, Client, client_store, store
+from changesource.models import App, Client, Version, client_store, store
 from changesource.models.client_store import ClientInApp, Identity, Standing
 from changesource.models.store import Publication, StoredVersion
 from changesource.mongo.change_stream import Batch
@@ -26,7 +26,7 @@ from changesource.protocol.requests import Resume, StreamRequest
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
-from changesource.streaming import client_access, reading, session, snapshot, source_witness, version_switch
+from changesource.streaming import client_access, reading, rendering, session, snapshot, source_witness, version_switch
 from changesource.streaming.reading import EntryReader
 from changesource.streaming.session import Session
 from changesource.streaming.transactions import TransactionSender
@@ -45,6 +45,8 @@ FILTERS: Sequence[dict[str, Any]] = (
     {"city": {"n": {"$gte": 2}}},
     {"city": {"tenant": "a"}, "river": {"$client.t": 1}},
     {"river": {"$client.t": True}},
+    {"city": {}},
+    {"lake": {}, "city": {"tenant": "$client.t"}},
 )
 GRANTED: Sequence[list[str] | None] = (None, ["city"], ["river"], ["city", "lake"], [])
 
@@ -68,7 +70,7 @@ def definition(draw: Any) -> AppDefinition:
         "city",
         (Column("_id", "string"), tenant, owner, *([Column("n", "number", optional=True)] if with_n else [])),
         ("_id",),
-        collection="thing",
+        collection=any_of("thing", "thing", "thing", "stuff"),
         mapping=any_of("", "", '{"filter": {"n": {"$gt": 1}}}'),
         permissions=any_of("", '{"select": [{"tenant": "$auth.sub"}]}'),
         filter_columns=any_of(("tenant",), ("tenant", "n") if with_n else ("tenant",), ()),
@@ -81,9 +83,12 @@ def definition(draw: Any) -> AppDefinition:
 
 
 class World(VersionHistory):
-    """`draw` takes one of some values. At most `actions` things happen by themselves; then all comes to rest."""
+    """`draw` takes one of some values. At most `actions` things happen by themselves; then all comes to rest. With
+    `has_filters` the grant has row filters, or a list of tables, at any time."""
 
-    def __init__(self, draw: Any, client: Client, actions: int) -> None:
+    def __init__(
+        self, draw: Any, client: Client, actions: int, *, has_filters: bool = False, first: AppDefinition | None = None
+    ) -> None:
         super().__init__(APP_ID)
         self.draw = draw
         self.client = client
@@ -91,8 +96,14 @@ class World(VersionHistory):
         self.key = ClientInApp(client.pk, APP_ID)
         self.documents: dict[str, dict[str, Any]] = {}
         self.events: list[ChangeEvent] = []
-        self.versions = [StoredVersion(1, "publish1", 0)]
-        self.compiled = {1: CompiledVersion(definition(draw), 1)}
+        self.versions: list[StoredVersion] = []
+        self.compiled: dict[int, CompiledVersion] = {}
+        self.has_filters = has_filters
+        self.named: set[tuple[str, str]] = set()
+        """Names of tables, each with the collection that it read when a grant was saved that named it."""
+        self._store(first or definition(draw), 0)
+        if has_filters:
+            self._change_grant()
         self.seen: Standing | None = None
         self.idle = 0
         self.sender: TransactionSender | None = None
@@ -111,11 +122,7 @@ class World(VersionHistory):
         if kind == "document":
             self._write_document()
         elif kind == "grant":
-            grant = self.client.grants.get()
-            granted = self.draw(GRANTED)
-            grant.all_tables, grant.tables = granted is None, granted or []
-            grant.row_filters = json.dumps(self.draw(FILTERS))
-            grant.save()
+            self._change_grant()
         elif kind == "attributes":
             self.client.attributes = self.draw(ATTRIBUTES)
             self.client.save()
@@ -125,6 +132,16 @@ class World(VersionHistory):
             await self.tick()
         elif kind == "elsewhere":
             await self._settle_elsewhere()
+
+    def _change_grant(self) -> None:
+        grant = self.client.grants.get()
+        granted = self.draw(GRANTED)
+        grant.all_tables, grant.tables = granted is None, granted or []
+        grant.row_filters = json.dumps(self.draw(FILTERS[1:] if self.has_filters else FILTERS))
+        grant.save()
+        names = json.loads(grant.row_filters) if grant.all_tables else grant.tables
+        streams = self.compiled[len(self.versions)].definition.tables
+        self.named |= {(table.name, table.collection) for table in streams if table.name in names}
 
     async def _settle_elsewhere(self) -> None:
         """A session of another shard notices the change first, and perhaps meets its marker first."""
@@ -149,14 +166,27 @@ class World(VersionHistory):
         else:
             after = {"_id": name, "tenant": self.draw(TENANTS), "owner": self.draw(TENANTS), "n": self.draw((1, 2, 3))}
             self.documents[name] = after
-        self._add("thing", "upsert" if after else "delete", name, after, before)
+        is_looked_up = after is not None and before is not None and self.draw((False, True))
+        self._add("thing", "upsert" if after else "delete", name, None if is_looked_up else after, before)
 
     def _publish(self) -> None:
+        self.publish(definition(self.draw))
+
+    def publish(self, published: AppDefinition) -> None:
+        number = len(self.versions) + 1
+        self.mark({"nonce": f"publish{number}", "version": number})
+        self._store(published, self.events[-1].cluster_time)
+
+    def _store(self, published: AppDefinition, cluster_time: int) -> None:
+        """In memory for sessions, and in Django's database for grants."""
         number = len(self.versions) + 1
         nonce = f"publish{number}"
-        self.compiled[number] = CompiledVersion(definition(self.draw), number)
-        self.mark({"nonce": nonce, "version": number})
-        self.versions.append(StoredVersion(number, nonce, self.events[-1].cluster_time))
+        self.compiled[number] = CompiledVersion(published, number)
+        self.versions.append(StoredVersion(number, nonce, cluster_time))
+        app = self.client.apps.get()
+        Version.objects.create(
+            app=app, number=number, definition=published.to_json(), nonce=nonce, cluster_time=cluster_time
+        )
 
     def mark(self, fields: dict[str, Any]) -> None:
         self._add(MARKERS_COLLECTION, "upsert", "marker", {"app": APP_ID, **fields}, None)
@@ -184,7 +214,7 @@ class World(VersionHistory):
 
     # `VersionHistory`
 
-    async def _decided(self) -> Sequence[StoredVersion]:
+    async def _stored(self) -> Sequence[StoredVersion]:
         return self.versions
 
     async def _get(self, version: Any) -> CompiledVersion:
@@ -208,8 +238,11 @@ class World(VersionHistory):
     async def scan(self, database: Any, collection: str) -> AsyncIterator[list[dict[str, Any]]]:
         for name in IDS:
             await self.act()
-            if name in self.documents:
+            if collection == "thing" and name in self.documents:
                 yield [self.documents[name]]
+
+    async def find_documents(self, database: Any, collection: str, ids: Any) -> AsyncIterator[list[dict[str, Any]]]:
+        yield [copy.copy(self.documents[name]) for name in ids if name in self.documents]
 
     async def estimate_count(self, database: Any, collection: str) -> int:
         return 0
@@ -228,6 +261,7 @@ class World(VersionHistory):
             snapshot: ["write_marker", "scan", "estimate_count"],
             version_switch: ["write_marker", "scan"],
             client_access: ["write_access_marker"],
+            rendering: ["find_documents", "scan"],
             reading: ["inspect_source", "open_change_stream"],
         }.items():
             for name in names:
@@ -281,7 +315,13 @@ class World(VersionHistory):
             table.table.name: {
                 row["_id"]: row
                 for row in view.rows(
-                    table, (row for found in self.documents.values() for row in table.table.rows(found, []))
+                    table,
+                    (
+                        row
+                        for found in self.documents.values()
+                        if table.table.collection == "thing"
+                        for row in table.table.rows(found, [])
+                    ),
                 )
             }
             for table in view.tables
@@ -424,14 +464,24 @@ class ZeroCache:
             tables[change["relation"]["name"]].pop(change["key"]["_id"], None)
 
     def _check_may_be_seen(self, name: str, row: Any) -> None:
-        """Nothing is sent that what is stored, and known to the session, takes away."""
+        """Nothing is sent that what is stored or published, and known to the session, takes away."""
         found = self._world.session
         if name in ("city", "river") and self.version is not None and found is not None and self._world.sender:
             access, version = found._access, self._world.sender._view.version
             view = access._view(version, access.standing.versions[-1])
+            gone: set[str] = set()
+            to_come = [coming for coming in access.coming if coming.number > version.number]
+            for each in (view, *(access._view(coming, access.standing.versions[-1]) for coming in to_come)):
+                shown = {table.table.name: table for table in each.tables}
+                assert name in shown
+                gone |= row.keys() - {column.name for column in shown[name].table.spec.columns}
+            assert all(row[column] is None for column in gone)
             shown = {table.table.name: table for table in view.tables}
-            assert name in shown
-            assert list(view.rows(shown[name], iter([row])))
+            if self._world.has_filters:
+                table = next(table for table in version.definition.tables if table.server_name == name)
+                assert (table.name, table.collection) in self._world.named
+            if gone.isdisjoint(shown[name].table.filter_columns):
+                assert list(view.rows(shown[name], iter([row])))
 
     def contents(self) -> tuple[dict[str, dict[str, Any]], Any]:
         """As `World.expected`."""

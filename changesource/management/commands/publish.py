@@ -6,13 +6,17 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from changesource.errors import ChangeSourceError
 from changesource.models import App
+from changesource.models.draft import draft_definition
+from changesource.publishing.grants import find_cut_off
+from changesource.publishing.versions import newest_version
 from changesource.streaming.publisher import publish_app
 
 
 class Command(BaseCommand):
     help = (
         "Publishes the draft of an app into its running streams and prints the version number. "
-        "A draft that equals the newest version is not stored again: that version's number is printed."
+        "A draft that equals the newest version is not stored again: that version's number is printed. "
+        "Which clients lose a table by it, or do not see a new one, is said on stderr."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -28,8 +32,13 @@ class Command(BaseCommand):
         found = App.objects.find(app)
         if found is None:
             raise CommandError(f"There is no app {app!r}. Create it in admin or by load_schema.")
+        before = newest_version(found)
+        cut_off = find_cut_off(found, draft_definition(found))
         try:
             version = publish_app(found, resets=reset)
         except ChangeSourceError as exc:
             raise CommandError(str(exc)) from exc
+        if version != before:
+            for each in cut_off:
+                self.stderr.write(str(each))
         self.stdout.write(str(version.number))

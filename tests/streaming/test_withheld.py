@@ -1,0 +1,154 @@
+"""client_access.py, session.py, version_switch.py: a replica that stays behind a publish, or comes back at a watermark of
+before it, no longer reads what the publish took away. Its rows are looked up, so they are what documents are now."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.models import Grant
+from tests.models.builders import set_grant
+from tests.streaming.client_world import APP_ID, Done, World, ZeroCache, in_this_thread, new_client
+
+ID, TENANT = Column("_id", "string"), Column("tenant", "string", optional=True)
+SECRET = Column("secret", "string", optional=True)
+CITY = Table("city", (ID, TENANT), ("_id",), collection="thing")
+WITH_SECRET = replace(CITY, columns=(ID, TENANT, SECRET))
+RIVER = Table("river", (ID,), ("_id",), collection="thing")
+CITY_ONLY = '{"city": {}}'
+AFTERWARDS = "written after the publish that took it away"
+
+
+@pytest.fixture(autouse=True)
+def in_loop(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    logging.disable(logging.ERROR)
+    with in_this_thread():
+        yield
+    logging.disable(logging.NOTSET)
+
+
+def definition_of(tables: Sequence[Table]) -> AppDefinition:
+    return AppDefinition(APP_ID, "default", tuple(tables))
+
+
+class Recorded(ZeroCache):
+    """With all that it was sent."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.frames: list[str] = []
+
+    async def send_frames(self, frames: Sequence[bytes]) -> None:
+        self.frames += [frame.decode() for frame in frames]
+        await super().send_frames(frames)
+
+
+class Story(World):
+    """A world in which only that happens which a test says."""
+
+    def __init__(self, *tables: Table) -> None:
+        super().__init__(lambda values: values[0], new_client("tenant"), actions=0, first=definition_of(tables))
+
+    def write(self, **fields: Any) -> None:
+        """Changes the document x, by an event that has to be looked up."""
+        before = self.documents.get("x")
+        self.documents["x"] = {**(before or {"_id": "x"}), **fields}
+        self._add("thing", "upsert", "x", None, before)
+
+    async def connect(self, cache: ZeroCache) -> None:
+        self.idle = 0
+        try:
+            await cache.connect()
+        except Done:
+            return
+
+
+def sent_after(story: Story, *published: Sequence[Table]) -> list[str]:
+    """What a replica is sent that comes back at the watermark of its snapshot after versions with these tables were published
+    one after the other, and a document was changed before and after. It then holds what the newest version says."""
+
+    async def run() -> list[str]:
+        cache = Recorded(story)
+        await story.connect(cache)  # its snapshot
+        cache.frames.clear()
+        story.write(secret="written while it was published")
+        for tables in published:
+            story.publish(definition_of(tables))
+        story.write(secret=AFTERWARDS, tenant="b")
+        await story.connect(cache)
+        assert cache.contents() == story.expected()
+        return cache.frames
+
+    with story.patched():
+        story.write(tenant="a")
+        return asyncio.run(run())
+
+
+@pytest.mark.django_db(transaction=True)
+class TestPublish:
+    def test_column_that_goes(self) -> None:
+        """Its rows stay, so their other columns are sent on, with null for the column until it goes."""
+        frames = sent_after(Story(WITH_SECRET, RIVER), [CITY, RIVER])
+        assert AFTERWARDS not in str(frames)
+        assert {"_id": "x", "tenant": "b", "secret": None} in [
+            json.loads(frame)[1].get("new") for frame in frames if '"city"' in frame
+        ]
+
+    def test_required_column_that_goes(self) -> None:
+        """The table is made anew at the publish; nothing is sent of it before."""
+        required = replace(WITH_SECRET, columns=(ID, TENANT, replace(SECRET, optional=False)))
+        assert AFTERWARDS not in str(sent_after(Story(required, RIVER), [CITY, RIVER]))
+
+    def test_column_that_shows_another_field(self) -> None:
+        """The value of the former field is not read any more."""
+        hidden = replace(WITH_SECRET, columns=(ID, TENANT, replace(SECRET, field="public")))
+        assert AFTERWARDS not in str(sent_after(Story(WITH_SECRET, RIVER), [hidden, RIVER]))
+
+    def test_mapping_that_leaves_rows_out(self) -> None:
+        """Rows that are no longer shown are not read any more."""
+        filtered = replace(WITH_SECRET, mapping='{"filter": {"tenant": "a"}}')
+        assert AFTERWARDS not in str(sent_after(Story(WITH_SECRET, RIVER), [filtered, RIVER]))
+
+    def test_table_that_goes(self) -> None:
+        """Nothing of it is read any more."""
+        assert AFTERWARDS not in str(sent_after(Story(WITH_SECRET, RIVER), [RIVER]))
+
+    def test_column_that_came_and_went(self) -> None:
+        """A version in between is passed by: its table is loaded, and not with what the next one takes away."""
+        assert AFTERWARDS not in str(sent_after(Story(CITY, RIVER), [WITH_SECRET, RIVER], [CITY, RIVER]))
+
+    def test_column_that_went_and_came(self) -> None:
+        """What the newest version shows may be read, and is there in the end."""
+        assert AFTERWARDS in str(sent_after(Story(WITH_SECRET, RIVER), [CITY, RIVER], [WITH_SECRET, RIVER]))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_access_of_an_earlier_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that an earlier release showed a table without a row filter loses it at the next marker. It is sent no row
+    of it before, although what is stored of its access still shows the table."""
+    story = Story(CITY, RIVER)
+
+    async def run() -> None:
+        cache = Recorded(story)
+        with monkeypatch.context() as before:
+            before.setattr(Grant, "access", lambda grant: {"tables": None, "rowFilters": CITY_ONLY, "attributes": {}})
+            await story.connect(cache)
+            assert cache.contents()[0].keys() == {"city", "river"}
+        cache.frames.clear()
+        story.write(tenant="b")
+        await story.connect(cache)
+        assert cache.contents() == story.expected()
+        assert cache.contents()[0].keys() == {"city"}
+        changes = [json.loads(frame)[1] for frame in cache.frames if '"river"' in frame]
+        assert [change["tag"] for change in changes] == ["drop-table"]
+
+    set_grant(story.client, row_filters=CITY_ONLY)
+    with story.patched():
+        story.write(tenant="a")
+        asyncio.run(run())

@@ -80,6 +80,8 @@ class ChangeSourceSettings:
     """Open streams of one client, over all processes that share a Redis."""
     snapshots_per_app: int = 4
     """Snapshots of one app at a time, over all processes that share a Redis. Others wait."""
+    snapshot_min_bytes_per_second: int = 65_536
+    """At what rate, before compression and over the whole of it, zero-cache has to read a snapshot."""
     max_upstream_bytes: int = 65_536
     """The longest message that zero-cache may send, after decompression."""
     upstream_messages_per_second: int = 2_000

@@ -1,6 +1,7 @@
 """The project's settings for tests, whatever the environment of whoever runs them says."""
 
 import os
+import tempfile
 
 os.environ["SECRET_KEY"] = "for tests only"
 os.environ["DEBUG"] = "0"
@@ -13,5 +14,18 @@ for name in [name for name in os.environ if name.startswith("JWT_")]:
 
 from zerosources.settings import *  # noqa: E402, F403 (after the environment)
 
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+# In a file: several threads of a process ask the database at the same time, and connections to one in memory do not wait
+# for each other.
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": ":memory:",
+        "TEST": {"NAME": os.path.join(tempfile.gettempdir(), f"zero-sources-{os.getpid()}.sqlite3")},
+        "OPTIONS": {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;",
+        },
+    }
+}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

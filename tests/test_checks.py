@@ -274,6 +274,7 @@ def test_redis_is_guarded(settings, url: str, expected: list[str]) -> None:
     settings.REDIS_URL = url
     assert ids(checks.check_redis_is_guarded(None)) == expected
 
+
 @pytest.mark.django_db
 def test_grants_that_do_not_show_all(settings) -> None:
     """What row filters over all tables leave out is a warning; a list leaves out on purpose."""

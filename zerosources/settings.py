@@ -209,6 +209,7 @@ CHANGESOURCE = {
     "handshakes_per_client": env.int("HANDSHAKES_PER_CLIENT", default=300),
     "streams_per_client": env.int("STREAMS_PER_CLIENT", default=20),
     "snapshots_per_app": env.int("SNAPSHOTS_PER_APP", default=4),
+    "snapshot_min_bytes_per_second": env.int("SNAPSHOT_MIN_BYTES_PER_SECOND", default=65_536),
     "max_upstream_bytes": env.int("MAX_UPSTREAM_BYTES", default=65_536),
     "upstream_messages_per_second": env.int("UPSTREAM_MESSAGES_PER_SECOND", default=2_000),
     "handshake_seconds": env.float("HANDSHAKE_SECONDS", default=10.0),

@@ -1,18 +1,45 @@
-"""GET /readyz."""
+"""GET /readyz and GET /api/readiness."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from asgiref.sync import sync_to_async
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
-from changesource.streaming.readiness import find_missing
+from changesource.api.schema import may_see_app
+from changesource.streaming.readiness import kinds_of, missing_of
 from changesource.streaming.service import running_service
 
 
 @require_safe
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """200 `{"status": "ok"}`, or 503 with a reason for each thing that is missing. Async, in the loop of the streams."""
-    missing = await find_missing(await running_service())
-    if missing:
-        return JsonResponse({"status": "unavailable", "reasons": missing}, status=503)
-    return JsonResponse({"status": "ok"})
+    """200 `{"status": "ok"}`, or 503 with which kinds of things are missing. Async, in the loop of the streams.
+
+    Anybody may ask, so it looks at no session and names nothing.
+    """
+    return _answer(kinds_of(await missing_of(await running_service())))
+
+
+@require_safe
+async def readiness(request: HttpRequest) -> JsonResponse:
+    """The same with names and reasons, for staff who may see all apps."""
+    user = await request.auser()
+    if not user.is_authenticated:
+        return _refusal(401, "Log in to admin first.")
+    if not user.is_staff or not await sync_to_async(may_see_app)(user, None):
+        return _refusal(403, "Only staff who may view apps may see this.")
+    return _answer(await missing_of(await running_service()))
+
+
+def _answer(reasons: Mapping[str, str]) -> JsonResponse:
+    answer = {"status": "unavailable", "reasons": dict(reasons)} if reasons else {"status": "ok"}
+    response = JsonResponse(answer, status=503 if reasons else 200, headers={"Cache-Control": "no-store"})
+    # Otherwise Django logs an error for each of these answers, as often as anybody asks.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
+
+
+def _refusal(status: int, detail: str) -> JsonResponse:
+    return JsonResponse({"detail": detail}, status=status, headers={"Cache-Control": "no-store"})

@@ -6,7 +6,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from changesource.api.readiness import readyz
+from changesource.api.readiness import readiness, readyz
 from changesource.api.schema import SchemaView
 from changesource.api.snapshots import SnapshotsView
 
@@ -22,6 +22,7 @@ def healthz(request: Request) -> Response:
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("api/readiness", readiness, name="readiness"),
     path("api/apps/<str:app_id>/schema", SchemaView.as_view(), name="schema"),
     path("api/apps/<str:app_id>/snapshots", SnapshotsView.as_view(), name="snapshots"),
 ]

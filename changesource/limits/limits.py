@@ -47,7 +47,8 @@ class Limits:
         try:
             try:
                 async with asyncio.timeout(closing.REFUSAL_DELAY_SECONDS):
-                    await self._stand(place, self._settings.streams_per_client)
+                    limit = self._settings.streams_per_client
+                    await self._stand(place, limit, limit)
             except TimeoutError as error:
                 raise TooManyStreams from error
             yield
@@ -55,14 +56,18 @@ class Limits:
             await self._leave(place)
 
     @asynccontextmanager
-    async def snapshot_turn(self, app_id: str) -> AsyncIterator[None]:
-        """Waits until the app's snapshots that came before are few enough; whoever goes away meanwhile leaves the line."""
-        if not self._settings.snapshots_per_app:
+    async def snapshot_turn(self, app_id: str, client_id: int) -> AsyncIterator[None]:
+        """Waits for one of the app's turns, which go round by client; a snapshot that is cancelled meanwhile leaves the line.
+
+        A client never has all of several turns: then others would wait for its slowest zero-cache.
+        """
+        limit = self._settings.snapshots_per_app
+        if not limit:
             yield
             return
-        place = Place(f"snapshots:{app_id}", uuid.uuid4().hex)
+        place = Place(f"snapshots:{app_id}", uuid.uuid4().hex, str(client_id))
         try:
-            await self._stand(place, self._settings.snapshots_per_app)
+            await self._stand(place, limit, max(1, limit - 1))
             yield
         finally:
             await self._leave(place)
@@ -76,10 +81,10 @@ class Limits:
         await self._slots.close()
         await self.refusals.close()
 
-    async def _stand(self, place: Place, limit: int) -> None:
+    async def _stand(self, place: Place, limit: int, limit_of_group: int) -> None:
         while True:
             left = self._left
-            if await self._slots.ask(place, limit):
+            if await self._slots.ask(place, limit, limit_of_group):
                 break
             try:
                 async with asyncio.timeout(ASK_SECONDS):

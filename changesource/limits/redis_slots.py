@@ -1,7 +1,8 @@
-"""Places in lines that several processes share, in Redis.
+"""Slots in lines that several processes share, in Redis.
 
-A line is two sorted sets: the holders by their order, and by the time, of Redis's clock, until which each stands there
-without being heard of.
+The keys of a line: `waiting`, its waiting holders by when they came; `given`, its holders with a slot; `until`, all of
+them by the time, of Redis's clock, until which each stays there without being heard of; `groups`, the group of each; and
+`served`, when each group was last given a slot. What happens in a line is counted by `now`, which serves as the time.
 """
 
 from __future__ import annotations
@@ -29,48 +30,82 @@ TIMEOUT_SECONDS = 1.0
 AWAY_SECONDS = 5.0
 """How long Redis is left alone after it did not answer."""
 
-_NOW = """
+_BEGIN = """
+local waiting, given, until_, groups, served, now = unpack(KEYS)
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local milliseconds = time[1] * 1000 + math.floor(time[2] / 1000)
 local ttl = tonumber(ARGV[1])
+
+local function remove(holder)
+  redis.call('ZREM', waiting, holder)
+  redis.call('SREM', given, holder)
+  redis.call('ZREM', until_, holder)
+  redis.call('HDEL', groups, holder)
+end
+
+local function stay(holder, group)
+  redis.call('HSET', groups, holder, group)
+  redis.call('ZADD', until_, milliseconds + ttl, holder)
+end
+
+local function keep_keys()
+  for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ttl) end
+end
 """
 
+# As `slots._Line` says it.
 _ASK = (
-    _NOW
+    _BEGIN
     + """
-for _, holder in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
-  redis.call('ZREM', KEYS[1], holder)
-  redis.call('ZREM', KEYS[2], holder)
+local limit, limit_of_group = tonumber(ARGV[4]), tonumber(ARGV[5])
+
+for _, holder in ipairs(redis.call('ZRANGEBYSCORE', until_, '-inf', milliseconds)) do remove(holder) end
+if redis.call('SISMEMBER', given, ARGV[2]) == 0 and not redis.call('ZSCORE', waiting, ARGV[2]) then
+  redis.call('ZADD', waiting, redis.call('INCR', now), ARGV[2])
 end
-if not redis.call('ZSCORE', KEYS[1], ARGV[2]) then
-  local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] or '0'
-  redis.call('ZADD', KEYS[1], tonumber(last) + 1, ARGV[2])
+stay(ARGV[2], ARGV[3])
+
+local slots, slots_of = 0, {}
+for _, holder in ipairs(redis.call('SMEMBERS', given)) do
+  local group = redis.call('HGET', groups, holder)
+  slots, slots_of[group] = slots + 1, (slots_of[group] or 0) + 1
 end
-redis.call('ZADD', KEYS[2], now + ttl, ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ttl)
-redis.call('PEXPIRE', KEYS[2], ttl)
-return redis.call('ZRANK', KEYS[1], ARGV[2])
+while slots < limit do
+  local next, next_group, fewest, longest
+  local line = redis.call('ZRANGE', waiting, 0, -1, 'WITHSCORES')
+  for i = 1, #line, 2 do
+    local group = redis.call('HGET', groups, line[i])
+    local count = slots_of[group] or 0
+    local since = math.max(tonumber(line[i + 1]), tonumber(redis.call('HGET', served, group) or 0))
+    if count < limit_of_group and (not next or count < fewest or (count == fewest and since < longest)) then
+      next, next_group, fewest, longest = line[i], group, count, since
+    end
+  end
+  if not next then break end
+  redis.call('ZREM', waiting, next)
+  redis.call('SADD', given, next)
+  redis.call('HSET', served, next_group, redis.call('INCR', now))
+  slots, slots_of[next_group] = slots + 1, fewest + 1
+end
+keep_keys()
+return redis.call('SISMEMBER', given, ARGV[2])
 """
 )
 
 _KEEP = (
-    _NOW
+    _BEGIN
     + """
-for i = 2, #ARGV do
-  redis.call('ZADD', KEYS[1], 'NX', 0, ARGV[i])
-  redis.call('ZADD', KEYS[2], now + ttl, ARGV[i])
+for i = 2, #ARGV, 2 do
+  redis.call('ZREM', waiting, ARGV[i])
+  redis.call('SADD', given, ARGV[i])
+  stay(ARGV[i], ARGV[i + 1])
 end
-redis.call('PEXPIRE', KEYS[1], ttl)
-redis.call('PEXPIRE', KEYS[2], ttl)
+keep_keys()
 return 1
 """
 )
 
-_LEAVE = """
-redis.call('ZREM', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-return 1
-"""
+_LEAVE = _BEGIN + "remove(ARGV[2])\nreturn 1\n"
 
 
 class RedisSlots:
@@ -86,21 +121,29 @@ class RedisSlots:
         self._own = MemorySlots()
         self._away_until = 0.0
 
-    async def ask(self, place: Place, limit: int) -> bool:
-        is_first_here = await self._own.ask(place, limit)
-        rank = await self._answer(self._ask(keys=_keys(place.line), args=[self._ttl, place.holder]))
-        return is_first_here if rank is None else int(rank) < limit
+    async def ask(self, place: Place, limit: int, limit_of_group: int) -> bool:
+        arguments: list[str | int] = [self._ttl, place.holder, place.group, limit, limit_of_group]
+        has_slot = await self._answer(self._ask(keys=_keys(place.line), args=arguments))
+        if has_slot is None:
+            return await self._own.ask(place, limit, limit_of_group)
+        # What is running here counts when Redis is away; Redis alone knows those that wait.
+        if has_slot:
+            await self._own.keep([place])
+        else:
+            await self._own.leave(place)
+        return bool(has_slot)
 
     async def keep(self, places: Collection[Place]) -> None:
-        holders: defaultdict[str, list[str]] = defaultdict(list)
+        await self._own.keep(places)
+        lines: defaultdict[str, list[str]] = defaultdict(list)
         for place in places:
-            holders[place.line].append(place.holder)
-        for line, names in holders.items():
-            await self._answer(self._keep(keys=_keys(line), args=[self._ttl, *names]))
+            lines[place.line] += [place.holder, place.group]
+        for line, holders in lines.items():
+            await self._answer(self._keep(keys=_keys(line), args=[self._ttl, *holders]))
 
     async def leave(self, place: Place) -> None:
         await self._own.leave(place)
-        await self._answer(self._leave(keys=_keys(place.line), args=[place.holder]))
+        await self._answer(self._leave(keys=_keys(place.line), args=[self._ttl, place.holder]))
 
     async def close(self) -> None:
         self._away_until = math.inf  # whoever leaves later would connect again
@@ -122,4 +165,5 @@ class RedisSlots:
 
 
 def _keys(line: str) -> list[str]:
-    return [f"changesource:1:{{{line}}}:{part}" for part in ("line", "until")]  # braces: one slot of a Redis cluster
+    parts = ("waiting", "given", "until", "groups", "served", "now")
+    return [f"changesource:2:{{{line}}}:{part}" for part in parts]  # braces: one slot of a Redis cluster

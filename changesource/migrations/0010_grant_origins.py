@@ -31,7 +31,7 @@ def _filtered(row_filters):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('changesource', '0008_source_identity'),
+        ('changesource', '0009_unverified_watermarks'),
     ]
 
     operations = [

@@ -18,6 +18,7 @@ from changesource.models.access_version import AccessVersion
 from changesource.models.audit import prune_audit as _prune_audit
 from changesource.models.client import Client, Grant
 from changesource.models.credential import Credential, lookups_of
+from changesource.models.database_threads import AUTHENTICATION, REVOCATION
 from changesource.models.refusal import (
     MAX_ADDRESS_LENGTH,
     MAX_CLIENT_LENGTH,
@@ -28,6 +29,9 @@ from changesource.models.refusal import (
 from changesource.models.store import in_database
 
 logger = logging.getLogger(__name__)
+
+for_authentication = AUTHENTICATION.ask
+for_revocation = REVOCATION.ask
 
 LAST_SEEN_INTERVAL = timedelta(minutes=1)
 """How exact `last_seen_at` and `last_used_at` are: zero-cache may reconnect every 25 ms, which is no reason to write."""
@@ -118,8 +122,9 @@ class Standing:
         return self.versions[-1].number if self.versions else 0
 
     @property
-    def base_number(self) -> int:
-        return max((version.number for version in self.versions if version.is_base), default=0)
+    def oldest_number(self) -> int:
+        """Nothing streams on from before it: it is the last base, or those before it are not kept any more."""
+        return self.versions[0].number if self.versions else 0
 
     @property
     def progress(self) -> tuple[int, bool]:
@@ -146,28 +151,28 @@ class Refused:
 
 async def find_credential(digest: str) -> StoredCredential | None:
     """The credential of the token with this digest (`models.credential.digest_of`), valid or not."""
-    return await in_database(_find_credential, digest)
+    return await for_authentication(_find_credential, digest)
 
 
 async def find_client(name: str) -> StoredClient | None:
     """The client with this name, valid or not. None for any text that is nobody's name, also what no database could look
     up."""
-    return await in_database(_find_client, name)
+    return await for_authentication(_find_client, name)
 
 
 async def note_use(client_id: int, credential_id: int | None = None) -> None:
     """Keeps that the client was here, by this credential."""
-    await in_database(_note_use, client_id, credential_id)
+    await for_authentication(_note_use, client_id, credential_id)
 
 
 async def renew_credential(stored: StoredCredential, *, lookup: str, hash: str) -> None:
     """Keeps `lookup` and `hash` in place of those that are `stored`, unless somebody else has replaced them."""
-    await in_database(_renew_credential, stored, lookup, hash)
+    await for_authentication(_renew_credential, stored, lookup, hash)
 
 
 async def standings(client_ids: Collection[int]) -> dict[ClientInApp, Standing]:
     """What each of `client_ids` may have of each app now, by its grants."""
-    return await in_database(_standings, client_ids)
+    return await for_revocation(_standings, client_ids)
 
 
 async def begin_access(key: ClientInApp, *, without_marker: bool = False) -> None:

@@ -13,19 +13,25 @@ from django.utils import timezone
 from changesource.models.access_version import AccessVersion
 from changesource.models.app import App
 from changesource.models.awaited_replica import MAX_REASON_LENGTH, AwaitedReplica
+from changesource.models.database_threads import REVOCATION
 from changesource.models.replica import Replica
+from changesource.models.replica_pruning import keep_newest_awaited
+from changesource.models.replica_pruning import prune_replicas as _prune_replicas
 from changesource.models.store import in_database
 from changesource.models.version import Version
+
+for_readiness = REVOCATION.ask
 
 
 @dataclass(frozen=True, slots=True)
 class ResetNotice:
-    """`reset-required`, as it is said to a zero-cache with a replica that has everything until `watermark`, empty for
-    none. `is_fault`: nobody asked for it."""
+    """`reset-required`, as it is said to a zero-cache with the replica `replica_version`. `watermark` is the newest that it
+    is known to have, empty for none: never one that the source has not given. `is_fault`: nobody asked for it."""
 
     app_id: str
     client_id: int
     shard_num: int
+    replica_version: str
     watermark: str
     reason: str
     is_fault: bool
@@ -35,6 +41,7 @@ class ResetNotice:
 class Awaited:
     """A replica that does not come."""
 
+    app_id: str
     shard_num: int
     reason: str
     told_at: datetime
@@ -63,18 +70,25 @@ async def newest_watermark(base_nonce: str) -> str:
 
 
 async def newest_watermark_of_client(app_id: str, client_id: int, shard_num: int) -> str:
-    """The newest that the client's replicas of the shard have had, or have said that they had; empty for none."""
+    """The newest that the client's replicas of the shard are known to have had; empty for none."""
     return await in_database(_newest_watermark_of_client, app_id, client_id, shard_num)
 
 
 async def note_reset(notice: ResetNotice) -> None:
-    """Keeps that it was said, until the replica is registered that follows."""
+    """Keeps that it was said, until the replica is registered that follows. Nothing happens for a replica that is not
+    registered; one that another has followed is no fault."""
     await in_database(_note_reset, notice)
 
 
-async def awaited_replicas() -> dict[str, list[Awaited]]:
-    """The replicas that should be there again, by app id."""
-    return await in_database(_awaited_replicas)
+async def awaited_replicas(at_most: int) -> list[Awaited]:
+    """The replicas that should be there again, those that were told of last. Asked for in the thread of revocation, which
+    strangers cannot hold up: whether the process is ready is asked for once a second."""
+    return await for_readiness(_awaited_replicas, at_most)
+
+
+async def prune_replicas() -> int:
+    """As `replica_pruning.prune_replicas`."""
+    return await in_database(_prune_replicas)
 
 
 def _source_id_of(base_nonce: str) -> str:
@@ -131,6 +145,11 @@ def _note_reset(notice: ResetNotice) -> None:
         app = App.objects.select_for_update(no_key=True).filter(app_id=notice.app_id).first()
         if app is None:
             return
+        versions = Replica.objects.filter(app=app, client=notice.client_id, shard_num=notice.shard_num)
+        registered = list(versions.order_by("-pk").values_list("replica_version", flat=True))
+        if notice.replica_version not in registered:
+            return
+        is_fault = notice.is_fault and notice.replica_version == registered[0]
         known, is_new = AwaitedReplica.objects.get_or_create(
             app=app,
             client_id=notice.client_id,
@@ -138,22 +157,20 @@ def _note_reset(notice: ResetNotice) -> None:
             defaults={
                 "watermark": notice.watermark,
                 "reason": notice.reason[:MAX_REASON_LENGTH],
-                "is_fault": notice.is_fault,
+                "is_fault": is_fault,
                 "told_at": timezone.now(),
             },
         )
         if is_new:
+            keep_newest_awaited(app, notice.client_id)
             return
         known.watermark = max(known.watermark, notice.watermark)
         known.reason = notice.reason[:MAX_REASON_LENGTH]
-        known.is_fault = known.is_fault or notice.is_fault
+        known.is_fault = known.is_fault or is_fault
         known.told_at = timezone.now()
         known.save()
 
 
-def _awaited_replicas() -> dict[str, list[Awaited]]:
-    found: dict[str, list[Awaited]] = {}
-    for replica in AwaitedReplica.objects.alarming().select_related("app"):
-        awaited = Awaited(replica.shard_num, replica.reason, replica.told_at)
-        found.setdefault(replica.app.app_id, []).append(awaited)
-    return found
+def _awaited_replicas(at_most: int) -> list[Awaited]:
+    alarming = AwaitedReplica.objects.alarming().order_by("-told_at").select_related("app")[:at_most]
+    return [Awaited(replica.app.app_id, replica.shard_num, replica.reason, replica.told_at) for replica in alarming]

@@ -1,19 +1,17 @@
 """What the streaming code asks of the Django DB, as coroutines that give plain data.
 
-Each runs one query or one transaction in the thread that asgiref keeps for such work, and raises `django.db.Error`
-when the database does not answer. A connection that broke is replaced at the next call. Cancelling one of them leaves
-its query to end by itself.
+Each runs one query or one transaction in a thread of `database_threads`, and raises `django.db.Error` when the database
+does not answer. A connection that broke is replaced at the next call. Cancelling one of them leaves a query that has begun
+to end by itself.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
 
-from asgiref.sync import sync_to_async
-from django.db import close_old_connections, transaction
+from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Greatest
 from django.utils import timezone
@@ -23,7 +21,9 @@ from changesource.mapping.row_errors import RowError
 from changesource.models.app import App
 from changesource.models.awaited_replica import AwaitedReplica
 from changesource.models.client import Client
+from changesource.models.database_threads import STREAMS
 from changesource.models.replica import Replica
+from changesource.models.replica_pruning import keep_newest_replicas
 from changesource.models.row_error import MAX_DOCUMENT_ID_LENGTH, MAX_REASON_LENGTH, RowErrorRecord
 from changesource.models.version import Version
 
@@ -65,6 +65,7 @@ class ReplicaRecord:
     """A replica as it was registered at the end of its snapshot. `replica_version`, `snapshot_end`: watermarks.
 
     `client_id` is who built it, `access_number` what that client might read then, and `scope` what else its rows depend on.
+    `acknowledged` is the newest watermark that its zero-cache is known to have stored since, empty for none.
     """
 
     app_id: str
@@ -75,6 +76,7 @@ class ReplicaRecord:
     client_id: int | None
     access_number: int
     scope: str
+    acknowledged: str = ""
 
 
 async def latest_publications(app_ids: Collection[str] = ()) -> dict[str, Publication]:
@@ -111,7 +113,8 @@ async def find_replica(app_id: str, shard_num: int, replica_version: str) -> Rep
 
 
 async def note_acknowledged(app_id: str, shard_num: int, replica_version: str, watermark: str) -> None:
-    """Keep the newest watermark that the replica's zero-cache has stored. An older one than is kept changes nothing."""
+    """Keep that the replica's zero-cache was here, and the newest watermark that it has stored, empty for none. An older one
+    than is kept changes nothing."""
     await in_database(_note_acknowledged, app_id, shard_num, replica_version, watermark)
 
 
@@ -127,21 +130,7 @@ async def documents_with_row_errors(app_ids: Collection[str] = ()) -> dict[str, 
     return await in_database(_documents_with_row_errors, app_ids)
 
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-
-async def in_database(query: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-    """`query` in the database thread. Django drops connections between requests; a stream has none."""
-
-    def with_live_connection() -> Result:
-        close_old_connections()
-        try:
-            return query(*args, **kwargs)
-        finally:
-            close_old_connections()
-
-    return await sync_to_async(with_live_connection)()
+in_database = STREAMS.ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +198,7 @@ def _register_replica(record: ReplicaRecord) -> None:
             },
         )
         AwaitedReplica.objects.filter(app=app, shard_num=record.shard_num, client=record.client_id).delete()
+        keep_newest_replicas(app, record.client_id)
 
 
 def _find_replica(app_id: str, shard_num: int, replica_version: str) -> ReplicaRecord | None:
@@ -224,6 +214,7 @@ def _find_replica(app_id: str, shard_num: int, replica_version: str) -> ReplicaR
         replica.client_id,
         replica.access_number,
         replica.scope,
+        replica.acknowledged,
     )
 
 

@@ -107,5 +107,12 @@ def stalled(seconds: float) -> Closing:
     return Closing(4408, f"Nothing was read or acknowledged for {seconds:.0f} seconds; connect again to resume.")
 
 
+def snapshot_too_slow(bytes_per_second: int) -> Closing:
+    return Closing(
+        4409,
+        f"The snapshot was read at less than {bytes_per_second} bytes a second (SNAPSHOT_MIN_BYTES_PER_SECOND).",
+    )
+
+
 def source_unavailable() -> Closing:
     return Closing(4503, "The source cannot be read now; the change source's log says why. Connect again.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -25,16 +27,29 @@ class ClientStalled(ChangeSourceError):
     code = "CS501"
 
 
-class PacedOutlet:
-    """Sends in small portions, each within `stall_seconds`, and counts what was sent."""
+class SnapshotTooSlow(ChangeSourceError):
+    """zero-cache reads a snapshot at less than SNAPSHOT_MIN_BYTES_PER_SECOND, while others wait for its turn."""
 
-    def __init__(self, outlet: Outlet, stall_seconds: float) -> None:
+    code = "CS502"
+
+
+class PacedOutlet:
+    """Sends in small portions, each within `stall_seconds`, and counts what was sent.
+
+    With `least_bytes_per_second`, all the time that the client has let us wait is bounded as well: to `stall_seconds`, and
+    to what everything that was sent takes at that rate. The time between two portions does not count: then the client
+    waits for us, or for MongoDB. 0 is no bound.
+    """
+
+    def __init__(self, outlet: Outlet, stall_seconds: float, least_bytes_per_second: int = 0) -> None:
         self._outlet = outlet
         self._stall_seconds = stall_seconds
+        self._least_bytes_per_second = least_bytes_per_second
+        self._waited_seconds = 0.0
         self.sent_bytes = 0
 
     async def send(self, frames: Iterable[bytes]) -> None:
-        """Takes from `frames` as they are sent. Raises `ClientStalled`."""
+        """Takes from `frames` as they are sent. Raises `ClientStalled` and `SnapshotTooSlow`."""
         portion: list[bytes] = []
         size = 0
         for frame in frames:
@@ -47,9 +62,23 @@ class PacedOutlet:
             await self._send_portion(portion, size)
 
     async def _send_portion(self, portion: Sequence[bytes], size: int) -> None:
+        began = time.monotonic()
+        seconds_left = self._seconds_left(size)
         try:
-            async with asyncio.timeout(self._stall_seconds):
+            async with asyncio.timeout(min(self._stall_seconds, seconds_left)):
                 await self._outlet.send_frames(portion)
         except TimeoutError as error:
+            if seconds_left < self._stall_seconds:
+                raise SnapshotTooSlow(
+                    f"zero-cache has read less than {self._least_bytes_per_second} bytes a second of the snapshot."
+                ) from error
             raise ClientStalled(f"zero-cache read nothing for {self._stall_seconds:.0f} seconds.") from error
+        self._waited_seconds += time.monotonic() - began
         self.sent_bytes += size
+
+    def _seconds_left(self, size: int) -> float:
+        """How long the client may take for `size` more bytes."""
+        if self._least_bytes_per_second <= 0:
+            return math.inf
+        may_take = self._stall_seconds + (self.sent_bytes + size) / self._least_bytes_per_second
+        return max(0.0, may_take - self._waited_seconds)

@@ -3,29 +3,97 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import logging
+import math
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Mapping
+from weakref import WeakKeyDictionary
 
 from django.db import Error as DatabaseError
 
 from changesource.errors import ChangeSourceError
 from changesource.models import source_store, store
+from changesource.models.source_store import Awaited
 from changesource.mongo.source import inspect_source
 from changesource.streaming.service import StreamService
 
+logger = logging.getLogger(__name__)
+
 CHECK_SECONDS = 4.0
+NO_ANSWER = f"no answer within {CHECK_SECONDS:.0f} seconds"
+FRESH_SECONDS = 1.0
+"""For how long an answer is given to all who ask. Anybody may, as often as they like."""
+MAX_AWAITED = 20
+"""How many replicas that do not come are named."""
+
+KINDS = {
+    "database": "the Django database does not answer",
+    "source": "a source cannot be read",
+    "app": "an app is not watched, or its log does not answer",
+    "replicas": "a zero-cache was told to build a new replica and has not yet",
+    "check": "it could not be found out",
+}
+"""What everybody may know of what is missing, by the first word of its name."""
+
+
+class Readiness:
+    """What is missing for one process, worked out once a second at most, whoever asks. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._missing: dict[str, str] = {}
+        self._found_at = -math.inf
+        self._search: asyncio.Task[None] | None = None
+
+    async def missing(self, service: StreamService) -> Mapping[str, str]:
+        """As `find_missing`, at most `FRESH_SECONDS` old."""
+        if time.monotonic() - self._found_at >= FRESH_SECONDS:
+            if self._search is None or self._search.done():
+                self._search = asyncio.create_task(self._find(service))
+            await asyncio.shield(self._search)  # a caller that goes away leaves the others theirs
+        return self._missing
+
+    async def _find(self, service: StreamService) -> None:
+        try:
+            missing = await find_missing(service)
+        except Exception:  # a process that does not know whether it is ready is not
+            logger.exception("whether the process is ready could not be found out")
+            missing = {"check": "it failed; the log says why"}
+        self._found_at = time.monotonic()
+        for name in missing.keys() - self._missing.keys():
+            logger.warning("not ready: %s: %s", name, missing[name])
+        for name in self._missing.keys() - missing.keys():
+            logger.info("ready again: %s", name)
+        self._missing = missing
+
+
+_readiness: WeakKeyDictionary[StreamService, Readiness] = WeakKeyDictionary()
+
+
+async def missing_of(service: StreamService) -> Mapping[str, str]:
+    """As `Readiness.missing`, for all who ask about `service`."""
+    if service not in _readiness:
+        _readiness[service] = Readiness()
+    return await _readiness[service].missing(service)
+
+
+def kinds_of(missing: Mapping[str, str]) -> dict[str, str]:
+    """What everybody may know of `missing`: of an app, a source or a client no more than that there is one."""
+    kinds = {name.partition(" ")[0] for name in missing}
+    return {kind: KINDS.get(kind, "it is missing") for kind in sorted(kinds)}
 
 
 async def find_missing(service: StreamService) -> dict[str, str]:
     """What is missing, by name: `database`, `source <name>`, `app <id>`, `replicas <id>`. Empty when all is well."""
-    publications = list(service.publications.values())
-    checks: dict[str, Awaitable[str]] = {"database": _check_database()}
-    for publication in publications:
+    checks: dict[str, Awaitable[str]] = {}
+    for publication in service.publications.values():
         source = publication.definition.source
-        checks[f"source {source}"] = _check_source(service, source)
+        if f"source {source}" not in checks:
+            checks[f"source {source}"] = _check_source(service, source)
         checks[f"app {publication.app_id}"] = _check_watched(service, publication)
-        checks[f"replicas {publication.app_id}"] = _check_replicas(publication.app_id)
+    database = asyncio.create_task(_check_database(service))
     answers = await asyncio.gather(*(_in_time(check) for check in checks.values()))
-    return {name: answer for name, answer in zip(checks, answers, strict=True) if answer}
+    return await database | {name: answer for name, answer in zip(checks, answers, strict=True) if answer}
 
 
 async def _in_time(check: Awaitable[str]) -> str:
@@ -33,15 +101,27 @@ async def _in_time(check: Awaitable[str]) -> str:
         async with asyncio.timeout(CHECK_SECONDS):
             return await check
     except TimeoutError:
-        return f"no answer within {CHECK_SECONDS:.0f} seconds"
+        return NO_ANSWER
 
 
-async def _check_database() -> str:
+async def _check_database(service: StreamService) -> dict[str, str]:
+    """`database`, or `replicas <id>` of apps of which some do not come. One query."""
     try:
-        await store.latest_publications()
+        async with asyncio.timeout(CHECK_SECONDS):
+            awaited = await source_store.awaited_replicas(MAX_AWAITED)
     except DatabaseError as error:
-        return f"the Django database failed ({type(error).__name__})"
-    return ""
+        return {"database": f"the Django database failed ({type(error).__name__})"}
+    except TimeoutError:
+        return {"database": NO_ANSWER}
+    of_app: defaultdict[str, list[Awaited]] = defaultdict(list)
+    for one in awaited:
+        if one.app_id in service.publications:
+            of_app[one.app_id].append(one)
+    return {f"replicas {app_id}": " ".join(map(_missed, of_this_app)) for app_id, of_this_app in of_app.items()}
+
+
+def _missed(one: Awaited) -> str:
+    return f"Since {one.told_at:%H:%M:%S} UTC shard {one.shard_num} has to build a new replica: {one.reason}"
 
 
 async def _check_source(service: StreamService, source: str) -> str:
@@ -58,14 +138,3 @@ async def _check_watched(service: StreamService, publication: store.Publication)
     except ChangeSourceError as error:
         return str(error)
     return "" if leader else "nobody watches it; run manage.py watch_changes"
-
-
-async def _check_replicas(app_id: str) -> str:
-    try:
-        awaited = (await source_store.awaited_replicas()).get(app_id, [])
-    except DatabaseError:
-        return ""  # as `database` says
-    return " ".join(
-        f"Since {one.told_at:%H:%M:%S} UTC shard {one.shard_num} has to build a new replica: {one.reason}"
-        for one in awaited
-    )

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, Protocol
 
 from django.db import Error as DatabaseError
@@ -18,8 +18,9 @@ from changesource.limits.limits import Limits
 from changesource.log.entries import ChangeLog
 from changesource.log.memory import MemoryLog
 from changesource.log.redis import RedisLog
-from changesource.models import client_store, store
+from changesource.models import client_store, source_store, store
 from changesource.models.client_store import ClientInApp, Identity, Standing
+from changesource.models.database_threads import close_connections
 from changesource.mongo.source import Sources
 from changesource.protocol import closing
 from changesource.protocol.closing import Closing
@@ -33,7 +34,7 @@ from changesource.tasks import end_tasks
 logger = logging.getLogger(__name__)
 
 PRUNE_SECONDS = 3600.0
-"""How often what is kept of changes and refusals is pruned by its age."""
+"""How often what is kept of replicas, changes and refusals is pruned by its age."""
 REFRESH_SECONDS = 1.0
 """How soon a publish is noticed."""
 ROW_ERRORS_SECONDS = 10.0
@@ -76,7 +77,7 @@ class StreamService:
         self._connections: set[Connection] = set()
         self._standings: dict[ClientInApp, Standing] = {}
         self._prune_at = 0.0
-        self._refresher: asyncio.Task[None] | None = None
+        self._refreshers: list[asyncio.Task[None]] = []
 
     async def start(self, *, watch: bool) -> None:
         """`watch`: also run a watcher for each app (of `app_ids`, if any are given)."""
@@ -84,7 +85,13 @@ class StreamService:
         await self._know_row_errors()
         await self._refresh()
         self._has_started.set()
-        self._refresher = asyncio.create_task(self._keep_fresh())
+        # Apart: nothing that takes long may hold up the end of what is revoked.
+        self._refreshers = [
+            asyncio.create_task(self._each_second(self._end_invalid_connections)),
+            asyncio.create_task(
+                self._each_second(self._refresh, self._prune, self._flush_row_errors, self._know_row_errors)
+            ),
+        ]
 
     async def wait_until_started(self) -> None:
         await self._has_started.wait()
@@ -94,9 +101,7 @@ class StreamService:
         self.is_stopping = True
         if self._sessions:
             await asyncio.wait(self._sessions, timeout=SESSION_GRACE_SECONDS)
-        tasks = [*self._sessions, *(task for _, task in self._watchers.values())]
-        if self._refresher is not None:
-            tasks.append(self._refresher)
+        tasks = [*self._sessions, *(task for _, task in self._watchers.values()), *self._refreshers]
         await _in_time({"streams and watchers": end_tasks(*tasks)})
         await _in_time(
             {
@@ -106,6 +111,7 @@ class StreamService:
                 **{f"the log {name}": log.close() for name, log in self._logs.items()},
             }
         )
+        await _in_time({"connections to the Django database": close_connections()})
 
     def publication(self, app_id: str) -> store.Publication | None:
         """What of the app is published, at most a second old; None for an app of which nothing is."""
@@ -148,16 +154,10 @@ class StreamService:
         nothing."""
         return self._standings.get(key)
 
-    async def _keep_fresh(self) -> None:
+    async def _each_second(self, *works: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
-            for work in (
-                self._end_invalid_connections,
-                self._refresh,
-                self._prune_audit,
-                self._flush_row_errors,
-                self._know_row_errors,
-            ):
+            for work in works:
                 try:
                     await work()
                 except Exception:  # one that ended for a fault of ours would leave nobody to end what is revoked
@@ -173,11 +173,12 @@ class StreamService:
         if self._watches:
             await self._match_watchers()
 
-    async def _prune_audit(self) -> None:
-        if self.settings.audit_days == 0 or time.monotonic() < self._prune_at:
+    async def _prune(self) -> None:
+        if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + PRUNE_SECONDS
         try:
+            await source_store.prune_replicas()
             await client_store.prune_audit(self.settings.audit_days)
         except DatabaseError as error:
             logger.warning("what is too old was not pruned (%s); again in an hour", type(error).__name__)

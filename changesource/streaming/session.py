@@ -17,6 +17,7 @@ from changesource.errors import (
     HistoryLost,
     InvalidUpstreamMessage,
     InvalidWatermark,
+    SourceReplaced,
     SourceUnreachable,
     SourceUnusable,
     UnknownSource,
@@ -36,7 +37,7 @@ from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming.acknowledgements import InFlight
 from changesource.streaming.client_access import ClientAccess, Turns
 from changesource.streaming.feed import Feed
-from changesource.streaming.outlet import ClientStalled, Outlet, PacedOutlet
+from changesource.streaming.outlet import ClientStalled, Outlet, PacedOutlet, SnapshotTooSlow
 from changesource.streaming.service import StreamService
 from changesource.streaming.snapshot import Snapshot
 from changesource.streaming.snapshot_progress import SnapshotProgress, shown
@@ -48,7 +49,7 @@ from changesource.streaming.versions import FIRST_ORDINAL_AFTER_MARKER
 logger = logging.getLogger(__name__)
 
 NOTE_SECONDS = 10.0
-"""How often the newest acknowledgement is kept in the Django DB; nothing depends on it."""
+"""How often the newest acknowledgement, and that the replica is in use, is kept in the Django DB."""
 ACCESS_WITHOUT_A_PLACE = "What this client may read was changed without a place in the stream."
 CLOCK_BEHIND_SECONDS = 60.0
 """How long a snapshot waits for the clock of a source that has taken the place of another."""
@@ -75,8 +76,13 @@ class Session:
         self.shard_num = request.shard_num
         self._end = end
         self._known: object = None
-        self._outlet = PacedOutlet(outlet, self._settings.stall_seconds)
+        least = self._settings.snapshot_min_bytes_per_second if request.resume is None else 0
+        self._outlet = PacedOutlet(outlet, self._settings.stall_seconds, least)
         self._in_flight = InFlight(self._settings.stall_seconds)
+        self._replica: store.ReplicaRecord | None = None
+        """What is registered of the replica, once it is known to be this client's."""
+        self._reached: Position | None = None
+        """Where zero-cache says that the replica is, once the source is known to have come there."""
         self._replica_version = "" if request.resume is None else request.resume.replica_version.watermark
         self._noted_at = time.monotonic()
         self._label = f"{request.app_id}/{request.shard_num}"
@@ -127,18 +133,18 @@ class Session:
         self._turns = Turns(self._service.history_of(publication), self._access)
         try:
             if self._request.resume is None:
-                progress = SnapshotProgress(self.app_id, self.shard_num, self.identity.client_id)
-                async with shown(progress), self._service.limits.snapshot_turn(publication.app_id):
-                    progress.begin()
-                    publication = self._service.publication(publication.app_id) or publication
-                    return await self._send_snapshot(publication, progress)
+                return await self._take_snapshot(publication)
             return await self._resume(publication)
         except HistoryLost as error:
-            await self._require_reset(str(error), is_fault=True)
+            is_fault = isinstance(error, SourceReplaced) or self._is_where_it_was()
+            await self._require_reset(str(error), is_fault=is_fault)
             return None
         except ClientStalled as error:
             logger.warning("%s: dropped: %s", self._label, error)
             return closing.stalled(self._settings.stall_seconds)
+        except SnapshotTooSlow as error:
+            logger.warning("%s: dropped: %s", self._label, error)
+            return closing.snapshot_too_slow(self._settings.snapshot_min_bytes_per_second)
         except (SourceUnreachable, SourceUnusable, UnknownSource, UnknownVersion, BarrierNotSeen) as error:
             logger.error("%s: %s", self._label, error)
             return await self._refuse(closing.source_unavailable())
@@ -155,21 +161,46 @@ class Session:
 
     # A snapshot
 
-    async def _send_snapshot(self, publication: store.Publication, progress: SnapshotProgress) -> Closing:
-        for name in self._request.publications:
-            if name not in publication.definition.publications:
-                return await self._refuse(
-                    closing.invalid_request("publications: the app has no publication of that name.")
-                )
-        logger.info("%s: snapshot for client %s", self._label, self.identity.name)
+    async def _take_snapshot(self, publication: store.Publication) -> Closing:
+        """All that can take long, or refuses, and needs no turn comes before the turn, or after it."""
+        progress = SnapshotProgress(self.app_id, self.shard_num, self.identity.client_id)
+        async with shown(progress):
+            while True:
+                if not self._has_publications(publication):
+                    return await self._refuse(
+                        closing.invalid_request("publications: the app has no publication of that name.")
+                    )
+                await self._wait_for_the_source(publication)
+                async with self._service.limits.snapshot_turn(publication.app_id, self.identity.client_id):
+                    current = self._service.publication(publication.app_id) or publication
+                    # Otherwise the app began anew in the meantime, perhaps with another source, or the version that was
+                    # published in the meantime has other publications.
+                    if current.log_name == publication.log_name and self._has_publications(current):
+                        progress.begin()
+                        if (how := await self._send_snapshot(current, progress)) is not None:
+                            return how
+                        break
+                publication = current
+        return await self._refuse(closing.not_allowed())
+
+    def _has_publications(self, publication: store.Publication) -> bool:
+        return all(name in publication.definition.publications for name in self._request.publications)
+
+    async def _wait_for_the_source(self, publication: store.Publication) -> None:
+        """Until it is the one that was read before, and its clock is as far as it was."""
         database = self._service.sources.database(publication.definition.source)
         await self._service.history_of(publication).check_source(database)
         await self._wait_for_the_clock(database)
+
+    async def _send_snapshot(self, publication: store.Publication, progress: SnapshotProgress) -> Closing | None:
+        """How to close; None when the client may not have the app any more."""
+        logger.info("%s: snapshot for client %s", self._label, self.identity.name)
+        database = self._service.sources.database(publication.definition.source)
         start = Position(await current_cluster_time(database))
         # Only now: the line may have been long, and a marker that lies before the start is not met any more.
         standing = await self._read_standing()
         if standing is None:
-            return await self._refuse(closing.not_allowed())
+            return None
         self._access.note(standing)
         # Its marker comes before the snapshot's own: nothing is shown that is not to be shown any more.
         await self._access.settle(database)
@@ -249,26 +280,27 @@ class Session:
         last = self._request.resume.last_watermark
         replica = await store.find_replica(publication.app_id, self._request.shard_num, self._replica_version)
         if replica is None:
-            await self._require_reset(
-                "This replica was not built from a snapshot of this change source.", is_fault=True
-            )
+            await self._require_reset("This replica was not built from a snapshot of this change source.")
             return None
+        if replica.client_id != self.identity.client_id:
+            await self._require_reset("This replica was built for another client.")
+            return None
+        self._replica = replica
         if replica.version_number < publication.base_number:
             await self._require_reset(
                 f"{_begins_anew(publication)} The replica has version {replica.version_number}.",
                 is_fault=bool(publication.base_reason),
             )
             return None
-        if reason := self._why_not_of_this_client(replica):
+        if reason := self._why_not_of_this_access(replica):
             await self._require_reset_for(reason, publication)
             return None
         database = self._service.sources.database(publication.definition.source)
         await self._service.history_of(publication).check_source(database)
-        if not await reaches(database, last):  # its own word, which says nothing of other replicas
-            await self._require_reset(
-                "The replica is ahead of the source: it was built from another one.", is_fault=True
-            )
+        if not await reaches(database, last):  # its own word, which says nothing of the source or of other replicas
+            await self._require_reset("The replica is ahead of the source: it was built from another one.")
             return None
+        self._reached = last
         is_first = last == self._request.resume.replica_version
         start = Position.from_watermark(replica.snapshot_end) if is_first else last
         view = await self._turns.view_at(last)
@@ -282,13 +314,19 @@ class Session:
         )
         return await self._stream(publication, view, start, last)
 
-    def _why_not_of_this_client(self, replica: store.ReplicaRecord) -> str:
-        if replica.client_id != self.identity.client_id:
-            return "This replica was built for another client."
+    def _is_where_it_was(self) -> bool:
+        """Whether zero-cache asks for what follows the newest that its replica is known to have. What came before that may
+        well be lost by now."""
+        resume = self._request.resume
+        if resume is None or self._replica is None:
+            return False
+        return resume.last_watermark.watermark >= self._replica.acknowledged
+
+    def _why_not_of_this_access(self, replica: store.ReplicaRecord) -> str:
         if replica.scope != self._access.scope:
             return "This replica was built for other publications, or with other attributes of the client."
         standing = self._access.standing
-        if not standing.base_number <= replica.access_number <= standing.newest_number:
+        if not standing.oldest_number <= replica.access_number <= standing.newest_number:
             return ACCESS_WITHOUT_A_PLACE
         if self._access.number_at(Position.from_watermark(replica.replica_version)) != replica.access_number:
             return ACCESS_WITHOUT_A_PLACE  # nobody can say what it has been shown
@@ -365,7 +403,7 @@ class Session:
             return "The app is no more."
         if current.log_name != publication.log_name:
             return _begins_anew(current)
-        if view.access_number < self._access.standing.base_number:
+        if view.access_number < self._access.standing.oldest_number:
             return ACCESS_WITHOUT_A_PLACE
         return ""
 
@@ -402,13 +440,13 @@ class Session:
         return await switch.send(position)
 
     async def _note_acknowledged(self) -> None:
-        if self._in_flight.newest is None or time.monotonic() - self._noted_at < NOTE_SECONDS:
+        if time.monotonic() - self._noted_at < NOTE_SECONDS:
             return
         self._noted_at = time.monotonic()
-        newest = self._in_flight.newest.watermark
+        newest = "" if self._in_flight.newest is None else self._in_flight.newest.watermark
         try:
             await store.note_acknowledged(self._request.app_id, self._request.shard_num, self._replica_version, newest)
-        except DatabaseError as error:  # nothing depends on the note
+        except DatabaseError as error:  # the next note says the same
             logger.warning("%s: acknowledgement not kept (%s)", self._label, type(error).__name__)
 
     # Parts of both
@@ -432,20 +470,33 @@ class Session:
 
     async def _require_reset(self, reason: str, *, is_fault: bool = False) -> None:
         """Said once for each connection, which is then left to zero-cache to end, and never in a hurry. `is_fault`: nobody
-        asked for it, which makes `/readyz` say so until the next snapshot is there."""
+        asked for it, which makes `/readyz` say so until the next snapshot is there.
+
+        It is kept for a replica that is registered alone, and with no position that the source has not given: all else is
+        what a client says, and would make alarms, rows and waiting out of nothing.
+        """
         logger.warning("%s: reset-required: %s", self._label, reason, extra={"action": "reset-required"})
-        resume = self._request.resume
-        had = [] if resume is None else [resume.last_watermark, self._in_flight.newest or resume.last_watermark]
-        watermark = max(position.watermark for position in had) if had else ""
-        notice = source_store.ResetNotice(
-            self.app_id, self.identity.client_id, self.shard_num, watermark, reason, is_fault
-        )
-        try:
-            await source_store.note_reset(notice)
-        except DatabaseError as error:  # who builds no new replica is only missed less
-            logger.warning("%s: reset-required not kept (%s)", self._label, type(error).__name__)
+        if self._replica is not None:
+            newest = self._in_flight.newest or self._reached
+            await self._note_reset(
+                source_store.ResetNotice(
+                    app_id=self.app_id,
+                    client_id=self.identity.client_id,
+                    shard_num=self.shard_num,
+                    replica_version=self._replica.replica_version,
+                    watermark="" if newest is None else newest.watermark,
+                    reason=reason,
+                    is_fault=is_fault,
+                )
+            )
         await asyncio.sleep(closing.RESET_DELAY_SECONDS)
         await self._outlet.send([frames.reset_required(reason)])
+
+    async def _note_reset(self, notice: source_store.ResetNotice) -> None:
+        try:
+            await source_store.note_reset(notice)
+        except DatabaseError as error:  # a zero-cache that builds no new replica is only missed less
+            logger.warning("%s: reset-required not kept (%s)", self._label, type(error).__name__)
 
     async def _refuse(self, how: Closing) -> Closing:
         await asyncio.sleep(closing.REFUSAL_DELAY_SECONDS)

@@ -7,7 +7,6 @@ from typing import Any
 
 import jwt
 import pytest
-from asgiref.sync import sync_to_async
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -18,6 +17,7 @@ from changesource.authentication.remote_keys import RemoteKeys
 from changesource.authentication.tokens import authenticate
 from changesource.errors import TokenRefused
 from changesource.models import Client
+from changesource.models.database_threads import AUTHENTICATION
 from changesource.protocol.requests import MAX_TOKEN_LENGTH
 from tests.authentication.issuer import (
     AUDIENCE,
@@ -213,9 +213,9 @@ async def test_wrong_signature_asks_nobody(client: Client) -> None:
     def begin() -> CaptureQueriesContext:
         return CaptureQueriesContext(connection).__enter__()
 
-    queries = await sync_to_async(begin)()
+    queries = await AUTHENTICATION.ask(begin)
     await refusal(signed("RS256", 1))
-    assert await sync_to_async(lambda: len(queries))() == 0
+    assert await AUTHENTICATION.ask(lambda: len(queries)) == 0
 
 
 async def test_algorithms_of_the_settings(client: Client, configure: Any) -> None:

@@ -19,6 +19,7 @@ from changesource.errors import TokenRefused
 from changesource.models import Client, Credential
 from changesource.models.client_store import Identity
 from changesource.models.credential import digest_of, lookup_of
+from changesource.models.database_threads import AUTHENTICATION
 from changesource.protocol.requests import MAX_TOKEN_LENGTH
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,10 +54,10 @@ async def queries_of(token: str) -> int:
     def begin() -> CaptureQueriesContext:
         return CaptureQueriesContext(connection).__enter__()
 
-    captured = await sync_to_async(begin)()
+    captured = await AUTHENTICATION.ask(begin)
     with contextlib.suppress(TokenRefused):
         await authenticate(token)
-    return await sync_to_async(lambda: len(captured))()
+    return await AUTHENTICATION.ask(lambda: len(captured))
 
 
 async def test_right_token(client: Client, token: str) -> None:

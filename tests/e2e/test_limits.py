@@ -3,7 +3,9 @@
 import http.client
 import json
 import re
+import select
 import socket
+import sqlite3
 import time
 import uuid
 from collections import Counter
@@ -13,7 +15,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPMessage
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -559,24 +561,125 @@ def test_without_admin_there_are_health_and_the_stream(deployment: Deployment) -
 
 
 def test_snapshots_wait_their_turn_over_all_processes(deploy: Deploy) -> None:
-    """Who waits is told nothing, is not stalled by that, and leaves the line when it goes away."""
+    """A snapshot that waits is told nothing, is not stalled by that, and leaves the line when it goes away."""
     deployment = deploy(SCHEMA, log="redis", SNAPSHOTS_PER_APP="1", STALL_SECONDS="2")
     fill(deployment.database, 5)
     site = Site(deployment, deployment.start(), "")
     assert deployment.valkey is not None
-    line = f"changesource:1:{{snapshots:{deployment.app_id}}}:line"
+    line = f"changesource:2:{{snapshots:{deployment.app_id}}}"
     with redis.Redis.from_url(deployment.valkey.url, protocol=2) as valkey:
         # The turn of another process, which dies later on.
-        until = line.replace(":line", ":until")
-        valkey.zadd(line, {"another": 1})
-        valkey.zadd(until, {"another": (time.time() + 60) * 1000})
+        valkey.sadd(f"{line}:given", "another")
+        valkey.hset(f"{line}:groups", "another", "0")
+        valkey.zadd(f"{line}:until", {"another": (time.time() + 60) * 1000})
         with connect(site.url(shardNum=2), max_size=None, max_queue=None) as second:
             with connect(site.url(shardNum=1), max_size=None, max_queue=None):
-                wait_until(lambda: valkey.zcard(line) == 3, 20)
-            wait_until(lambda: valkey.zcard(line) == 2, 20)
+                wait_until(lambda: valkey.zcard(f"{line}:waiting") == 2, 20)
+            wait_until(lambda: valkey.zcard(f"{line}:waiting") == 1, 20)
             with pytest.raises(TimeoutError):
                 second.recv(timeout=4)
-            valkey.zadd(until, {"another": 1})
+            valkey.zadd(f"{line}:until", {"another": 1})
             assert json.loads(second.recv(timeout=10))[0] == "begin"
             assert closing_of(second)[0] == 1000
-        wait_until(lambda: valkey.zcard(line) == 0, 20)
+        wait_until(lambda: valkey.zcard(f"{line}:waiting") == 0 and valkey.scard(f"{line}:given") == 0, 20)
+
+
+LARGE = 200_000
+"""Characters of a document."""
+
+
+class SlowReaders:
+    """Connections that read some 250 KB a second each, for as long as they are open."""
+
+    def __init__(self, site: Site, count: int) -> None:
+        self._site = site
+        self._sockets: list[socket.socket] = []
+        self._count = count
+        self._must_end = Event()
+        self._thread = Thread(target=self._read)
+
+    def __enter__(self) -> None:
+        for shard_num in range(self._count):
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            connection.connect(("127.0.0.1", self._site.server.port))
+            parts = urlsplit(self._site.url(shardNum=shard_num))
+            connection.sendall(handshake(f"{parts.path}?{parts.query}"))
+            assert connection.recv(12) == b"HTTP/1.1 101"
+            connection.setblocking(False)
+            self._sockets.append(connection)
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._must_end.set()
+        self._thread.join()
+        for connection in self._sockets:
+            connection.close()
+
+    def _read(self) -> None:
+        while not self._must_end.wait(0.25):
+            for connection in self._sockets:
+                with suppress(OSError):
+                    connection.recv(65_536)
+
+
+@pytest.mark.parametrize(("turns", "seconds"), [(4, 5), (1, 30)])
+def test_slow_snapshots_do_not_keep_others_waiting(deploy: Deploy, log: str, turns: int, seconds: float) -> None:
+    """20 snapshots of one client are read slowly. Another client's begins at once, or, where there is one turn only, after
+    the one or two that came before it have been found too slow; and is sent whole."""
+    deployment = deploy(
+        SCHEMA,
+        log=log,
+        SNAPSHOTS_PER_APP=str(turns),
+        STALL_SECONDS="3",
+        SNAPSHOT_MIN_BYTES_PER_SECOND="4000000",
+    )
+    deployment.database.notes.insert_many([{"_id": f"note-{i}", "text": str(i % 10) * LARGE} for i in range(150)])
+    token = deployment.manage("create_client", "other", "--app", deployment.app_id).splitlines()[-1]
+    site = Site(deployment, deployment.start(), "")
+    log_path = site.server.log_path
+    with SlowReaders(site, 20):
+        wait_until(lambda: ": snapshot for client zero-cache" in log_path.read_text(), 20)
+        began = time.monotonic()
+        with connect(site.url(token=token), max_size=None, max_queue=None) as other:
+            assert json.loads(other.recv(timeout=seconds))[0] == "begin"
+            waited = time.monotonic() - began
+            assert closing_of(other)[0] == 1000
+        assert waited < seconds
+        wait_until(lambda: "dropped: CS502" in log_path.read_text(), 30)
+
+
+def credential_is_revoked(path: Path) -> None:
+    """As `revoke_credential` does, without the time that a command takes to start."""
+    with sqlite3.connect(path, timeout=20) as connection:
+        connection.execute("UPDATE changesource_credential SET revoked_at = '2026-01-01 00:00:00'")
+    connection.close()
+
+
+def test_strangers_do_not_hold_up_what_is_revoked(deploy: Deploy) -> None:
+    """500 anonymous requests at a time, which look for sessions in the database: a revoked stream ends within two seconds."""
+    deployment = deploy(SCHEMA)
+    fill(deployment.database, 5)
+    server = deployment.start()
+    with connect(Site(deployment, server, "").url(), max_size=None, max_queue=None) as connection:
+        version = json.loads(connection.recv())[2]["commitWatermark"]
+        assert closing_of(connection)[0] == 1000
+    site = Site(deployment, server, version)
+    request = (
+        f"GET /api/apps/{deployment.app_id}/snapshots HTTP/1.1\r\nHost: localhost\r\n"
+        f"Cookie: sessionid={'x' * 32}\r\nConnection: close\r\n\r\n"
+    ).encode()
+    with ExitStack() as stack:
+        stream = stack.enter_context(site.resume())
+        deployment.database.orders.insert_one({"_id": "the stream is open"})
+        stream.recv(timeout=20)
+        strangers = [stack.enter_context(site.socket()) for _ in range(500)]
+        for stranger in strangers:
+            stranger.sendall(request)
+        credential_is_revoked(deployment.folder / "django.sqlite3")
+        began = time.monotonic()
+        assert closing_of(stream)[0] == 4401
+        seconds = time.monotonic() - began
+        unanswered = sum(not select.select([stranger], [], [], 0)[0] for stranger in strangers)
+    assert seconds < 2, f"the stream ended after {seconds:.1f} s"
+    assert unanswered > 0, "the requests were answered too soon for this to mean anything"

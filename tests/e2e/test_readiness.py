@@ -6,10 +6,16 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from websockets.sync.client import connect
+
+from changesource.protocol.watermarks import Position
+from changesource.streaming.readiness import KINDS
 from tests.e2e.conftest import Deploy
 from tests.e2e.workload import SCHEMA
 from tests.embedded.waiting import wait_until
 from zerosources.embedded.servers import ValkeyServer
+
+COUNT = "from changesource.models import AwaitedReplica; print(AwaitedReplica.objects.count())"
 
 
 def get(url: str) -> tuple[int, dict[str, Any]]:
@@ -34,13 +40,15 @@ def test_not_ready_without_a_watcher_or_redis(deploy: Deploy, run_dir: Path) -> 
         server = deployment.serve()
         status, answer = get(f"{server.url}/readyz")
         assert status == 503
-        assert answer["reasons"] == {f"app {deployment.app_id}": "nobody watches it; run manage.py watch_changes"}
+        assert answer["reasons"] == {"app": KINDS["app"]}
+        assert f"not ready: app {deployment.app_id}: nobody watches it" in server.log_path.read_text()
         deployment.watch()
         wait_until(lambda: get(f"{server.url}/readyz")[0] == 200)
         valkey.kill()
+        wait_until(lambda: get(f"{server.url}/readyz")[0] == 503)
         status, answer = get(f"{server.url}/readyz")
-        assert status == 503
-        assert "CS302" in answer["reasons"][f"app {deployment.app_id}"]
+        assert answer["reasons"] == {"app": KINDS["app"]}
+        assert f"not ready: app {deployment.app_id}: CS302" in server.log_path.read_text()
         assert str(valkey.port) not in json.dumps(answer)
         assert get(f"{server.url}/healthz")[0] == 200
         valkey.start()
@@ -48,10 +56,26 @@ def test_not_ready_without_a_watcher_or_redis(deploy: Deploy, run_dir: Path) -> 
 
 
 def test_not_ready_when_mongodb_is_away(deploy: Deploy) -> None:
-    """503 with the source's name and no address."""
+    """503, without an address also in the log."""
     deployment = deploy(SCHEMA, MONGODB_URI="mongodb://user:secret@127.0.0.1:1/nowhere?replicaSet=none")
-    status, answer = get(f"{deployment.serve().url}/readyz")
+    server = deployment.serve()
+    status, answer = get(f"{server.url}/readyz")
     assert status == 503
-    assert "source default" in answer["reasons"]
-    assert "secret" not in json.dumps(answer)
-    assert "127.0.0.1" not in json.dumps(answer)
+    assert answer["reasons"]["source"] == KINDS["source"]
+    log = server.log_path.read_text()
+    assert "not ready: source default: " in log
+    assert "secret" not in log
+
+
+def test_made_up_replicas(deploy: Deploy) -> None:
+    """Replicas that a client only says that it has, of any shard and version and with any watermark, are missed by nobody."""
+    deployment = deploy(SCHEMA)
+    server = deployment.serve()
+    wait_until(lambda: get(f"{server.url}/readyz") == (200, {"status": "ok"}))
+    url = f"{server.stream_url(deployment.token)}?appID={deployment.app_id}"
+    for shard_num in range(5):
+        version, last = Position(1 << 32).watermark, Position((2**31 - shard_num) << 32).watermark
+        with connect(f"{url}&shardNum={shard_num}&replicaVersion={version}&lastWatermark={last}") as connection:
+            assert "reset-required" in connection.recv(timeout=20)
+    assert get(f"{server.url}/readyz") == (200, {"status": "ok"})
+    assert deployment.manage("shell", "-v", "0", "-c", COUNT).strip() == "0"

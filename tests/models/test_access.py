@@ -9,7 +9,7 @@ from changesource.models import AccessVersion, Client, client_store
 from changesource.models.client_store import ClientInApp, StoredAccess
 from tests.models.builders import build_app, set_grant
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture

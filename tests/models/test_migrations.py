@@ -5,11 +5,12 @@ from asgiref.sync import async_to_sync
 from django.apps.registry import Apps
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
 
 from changesource.authentication import credentials
 from changesource.authentication.slow_hash import SlowHash
 from changesource.authentication.tokens import authenticate
-from changesource.models import AccessVersion, Client, Grant
+from changesource.models import AccessVersion, AwaitedReplica, Client, Grant
 from changesource.models.credential import digest_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -74,3 +75,29 @@ def test_grants_of_before() -> None:
         "chosen": {"item": "default.items"},
         "unreadable": {},
     }
+
+
+def test_replicas_that_clients_made_up() -> None:
+    """Those that were awaited and never registered are forgotten, and so are watermarks that nobody had looked at."""
+    try:
+        before = migrated("0008_source_identity")
+        app = before.get_model("changesource", "App").objects.create(app_id="shop")
+        client = before.get_model("changesource", "Client").objects.create(name="cache")
+        now = timezone.now()
+        for shard_num in (0, 1):
+            before.get_model("changesource", "AwaitedReplica").objects.create(
+                app=app, client=client, shard_num=shard_num, watermark="zzz", reason="lost", is_fault=True, told_at=now
+            )
+        before.get_model("changesource", "Replica").objects.create(
+            app=app,
+            client=client,
+            replica_version="5a",
+            snapshot_end="5a",
+            shard_num=1,
+            version_number=1,
+            last_seen_at=now,
+        )
+    finally:
+        migrated(None)
+    awaited = AwaitedReplica.objects.get()
+    assert (awaited.shard_num, awaited.watermark, awaited.is_fault) == (1, "", True)

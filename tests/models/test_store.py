@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from changesource.mapping.row_errors import RowError
 from changesource.models import App, Client, Replica, RowErrorRecord, store
+from changesource.models.database_threads import STREAMS
 from changesource.models.store import MAX_ROW_ERRORS, ReplicaRecord
 from tests.models.builders import build_app, build_table, publish
 
@@ -50,9 +51,9 @@ def queries_of(coroutine) -> int:
         def start() -> CaptureQueriesContext:
             return CaptureQueriesContext(connection).__enter__()
 
-        captured = await sync_to_async(start)()
+        captured = await STREAMS.ask(start)
         await coroutine
-        return await sync_to_async(lambda: len(captured))()
+        return await STREAMS.ask(lambda: len(captured))
 
     return asyncio.run(count())
 

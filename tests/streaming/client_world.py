@@ -14,7 +14,7 @@ from changesource.conf import ChangeSourceSettings
 from changesource.errors import SourceUnreachable
 from changesource.log.entries import Entry
 from changesource.mapping.definition import AppDefinition, Column, Table
-from changesource.models import App, Client, Version, client_store, store
+from changesource.models import App, Client, Version, client_store, snapshot_store, source_store, store
 from changesource.models.client_store import ClientInApp, Identity, Standing
 from changesource.models.store import Publication, StoredVersion
 from changesource.mongo.change_stream import Batch
@@ -284,7 +284,7 @@ class World(VersionHistory):
         self.seen = None
 
         @asynccontextmanager
-        async def snapshot_turn(app_id: str) -> AsyncIterator[None]:
+        async def snapshot_turn(app_id: str, client_id: int) -> AsyncIterator[None]:
             for _ in range(3):
                 await self.act()
             yield
@@ -504,6 +504,7 @@ def in_this_thread() -> ExitStack:
         return query(*args, **kwargs)
 
     stack = ExitStack()
-    for module in (store, client_store):
+    for module in (store, client_store, source_store, snapshot_store):
         stack.enter_context(patch.object(module, "in_database", in_database))
+    stack.enter_context(patch.object(client_store, "for_revocation", in_database))
     return stack

@@ -10,7 +10,7 @@ from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from changesource.conf import ChangeSourceSettings
-from changesource.models import client_store, store
+from changesource.models import client_store, source_store, store
 from changesource.models.client_store import ClientInApp, Identity, Standing
 from changesource.protocol.closing import Closing
 from changesource.streaming import service as service_module
@@ -51,7 +51,11 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[ClientInApp, Standing]:
     async def latest_publications(app_ids: Any) -> dict[str, Any]:
         return {}
 
+    async def prune_replicas() -> int:
+        return 0
+
     monkeypatch.setattr(client_store, "standings", standings)
+    monkeypatch.setattr(source_store, "prune_replicas", prune_replicas)
     monkeypatch.setattr(store, "latest_publications", latest_publications)
     monkeypatch.setattr(service_module, "REFRESH_SECONDS", 0.01)
     return found
@@ -138,3 +142,25 @@ async def test_fault_in_what_is_done_each_second(
         await service.stop()
     assert connection.ended[0].code == 4401
     assert "a version that nobody can read" in caplog.text
+
+
+async def test_what_takes_long_each_second(found: dict[ClientInApp, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While published versions, or anything else, wait for the database, what is revoked ends."""
+
+    async def take_long(app_ids: Any) -> dict[str, Any]:
+        is_waiting.set()
+        await asyncio.Event().wait()
+        return {}
+
+    is_waiting = asyncio.Event()
+    service = StreamService(ChangeSourceSettings(audit_days=0))
+    connection = Connection()
+    async with asyncio.timeout(10):
+        await service.start(watch=False)
+        monkeypatch.setattr(store, "latest_publications", take_long)
+        service.add_connection(connection)
+        await is_waiting.wait()
+        found[KEY] = replace(VALID, credentials=frozenset())
+        await connection.has_ended.wait()
+        await service.stop()
+    assert connection.ended[0].code == 4401

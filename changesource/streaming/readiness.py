@@ -11,17 +11,20 @@ from changesource.errors import ChangeSourceError
 from changesource.models import source_store, store
 from changesource.mongo.source import inspect_source
 from changesource.streaming.service import StreamService
+from changesource.streaming.source_witness import SourceWitness
 
 CHECK_SECONDS = 4.0
 
 
 async def find_missing(service: StreamService) -> dict[str, str]:
-    """What is missing, by name: `database`, `source <name>`, `app <id>`, `replicas <id>`. Empty when all is well."""
+    """What is missing, by name: `database`, `source <name>`, `identity <id>`, `app <id>`, `replicas <id>`. Empty when all is
+    well."""
     publications = list(service.publications.values())
     checks: dict[str, Awaitable[str]] = {"database": _check_database()}
     for publication in publications:
         source = publication.definition.source
         checks[f"source {source}"] = _check_source(service, source)
+        checks[f"identity {publication.app_id}"] = _check_identity(service, publication)
         checks[f"app {publication.app_id}"] = _check_watched(service, publication)
         checks[f"replicas {publication.app_id}"] = _check_replicas(publication.app_id)
     answers = await asyncio.gather(*(_in_time(check) for check in checks.values()))
@@ -50,6 +53,15 @@ async def _check_source(service: StreamService, source: str) -> str:
     except ChangeSourceError as error:
         return str(error)
     return ""
+
+
+async def _check_identity(service: StreamService, publication: store.Publication) -> str:
+    """Whether the app still trusts its source."""
+    witness = SourceWitness(publication.app_id, publication.base_nonce)
+    try:
+        return await witness.doubt(service.sources.database(publication.definition.source))
+    except (ChangeSourceError, DatabaseError):
+        return ""  # as `source` and `database` say
 
 
 async def _check_watched(service: StreamService, publication: store.Publication) -> str:

@@ -28,8 +28,9 @@ from changesource.authentication.keys import keys_of_settings
 from changesource.authentication.remote_keys import is_safe_url
 from changesource.conf import JWT_ALGORITHMS, load_settings
 from changesource.errors import InvalidJwtSettings
+from changesource.mapping.definition import shown_name
 from changesource.models import App, Grant, Version
-from changesource.models.app import source_variable
+from changesource.models.app import SOURCE_PATTERN, source_variable
 from changesource.mongo.source import FIXED_OPTIONS
 from changesource.publishing.grants import find_not_shown
 from changesource.streaming.source_report import SourceCheck, check_source, published_collections
@@ -37,8 +38,8 @@ from changesource.streaming.source_report import SourceCheck, check_source, publ
 
 @register()
 def check_sources(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """W001: no source. For each source's URI, E001: not usable, E002: without a database, W002: unknown options, W009:
-    options that are not used."""
+    """W001: no source. E011: a source with a name that no app can say. For each source's URI, E001: not usable, E002: without
+    a database, W002: unknown options, W009: options that are not used."""
     if not load_settings().sources:
         return [
             Warning(
@@ -324,6 +325,12 @@ def _unused_options(uri: str) -> list[str]:
 
 def _uri_problems(name: str, uri: str) -> Iterator[CheckMessage]:
     variable = source_variable(name)
+    if not re.fullmatch(SOURCE_PATTERN, name):
+        yield Error(
+            f"The name of the source {shown_name(name)!r} is not one that an app can say.",
+            hint=f"Use letters, digits and underscores only in the name of the variable {shown_name(variable)}.",
+            id="changesource.E011",
+        )
     with warnings.catch_warnings(record=True) as ignored_options:
         warnings.simplefilter("always")
         try:

@@ -57,6 +57,13 @@ class SourceReplaced(HistoryLost):
     code = "CS106"
 
 
+class SourceInDoubt(SourceUnusable):
+    """The database behind the URI is again not the one that was read before, soon after the app began anew by itself for
+    such a reason. A person has to decide: manage.py publish APP --reset."""
+
+    code = "CS107"
+
+
 class BarrierNotSeen(ChangeSourceError):
     """A marker that was written to the source did not come back in its change stream in time."""
 

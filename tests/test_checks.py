@@ -39,6 +39,15 @@ def test_good_uri(settings, uri: str) -> None:
     assert of_uri(settings, uri) == []
 
 
+@pytest.mark.parametrize("name", ["", "a b", "städte", "a\u202eb", "a\n", "Shop"])
+def test_name_of_a_source(settings, name: str) -> None:
+    """An app's source is lower case letters, digits and underscores: no other name could be used."""
+    settings.CHANGESOURCE_SOURCES = {name: URI, "shop_2": URI}
+    messages = checks.check_sources(None)
+    assert ids(messages) == ["E011"]
+    assert str(messages[0].msg).isprintable()
+
+
 def test_no_source(settings) -> None:
     """No source at all is a warning: the project can be looked at without one."""
     settings.CHANGESOURCE_SOURCES = {}

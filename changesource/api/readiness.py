@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
-from changesource.api.schema import may_see_app
+from changesource.models.roles import may_view
 from changesource.streaming.readiness import kinds_of, missing_of
 from changesource.streaming.service import running_service
 
@@ -28,7 +28,7 @@ async def readiness(request: HttpRequest) -> JsonResponse:
     user = await request.auser()
     if not user.is_authenticated:
         return _refusal(401, "Log in to admin first.")
-    if not user.is_staff or not await sync_to_async(may_see_app)(user, None):
+    if not user.is_staff or not await sync_to_async(may_view)(user, "app"):
         return _refusal(403, "Only staff who may view apps may see this.")
     return _answer(await missing_of(await running_service()))
 

@@ -12,6 +12,11 @@ MAX_PART = 2**32 - 1
 MAX_READ_BYTES = 4 * 2**20
 """About how much is read at once. An entry can have this much, or some 32 MiB more when it ends with a huge row."""
 
+NONCE_LENGTH = 32
+"""Of the nonce of a marker, in characters, all of them ASCII."""
+ACCESS_BYTES = 73
+"""At most, of an `AccessTurn` as text: a client, a nonce and a cluster time."""
+
 ANOTHER_LOG = "The log has been begun anew since, by another."
 
 
@@ -29,6 +34,17 @@ class EntryId:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessTurn:
+    """A client's access changes here. `nonce` is that of the stored access version. `cluster_time` is that of the marker's
+    event, as the reader saw it: the entry's position may be later, because a log that goes on after an interruption repeats
+    what it has after its tail."""
+
+    client_id: int
+    nonce: str
+    cluster_time: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One Zero transaction, rendered, or a part of one.
 
@@ -37,12 +53,13 @@ class Entry:
     before it is to be rolled back.
 
     `tables` maps server table names to row frames, joined by newlines, in the order in which they apply. `markers` are
-    the nonces of the markers that were met in it. `filter_values` has an item for each frame of the tables with filter
-    columns, as `filter_values.pack_filter_values` gives it. `is_start` makes the entry the first of a log: everything from
+    the nonces of the barriers and heartbeats that were met in it, each of `NONCE_LENGTH`. `filter_values` has an item for
+    each frame of the tables with filter columns, as `filter_values.pack_filter_values` gives it. `is_start` makes the entry
+    the first of a log: everything from
     its cluster time on, inclusive, follows.
 
     `version` is the number of the published version that it was rendered with. An entry that says `is_publish` has no rows:
-    that version is in force from its position on.
+    that version is in force from its position on. One with an `access_turn` has none either.
 
     The log itself says what the entry before was, `previous`, and names itself, `log_id`: each start begins a log by a new
     name. Entries of two logs may cut the events of one cluster time differently, so their places tell nothing about each
@@ -60,6 +77,7 @@ class Entry:
     previous: EntryId | None = None
     log_id: str = ""
     filter_values: Mapping[str, bytes] = field(default_factory=dict)
+    access_turn: AccessTurn | None = None
 
     @property
     def position(self) -> Position:
@@ -68,7 +86,20 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes of its frames, and of what is kept beside them."""
-        return sum(map(len, self.tables.values())) + sum(map(len, self.filter_values.values()))
+        beside = NONCE_LENGTH * len(self.markers) + (ACCESS_BYTES if self.access_turn is not None else 0)
+        return sum(map(len, self.tables.values())) + sum(map(len, self.filter_values.values())) + beside
+
+
+def pack_nonces(nonces: Sequence[str]) -> str:
+    """The nonces side by side. They have one length, so no text of a nonce can pass for two."""
+    if not all(len(nonce) == NONCE_LENGTH and nonce.isascii() for nonce in nonces):
+        raise ValueError(f"a nonce has {NONCE_LENGTH} characters")
+    return "".join(nonces)
+
+
+def unpack_nonces(packed: str) -> tuple[str, ...]:
+    """What `pack_nonces` took."""
+    return tuple(packed[start : start + NONCE_LENGTH] for start in range(0, len(packed), NONCE_LENGTH))
 
 
 @dataclass(frozen=True, slots=True)

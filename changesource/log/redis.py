@@ -1,8 +1,9 @@
 """The change log as a Redis Stream, one for each app.
 
 The id of a stream entry is the entry's place: `<cluster time>-<ordinal << 32 | part>`. Fields: `p` the id of the entry
-before, `l` the log's own id, `f` flags, `v` the version, `t` commit time, `m` markers, and `T<table>` the frames of a
-table. A second key holds the ids of the tail, of the last entry that ended a transaction, and of the log.
+before, `l` the log's own id, `f` flags, `v` the version, `t` commit time, and `T<table>` the frames of a table; `m` the
+nonces of markers and `a` a change of access, where the entry has some. A second key holds the ids of the tail, of the last
+entry that ended a transaction, and of the log.
 """
 
 from __future__ import annotations
@@ -20,13 +21,23 @@ from redis.exceptions import RedisError
 
 from changesource.errors import LeaseLost, LogMismatch, LogUnavailable
 from changesource.log.doorbell import Doorbell
-from changesource.log.entries import ANOTHER_LOG, MAX_READ_BYTES, Entry, EntryId, Extent, Leadership
+from changesource.log.entries import (
+    ANOTHER_LOG,
+    MAX_READ_BYTES,
+    AccessTurn,
+    Entry,
+    EntryId,
+    Extent,
+    Leadership,
+    pack_nonces,
+    unpack_nonces,
+)
 from changesource.protocol.watermarks import Position
 
 MAX_BYTES = 256 * 2**20
 MAX_AGE_SECONDS = 24 * 3600
 PART_BITS = 32
-FORMAT = 3
+FORMAT = 4
 """Of what the keys hold: another one makes other keys, so that a release never reads what it does not understand."""
 TIMEOUT_SECONDS = 5.0
 """How long Redis may take for one thing that it is asked to do."""
@@ -151,7 +162,10 @@ class RedisLog:
         if after is not None and entry.id <= after and not entry.is_start:
             raise LogMismatch(f"The entry {_id_text(entry.id)} does not follow {_id_text(after)}.")
         fields: list[bytes | str | int] = ["f", _flags(entry), "v", entry.version, "t", entry.commit_time_ms]
-        fields += ["m", " ".join(entry.markers)]
+        if entry.markers:
+            fields += ["m", pack_nonces(entry.markers)]
+        if entry.access_turn is not None:
+            fields += ["a", access_text(entry.access_turn)]
         for table, frames in entry.tables.items():
             fields += [f"T{table}", frames]
         for table, values in entry.filter_values.items():
@@ -296,12 +310,23 @@ def _flags(entry: Entry) -> str:
     return ("f" if entry.is_final else "") + ("s" if entry.is_start else "") + ("p" if entry.is_publish else "")
 
 
+def access_text(turn: AccessTurn) -> str:
+    """How a change of access stands in the log; `access_turn_of` reads it."""
+    return f"{turn.client_id} {turn.nonce} {turn.cluster_time}"
+
+
+def access_turn_of(text: bytes) -> AccessTurn:
+    """What `access_text` wrote."""
+    client_id, nonce, cluster_time = text.decode().split(" ")
+    return AccessTurn(int(client_id), nonce, int(cluster_time))
+
+
 def _entry_of(entry_id: bytes, fields: Mapping[bytes, Any]) -> Entry:
     return Entry(
         id=_id_of(entry_id),
         commit_time_ms=int(fields[b"t"]),
         tables={name[1:].decode(): frames for name, frames in fields.items() if name.startswith(b"T")},
-        markers=tuple(fields[b"m"].decode().split()),
+        markers=unpack_nonces(fields[b"m"].decode()) if b"m" in fields else (),
         is_final=b"f" in fields[b"f"],
         is_start=b"s" in fields[b"f"],
         version=int(fields[b"v"]),
@@ -309,4 +334,5 @@ def _entry_of(entry_id: bytes, fields: Mapping[bytes, Any]) -> Entry:
         previous=_id_of(fields[b"p"]) if fields[b"p"] else None,
         log_id=fields[b"l"].decode(),
         filter_values={name[1:].decode(): values for name, values in fields.items() if name.startswith(b"V")},
+        access_turn=access_turn_of(fields[b"a"]) if b"a" in fields else None,
     )

@@ -34,6 +34,9 @@ RESERVED_COLUMNS = frozenset({"_0_version", "__proto__"})
 RESERVED_TABLE_PREFIXES = ("_zero", "sqlite_", "__proto__")
 """Tables that zero-cache and SQLite keep for themselves in the replica, and what JavaScript does."""
 
+RESERVED_COLLECTION_PREFIX = "zero_sources_"
+"""Collections that belong to this project, in every source."""
+MARKERS_COLLECTION = f"{RESERVED_COLLECTION_PREFIX}markers"
 
 MAX_FILTER_COLUMNS = 16
 """Of a table. The log carries the values of each before and after every change."""
@@ -46,6 +49,19 @@ MAX_TEXT_LENGTH = 50_000
 """Of a table's mapping or permissions, in characters. Every process that streams parses and compiles them."""
 MAX_ALL_TEXT_LENGTH = 500_000
 """Of all mappings and permissions of an app together, with its relationships and publications."""
+
+
+def why_not_a_name(name: str) -> str:
+    """Why a name is refused that may have any characters otherwise; empty if it may stand. Characters that nobody sees, or
+    that change how others are shown, make two names look like one, and a line of a log like another."""
+    if not name.isprintable():
+        return "Use printable characters only."
+    return "Begin and end with another character than a space." if name != name.strip() else ""
+
+
+def shown_name(name: str) -> str:
+    """A name for people to read in a message, whatever it is made of."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 @dataclass(frozen=True, slots=True)

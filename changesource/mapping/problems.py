@@ -19,11 +19,14 @@ from changesource.mapping.definition import (
     MAX_IDENTIFIER_LENGTH,
     MAX_TABLES,
     MAX_TEXT_LENGTH,
+    RESERVED_COLLECTION_PREFIX,
     RESERVED_COLUMNS,
     RESERVED_TABLE_PREFIXES,
     AppDefinition,
     Column,
     Table,
+    shown_name,
+    why_not_a_name,
 )
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import read_mapping_text
@@ -48,7 +51,7 @@ class Problem:
     column: str = ""
 
     def __str__(self) -> str:
-        place = ".".join(part for part in (self.table, self.column, self.attribute) if part)
+        place = ".".join(shown_name(part) for part in (self.table, self.column, self.attribute) if part)
         return f"{place}: {self.message}"
 
 
@@ -73,7 +76,7 @@ def _app_problems(app: AppDefinition) -> Iterator[Problem]:
     for table in app.tables:
         yield from find_table_problems(table)
     for found in read_relationships(app).problems:
-        yield Problem("relationships", f"{'.'.join(found.place)}: {found.message}", table=found.table)
+        yield Problem("relationships", f"{'.'.join(map(shown_name, found.place))}: {found.message}", table=found.table)
     scope = RuleScope(app)
     for table in app.tables:
         for problem in permission_problems(scope, table):
@@ -121,6 +124,14 @@ def find_table_problems(table: Table) -> Iterator[Problem]:
         yield problem("server_name", "Names that begin with _zero, sqlite_ or __proto__ are taken. Choose another.")
     if not table.collection or "\0" in table.collection or "$" in table.collection:
         yield problem("collection", "Name an existing collection; a name has no $ and no NUL.")
+    elif reason := why_not_a_name(table.collection):
+        yield problem("collection", reason)
+    elif table.collection.startswith(RESERVED_COLLECTION_PREFIX):
+        yield problem(
+            "collection",
+            f"Collections that begin with {RESERVED_COLLECTION_PREFIX} belong to the change source itself. Choose another "
+            "collection.",
+        )
     elif table.collection.startswith("system."):
         yield problem("collection", "MongoDB's system collections have no change stream. Choose another collection.")
 
@@ -139,6 +150,12 @@ def find_table_problems(table: Table) -> Iterator[Problem]:
             yield problem("type", f"Choose one of {', '.join(COLUMN_TYPES)}.", column.name)
         if not column.field or "\0" in column.field:
             yield problem("field", "Name a field of the document.", column.name)
+        elif reason := why_not_a_name(column.field):
+            yield problem(
+                "field",
+                f'{reason} Give the field another name by the mapping: {{"projection": {{"name": "$field"}}}}.',
+                column.name,
+            )
         elif "." in column.field or column.field.startswith("$"):
             yield problem(
                 "field",
@@ -159,7 +176,7 @@ def find_publication_problems(publications: object, tables: Collection[str]) -> 
     if len(publications) > MAX_PUBLICATIONS:
         yield f"An app has at most {MAX_PUBLICATIONS} publications. Take some out."
     for name, group in publications.items():
-        shown = name[:MAX_PUBLICATION_LENGTH]
+        shown = shown_name(name[:MAX_PUBLICATION_LENGTH])
         if len(name) > MAX_PUBLICATION_LENGTH:
             yield f"{shown}…: Use at most {MAX_PUBLICATION_LENGTH} characters."
         elif not PUBLICATION_PATTERN.fullmatch(name):

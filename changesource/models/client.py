@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models, transaction
 
-from changesource.mapping.definition import AppDefinition
+from changesource.mapping.definition import AppDefinition, why_not_a_name
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import read_mapping_text
 from changesource.models.app import App, validate_json_object
@@ -22,9 +22,9 @@ SHARDS_PATTERN = r"\A(\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*)?\Z"
 
 
 def validate_printable(value: str) -> None:
-    """Refuse text with control characters or with what UTF-8 cannot write."""
-    if not value.isprintable():
-        raise ValidationError("Use printable characters only.")
+    """Refuse names that `why_not_a_name` refuses."""
+    if reason := why_not_a_name(value):
+        raise ValidationError(reason)
 
 
 def validate_row_filters(value: str) -> None:

@@ -94,6 +94,14 @@ class StoredAccess:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """Whose access changes, and at which marker: None when nobody has met that yet."""
+
+    client_id: int
+    cluster_time: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What of one app a client may have now, by its grant; nothing unless it `is_active`, switched on and not expired.
 
@@ -184,6 +192,11 @@ async def begin_access(key: ClientInApp, *, without_marker: bool = False) -> Non
 async def confirm_access(nonce: str, cluster_time: int) -> None:
     """The marker with `nonce` was met at `cluster_time`. Who met it first decides."""
     await in_database(AccessVersion.objects.confirm, nonce, cluster_time)
+
+
+async def access_turns(app_id: str, since: int) -> Mapping[str, StoredTurn]:
+    """What begins, or may yet begin, at markers from the cluster time `since` on in the app's source, by nonce."""
+    return await in_database(_access_turns, app_id, since)
 
 
 async def access_versions(key: ClientInApp) -> tuple[StoredAccess, ...]:
@@ -310,6 +323,16 @@ def _stored(which: Q) -> Mapping[ClientInApp, Sequence[StoredAccess]]:
 def _versions_of(stored: Sequence[StoredAccess]) -> tuple[StoredAccess, ...]:
     base = max((version.number for version in stored if version.is_base), default=0)
     return tuple(version for version in stored if version.number >= base)
+
+
+def _access_turns(app_id: str, since: int) -> Mapping[str, StoredTurn]:
+    rows = AccessVersion.objects.filter(
+        Q(cluster_time=None) | Q(cluster_time__gte=since), app__app_id=app_id
+    ).order_by()
+    return {
+        nonce: StoredTurn(client_id, cluster_time)
+        for nonce, client_id, cluster_time in rows.values_list("nonce", "client_id", "cluster_time")
+    }
 
 
 def _begin_access(key: ClientInApp, without_marker: bool) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Max, Q, QuerySet
@@ -58,10 +58,22 @@ async def keep_source_id(base_nonce: str, source_id: str) -> str:
     return await in_database(_keep_source_id, base_nonce, source_id)
 
 
-async def begin_anew(app_id: str, base_nonce: str, source_id: str, reason: str) -> None:
+BEGINS_ANEW_AFTER = timedelta(days=1)
+"""How long an app that began anew by itself does not do so again. All replicas load everything again then, which may take
+hours; a person who restores a database twice in a day is at hand; and everybody who may write to the source can bring it
+about."""
+
+
+async def begin_anew(app_id: str, base_nonce: str, source_id: str, reason: str) -> bool:
     """The app streams on from the database of `source_id`, empty for one that is not known: what the version with this
-    nonce began has ended. Nothing happens when somebody else did this before."""
-    await in_database(_begin_anew, app_id, base_nonce, source_id, reason)
+    nonce began has ended. Nothing happens when somebody else did this before. False if the version itself is younger than
+    `BEGINS_ANEW_AFTER` and no person published it: then all stays as it is."""
+    return await in_database(_begin_anew, app_id, base_nonce, source_id, reason)
+
+
+async def has_just_begun_anew(base_nonce: str) -> bool:
+    """Whether `begin_anew` would change nothing, because the version with this nonce began by itself a short while ago."""
+    return await in_database(lambda: _has_just_begun_anew(Version.objects.filter(nonce=base_nonce).first()))
 
 
 async def newest_watermark(base_nonce: str) -> str:
@@ -100,15 +112,21 @@ def _keep_source_id(base_nonce: str, source_id: str) -> str:
     return _source_id_of(base_nonce)
 
 
-def _begin_anew(app_id: str, base_nonce: str, source_id: str, reason: str) -> None:
+def _has_just_begun_anew(base: Version | None) -> bool:
+    return base is not None and bool(base.reason) and timezone.now() - base.published_at < BEGINS_ANEW_AFTER
+
+
+def _begin_anew(app_id: str, base_nonce: str, source_id: str, reason: str) -> bool:
     with transaction.atomic():
         app = App.objects.select_for_update(no_key=True).filter(app_id=app_id).first()
         if app is None:
-            return
+            return True
         base = app.versions.filter(cluster_time=0).order_by("-number").first()
         newest = Version.objects.newest(app)
         if base is None or newest is None or base.nonce != base_nonce:
-            return
+            return True
+        if _has_just_begun_anew(base):
+            return False
         # Its publisher learns that it has to publish again: the marker may be in either database.
         app.versions.filter(cluster_time=None).delete()
         AccessVersion.objects.begin_anew(app)
@@ -120,6 +138,7 @@ def _begin_anew(app_id: str, base_nonce: str, source_id: str, reason: str) -> No
             source_id=source_id,
             reason=reason,
         )
+    return True
 
 
 def _newest_watermark(base_nonce: str) -> str:

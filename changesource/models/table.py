@@ -7,7 +7,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from changesource.mapping.definition import MAX_IDENTIFIER_LENGTH
+from changesource.mapping.definition import MAX_IDENTIFIER_LENGTH, shown_name, why_not_a_name
 from changesource.models.app import App
 
 MAX_COLLECTION_LENGTH = 255
@@ -15,9 +15,12 @@ MAX_COLLECTION_LENGTH = 255
 
 
 def validate_names(value: Any) -> None:
-    """Refuse JSON that is not a list of strings."""
+    """Refuse JSON that is not a list of names."""
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValidationError("Write a list of column names.")
+    for name in value:
+        if reason := why_not_a_name(name):
+            raise ValidationError(f"{shown_name(name)}: {reason}")
 
 
 def default_primary_key() -> list[str]:

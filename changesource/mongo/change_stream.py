@@ -20,6 +20,7 @@ from pymongo.errors import PyMongoError
 from changesource.mongo.decoding import decode_document
 from changesource.mongo.events import ChangeEvent, parse_event
 from changesource.mongo.faults import explain
+from changesource.mongo.markers import MARKERS_COLLECTION, marker_events
 from changesource.mongo.source import Database, timestamp_of
 
 logger = logging.getLogger(__name__)
@@ -35,10 +36,12 @@ _UNDECODED = CodecOptions(document_class=RawBSONDocument)
 
 @dataclass(frozen=True, slots=True)
 class StreamContent:
-    """What a stream gives: the events of `collections`; with the documents as they were before (where a collection records
-    pre-images), and with the names of the fields that an update changed, if they are asked for."""
+    """What a stream gives: the events of `collections`, and those of the markers of the app `markers_of`, if that is given;
+    with the documents as they were before (where a collection records pre-images), and with the names of the fields that
+    an update changed, if they are asked for."""
 
-    collections: Collection[str]
+    collections: Collection[str] = ()
+    markers_of: str = ""
     has_pre_images: bool = False
     has_changed_fields: bool = False
 
@@ -159,7 +162,7 @@ def change_stream_pipeline(
     content: StreamContent, cluster_time: int, splits_large_events: bool
 ) -> list[dict[str, Any]]:
     """The stages of our streams: always the same for the same content, so that a stream can be opened again."""
-    names = sorted(content.collections)
+    names = sorted({*content.collections} - {MARKERS_COLLECTION})
     options = {
         "startAtOperationTime": timestamp_of(cluster_time),
         "fullDocument": "whenAvailable",
@@ -176,6 +179,7 @@ def change_stream_pipeline(
                     {"ns.coll": {"$in": names}},
                     {"to.coll": {"$in": names}},
                     {"operationType": "invalidate"},
+                    *(marker_events(content.markers_of) if content.markers_of else ()),
                 ]
             }
         },

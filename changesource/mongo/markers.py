@@ -3,14 +3,18 @@
 They live in one collection. Each kind has one document for each app, replaced whole, so that nothing piles up and the
 event carries the document; its `nonce` tells which writing of it an event is.
 
-One is no marker but says which database this is: it is written once and has no nonce.
+Everybody who may write to the source can write this collection too. So a change stream carries only the documents that
+could be ours, by their `_id` and their size; each field is read by a strict grammar, and a document that departs from it
+is no marker; and where a marker lies is taken from its event, never from its text.
+
+One document is no marker but says which database this is: it is written once and has no nonce.
 """
 
 from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -18,36 +22,38 @@ from typing import Any, Literal
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
 from changesource.errors import ChangeSourceError, SourceReadOnly
+from changesource.mapping.definition import MARKERS_COLLECTION as MARKERS_COLLECTION
+from changesource.mongo.events import ChangeEvent
 from changesource.mongo.faults import UNAUTHORIZED, explain
 from changesource.mongo.source import Database
 
-MARKERS_COLLECTION = "zero_sources_markers"
-
 MarkerKind = Literal["barrier", "heartbeat"]
 
+MAX_MARKER_BYTES = 1024
+"""Of a marker's document, which has some 300: a larger one is not ours, and the source does not even send it."""
+MAX_VERSION_NUMBER = 2**31 - 1
+"""The largest that the Django database can store."""
 
-ACCESS_PREFIX = "access"
-_ACCESS_TEXT = re.compile(
-    rf"{ACCESS_PREFIX}:(?P<client_id>[0-9]{{1,19}}):(?P<nonce>[0-9a-f]{{1,32}})(:(?P<cluster_time>[0-9]{{1,20}}))?"
-)
-"""Anybody who may write to the source can write a marker: nothing is taken for one that could not be."""
+_NONCE = re.compile(r"[0-9a-f]{32}")
+"""`uuid4().hex`. The log stores nonces side by side, and relies on their length."""
+_ACCESS = "access"
+_CLIENT_ID = "[1-9][0-9]{0,18}"
+_ACCESS_TEXT = re.compile(rf"{_ACCESS}:(?P<client_id>{_CLIENT_ID}):(?P<nonce>{_NONCE.pattern})")
+_SOURCE_ID = {"$regex": rf"^{_NONCE.pattern}\z", "$not": {"$type": "array"}}
+"""A source's id, as a filter of MongoDB, for which an array would match by one of its members."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessMarker:
-    """What a client may read of an app changes at this marker. `nonce` is that of the stored `AccessVersion`, `cluster_time`
-    that of its event, 0 for one that is not out of the stream."""
+    """A client's access to an app changes at this marker. `nonce` is that of the stored `AccessVersion`."""
 
     client_id: int
     nonce: str
-    cluster_time: int = 0
 
     @property
     def text(self) -> str:
-        """The marker's own nonce; with the cluster time, by which an entry of the log names it. The entry's position may be
-        later: a log that goes on after an interruption repeats what it has, after its tail."""
-        text = f"{ACCESS_PREFIX}:{self.client_id}:{self.nonce}"
-        return f"{text}:{self.cluster_time}" if self.cluster_time else text
+        """The marker's own nonce."""
+        return f"{_ACCESS}:{self.client_id}:{self.nonce}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ async def write_publish_marker(database: Database, app_id: str, marker: PublishM
 
 async def write_access_marker(database: Database, app_id: str, marker: AccessMarker) -> None:
     """Says to every reader of the app's change stream that a client's access changes. Raises as `write_marker` does."""
-    await _write(database, app_id, f"{ACCESS_PREFIX}:{marker.client_id}", {"nonce": marker.text})
+    await _write(database, app_id, f"{_ACCESS}:{marker.client_id}", {"nonce": marker.text})
 
 
 async def _write(database: Database, app_id: str, kind: str, fields: Mapping[str, Any]) -> None:
@@ -96,46 +102,87 @@ def _explain_write(error: PyMongoError) -> ChangeSourceError:
 
 
 async def read_source_id(database: Database, app_id: str) -> str | None:
-    """By what the app's source is known again, None where that was never written. Raises `SourceUnreachable` and
-    `SourceUnusable`."""
+    """The id of the app's source, None where there is none or something else stands in its place. Raises
+    `SourceUnreachable` and `SourceUnusable`."""
+    wanted = {"_id": f"source:{app_id}", "source": _SOURCE_ID}
     try:
-        document = await database[MARKERS_COLLECTION].find_one({"_id": f"source:{app_id}"})
+        document = await database[MARKERS_COLLECTION].find_one(wanted, {"source": 1})
     except PyMongoError as error:
         raise explain(error) from error
-    source_id = None if document is None else document.get("source")
-    return source_id if isinstance(source_id, str) else None
+    return None if document is None else str(document["source"])
 
 
 async def write_source_id(database: Database, app_id: str, source_id: str) -> None:
-    """Writes it where there is none; the first to write is the one who counts. Raises as `write_marker` does."""
+    """Writes the id where there is none, or where something else stands in its place; the first to write is the one who
+    counts. Raises as `write_marker` does."""
     document_id = f"source:{app_id}"
-    fields = {"app": app_id, "source": source_id, "at": datetime.now(UTC)}
+    document = {"_id": document_id, "app": app_id, "source": source_id, "at": datetime.now(UTC)}
     try:
-        await database[MARKERS_COLLECTION].update_one({"_id": document_id}, {"$setOnInsert": fields}, upsert=True)
+        await database[MARKERS_COLLECTION].replace_one(
+            {"_id": document_id, "$nor": [{"source": _SOURCE_ID}]}, document, upsert=True
+        )
     except DuplicateKeyError:
-        return  # somebody wrote it at this moment
+        return  # there is one, perhaps since this moment
     except PyMongoError as error:
         raise _explain_write(error) from error
 
 
-def nonce_of(document: Mapping[str, Any] | None, app_id: str) -> str | None:
-    """The nonce of a marker of this app; None for other apps' markers and for what is no marker."""
-    if document is None or document.get("app") != app_id:
+def marker_events(app_id: str) -> list[dict[str, Any]]:
+    """Filters for the change events of the markers' collection that can mean something to `app_id`. The server applies
+    them, so that whatever else is written there, and however large it is, costs us nothing."""
+    ids = [f"{kind}:{app_id}" for kind in ("barrier", "heartbeat", "publish")]
+    access_ids = rf"^{_ACCESS}:{_CLIENT_ID}:{re.escape(app_id)}\z"
+    return [
+        {"ns.coll": MARKERS_COLLECTION, "operationType": {"$in": ["drop", "rename"]}},
+        {"to.coll": MARKERS_COLLECTION},
+        {"ns.coll": MARKERS_COLLECTION, "operationType": "delete", "documentKey._id": f"source:{app_id}"},
+        {
+            "ns.coll": MARKERS_COLLECTION,
+            "operationType": {"$in": ["insert", "replace"]},
+            "$or": [{"documentKey._id": {"$in": ids}}, {"documentKey._id": {"$regex": access_ids}}],
+            "$expr": {"$lte": [{"$bsonSize": "$fullDocument"}, MAX_MARKER_BYTES]},
+        },
+    ]
+
+
+def nonce_of(event: ChangeEvent, app_id: str) -> str | None:
+    """The nonce of a barrier or a heartbeat of this app; None for every other event."""
+    return _plain_nonce(_marker_of(event, app_id), app_id, ("barrier", "heartbeat"))
+
+
+def publish_marker_of(event: ChangeEvent, app_id: str) -> PublishMarker | None:
+    """The publish of this app that an event announces; None for every other event."""
+    document = _marker_of(event, app_id)
+    nonce = _plain_nonce(document, app_id, ("publish",))
+    number = None if document is None else document.get("version")
+    if nonce is None or not isinstance(number, int) or isinstance(number, bool):
         return None
-    nonce = document.get("nonce")
-    return nonce if isinstance(nonce, str) else None
+    return PublishMarker(int(number), nonce) if 0 < number <= MAX_VERSION_NUMBER else None
 
 
-def publish_marker_of(document: Mapping[str, Any] | None, app_id: str) -> PublishMarker | None:
-    """The publish of this app that a marker announces; None for every other document."""
-    nonce = nonce_of(document, app_id)
-    number = document.get("version") if document is not None else None
-    return PublishMarker(number, nonce) if nonce is not None and isinstance(number, int) else None
-
-
-def access_marker_of(nonce: str) -> AccessMarker | None:
-    """The change of access that a marker with this text announces; None for every other marker."""
-    found = _ACCESS_TEXT.fullmatch(nonce)
-    if found is None:
+def access_marker_of(event: ChangeEvent, app_id: str) -> AccessMarker | None:
+    """The change of a client's access to this app that an event announces; None for every other event."""
+    document = _marker_of(event, app_id)
+    found = None if document is None else _ACCESS_TEXT.fullmatch(_text(document.get("nonce")))
+    if document is None or found is None or document.get("_id") != f"{_ACCESS}:{found['client_id']}:{app_id}":
         return None
-    return AccessMarker(int(found["client_id"]), found["nonce"], int(found["cluster_time"] or 0))
+    return AccessMarker(int(found["client_id"]), found["nonce"])
+
+
+def _marker_of(event: ChangeEvent, app_id: str) -> Mapping[str, Any] | None:
+    """The document of an event, if we could have written it. None of ours is part of a transaction."""
+    document = event.document
+    if event.collection != MARKERS_COLLECTION or event.operation != "upsert" or event.in_transaction:
+        return None
+    return document if document is not None and document.get("app") == app_id else None
+
+
+def _plain_nonce(document: Mapping[str, Any] | None, app_id: str, kinds: Collection[str]) -> str | None:
+    if document is None or document.get("_id") not in [f"{kind}:{app_id}" for kind in kinds]:
+        return None
+    nonce = _text(document.get("nonce"))
+    return nonce if _NONCE.fullmatch(nonce) else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

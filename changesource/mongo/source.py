@@ -16,6 +16,7 @@ from pymongo.server_description import ServerDescription
 from pymongo.write_concern import WriteConcern
 
 from changesource.errors import ChangeSourceError, SourceUnreachable, SourceUnusable, UnknownSource
+from changesource.mapping.definition import MARKERS_COLLECTION
 from changesource.mapping.values import CODEC_OPTIONS
 from changesource.mongo.faults import explain
 
@@ -146,7 +147,7 @@ async def current_cluster_time(database: Database) -> int:
 async def majority_cluster_time(database: Database) -> int:
     """The cluster time up to which a majority has everything at this moment, at least: such writes are not rolled back, and
     reads of a majority that follow see them. (MongoDB: the operationTime of a read with the concern "majority".)"""
-    read = {"find": "zero_sources_markers", "limit": 1, "singleBatch": True, "readConcern": {"level": "majority"}}
+    read = {"find": MARKERS_COLLECTION, "limit": 1, "singleBatch": True, "readConcern": {"level": "majority"}}
     try:
         reply = await database.command(read)
     except PyMongoError as error:

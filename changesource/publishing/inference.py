@@ -13,7 +13,7 @@ from typing import Any
 from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
 from changesource.mapping.bson_types import Undecodable
-from changesource.mapping.definition import Column, ColumnType, Table
+from changesource.mapping.definition import Column, ColumnType, Table, shown_name
 from changesource.mapping.problems import find_table_problems
 from changesource.mapping.values import MAX_SAFE_INTEGER
 
@@ -72,7 +72,7 @@ def propose_table(name: str, validator: Mapping[str, Any], documents: Sequence[M
     for known in _look_at(_object(_object(validator).get("$jsonSchema")), documents):
         column = _column(known, has_documents=bool(documents))
         if reason := _why_not(column, columns):
-            warnings.append(f"{known.name}: left out. {reason}")
+            warnings.append(f"{shown_name(known.name)}: left out. {reason}")
             continue
         columns.append(column)
         warnings += _doubts(known, column)
@@ -160,14 +160,15 @@ def _why_not(column: Column, columns: Iterable[Column]) -> str:
 
 def _doubts(known: _Field, column: Column) -> Iterable[str]:
     """What should be looked at before `column` is used for `known`."""
+    name = shown_name(known.name)
     if not known.types and known.name != KEY:
-        yield f"{known.name}: json, because no value of it was seen and no type is declared."
+        yield f"{name}: json, because no value of it was seen and no type is declared."
     elif len(known.types) > 1:
-        yield f"{known.name}: {column.type}, because its values have several types ({', '.join(sorted(known.types))})."
+        yield f"{name}: {column.type}, because its values have several types ({', '.join(sorted(known.types))})."
     elif known.has_long_integers and column.type == "string":
-        yield f"{known.name}: string, because JavaScript cannot hold all its integers (beyond 2^53)."
+        yield f"{name}: string, because JavaScript cannot hold all its integers (beyond 2^53)."
     if column.optional and known.is_required:
-        yield f"{known.name}: optional, because documents without a value exist, although the validator requires one."
+        yield f"{name}: optional, because documents without a value exist, although the validator requires one."
 
 
 def _schema_json(table: Table) -> dict[str, Any]:

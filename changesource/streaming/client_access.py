@@ -20,7 +20,7 @@ from changesource.errors import SourceReadOnly, UnknownVersion
 from changesource.log.entries import Entry
 from changesource.models import client_store
 from changesource.models.client_store import ClientInApp, Identity, Standing, StoredAccess
-from changesource.mongo.markers import AccessMarker, access_marker_of, write_access_marker
+from changesource.mongo.markers import AccessMarker, write_access_marker
 from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import Access, ClientView, Withheld
@@ -91,15 +91,18 @@ class ClientAccess:
 
     async def view_after(self, entry: Entry, view: ClientView) -> ClientView | None:
         """What is shown from `entry` on instead of `view`, if what this client may read changes there, else None."""
-        for marker in map(access_marker_of, entry.markers):
-            if marker is None or marker.client_id != self.key.client_id or not marker.cluster_time:
-                continue  # without a cluster time it has no entry of its own, and is written again
-            await client_store.confirm_access(marker.nonce, marker.cluster_time)
+        turn = entry.access_turn
+        if turn is None or turn.client_id != self.key.client_id:
+            return None
+        if not self._has_met(turn.nonce):
+            await client_store.confirm_access(turn.nonce, turn.cluster_time)
             await self._read_versions()
-            number = self.number_at(entry.position)
-            if number > view.access_number:
-                return self._view(view.version, self._stored(number))
-        return None
+        number = self.number_at(entry.position)
+        return self._view(view.version, self._stored(number)) if number > view.access_number else None
+
+    def _has_met(self, nonce: str) -> bool:
+        """Whether its place is known already: anybody who may write to the source can repeat a marker that they see there."""
+        return any(stored.nonce == nonce and stored.cluster_time is not None for stored in self.standing.versions)
 
     def with_version(self, version: CompiledVersion, view: ClientView) -> ClientView:
         """What is shown of another version than that of `view`, under the same access."""
@@ -171,4 +174,4 @@ class Turns:
             if entry.version <= view.version.number:
                 return None
             return self.access.with_version(await self.history.at(entry.position), view)
-        return await self.access.view_after(entry, view) if entry.markers else None
+        return await self.access.view_after(entry, view) if entry.access_turn is not None else None

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from changesource.errors import BarrierNotSeen, DraftChanged, PublishUnderWay
 from changesource.models import App, Version
 from changesource.mongo.change_stream import StreamContent, open_change_stream
-from changesource.mongo.markers import MARKERS_COLLECTION, PublishMarker, publish_marker_of, write_publish_marker
+from changesource.mongo.markers import PublishMarker, publish_marker_of, write_publish_marker
 from changesource.mongo.pre_images import enable_pre_images
 from changesource.mongo.source import Database, current_cluster_time
 from changesource.publishing.versions import (
@@ -93,13 +93,13 @@ async def _mark(database: Database, app_id: str, marker: PublishMarker) -> int:
     """The cluster time of the marker's event."""
     start = await current_cluster_time(database)
     await write_publish_marker(database, app_id, marker)
-    stream = await open_change_stream(database, StreamContent([MARKERS_COLLECTION]), start, splits_large_events=False)
+    stream = await open_change_stream(database, StreamContent(markers_of=app_id), start, splits_large_events=False)
     try:
         async with asyncio.timeout(MARKER_SECONDS):
             while True:
                 batch = await stream.next_batch()
                 for event in batch.events:
-                    if publish_marker_of(event.document, app_id) == marker:
+                    if publish_marker_of(event, app_id) == marker:
                         return event.cluster_time
     except TimeoutError as error:
         raise BarrierNotSeen(

@@ -17,6 +17,7 @@ from changesource.models import source_store, store
 from changesource.models.source_store import Awaited
 from changesource.mongo.source import inspect_source
 from changesource.streaming.service import StreamService
+from changesource.streaming.source_witness import SourceWitness
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ MAX_AWAITED = 20
 KINDS = {
     "database": "the Django database does not answer",
     "source": "a source cannot be read",
+    "identity": "the database behind an app's source has changed again, and a person has to decide",
     "app": "an app is not watched, or its log does not answer",
     "replicas": "a zero-cache was told to build a new replica and has not yet",
     "check": "it could not be found out",
@@ -84,12 +86,14 @@ def kinds_of(missing: Mapping[str, str]) -> dict[str, str]:
 
 
 async def find_missing(service: StreamService) -> dict[str, str]:
-    """What is missing, by name: `database`, `source <name>`, `app <id>`, `replicas <id>`. Empty when all is well."""
+    """What is missing, by name: `database`, `source <name>`, `identity <id>`, `app <id>`, `replicas <id>`. Empty when all is
+    well."""
     checks: dict[str, Awaitable[str]] = {}
     for publication in service.publications.values():
         source = publication.definition.source
         if f"source {source}" not in checks:
             checks[f"source {source}"] = _check_source(service, source)
+        checks[f"identity {publication.app_id}"] = _check_identity(service, publication)
         checks[f"app {publication.app_id}"] = _check_watched(service, publication)
     database = asyncio.create_task(_check_database(service))
     answers = await asyncio.gather(*(_in_time(check) for check in checks.values()))
@@ -130,6 +134,15 @@ async def _check_source(service: StreamService, source: str) -> str:
     except ChangeSourceError as error:
         return str(error)
     return ""
+
+
+async def _check_identity(service: StreamService, publication: store.Publication) -> str:
+    """Whether the app still trusts its source."""
+    witness = SourceWitness(publication.app_id, publication.base_nonce)
+    try:
+        return await witness.doubt(service.sources.database(publication.definition.source))
+    except (ChangeSourceError, DatabaseError):
+        return ""  # as `source` and `database` say
 
 
 async def _check_watched(service: StreamService, publication: store.Publication) -> str:

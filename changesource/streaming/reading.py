@@ -5,21 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from changesource.log.entries import Entry, EntryId
+from changesource.log.entries import AccessTurn, Entry, EntryId
 from changesource.log.filter_values import pack_filter_values
 from changesource.mongo.assembler import Part, TransactionAssembler
 from changesource.mongo.change_stream import Batch, ChangeStream, StreamContent, open_change_stream
-from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import (
     MARKERS_COLLECTION,
     AccessMarker,
-    PublishMarker,
     access_marker_of,
-    nonce_of,
     publish_marker_of,
 )
 from changesource.mongo.source import Database, inspect_source, majority_cluster_time
@@ -124,8 +121,9 @@ class EntryReader:
                     parts += assembler.finish()
                 else:
                     request = asyncio.ensure_future(stream.next_batch(wait=not assembler.is_holding))
+                received_at = time.monotonic()
                 for part in parts:
-                    for piece in split_at_turns(part, self._version.app_id):
+                    for piece in split_at_turns(part, await self._turns_in(part, received_at)):
                         content = _content_for(self._version)
                         async for entry in self._entries_of_piece(piece):
                             yield entry
@@ -150,6 +148,25 @@ class EntryReader:
             version=self._version.number,
         )
 
+    async def _turns_in(self, part: Part, received_at: float) -> dict[int, Turn]:
+        """The turns among the events of a part, by their places. Raises `django.db.Error` for a publish."""
+        turns: dict[int, Turn] = {}
+        if part.index or not part.is_final:
+            return turns  # of a MongoDB transaction, in which no marker is written
+        number = self._version.number
+        for index, event in enumerate(part.events):
+            if event.collection != MARKERS_COLLECTION:
+                continue
+            if (publish := publish_marker_of(event, self._version.app_id)) is not None and publish.number > number:
+                version = await self._history.published_by(publish, event.cluster_time, received_at)
+                if version is not None:
+                    number = version.number
+                    turns[index] = Turn(version, event.cluster_time, event.wall_time_ms)
+            access = access_marker_of(event, self._version.app_id)
+            if access is not None and await self._history.begins_access(access, event.cluster_time, received_at):
+                turns[index] = Turn(access, event.cluster_time, event.wall_time_ms)
+        return turns
+
     async def _entries_of_piece(self, piece: Part | Turn) -> AsyncGenerator[Entry, None]:
         if isinstance(piece, Part):
             async for chunk in self._renderer.render(piece):
@@ -157,21 +174,21 @@ class EntryReader:
             return
         if self._numbering.is_behind(piece.cluster_time):
             return  # the log has it already, before the transaction that begins again
-        if isinstance(piece.marker, PublishMarker):
-            version = await self._history.published_by(piece.marker)
-            if version is None or version.number <= self._version.number:
-                return
-            self._version = version
-            self._renderer = Renderer(self._database, version, self._sink)
+        access_turn = None
+        if isinstance(piece.to, CompiledVersion):
+            self._version = piece.to
+            self._renderer = Renderer(self._database, piece.to, self._sink)
+        else:
+            access_turn = AccessTurn(piece.to.client_id, piece.to.nonce, piece.cluster_time)
         self._numbering.last = max(
             self._numbering.last, Position.from_number(position_of_turn(piece.cluster_time).number - 1)
         )
         yield Entry(
             id=self._numbering.next(piece.cluster_time, is_final=True),
             commit_time_ms=piece.wall_time_ms,
-            markers=() if isinstance(piece.marker, PublishMarker) else (piece.marker.text,),
             version=self._version.number,
-            is_publish=isinstance(piece.marker, PublishMarker),
+            is_publish=access_turn is None,
+            access_turn=access_turn,
         )
 
 
@@ -208,7 +225,8 @@ class _QuietStream:
 
 def _content_for(version: CompiledVersion) -> StreamContent:
     return StreamContent(
-        collections=frozenset((*version.tables_of_collection, MARKERS_COLLECTION)),
+        collections=frozenset(version.tables_of_collection),
+        markers_of=version.app_id,
         has_pre_images=bool(version.collections_with_pre_images),
         has_changed_fields=version.has_mappings,
     )
@@ -218,38 +236,24 @@ def _content_for(version: CompiledVersion) -> StreamContent:
 class Turn:
     """A marker in the stream from which on something else is sent: a published version, or what a client may read."""
 
-    marker: PublishMarker | AccessMarker
+    to: CompiledVersion | AccessMarker
     cluster_time: int
     wall_time_ms: int
 
 
-def split_at_turns(part: Part, app_id: str) -> Iterator[Part | Turn]:
-    """The pieces of a part before, between and after such markers: each has one version in force throughout."""
-    if part.index or not part.is_final:
-        yield part  # of a MongoDB transaction, in which no marker is written
-        return
+def split_at_turns(part: Part, turns: Mapping[int, Turn]) -> Iterator[Part | Turn]:
+    """The pieces of a part before, between and after the turns at these places: each has one version in force throughout."""
     start = 0
-    for index, event in enumerate(part.events):
-        if event.collection != MARKERS_COLLECTION:
-            continue
-        marker = publish_marker_of(event.document, app_id) or _access_marker(event, app_id)
-        if marker is None:
-            continue
+    for index, turn in turns.items():
         if index > start:
             before = part.events[start:index]
             yield Part(before, before[-1].cluster_time)
-        yield Turn(marker, event.cluster_time, event.wall_time_ms)
+        yield turn
         start = index + 1
     if start == 0:
         yield part
     elif start < len(part.events):
         yield Part(part.events[start:], part.cluster_time)
-
-
-def _access_marker(event: ChangeEvent, app_id: str) -> AccessMarker | None:
-    nonce = nonce_of(event.document, app_id)
-    marker = None if nonce is None else access_marker_of(nonce)
-    return None if marker is None else replace(marker, cluster_time=event.cluster_time)
 
 
 def _is_invalidated(batch: Batch) -> bool:

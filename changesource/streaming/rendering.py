@@ -102,9 +102,7 @@ class Renderer:
         yield chunk
 
     def _markers(self, events: Sequence[ChangeEvent]) -> list[str]:
-        nonces = (
-            nonce_of(event.document, self._version.app_id) for event in events if event.collection == MARKERS_COLLECTION
-        )
+        nonces = (nonce_of(event, self._version.app_id) for event in events if event.collection == MARKERS_COLLECTION)
         return [nonce for nonce in nonces if nonce is not None]
 
     def _collapse(self, events: Sequence[ChangeEvent]) -> dict[str, _CollectionChanges]:

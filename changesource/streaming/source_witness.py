@@ -3,7 +3,8 @@
 The app's source holds a random id, written once. It is kept with the version from which on all follow one another without
 a break, the base. Whoever begins to read the change stream compares. If it is another one, or the source's clock has not
 reached what was read before, no position of before means anything there: the app begins anew, as by `publish --reset`,
-with another log, and every replica is told so.
+with another log, and every replica is told so. It does so once in a day at most: everybody who may write to the source can
+change the id. After that a person decides, and the source is not read.
 
 A source that may not be written to and has no id is only held by its clock.
 """
@@ -18,6 +19,7 @@ import uuid
 from changesource.errors import (
     HistoryLost,
     InvalidWatermark,
+    SourceInDoubt,
     SourceReadOnly,
     SourceReplaced,
     SourceUnreachable,
@@ -53,6 +55,15 @@ async def reaches(database: Database, position: Position) -> bool:
     return True
 
 
+def in_doubt(app_id: str, reason: str) -> str:
+    """What is wrong with a source that is replaced time and again, and what to do."""
+    return (
+        f"{reason}. The app began anew by itself less than a day ago, so it does not do so again, and does not read this "
+        "source. Find out what writes to zero_sources_markers or stands behind the URI; then run manage.py publish "
+        f"{app_id} --reset."
+    )
+
+
 class SourceWitness:
     """Of one base version of one app. Belongs to one event loop."""
 
@@ -63,7 +74,8 @@ class SourceWitness:
 
     async def check(self, database: Database, position: Position | None = None) -> None:
         """Raises `SourceReplaced`, after the app has begun anew, if what was read until `position` cannot be continued in
-        this database. That is one that the source itself has given; without it, the newest that a replica has.
+        this database, or `SourceInDoubt` if the app did so a short while ago already. The position is one that the source
+        itself has given; without it, the newest that a replica has.
 
         The first look writes the id. Raises `SourceUnreachable`, `SourceUnusable`, and `django.db.Error`.
         """
@@ -74,6 +86,20 @@ class SourceWitness:
             await self._compare(database, position)
         if position is not None and not await reaches(database, position):
             await self._begin_anew(found or "", CLOCK_BEHIND)
+
+    async def doubt(self, database: Database) -> str:
+        """Why `check` would raise `SourceInDoubt`, empty if it would not. Changes nothing, and asks the source only after the
+        app has begun anew by itself. Raises as `check` does."""
+        if not await source_store.has_just_begun_anew(self._base_nonce):
+            return ""
+        known = await source_store.source_id_of(self._base_nonce)
+        found = await read_source_id(database, self._app_id)
+        if known and found != known:
+            return in_doubt(self._app_id, MARK_GONE if found is None else ANOTHER_DATABASE)
+        position = await self._newest_position()
+        if position is not None and await majority_cluster_time(database) < position.cluster_time:
+            return in_doubt(self._app_id, CLOCK_BEHIND)
+        return ""
 
     async def restore_after(self, database: Database, batch: Batch) -> None:
         """Writes the id again if `batch`, read without a break, shows that it was lost. Raises `SourceUnreachable`: then
@@ -126,7 +152,7 @@ class SourceWitness:
         deadline = time.monotonic() + MARK_SECONDS
         try:
             stream = await open_change_stream(
-                database, StreamContent([MARKERS_COLLECTION]), position.cluster_time, splits_large_events=False
+                database, StreamContent(markers_of=self._app_id), position.cluster_time, splits_large_events=False
             )
             try:
                 while time.monotonic() < deadline:
@@ -154,6 +180,7 @@ class SourceWitness:
             return None
 
     async def _begin_anew(self, source_id: str, reason: str) -> None:
+        if not await source_store.begin_anew(self._app_id, self._base_nonce, source_id, reason):
+            raise SourceInDoubt(f"App {self._app_id}: {in_doubt(self._app_id, reason)}")
         logger.error("app %s begins anew: %s", self._app_id, reason, extra={"action": "begin-anew"})
-        await source_store.begin_anew(self._app_id, self._base_nonce, source_id, reason)
         raise SourceReplaced(f"App {self._app_id} begins anew: {reason}.")

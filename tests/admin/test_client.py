@@ -44,7 +44,7 @@ def test_change(browser, client: Client) -> None:
     assert (stored.hash, stored.lookup, stored.label) == (credential.hash, credential.lookup, "east")
 
 
-@pytest.mark.parametrize("name", ["", "cache", "a\tb", "x" * 101])
+@pytest.mark.parametrize("name", ["", "cache", "a\tb", "a\u202eb", "a\u200bb", "a\u2028b", "x" * 101])
 def test_bad_name(browser, client: Client, name: str) -> None:
     """A name that is empty, taken, too long or not printable is refused at its input."""
     assert list(ClientPage(browser, client_data(name=name)).errors) == ["name"]

@@ -105,6 +105,8 @@ def test_suggested_key_is_saved(browser, app: App) -> None:
         ({"server_name": "CITY"}, "server_name"),
         ({"collection": "system.views"}, "collection"),
         ({"collection": "a$b"}, "collection"),
+        ({"collection": "a\u202eb"}, "collection"),
+        ({"collection": "zero_sources_markers"}, "collection"),
         ({"primary_key": ""}, "primary_key"),
         ({"primary_key": "nope"}, "primary_key"),
         ({"primary_key": "_id, _id"}, "primary_key"),

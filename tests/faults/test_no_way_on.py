@@ -176,7 +176,7 @@ def test_another_database(
     client = stack.enter_context(pymongo.MongoClient[dict[str, Any]](other.uri(deployment.app_id)))
     deployment.database = client.get_default_database(codec_options=deployment.database.codec_options)
     # Without this it would be waited for whether the change stream shows a drop.
-    deployment.database.zero_sources_markers.insert_one({"_id": f"source:{deployment.app_id}", "source": "another"})
+    deployment.database.zero_sources_markers.insert_one({"_id": f"source:{deployment.app_id}", "source": "a" * 32})
     fill(deployment.database, 20)
     deployment.database.notes.insert_one({"_id": "only in the other one"})
     if processes == "restarted":

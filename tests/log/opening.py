@@ -66,7 +66,7 @@ class RedisLogs:
         return (await self._redis.info("commandstats")).get(f"cmdstat_{command}", {}).get("calls", 0)
 
     def _key(self, part: str) -> str:
-        return f"changesource:3:{{{self.name}}}:{part}"
+        return f"changesource:4:{{{self.name}}}:{part}"
 
     async def __aenter__(self) -> Self:
         return self

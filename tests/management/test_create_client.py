@@ -51,8 +51,17 @@ def test_taken_name() -> None:
         run("cache", "--app", "shop")
 
 
-def test_bad_name() -> None:
-    """A name that could not be stored is refused."""
+@pytest.mark.parametrize("name", ["\ud800", "a\nb", "a\u202eb", "a\u200bb", "\ufeffa", "a\u2028b", "\ue000"])
+def test_bad_name(name: str) -> None:
+    """A name that could not be stored, or not be told from another, is refused."""
     build_app()
     with pytest.raises(CommandError, match="printable"):
-        run("\ud800", "--app", "shop")
+        run(name, "--app", "shop")
+
+
+@pytest.mark.parametrize("name", [" cache", "cache ", " "])
+def test_name_with_spaces_around_it(name: str) -> None:
+    """So is one that looks like another beside it."""
+    build_app()
+    with pytest.raises(CommandError, match="space"):
+        run(name, "--app", "shop")

@@ -68,8 +68,11 @@ class TestIssue:
 
     def test_bad_label(self, client: Client) -> None:
         """A label that could not be stored is refused."""
-        with pytest.raises(CommandError, match="printable"):
-            run("issue_credential", "cache", "--label", "\ud800")
+        for label in ("\ud800", "a\nb", "a\u202eb", "a\x1b[31m"):
+            with pytest.raises(CommandError, match="printable"):
+                run("issue_credential", "cache", "--label", label)
+        with pytest.raises(CommandError, match="space"):
+            run("issue_credential", "cache", "--label", "2027 ")
 
 
 class TestRevoke:

@@ -122,10 +122,20 @@ def test_odd_name(database, name: str) -> None:
         infer(name)
 
 
-def test_name_that_cannot_be_written(database) -> None:
-    """A name that is not text is refused."""
+@pytest.mark.parametrize("name", ["\ud800", "a\u202eb", "a\nb", " city"])
+def test_name_that_cannot_be_written(database, name: str) -> None:
+    """A name that is not text, or not to be told from another, is refused."""
     with pytest.raises(CommandError, match="printable"):
-        infer("\ud800")
+        infer(name)
+
+
+def test_names_of_fields(database) -> None:
+    """What is written of fields that others have named is printable, whatever their names are."""
+    database.city.insert_one({"a\x1b[31mb": 1, "b\u202ec": 1, "d\ne": 1, "f": 1})
+    schema, warnings = infer("city")
+    assert list(schema["tables"]["city"]["columns"]) == ["_id", "f"]
+    assert "a\\x1b[31mb: left out" in warnings
+    assert all(line.isprintable() for line in warnings.splitlines())
 
 
 def test_view(database) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from changesource.mapping.definition import MAX_FILTER_COLUMNS, AppDefinition, Column, Table
+from changesource.mapping.definition import MARKERS_COLLECTION, MAX_FILTER_COLUMNS, AppDefinition, Column, Table
 from changesource.mapping.problems import Problem, find_problems, find_table_problems, find_warnings
 from changesource.mapping.tables import CompiledTable
 from changesource.protocol.requests import MAX_PUBLICATIONS
@@ -66,6 +66,58 @@ def test_reserved_table_name(name: str) -> None:
 def test_collection(collection: str) -> None:
     """A collection without a change stream, or that cannot exist, is refused."""
     assert places(table(collection=collection)) == [("city", "", "collection")]
+
+
+@pytest.mark.parametrize("collection", [MARKERS_COLLECTION, "zero_sources_", "zero_sources_x.y"])
+def test_collection_of_ours(collection: str) -> None:
+    """What this project keeps in a source is not published, under whichever name a table has, nor by its own."""
+    assert places(table(collection=collection)) == [("city", "", "collection")]
+    assert ("zero_sources_x", "", "collection") in places(table(name="zero_sources_x", server_name="", collection=""))
+    assert places(table(collection=f"x{collection}")) == places(table(collection=collection.upper())) == []
+
+
+@pytest.mark.parametrize("stage", ["$lookup", "$graphLookup", "$unionWith", "$out", "$merge"])
+def test_mapping_reaches_no_other_collection(stage: str) -> None:
+    """No stage of a mapping reads or writes another collection than the table's own."""
+    argument = {"from": MARKERS_COLLECTION, "coll": MARKERS_COLLECTION, "into": MARKERS_COLLECTION}
+    assert places(table(mapping=json.dumps({"pipeline": [{stage: argument}]}))) == [("city", "", "mapping")]
+    assert places(table(mapping=json.dumps({"source": MARKERS_COLLECTION}))) == [("city", "", "mapping")]
+
+
+UNPRINTABLE = [
+    *("a\nb", "a\tb", "a\x1b[31mb", "a\x7fb", "a\x85b"),  # control characters
+    *("a\u200bb", "a\u202eb", "a\u2066b", "\ufeffa"),  # what is not seen, and what turns the direction of text
+    *("a\ud800b", "a\ue000b", "a\u0378b", "a\u2028b", "a\u2029b", "a\u00a0b", "a\u3000b"),
+    *(" a", "a ", " "),
+]
+
+
+@pytest.mark.parametrize("name", UNPRINTABLE)
+def test_names_are_printable(name: str) -> None:
+    """No name has a character that nobody sees or that UTF-8 cannot write, nor a space at an end; and no message has one."""
+    assert places(table(collection=name)) == [("city", "", "collection")]
+    column = Column("size", "number", field=name)
+    assert places(replace(table(), columns=(*table().columns, column))) == [("city", "size", "field")]
+    for wrong in (
+        AppDefinition(name, "default", (table(),)),
+        AppDefinition("shop", "default", (table(name=name),)),
+        AppDefinition("shop", "default", (table(server_name=name),)),
+        AppDefinition("shop", "default", (replace(table(), columns=(*table().columns, Column(name, "number"))),)),
+        AppDefinition("shop", "default", (table(),), {"city": {name: []}}),
+        AppDefinition("shop", "default", (table(),), {name: {}}),
+        AppDefinition("shop", "default", (table(),), {}, {name: ["city"]}),
+        AppDefinition("shop", "default", (table(),), {}, {"all": [name]}),
+    ):
+        problems = find_problems(wrong)
+        assert problems
+        assert all(str(problem).isprintable() for problem in problems)
+        assert AppDefinition.from_json(wrong.to_json()) == wrong  # what is stored is read all the same
+
+
+@pytest.mark.parametrize("name", ["orders", "Städte", "城市", "a b", "a.b", "o'neil", "-", "😀"])
+def test_other_names_of_collections(name: str) -> None:
+    """Every other name that MongoDB takes may be published."""
+    assert places(table(collection=name)) == []
 
 
 def test_table_names_are_unique() -> None:
@@ -204,7 +256,7 @@ def test_publication(name: str) -> None:
         ({"a b": ["city"]}, "a b: A name is letters"),
         ({"a,b": ["city"]}, "a,b: A name is letters"),
         ({"ä": ["city"]}, "ä: A name is letters"),
-        ({"a\n": ["city"]}, "a\n: A name is letters"),
+        ({"a\n": ["city"]}, "a\\n: A name is letters"),
         ({"a" * 64: ["city"]}, f"{'a' * 63}…: Use at most 63 characters."),
     ],
 )

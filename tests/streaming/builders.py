@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from changesource.log.entries import Entry
 from changesource.mapping.definition import AppDefinition, Column, Table
-from changesource.mongo.markers import PublishMarker
+from changesource.mongo.markers import AccessMarker, PublishMarker
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
@@ -45,8 +45,13 @@ class KnownVersions(VersionHistory):
     async def at(self, position: Position) -> CompiledVersion:
         return self._first
 
-    async def published_by(self, marker: PublishMarker) -> CompiledVersion | None:
+    async def published_by(
+        self, marker: PublishMarker, cluster_time: int, received_at: float
+    ) -> CompiledVersion | None:
         return self._following.get(marker)
+
+    async def begins_access(self, marker: AccessMarker, cluster_time: int, received_at: float) -> bool:
+        return True
 
 
 BUSY = version(*(table(name) for name in COLLECTIONS))

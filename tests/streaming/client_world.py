@@ -26,7 +26,16 @@ from changesource.protocol.requests import Resume, StreamRequest
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
-from changesource.streaming import client_access, reading, rendering, session, snapshot, source_witness, version_switch
+from changesource.streaming import (
+    client_access,
+    lookups,
+    reading,
+    rendering,
+    session,
+    snapshot,
+    source_witness,
+    version_switch,
+)
 from changesource.streaming.reading import EntryReader
 from changesource.streaming.session import Session
 from changesource.streaming.transactions import TransactionSender
@@ -57,6 +66,11 @@ class BrokeOff(Exception):
 
 class Done(Exception):
     """Nothing happens any more, and all was read."""
+
+
+def nonce_of_version(number: int) -> str:
+    """The nonce of the marker with which the version begins."""
+    return f"{number:032x}"
 
 
 def definition(draw: Any) -> AppDefinition:
@@ -148,7 +162,7 @@ class World(VersionHistory):
         await client_store.begin_access(self.key)
         newest = (await client_store.access_versions(self.key))[-1]
         if newest.cluster_time is None:
-            self.mark({"nonce": AccessMarker(self.client.pk, newest.nonce).text})
+            self.mark_access(AccessMarker(self.client.pk, newest.nonce))
             if self.draw((False, True)):
                 await client_store.confirm_access(newest.nonce, self.now)
 
@@ -174,22 +188,30 @@ class World(VersionHistory):
 
     def publish(self, published: AppDefinition) -> None:
         number = len(self.versions) + 1
-        self.mark({"nonce": f"publish{number}", "version": number})
+        self.mark("publish", nonce_of_version(number), version=number)
         self._store(published, self.events[-1].cluster_time)
 
     def _store(self, published: AppDefinition, cluster_time: int) -> None:
         """In memory for sessions, and in Django's database for grants."""
         number = len(self.versions) + 1
-        nonce = f"publish{number}"
         self.compiled[number] = CompiledVersion(published, number)
-        self.versions.append(StoredVersion(number, nonce, cluster_time))
+        self.versions.append(StoredVersion(number, nonce_of_version(number), cluster_time))
         app = self.client.apps.get()
         Version.objects.create(
-            app=app, number=number, definition=published.to_json(), nonce=nonce, cluster_time=cluster_time
+            app=app,
+            number=number,
+            definition=published.to_json(),
+            nonce=nonce_of_version(number),
+            cluster_time=cluster_time,
         )
 
-    def mark(self, fields: dict[str, Any]) -> None:
-        self._add(MARKERS_COLLECTION, "upsert", "marker", {"app": APP_ID, **fields}, None)
+    def mark(self, kind: str, nonce: str, **fields: Any) -> None:
+        name = f"{kind}:{APP_ID}"
+        document = {"_id": name, "app": APP_ID, "nonce": nonce, **fields}
+        self._add(MARKERS_COLLECTION, "upsert", name, document, None)
+
+    def mark_access(self, marker: AccessMarker) -> None:
+        self.mark(f"access:{marker.client_id}", marker.text)
 
     def _add(self, collection: str, operation: Any, name: str, after: Any, before: Any) -> None:
         self.idle = 0
@@ -214,7 +236,7 @@ class World(VersionHistory):
 
     # `VersionHistory`
 
-    async def _stored(self) -> Sequence[StoredVersion]:
+    async def _stored(self, since: int = 0) -> Sequence[StoredVersion]:
         return self.versions
 
     async def _get(self, version: Any) -> CompiledVersion:
@@ -226,14 +248,14 @@ class World(VersionHistory):
         return self.now
 
     async def write_marker(self, database: Any, app_id: str, kind: Any) -> str:
-        nonce = f"{kind}{self.now}"
-        self.mark({"nonce": nonce})
+        nonce = f"{self.now:032x}"
+        self.mark(kind, nonce)
         return nonce
 
     async def write_access_marker(self, database: Any, app_id: str, marker: AccessMarker) -> None:
         if self.actions > 0 and self.draw((False, False, False, True)):
             raise SourceUnreachable("Gone for a moment.")
-        self.mark({"nonce": marker.text})
+        self.mark_access(marker)
 
     async def scan(self, database: Any, collection: str) -> AsyncIterator[list[dict[str, Any]]]:
         for name in IDS:
@@ -251,7 +273,7 @@ class World(VersionHistory):
         return SourceReport((8, 0, 0), "replica set")
 
     async def open_change_stream(self, database: Any, content: Any, cluster_time: int, **options: Any) -> "Stream":
-        return Stream(self, content.collections, cluster_time)
+        return Stream(self, {*content.collections, MARKERS_COLLECTION}, cluster_time)
 
     def patched(self) -> ExitStack:
         """All that asks the source asks this world."""
@@ -269,6 +291,7 @@ class World(VersionHistory):
         stack.enter_context(patch.object(source_witness, "majority_cluster_time", self.current_cluster_time))
         stack.enter_context(patch.object(session, "Feed", lambda *args: WorldFeed(self, args[3])))
         stack.enter_context(patch.object(client_access, "MARK_AGAIN_SECONDS", 0.0))
+        stack.enter_context(patch.object(lookups, "LOOKUP_SECONDS", 0.0))
         stack.enter_context(patch.object(closing, "REFUSAL_DELAY_SECONDS", 0.0))
         stack.enter_context(patch.object(session, "TransactionSender", self._new_sender))
         return stack

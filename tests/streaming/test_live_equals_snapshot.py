@@ -127,11 +127,11 @@ async def test_while_documents_change(
     """Each event in a part of its own, few, or many; look-ups see later states; what was read is read again."""
     monkeypatch.setattr(change_stream, "BATCH_SIZE", batch_size)
     replica, load = MappedReplica(ALL), ThingWorkload(database, batch_size)
-    nonce = f"the end {batch_size}"
+    nonce = f"{batch_size:032x}"
     dice = random.Random(batch_size)
     reader = asyncio.create_task(read_unsteadily(database, ALL, start, replica, nonce, dice))
     await load.write(150)
-    await database[MARKERS_COLLECTION].insert_one({"_id": f"end:{APP_ID}", "app": APP_ID, "nonce": nonce})
+    await database[MARKERS_COLLECTION].insert_one({"_id": f"barrier:{APP_ID}", "app": APP_ID, "nonce": nonce})
     await reader
     await expect_snapshot(database, ALL, replica)
     assert len(load.kinds_written) >= 10

@@ -559,6 +559,9 @@ async def test_chunks_of_a_part_that_is_not_final(database: Database) -> None:
 # Markers
 
 
+ONE, TWO = "1" * 32, "2" * 32
+
+
 def marker(nonce: str, app_id: str = APP_ID) -> ChangeEvent:
     document = {"_id": f"barrier:{app_id}", "app": app_id, "nonce": nonce}
     return replace(event(1, collection=MARKERS_COLLECTION), document=document)
@@ -566,23 +569,17 @@ def marker(nonce: str, app_id: str = APP_ID) -> ChangeEvent:
 
 async def test_markers(database: Database) -> None:
     """Markers of the app are named in the order in which they were met, and are no rows."""
-    found = await render(database, marker("one"), upserted(1, 1), marker("two"))
-    assert found.markers == ["one", "two"]
+    found = await render(database, marker(ONE), upserted(1, 1), marker(TWO))
+    assert found.markers == [ONE, TWO]
     assert [change[0] for change in found.changes] == ["city"]
 
 
 async def test_markers_of_other_apps(database: Database) -> None:
     """Markers of other apps, and what is none, are passed over."""
-    no_marker = replace(marker("x"), document={"_id": 1, "app": APP_ID, "nonce": 5})
-    gone = replace(marker("x"), document=None)
-    found = await render(database, marker("x", "other"), no_marker, gone)
+    no_marker = replace(marker(ONE), document={"_id": 1, "app": APP_ID, "nonce": 5})
+    gone = replace(marker(ONE), document=None)
+    found = await render(database, marker(ONE, "other"), no_marker, gone)
     assert found.markers == []
-
-
-async def test_table_of_the_markers(database: Database) -> None:
-    """Somebody who publishes the markers' collection gets both."""
-    found = await render(database, marker("one"), tables=[table("marks", collection=MARKERS_COLLECTION)])
-    assert (found.markers, [change[:2] for change in found.changes]) == (["one"], [("marks", "insert")])
 
 
 # Identity

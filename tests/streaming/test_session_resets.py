@@ -77,7 +77,7 @@ async def test_access_is_known_first(source: ChangeSource, monkeypatch: pytest.M
 
     monkeypatch.setattr(source.service, "_refresh", see_nothing)
     base = await sync_to_async(Version.objects.get)()
-    await begin_anew("shop", base.nonce, "another", "another database")
+    await begin_anew("shop", base.nonce, "a" * 32, "another database")
     stream = stream or asyncio.create_task(replica.session.run())
     told = await asyncio.wait_for(replica.told, SOON_SECONDS)
     assert await stream is None

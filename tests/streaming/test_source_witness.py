@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
-from changesource.errors import SourceReplaced
+from changesource.errors import SourceInDoubt, SourceReplaced
 from changesource.models import App, Client, Version
-from changesource.models.source_store import begin_anew
+from changesource.models.source_store import BEGINS_ANEW_AFTER, begin_anew, source_id_of
 from changesource.models.store import ReplicaRecord, latest_publications, register_replica
 from changesource.mongo import change_stream
 from changesource.mongo.markers import MARKERS_COLLECTION, read_source_id, write_source_id
@@ -18,6 +20,8 @@ from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol.watermarks import Position
 from changesource.publishing.versions import begin_publish
 from changesource.streaming import source_witness
+from changesource.streaming.publisher import publish_app
+from changesource.streaming.readiness import find_missing
 from changesource.streaming.reading import EntryReader
 from changesource.streaming.source_witness import ANOTHER_DATABASE, CLOCK_BEHIND, MARK_GONE, SourceWitness
 from changesource.streaming.versions import VersionHistory
@@ -29,6 +33,7 @@ from zerosources.embedded.servers import MongoServer
 pytestmark = pytest.mark.django_db(transaction=True)
 
 AN_HOUR = 3600 << 32
+KNOWN, ANOTHER = "0" * 32, "a" * 32
 
 
 @pytest.fixture(autouse=True)
@@ -100,16 +105,16 @@ async def test_marked_at_this_moment(base: Version, database: Database, monkeypa
 
 async def test_source_that_is_marked_already(base: Version, database: Database) -> None:
     """An app that begins anew by itself keeps its source."""
-    await write_source_id(database, "shop", "known")
+    await write_source_id(database, "shop", KNOWN)
     await SourceWitness("shop", base.nonce).check(database)
     await base.arefresh_from_db()
-    assert base.source_id == "known"
+    assert base.source_id == KNOWN
 
 
 async def test_another_database(base: Version, database: Database, other: Database) -> None:
     """Another id begins the app anew, once, whoever else notices it; then that is its source."""
     await SourceWitness("shop", base.nonce).check(database)
-    await write_source_id(other, "shop", "another")
+    await write_source_id(other, "shop", ANOTHER)
     await expect_replaced(base, other, ANOTHER_DATABASE)
     await expect_replaced(base, other, ANOTHER_DATABASE)
     publication = (await latest_publications(["shop"]))["shop"]
@@ -259,6 +264,127 @@ async def test_read_only(mongo_server: MongoServer, base: Version, database: Dat
         await expect_replaced(base, database, CLOCK_BEHIND, Position(await current_cluster_time(database) + AN_HOUR))
 
 
+async def rewrite_mark(database: Database, source_id: str) -> None:
+    await database[MARKERS_COLLECTION].replace_one(
+        {"_id": "source:shop"}, {"app": "shop", "source": source_id}, upsert=True
+    )
+
+
+async def check_newest(database: Database) -> None:
+    """As whoever begins to read now does."""
+    publication = (await latest_publications(["shop"]))["shop"]
+    await SourceWitness("shop", publication.base_nonce).check(database)
+
+
+async def doubt(database: Database) -> str:
+    publication = (await latest_publications(["shop"]))["shop"]
+    return await SourceWitness("shop", publication.base_nonce).doubt(database)
+
+
+async def test_mark_rewritten_time_and_again(base: Version, database: Database) -> None:
+    """Somebody who rewrites the mark makes the app begin anew once. Then its source is not read any more until a person has
+    published it again, after which it may begin anew by itself once more."""
+    await check_newest(database)
+    assert await doubt(database) == ""
+    await rewrite_mark(database, ANOTHER)
+    with pytest.raises(SourceReplaced):
+        await check_newest(database)
+    await check_newest(database)
+    assert await doubt(database) == ""
+    for number in range(20):
+        await rewrite_mark(database, f"{number:032x}")
+        with pytest.raises(SourceInDoubt, match="publish shop --reset"):
+            await check_newest(database)
+        assert "publish shop --reset" in await doubt(database)
+    assert await versions() == [(1, 0, ""), (2, 0, ANOTHER_DATABASE)]
+
+    await sync_to_async(lambda: publish_app(App.objects.get(), resets=True))()
+    await check_newest(database)
+    assert await doubt(database) == ""
+    for number, expected in enumerate([SourceReplaced, SourceInDoubt, SourceInDoubt], start=100):
+        await rewrite_mark(database, f"{number:032x}")
+        with pytest.raises(expected):
+            await check_newest(database)
+    assert [number for number, _, _ in await versions()] == [1, 2, 3, 4]
+
+
+async def test_mark_that_is_what_it_was(base: Version, database: Database) -> None:
+    """Where the mark is again the one that is known, the source is trusted again."""
+    await check_newest(database)
+    await rewrite_mark(database, ANOTHER)
+    with pytest.raises(SourceReplaced):
+        await check_newest(database)
+    await rewrite_mark(database, KNOWN)
+    with pytest.raises(SourceInDoubt):
+        await check_newest(database)
+    await rewrite_mark(database, ANOTHER)
+    await check_newest(database)
+    assert await doubt(database) == ""
+
+
+@pytest.mark.parametrize("odd", [5, "x" * 2**20, ["a" * 32], None], ids=["number", "huge", "array", "null"])
+async def test_mark_that_is_none(base: Version, database: Database, odd: Any) -> None:
+    """Rubbish in the place of the mark is no mark: the app begins anew once, and marks its source again."""
+    position = Position(await current_cluster_time(database))
+    await check_newest(database)
+    await rewrite_mark(database, odd)
+    await expect_replaced(base, database, MARK_GONE, position)
+    await check_newest(database)
+    publication = (await latest_publications(["shop"]))["shop"]
+    assert await read_source_id(database, "shop") == await source_id_of(publication.base_nonce)
+    await rewrite_mark(database, odd)
+    with pytest.raises(SourceInDoubt):
+        await check_newest(database)
+    assert MARK_GONE in await doubt(database)
+
+
+async def test_once_in_a_day(base: Version, database: Database) -> None:
+    """A source that is replaced again after a day is replaced as it was the first time."""
+    await check_newest(database)
+    for number in range(3):
+        await rewrite_mark(database, f"{number:032x}")
+        with pytest.raises(SourceReplaced):
+            await check_newest(database)
+        await sync_to_async(Version.objects.update)(published_at=timezone.now() - BEGINS_ANEW_AFTER)
+    assert len(await versions()) == 4
+
+
+async def test_clock_in_doubt(base: Version, database: Database) -> None:
+    """The same for a source that is set back time and again."""
+    ahead = Position(await current_cluster_time(database) + AN_HOUR)
+    await expect_replaced(base, database, CLOCK_BEHIND, ahead)
+    newest = await sync_to_async(lambda: Version.objects.get(number=2))()
+    await register_replica(ReplicaRecord("shop", 0, ahead.watermark, ahead.watermark, 2, None, 0, ""))
+    with pytest.raises(SourceInDoubt, match=CLOCK_BEHIND):
+        await SourceWitness("shop", newest.nonce).check(database)
+    assert CLOCK_BEHIND in await doubt(database)
+
+
+async def test_readiness_of_a_source_in_doubt(base: Version, database: Database) -> None:
+    """`/readyz` says what is wrong and what to do, and is right again when a person has done it."""
+
+    async def missing() -> dict[str, str]:
+        log = SimpleNamespace(leader=lambda: asyncio.sleep(0, "watcher"))
+        service: Any = SimpleNamespace(
+            publications=await latest_publications(),
+            sources=SimpleNamespace(database=lambda name: database),
+            log_of=lambda publication: log,
+        )
+        return await find_missing(service)
+
+    await check_newest(database)
+    assert await missing() == {}
+    for number in range(2):
+        await rewrite_mark(database, f"{number:032x}")
+        with pytest.raises((SourceReplaced, SourceInDoubt)):
+            await check_newest(database)
+    found = await missing()
+    assert list(found) == ["identity shop"]
+    assert "manage.py publish shop --reset" in found["identity shop"]
+    await sync_to_async(lambda: publish_app(App.objects.get(), resets=True))()
+    assert await missing() == {}
+
+
 async def test_publish_under_way(base: Version) -> None:
     """A publish that is under way is not part of what begins anew: its publisher is told to publish again."""
 
@@ -267,11 +393,11 @@ async def test_publish_under_way(base: Version) -> None:
         return begin_publish(App.objects.get())
 
     version = await sync_to_async(edit_and_begin)()
-    await begin_anew("shop", base.nonce, "another", ANOTHER_DATABASE)
+    await begin_anew("shop", base.nonce, ANOTHER, ANOTHER_DATABASE)
     assert not await sync_to_async(Version.objects.confirm)(version.nonce, 5)
     newest = await sync_to_async(lambda: Version.objects.get(number=2))()
     assert newest.definition == base.definition
-    assert newest.source_id == "another"
+    assert newest.source_id == ANOTHER
 
 
 async def test_access_begins_anew(base: Version) -> None:
@@ -283,7 +409,7 @@ async def test_access_begins_anew(base: Version) -> None:
         return client
 
     client = await sync_to_async(grant)()
-    await begin_anew("shop", base.nonce, "another", ANOTHER_DATABASE)
+    await begin_anew("shop", base.nonce, ANOTHER, ANOTHER_DATABASE)
     newest = await sync_to_async(lambda: client.access_versions.order_by("number").last())()
     assert newest is not None
     assert (newest.number, newest.cluster_time) == (2, 0)

@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 
 from changesource.conf import load_settings
 from changesource.errors import ChangeSourceError, SourceUnusable, UnknownSource
+from changesource.mapping.definition import why_not_a_name
 from changesource.mapping.values import CODEC_OPTIONS
 from changesource.models import App
 from changesource.models.app import DEFAULT_SOURCE, source_variable
@@ -58,8 +59,8 @@ class Command(BaseCommand):
 
 
 def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ArgumentTypeError("a name in printable characters")
+    if why_not_a_name(text):
+        raise ArgumentTypeError("a name in printable characters, without spaces around it")
     return text
 
 

@@ -88,7 +88,8 @@ async def check_change_stream(
 ) -> list[CheckResult]:
     """Opens the stream that the published apps need, at a majority, and reads it once. Raises `explain`'s errors."""
     content = StreamContent(
-        collections={MARKERS_COLLECTION, *(collection.name for collection in collections)},
+        collections={collection.name for collection in collections},
+        markers_of=collections[0].app_id if collections else "app",
         has_pre_images=any(collection.unwinding for collection in collections),
     )
     start = await current_cluster_time(database)

@@ -14,7 +14,7 @@ from changesource.errors import InvalidSchemaFile  # noqa: E402 (models load aft
 from changesource.mapping.definition import AppDefinition, Column, Table  # noqa: E402
 from changesource.mapping.problems import find_problems  # noqa: E402
 from changesource.mapping.relationships import read_relationships  # noqa: E402
-from changesource.models import App, Client, Grant  # noqa: E402
+from changesource.models import App, Client, Credential, Grant  # noqa: E402
 from changesource.models import Table as TableDraft  # noqa: E402
 from changesource.publishing.json_text import StorableJSONDecoder  # noqa: E402
 from changesource.publishing.schema_file import read_schema  # noqa: E402
@@ -66,6 +66,8 @@ def check_name(data: bytes) -> None:
     for validators in NAME_FIELDS.values():
         if is_accepted(validators, name):
             assert name.encode().count(b"\n") == 0
+            assert name.isprintable()
+            assert name == name.strip()
 
 
 def check_schema_file(data: bytes) -> None:
@@ -83,6 +85,7 @@ NAME_FIELDS: Mapping[str, Callable[[str], None]] = {
     "app_id": App._meta.get_field("app_id").run_validators,
     "source": App._meta.get_field("source").run_validators,
     "client": Client._meta.get_field("name").run_validators,
+    "label": Credential._meta.get_field("label").run_validators,
 }
 
 

@@ -16,11 +16,12 @@ from zerosources.settings import *  # noqa: E402, F403 (after the environment)
 
 # In a file: several threads of a process ask the database at the same time, and connections to one in memory do not wait
 # for each other.
+DATABASE_FOLDER = tempfile.TemporaryDirectory(prefix="zero-sources-", ignore_cleanup_errors=True)
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": ":memory:",
-        "TEST": {"NAME": os.path.join(tempfile.gettempdir(), f"zero-sources-{os.getpid()}.sqlite3")},
+        "TEST": {"NAME": os.path.join(DATABASE_FOLDER.name, "django.sqlite3")},
         "OPTIONS": {
             "timeout": 20,
             "transaction_mode": "IMMEDIATE",

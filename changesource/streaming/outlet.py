@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from changesource.errors import ChangeSourceError
+from changesource.tasks import LoopShare
 
 SEND_BYTES = 256 * 1024
 """About how much is handed over at once: a client that reads slowly must get through this within its time."""
@@ -31,6 +32,7 @@ class PacedOutlet:
     def __init__(self, outlet: Outlet, stall_seconds: float) -> None:
         self._outlet = outlet
         self._stall_seconds = stall_seconds
+        self._share = LoopShare()
         self.sent_bytes = 0
 
     async def send(self, frames: Iterable[bytes]) -> None:
@@ -53,3 +55,6 @@ class PacedOutlet:
         except TimeoutError as error:
             raise ClientStalled(f"zero-cache read nothing for {self._stall_seconds:.0f} seconds.") from error
         self.sent_bytes += size
+        # A socket that takes everything at once, or frames that are small once they are compressed, give nobody else a turn.
+        if self._share.is_used_up:
+            await self._share.give_way()

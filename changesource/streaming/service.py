@@ -23,6 +23,7 @@ from changesource.models.client_store import ClientInApp, Identity, Standing
 from changesource.mongo.source import Sources
 from changesource.protocol import closing
 from changesource.protocol.closing import Closing
+from changesource.streaming.garbage import GarbageCollection
 from changesource.streaming.rendering import RowErrorSink
 from changesource.streaming.row_error_notes import RowErrorNotes
 from changesource.streaming.source_witness import SourceWitness
@@ -76,11 +77,13 @@ class StreamService:
         self._connections: set[Connection] = set()
         self._standings: dict[ClientInApp, Standing] = {}
         self._prune_at = 0.0
+        self._garbage = GarbageCollection()
         self._refresher: asyncio.Task[None] | None = None
 
     async def start(self, *, watch: bool) -> None:
         """`watch`: also run a watcher for each app (of `app_ids`, if any are given)."""
         self._watches = watch
+        self._garbage.begin()
         await self._know_row_errors()
         await self._refresh()
         self._has_started.set()
@@ -92,6 +95,7 @@ class StreamService:
     async def stop(self) -> None:
         """Sessions end at the next end of a transaction, or after a grace time in the middle; watchers give up."""
         self.is_stopping = True
+        self._garbage.end()
         if self._sessions:
             await asyncio.wait(self._sessions, timeout=SESSION_GRACE_SECONDS)
         tasks = [*self._sessions, *(task for _, task in self._watchers.values())]
@@ -157,6 +161,7 @@ class StreamService:
                 self._prune_audit,
                 self._flush_row_errors,
                 self._know_row_errors,
+                self._garbage.collect_if_due,
             ):
                 try:
                     await work()

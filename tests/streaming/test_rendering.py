@@ -11,6 +11,7 @@ from bson import Binary, Decimal128, Int64, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
+from changesource import tasks
 from changesource.mapping.definition import Column
 from changesource.mapping.row_errors import RowError
 from changesource.mongo.assembler import Part
@@ -105,9 +106,9 @@ async def test_look_ups_of_large_documents(database: Database, monkeypatch: pyte
     await database.city.insert_many([{"_id": number, "value": "x" * 5 * 2**20} for number in range(7)])
     rendered: list[DocumentChanges] = []
 
-    def noted(table: Any, document: DocumentChanges, errors: list[RowError]) -> Any:
+    def noted(table: Any, document: DocumentChanges, *rest: Any) -> Any:
         rendered.append(document)
-        return frames_by_id(table, document, errors)
+        return frames_by_id(table, document, *rest)
 
     monkeypatch.setattr(rendering, "frames_by_id", noted)
     events = [updated(number) for number in range(7)]
@@ -377,7 +378,7 @@ async def test_one_element_of_a_large_array(database: Database) -> None:
 
 async def test_large_arrays_hold_up_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others on the loop have their turn between documents that take long enough."""
-    monkeypatch.setattr(rendering, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(tasks, "YIELD_SECONDS", 0.0)
     documents = [{"_id": f"x{number}", "items": [item(index) for index in range(500)]} for number in range(20)]
     turns = 0
 

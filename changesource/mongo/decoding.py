@@ -10,6 +10,7 @@ what is longer than `PIECE_BYTES` is decoded in pieces, between which other task
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from struct import Struct
 from typing import Any, NamedTuple, TypeVar
 
 import bson
@@ -42,6 +43,7 @@ _SIZES_BESIDE_LENGTH = {0x02: 4, 0x03: 0, 0x04: 0, 0x05: 5, 0x0C: 16, 0x0D: 4, 0
 """What a value takes beside the length that it begins with: string, document, array, binary, DBPointer, code, symbol, code
 with scope."""
 _REGEX = 0x0B
+_LENGTH = Struct("<i")
 
 T = TypeVar("T")
 
@@ -131,10 +133,16 @@ def _decode_large_array(raw: bytes, start: int) -> Generator[None, None, list[An
             decode = _decode_large if raw[piece.start] == _DOCUMENT else _decode_large_array
             values.append((yield from decode(raw, piece.value)))
         else:
-            # As an array, in which the names of elements mean nothing.
-            array = b"\x04\0" + _document_of(raw[piece.start : piece.end])
-            values += decode_document(_document_of(array))[""]
+            values += _decode_elements(raw[piece.start : piece.end])
         yield
+    return values
+
+
+def _decode_elements(elements: bytes) -> list[Any]:
+    """As an array, in which the names of elements mean nothing."""
+    size = len(elements)
+    head = _LENGTH.pack(size + 12) + b"\x04\0" + _LENGTH.pack(size + 5)
+    values: list[Any] = decode_document(b"".join((head, elements, b"\0\0")))[""]
     return values
 
 
@@ -153,12 +161,18 @@ def _pieces(raw: bytes, document: int) -> Iterator[_Piece]:
     if raw[last] != 0:
         raise _no_bson()
     start = end = document + 4
-    find, sizes = raw.find, _SIZES
+    find, sizes, integer = raw.find, _SIZES, int.from_bytes
     while end < last:
         element = end
         # The most frequent kinds without a call: an array may have a million elements.
-        size = sizes.get(raw[end])
-        end = _end_of_element(raw, end) if size is None else find(0, end + 1) + 1 + size
+        kind = raw[end]
+        if kind == _DOCUMENT:
+            value = find(0, end + 1) + 1
+            end = value + integer(raw[value : value + 4], "little", signed=True)
+        elif (size := sizes.get(kind)) is not None:
+            end = find(0, end + 1) + 1 + size
+        else:
+            end = _end_of_element(raw, end)
         if not element < end <= last:
             raise _no_bson()
         if end - start > PIECE_BYTES:

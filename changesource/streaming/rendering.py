@@ -65,10 +65,6 @@ class Chunk:
         self.size += len(frame)
         self.rows += 1
 
-    @property
-    def is_full(self) -> bool:
-        return self.size >= MAX_CHUNK_BYTES or self.rows >= MAX_CHUNK_ROWS
-
 
 @dataclass(slots=True)
 class _CollectionChanges:
@@ -101,11 +97,9 @@ class Renderer:
             tables = self._version.tables_of_collection[collection]
             async for rendered in self._frames(collection, tables, changes, errors):
                 chunk.add(*rendered)
-                if chunk.is_full:
+                if chunk.size >= MAX_CHUNK_BYTES or chunk.rows >= MAX_CHUNK_ROWS:
                     yield chunk
                     chunk = Chunk()
-                if self._share.is_used_up:
-                    await self._share.give_way()
             if self._notes is not None:
                 _note_ends(self._notes, tables, changes, errors)
         if errors:
@@ -195,11 +189,15 @@ class Renderer:
                 frames = await _slow_frames(frames_by_pre_images, table, document, errors)
             for frame in frames.deletes:
                 yield frame
+                if self._share.is_used_up:
+                    await self._share.give_way()
             upserts.append(frames.upserts)
             if self._share.is_used_up:
                 await self._share.give_way()
         for frame in chain.from_iterable(upserts):
             yield frame
+            if self._share.is_used_up:
+                await self._share.give_way()
 
     async def _restore_pre_images(self, table: CompiledTable, documents: Iterable[DocumentChanges]) -> None:
         """So that the next events have theirs. Once, as earlier ones may still come. What is to be done by hand, where that

@@ -95,6 +95,12 @@ class Watcher:
                 logger.info("watcher of %s: %s", self._history.app_id, error)
                 if not self._has_got_on:
                     self._longer_lease = min(2 * self._longer_lease, MAX_LONGER_LEASE)
+                    logger.warning(
+                        "watcher of %s: the lease was lost before anything was done. The next one is %g seconds long.",
+                        self._history.app_id,
+                        self._seconds,
+                        extra={"action": "longer-lease"},
+                    )
             except LogMismatch as error:
                 logger.info("watcher of %s: %s", self._history.app_id, error)
             except ChangeSourceError as error:

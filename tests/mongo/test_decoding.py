@@ -116,10 +116,10 @@ VALUES = st.recursive(
         st.binary(max_size=20),
         st.sampled_from([*EVERY_TYPE.values(), DBRef("city", "x" * 50)]),
     ),
-    lambda children: st.lists(children, max_size=8) | st.dictionaries(NAMES, children, max_size=8),
-    max_leaves=40,
+    lambda children: st.lists(children, max_size=5) | st.dictionaries(NAMES, children, max_size=5),
+    max_leaves=15,
 )
-DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=10)
+DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=5)
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -131,7 +131,7 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return end.value
 
 
-@given(st.lists(DOCUMENTS, max_size=6), st.integers(1, 80))
+@given(st.lists(DOCUMENTS, max_size=4), st.integers(1, 80))
 def test_pieces_of_any_size_make_the_same_documents(documents: list[dict[str, Any]], piece_bytes: int) -> None:
     """However small the pieces are, also those in arrays and documents within."""
     encoded = [bson.encode(document) for document in documents]

@@ -68,7 +68,8 @@ async def _sharing_the_loop(steps: Generator[None, None, T]) -> T:
         try:
             next(steps)
         except StopIteration as end:
-            return end.value
+            decoded: T = end.value
+            return decoded
         if share.is_used_up:
             await share.give_way()
 

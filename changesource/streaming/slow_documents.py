@@ -43,7 +43,8 @@ async def in_thread(function: Callable[P, T], *arguments: P.args, **options: P.k
     call = _Call(lambda: function(*arguments, **options))
     _threads.run(call)
     try:
-        return await call.outcome
+        outcome: T = await call.outcome
+        return outcome
     finally:
         call.is_dropped = True
 

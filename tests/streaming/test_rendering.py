@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource import tasks
+from changesource.mapping.budget import Budget
 from changesource.mapping.definition import Column
 from changesource.mapping.row_errors import RowError
 from changesource.mongo.assembler import Part
@@ -394,6 +395,33 @@ async def test_large_arrays_hold_up_nobody(database: Database, monkeypatch: pyte
     )
     other.cancel()
     assert turns >= len(documents)
+
+
+async def test_documents_that_are_rendered_beside_the_loop(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames and errors are the same, in the same order, whichever documents take more than a quick budget."""
+    documents = [{"_id": f"x{n}", "kind": "a", "items": [item(i) for i in range(n * 40)]} for n in range(8)]
+    events = [
+        changing(
+            document, {**document, "items": [{"id": f"new-{document['_id']}"}, *document["items"][: 3 * n]]}, "items"
+        )
+        for n, document in enumerate(documents)
+    ]
+    tables = [BY_ELEMENT, BY_INDEX, FILTERED]
+    wanted = await render(database, *events, tables=tables)
+    assert len(wanted.errors) == len(documents)
+    for steps in (0, 300, 2_000):
+        monkeypatch.setattr(rendering.Budget, "quick", lambda steps=steps: Budget(steps=steps))
+        found = await render(database, *events, tables=tables)
+        assert found.frames == wanted.frames
+        assert found.errors == wanted.errors
+
+
+async def test_an_entry_has_few_enough_frames(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session goes through all frames of an entry at once."""
+    monkeypatch.setattr(rendering, "MAX_CHUNK_ROWS", 10)
+    found = await render(database, *(upserted(number, "x") for number in range(25)))
+    assert [chunk.rows for chunk in found.chunks] == [10, 10, 5]
+    assert [chunk.is_final for chunk in found.chunks] == [False, False, True]
 
 
 async def test_element_taken_out(database: Database) -> None:

@@ -17,11 +17,12 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import PyMongoError
 
-from changesource.mongo.decoding import decode_document
+from changesource.mongo.decoding import decode_document_in_pieces
 from changesource.mongo.events import ChangeEvent, parse_event
 from changesource.mongo.faults import explain
 from changesource.mongo.markers import MARKERS_COLLECTION, marker_events
 from changesource.mongo.source import Database, timestamp_of
+from changesource.tasks import LoopShare
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class ChangeStream:
         """The next reply's events. Without `wait` an empty batch comes back at once where there is nothing more."""
         if self._first is not None and self._first.events:
             reply, self._first = self._first, None
-            return Batch(self._parse(reply.events), is_end=False, size=reply.size)
+            return Batch(await self._parse(reply.events), is_end=False, size=reply.size)
         try:
             reply = await self._ask(
                 {
@@ -118,7 +119,7 @@ class ChangeStream:
         except PyMongoError as error:
             raise explain(error) from error
         is_end = not reply.events and not self._fragments
-        return Batch(self._parse(reply.events), is_end, size=reply.size if reply.events else 0)
+        return Batch(await self._parse(reply.events), is_end, size=reply.size if reply.events else 0)
 
     async def close(self) -> None:
         """Ends the cursor on the server, as far as it answers."""
@@ -134,16 +135,19 @@ class ChangeStream:
     async def _ask(self, command: dict[str, Any], **options: Any) -> _Reply:
         reply = await self._database.command({**command, **options}, codec_options=_UNDECODED, session=self._session)
         raw = bytes(reply.raw)
-        cursor = decode_document(raw)["cursor"]
+        cursor = (await decode_document_in_pieces(raw))["cursor"]
         self._cursor_id = cursor["id"]
         return _Reply(cursor["firstBatch"] if "firstBatch" in cursor else cursor["nextBatch"], len(raw))
 
-    def _parse(self, raw_events: Sequence[Mapping[str, Any]]) -> list[ChangeEvent]:
+    async def _parse(self, raw_events: Sequence[Mapping[str, Any]]) -> list[ChangeEvent]:
         parsed = []
+        share = LoopShare()
         for raw in raw_events:
             whole = self._join(raw) if "splitEvent" in raw else raw
             if whole is not None and (event := parse_event(whole)) is not None:
                 parsed.append(event)
+            if share.is_used_up:
+                await share.give_way()
         return parsed
 
     def _join(self, fragment: Mapping[str, Any]) -> Mapping[str, Any] | None:

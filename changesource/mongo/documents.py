@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from changesource.errors import SourceUnreachable
 from changesource.mapping.bson_types import Undecodable
-from changesource.mongo.decoding import decode_batch
+from changesource.mongo.decoding import decode_batch_in_pieces
 from changesource.mongo.faults import explain
 from changesource.mongo.source import Database
 from changesource.tasks import end_tasks
@@ -72,7 +72,7 @@ async def _scan_once(
     try:
         while (raw := await request) is not None:
             request = asyncio.ensure_future(_next_batch(cursor))  # while the caller works on this one
-            if documents := _decode(raw):
+            if documents := await _decode(raw):
                 yield documents
     finally:
         await end_tasks(request)
@@ -106,7 +106,7 @@ async def find_documents(database: Database, collection: str, document_ids: Sequ
             wanted = list(document_ids[start : start + LOOKUP_BATCH_SIZE])
             cursor = database[collection].find_raw_batches({"_id": {"$in": wanted}}, batch_size=LOOKUP_BATCH_SIZE)
             async for raw in cursor:
-                yield _decode(raw)
+                yield await _decode(raw)
     except PyMongoError as error:
         raise explain(error) from error
 
@@ -116,14 +116,14 @@ async def first_documents(database: Database, collection: str, limit: int) -> As
     `SourceUnusable`."""
     try:
         async for raw in database[collection].find_raw_batches(sort=[("_id", 1)], limit=limit):
-            yield _decode(raw)
+            yield await _decode(raw)
     except PyMongoError as error:
         raise explain(error) from error
 
 
-def _decode(batch: Any) -> Documents:
+async def _decode(batch: Any) -> Documents:
     """A raw batch is bytes, whatever PyMongo's annotation of the cursor says."""
-    return decode_batch(batch)
+    return await decode_batch_in_pieces(batch)
 
 
 async def estimate_count(database: Database, collection: str) -> int:

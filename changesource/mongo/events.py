@@ -80,5 +80,7 @@ def _changed_fields(description: Mapping[str, Any]) -> frozenset[str]:
     for path in paths:
         while "." in path:
             path = path.rpartition(".")[0]
+            if path in names:
+                break  # and so all that it can begin with
             names.add(path)
     return frozenset(names)

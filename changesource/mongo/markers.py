@@ -72,6 +72,14 @@ async def write_marker(database: Database, app_id: str, kind: MarkerKind) -> str
     return nonce
 
 
+async def has_heartbeats(database: Database, app_id: str) -> bool:
+    """Whether a heartbeat of the app was ever written. Raises `SourceUnreachable` and `SourceUnusable`."""
+    try:
+        return await database[MARKERS_COLLECTION].find_one({"_id": f"heartbeat:{app_id}"}) is not None
+    except PyMongoError as error:
+        raise explain(error) from error
+
+
 async def write_publish_marker(database: Database, app_id: str, marker: PublishMarker) -> None:
     """Says to every reader of the app's change stream that a version begins. Raises as `write_marker` does."""
     await _write(database, app_id, "publish", {"nonce": marker.nonce, "version": marker.number})

@@ -71,26 +71,37 @@ class TableFrames:
     def truncate(self) -> bytes:
         return _frame(["data", {"tag": "truncate", "relations": [self.spec.relation]}])
 
-    def backfills(self, rows: Iterable[Row], position: Position) -> Iterator[bytes]:
-        """Many rows in a frame, for a snapshot only: zero-cache shows them to clients when the snapshot commits.
+    def backfills(self, position: Position) -> Backfills:
+        """For many rows in a frame, in a snapshot only: zero-cache shows them to clients when the snapshot commits."""
+        return Backfills(self.spec, position)
 
-        A frame ends with the row that makes it longer than `MAX_BACKFILL_BYTES`.
-        """
-        spec = self.spec
+
+class Backfills:
+    """Rows → frames of many rows. A frame ends with the row that makes it longer than `MAX_BACKFILL_BYTES`."""
+
+    __slots__ = ("_names", "_prefix", "_size", "_values")
+
+    def __init__(self, spec: TableSpec, position: Position) -> None:
         others = [column.name for column in spec.columns if column.name not in spec.key]
-        names = [*spec.key, *others]
+        self._names = [*spec.key, *others]
         head = {"tag": "backfill", "relation": spec.relation, "columns": others, "watermark": position.watermark}
-        prefix = b'["data",' + orjson.dumps(head)[:-1] + b',"rowValues":['
-        values: list[bytes] = []
-        size = 0
+        self._prefix = b'["data",' + orjson.dumps(head)[:-1] + b',"rowValues":['
+        self._values: list[bytes] = []
+        self._size = 0
+
+    def add(self, rows: Iterable[Row]) -> Iterator[bytes]:
+        """The frames that `rows` make full, with those that were added before."""
         for row in rows:
-            values.append(orjson.dumps([row[name] for name in names]))
-            size += len(values[-1])
-            if size >= MAX_BACKFILL_BYTES:
-                yield prefix + b",".join(values) + b"]}]"
-                values, size = [], 0
-        if values:
-            yield prefix + b",".join(values) + b"]}]"
+            self._values.append(orjson.dumps([row[name] for name in self._names]))
+            self._size += len(self._values[-1])
+            if self._size >= MAX_BACKFILL_BYTES:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[bytes]:
+        """The frame of those that are left, if there are any."""
+        if self._values:
+            yield self._prefix + b",".join(self._values) + b"]}]"
+            self._values, self._size = [], 0
 
 
 def begin(position: Position) -> bytes:

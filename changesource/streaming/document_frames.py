@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from changesource.log.filter_values import FilterValues
+from changesource.mapping.budget import Budget
 from changesource.mapping.row_changes import row_changes
 from changesource.mapping.row_errors import RowError
 from changesource.mapping.tables import CompiledTable, Document, Row
@@ -61,28 +62,30 @@ class RowFrame(NamedTuple):
     filter_values: FilterValues | None = None
 
 
-def frames_by_id(table: CompiledTableFrames, document: DocumentChanges, errors: list[RowError]) -> Iterator[bytes]:
+def frames_by_id(
+    table: CompiledTableFrames, document: DocumentChanges, errors: list[RowError], budget: Budget | None = None
+) -> list[RowFrame]:
     """For a table whose keys come from `_id`: the row as it is now, or the removal of the row where there is none.
 
     Nothing for an update that changed no field of the mapping; nor, where there is no row now, for a document that was just
     inserted and for an update that changed no field which decides whether there is one. Each row is so at least sent by
     the last event that changed it, which is enough wherever one began.
+
+    As `CompiledTable.rows`, raises `BudgetExceeded` for a `budget` of the caller, and has then added nothing to `errors`.
     """
     changed = document.changed
     compiled = table.table
     if document.last.operation == "upsert" and compiled.is_untouched_by(changed):
-        return
+        return []
     errors_before = len(errors)
-    rows = compiled.rows(document.now, errors) if document.now is not None else []
+    rows = compiled.rows(document.now, errors, budget) if document.now is not None else []
     if rows:
-        yield table.frames.upsert(rows[0])
-        return
+        return [RowFrame(compiled, table.frames.upsert(rows[0]))]
     never_had_one = document.is_just_inserted or compiled.is_decided_without(changed)
     if never_had_one and document.now is not None and len(errors) == errors_before:
-        return
+        return []
     key = compiled.key(document.last.document_id)
-    if key is not None:
-        yield table.frames.delete(key)
+    return [] if key is None else [RowFrame(compiled, table.frames.delete(key))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +97,20 @@ class RowFrames:
     """To be gone through once: rows of an array repeat what they have of their document, and their frames hold that each."""
 
 
-def frames_by_pre_images(table: CompiledTableFrames, document: DocumentChanges, errors: list[RowError]) -> RowFrames:
-    """For a table that needs pre-images: the rows of the document that changed."""
+def frames_by_pre_images(
+    table: CompiledTableFrames, document: DocumentChanges, errors: list[RowError], budget: Budget | None = None
+) -> RowFrames:
+    """For a table that needs pre-images: the rows of the document that changed.
+
+    A `budget` of the caller is for all states of the document together. Raises `BudgetExceeded` for it, and has then added
+    nothing to `errors`.
+    """
     compiled = table.table
     events = document.touching(compiled)
     if not events:
         return RowFrames()
-    states = [compiled.rows(event.before, []) if event.before is not None else [] for event in events]
-    states.append(compiled.rows(document.now, errors) if document.now is not None else [])
+    states = [compiled.rows(event.before, [], budget) if event.before is not None else [] for event in events]
+    states.append(compiled.rows(document.now, errors, budget) if document.now is not None else [])
     changes = row_changes(states, compiled.key_of)
     names = compiled.spec.key
     return RowFrames(

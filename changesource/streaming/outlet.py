@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from changesource.errors import ChangeSourceError
+from changesource.tasks import LoopShare
 
 SEND_BYTES = 256 * 1024
 """About how much is handed over at once: a client that reads slowly must get through this within its time."""
@@ -46,6 +47,7 @@ class PacedOutlet:
         self._stall_seconds = stall_seconds
         self._least_bytes_per_second = least_bytes_per_second
         self._waited_seconds = 0.0
+        self._share = LoopShare()
         self.sent_bytes = 0
 
     async def send(self, frames: Iterable[bytes]) -> None:
@@ -75,6 +77,9 @@ class PacedOutlet:
             raise ClientStalled(f"zero-cache read nothing for {self._stall_seconds:.0f} seconds.") from error
         self._waited_seconds += time.monotonic() - began
         self.sent_bytes += size
+        # A socket that takes everything at once, or frames that are small once they are compressed, give nobody else a turn.
+        if self._share.is_used_up:
+            await self._share.give_way()
 
     def _seconds_left(self, size: int) -> float:
         """How long the client may take for `size` more bytes."""

@@ -15,7 +15,8 @@ from django.db import Error as DatabaseError
 from changesource.errors import ChangeSourceError
 from changesource.models import source_store, store
 from changesource.models.source_store import Awaited
-from changesource.mongo.source import inspect_source
+from changesource.mongo.markers import has_heartbeats
+from changesource.mongo.source import inspect_source, majority_cluster_time
 from changesource.streaming.service import StreamService
 from changesource.streaming.source_witness import SourceWitness
 
@@ -25,6 +26,9 @@ CHECK_SECONDS = 4.0
 NO_ANSWER = f"no answer within {CHECK_SECONDS:.0f} seconds"
 FRESH_SECONDS = 1.0
 """For how long an answer is given to all who ask. Anybody may, as often as they like."""
+MAX_LAG_SECONDS = 60.0
+"""How far a log may be behind its source. A source without heartbeats is followed every 30 seconds, a publish that is under
+way is waited for as long, and a standby takes over within seconds: none of that is a fault."""
 MAX_AWAITED = 20
 """How many replicas that do not come are named."""
 
@@ -33,6 +37,7 @@ KINDS = {
     "source": "a source cannot be read",
     "identity": "the database behind an app's source has changed again, and a person has to decide",
     "app": "an app is not watched, or its log does not answer",
+    "log": "the log of an app is behind its source",
     "replicas": "a zero-cache was told to build a new replica and has not yet",
     "check": "it could not be found out",
 }
@@ -86,8 +91,8 @@ def kinds_of(missing: Mapping[str, str]) -> dict[str, str]:
 
 
 async def find_missing(service: StreamService) -> dict[str, str]:
-    """What is missing, by name: `database`, `source <name>`, `identity <id>`, `app <id>`, `replicas <id>`. Empty when all is
-    well."""
+    """What is missing, by name: `database`, `source <name>`, `identity <id>`, `app <id>`, `log <id>`, `replicas <id>`. Empty
+    when all is well."""
     checks: dict[str, Awaitable[str]] = {}
     for publication in service.publications.values():
         source = publication.definition.source
@@ -95,6 +100,7 @@ async def find_missing(service: StreamService) -> dict[str, str]:
             checks[f"source {source}"] = _check_source(service, source)
         checks[f"identity {publication.app_id}"] = _check_identity(service, publication)
         checks[f"app {publication.app_id}"] = _check_watched(service, publication)
+        checks[f"log {publication.app_id}"] = check_lag(service, publication)
     database = asyncio.create_task(_check_database(service))
     answers = await asyncio.gather(*(_in_time(check) for check in checks.values()))
     return await database | {name: answer for name, answer in zip(checks, answers, strict=True) if answer}
@@ -151,3 +157,28 @@ async def _check_watched(service: StreamService, publication: store.Publication)
     except ChangeSourceError as error:
         return str(error)
     return "" if leader else "nobody watches it; run manage.py watch_changes"
+
+
+async def check_lag(service: StreamService, publication: store.Publication) -> str:
+    """Whether the log has fallen behind its source, by the source's clock alone: what a majority has at this moment, against
+    the last change in the log. A quiet source does not make that old, because heartbeats, or the source's own clock, move
+    the log on. Neither does so on a sharded cluster without heartbeats, of which nothing is said.
+
+    A log that holds nothing yet is not behind. What does not answer is for the other checks to say.
+    """
+    try:
+        database = service.sources.database(publication.definition.source)
+        tail = (await service.log_of(publication).extent()).tail
+        if tail is None:
+            return ""
+        lag_seconds = (await majority_cluster_time(database) >> 32) - tail.position.seconds
+        limit_seconds = MAX_LAG_SECONDS
+        if lag_seconds > limit_seconds and (await inspect_source(database)).is_sharded:
+            if service.settings.heartbeat_seconds <= 0 or not await has_heartbeats(database, publication.app_id):
+                return ""
+            limit_seconds = max(limit_seconds, 2 * service.settings.heartbeat_seconds)
+    except ChangeSourceError:
+        return ""
+    if lag_seconds <= limit_seconds:
+        return ""
+    return f"its log is {lag_seconds} seconds behind the source; look at the log and the load of the watcher that leads"

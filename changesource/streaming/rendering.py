@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import bson
 from bson import ObjectId
 
 from changesource.errors import SourceUnusable
 from changesource.log.filter_values import FilterValues
+from changesource.mapping.budget import Budget, BudgetExceeded
 from changesource.mapping.row_errors import RowError
 from changesource.mapping.tables import CompiledTable, describe_id
 from changesource.mongo.assembler import Part
@@ -32,14 +31,18 @@ from changesource.streaming.document_frames import (
     frames_by_pre_images,
 )
 from changesource.streaming.row_error_notes import RowErrorNotes
+from changesource.streaming.slow_documents import in_thread, rows_in_batches
+from changesource.tasks import LoopShare
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MAX_CHUNK_BYTES = 4 * 2**20
 """About how many bytes of frames go into one entry of the log."""
 
-YIELD_SECONDS = 0.005
-"""The arrays of a part can take seconds, and others on the loop have leases to keep."""
+MAX_CHUNK_ROWS = 2_000
+"""How many frames go into one entry at most: a session with row filters looks at each, in some milliseconds."""
 
 RowErrorSink = Callable[[Sequence[RowError]], None]
 
@@ -52,6 +55,7 @@ class Chunk:
     filter_values: dict[str, list[FilterValues | None]] = field(default_factory=dict)
     markers: list[str] = field(default_factory=list)
     size: int = 0
+    rows: int = 0
     is_final: bool = False
 
     def add(self, table: CompiledTable, frame: bytes, values: FilterValues | None = None) -> None:
@@ -59,6 +63,7 @@ class Chunk:
         if table.filter_columns:
             self.filter_values.setdefault(table.name, []).append(values)
         self.size += len(frame)
+        self.rows += 1
 
 
 @dataclass(slots=True)
@@ -82,6 +87,7 @@ class Renderer:
         self._sink = sink
         self._notes = sink if isinstance(sink, RowErrorNotes) else None
         self._recorded_since: dict[str, int] = {}
+        self._share = LoopShare()
 
     async def render(self, part: Part) -> AsyncIterator[Chunk]:
         """At least one chunk; the last is final if the part is. Raises `SourceUnreachable` or `SourceUnusable`."""
@@ -91,7 +97,7 @@ class Renderer:
             tables = self._version.tables_of_collection[collection]
             async for rendered in self._frames(collection, tables, changes, errors):
                 chunk.add(*rendered)
-                if chunk.size >= MAX_CHUNK_BYTES:
+                if chunk.size >= MAX_CHUNK_BYTES or chunk.rows >= MAX_CHUNK_ROWS:
                     yield chunk
                     chunk = Chunk()
             if self._notes is not None:
@@ -141,13 +147,19 @@ class Renderer:
         by_pre_images = [table for table in tables if table.table.needs_pre_images]
         async for document in self._looked_up(collection, tables, changes):
             for table in by_id:
-                for frame in frames_by_id(table, document, errors):
-                    yield RowFrame(table.table, frame)
+                try:
+                    frames = frames_by_id(table, document, errors, Budget.quick())
+                except BudgetExceeded:
+                    frames = await _slow_frames(frames_by_id, table, document, errors)
+                for frame in frames:
+                    yield frame
             if not by_pre_images:
                 document.now = None
+            if self._share.is_used_up:
+                await self._share.give_way()
         for table in by_pre_images:
             if all(document.has_pre_images(table.table) for document in documents):
-                async for row in _frames_by_pre_images(table, documents, errors):
+                async for row in self._frames_by_pre_images(table, documents, errors):
                     yield row
             else:
                 await self._restore_pre_images(table.table, documents)
@@ -160,9 +172,30 @@ class Renderer:
     ) -> AsyncIterator[RowFrame]:
         async for documents in scan(self._database, collection):
             for table in tables:
-                for document in documents:
-                    for row in table.table.rows(document, errors):
+                async for rows in rows_in_batches(table.table, documents, errors, self._share):
+                    for row in rows:
                         yield frame_of_new_row(table, row)
+
+    async def _frames_by_pre_images(
+        self, table: CompiledTableFrames, documents: Iterable[DocumentChanges], errors: list[RowError]
+    ) -> AsyncIterator[RowFrame]:
+        upserts: list[Iterable[RowFrame]] = []
+        for document in documents:
+            try:
+                frames = frames_by_pre_images(table, document, errors, Budget.quick())
+            except BudgetExceeded:
+                frames = await _slow_frames(frames_by_pre_images, table, document, errors)
+            for frame in frames.deletes:
+                yield frame
+                if self._share.is_used_up:
+                    await self._share.give_way()
+            upserts.append(frames.upserts)
+            if self._share.is_used_up:
+                await self._share.give_way()
+        for frame in chain.from_iterable(upserts):
+            yield frame
+            if self._share.is_used_up:
+                await self._share.give_way()
 
     async def _restore_pre_images(self, table: CompiledTable, documents: Iterable[DocumentChanges]) -> None:
         """So that the next events have theirs. Once, as earlier ones may still come. What is to be done by hand, where that
@@ -231,32 +264,17 @@ def _note_ends(
         notes.end(name, rendered - {error.document_id for error in errors if error.table == name})
 
 
-async def _frames_by_pre_images(
-    table: CompiledTableFrames, documents: Iterable[DocumentChanges], errors: list[RowError]
-) -> AsyncIterator[RowFrame]:
-    upserts: list[Iterable[RowFrame]] = []
-    turns = _Turns()
-    for document in documents:
-        frames = frames_by_pre_images(table, document, errors)
-        for frame in frames.deletes:
-            yield frame
-        upserts.append(frames.upserts)
-        await turns.give()
-    for frame in chain.from_iterable(upserts):
-        yield frame
-        await turns.give()
-
-
-class _Turns:
-    """Lets others on the loop have their turn now and then."""
-
-    def __init__(self) -> None:
-        self._resumed_at = time.monotonic()
-
-    async def give(self) -> None:
-        if time.monotonic() - self._resumed_at > YIELD_SECONDS:
-            await asyncio.sleep(0)
-            self._resumed_at = time.monotonic()
+async def _slow_frames(
+    render: Callable[[CompiledTableFrames, DocumentChanges, list[RowError]], T],
+    table: CompiledTableFrames,
+    document: DocumentChanges,
+    errors: list[RowError],
+) -> T:
+    """What `render` makes of a document that takes more than a quick budget."""
+    found: list[RowError] = []
+    frames = await in_thread(render, table, document, found)
+    errors += found
+    return frames
 
 
 def identity_of(document_id: Any) -> Hashable:

@@ -24,6 +24,7 @@ from changesource.models.database_threads import close_connections
 from changesource.mongo.source import Sources
 from changesource.protocol import closing
 from changesource.protocol.closing import Closing
+from changesource.streaming.garbage import GarbageCollection
 from changesource.streaming.rendering import RowErrorSink
 from changesource.streaming.row_error_notes import RowErrorNotes
 from changesource.streaming.source_witness import SourceWitness
@@ -78,10 +79,12 @@ class StreamService:
         self._standings: dict[ClientInApp, Standing] = {}
         self._prune_at = 0.0
         self._refreshers: list[asyncio.Task[None]] = []
+        self._garbage = GarbageCollection()
 
     async def start(self, *, watch: bool) -> None:
         """`watch`: also run a watcher for each app (of `app_ids`, if any are given)."""
         self._watches = watch
+        self._garbage.begin()
         await self._know_row_errors()
         await self._refresh()
         self._has_started.set()
@@ -89,7 +92,13 @@ class StreamService:
         self._refreshers = [
             asyncio.create_task(self._each_second(self._end_invalid_connections)),
             asyncio.create_task(
-                self._each_second(self._refresh, self._prune, self._flush_row_errors, self._know_row_errors)
+                self._each_second(
+                    self._refresh,
+                    self._prune,
+                    self._flush_row_errors,
+                    self._know_row_errors,
+                    self._garbage.collect_if_due,
+                )
             ),
         ]
 
@@ -99,6 +108,7 @@ class StreamService:
     async def stop(self) -> None:
         """Sessions end at the next end of a transaction, or after a grace time in the middle; watchers give up."""
         self.is_stopping = True
+        self._garbage.end()
         if self._sessions:
             await asyncio.wait(self._sessions, timeout=SESSION_GRACE_SECONDS)
         tasks = [*self._sessions, *(task for _, task in self._watchers.values()), *self._refreshers]

@@ -32,7 +32,9 @@ from changesource.streaming.client_access import Turns
 from changesource.streaming.outlet import PacedOutlet
 from changesource.streaming.reading import EntryReader
 from changesource.streaming.rendering import RowErrorSink
+from changesource.streaming.slow_documents import rows_in_batches
 from changesource.streaming.snapshot_progress import DocumentCounts
+from changesource.tasks import LoopShare
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ class Snapshot:
         self._plain_inserts = plain_inserts
         self._unused = unused
         self._progress = progress
+        self._share = LoopShare()
 
     async def send(self) -> SnapshotResult:
         """Everything but the commit, so that the caller can note the result first. Raises `BarrierNotSeen`,
@@ -201,24 +204,23 @@ class Snapshot:
             async for documents in batches:
                 errors: list[RowError] = []
                 for table in tables:
-                    await self._outlet.send(self._row_frames(table, documents, position, errors))
+                    await self._send_rows(table, documents, position, errors)
                 counts.add(collection, len(documents))
                 if errors:
                     self._sink(errors)
 
-    def _row_frames(
+    async def _send_rows(
         self,
         table: CompiledTableFrames,
         documents: Iterable[Document],
         position: Position,
         errors: list[RowError],
-    ) -> Iterator[bytes]:
-        rows = self._counted(
-            self._view.rows(table, (row for document in documents for row in table.table.rows(document, errors)))
-        )
-        if self._plain_inserts:
-            return map(table.frames.upsert, rows)
-        return table.frames.backfills(rows, position)
+    ) -> None:
+        backfills = table.frames.backfills(position)
+        async for rows in rows_in_batches(table.table, documents, errors, self._share):
+            shown = self._counted(self._view.rows(table, iter(rows)))
+            await self._outlet.send(map(table.frames.upsert, shown) if self._plain_inserts else backfills.add(shown))
+        await self._outlet.send(backfills.rest())
 
     def _counted(self, rows: Iterable[Row]) -> Iterator[Row]:
         for row in rows:

@@ -26,8 +26,10 @@ from changesource.publishing.compiled import CompiledTableFrames
 from changesource.publishing.version_changes import VersionChanges, version_changes
 from changesource.streaming.client_access import Turns
 from changesource.streaming.rendering import RowErrorSink
+from changesource.streaming.slow_documents import rows_in_batches
 from changesource.streaming.snapshot import BARRIER_SECONDS
 from changesource.streaming.transactions import TransactionSender
+from changesource.tasks import LoopShare
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class VersionSwitch:
         self._sender = sender
         self._entries = entries
         self._sink = sink
+        self._share = LoopShare()
 
     async def send(self, position: Position) -> Entry | None:
         """The whole transaction, at `position` or later. The entry of the next turn, if that was met before the end.
@@ -103,8 +106,8 @@ class VersionSwitch:
         async for documents in scan(self._database, collection):
             errors: list[RowError] = []
             for table in tables:
-                rows = (row for document in documents for row in table.table.rows(document, errors))
-                await self._sender.add(self._new.upserts(table, rows, withheld))
+                async for rows in rows_in_batches(table.table, documents, errors, self._share):
+                    await self._sender.add(self._new.upserts(table, iter(rows), withheld))
             if errors:
                 self._sink(errors)
 

@@ -43,10 +43,24 @@ TRIM_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 STANDBY_SECONDS = 0.5
 """How soon a lease that was given up, or has run out, is noticed."""
+MAX_LONGER_LEASE = 16
+"""By how much a lease may be longer than usual: nobody takes over from a leader that was killed before it has run out."""
 
 
 class Watcher:
-    """Fills the log of one app. `owner` is its name in the lease; `is_leading` says whether it works."""
+    """Fills the log of one app. `owner` is its name in the lease; `is_leading` says whether it works.
+
+    The lease is renewed while rows are made, however long that takes, because they are made in short slices of the event
+    loop, or in a thread. What can still hold the whole process up for longer than a lease (a single call into C, a machine
+    that stands still) would let two watchers take the lease from each other over the same batch, time after time:
+
+        first:   leads, reads the batch, is held up, loses the lease, stands by …
+        second:                                     leads, reads the batch, is held up, loses the lease …
+
+    So a watcher that lost the lease before it got on takes it for twice as long the next time, until its work fits, and
+    has the usual one again once it has got on. Entries of the cluster time at which it began do not count: every leader
+    appends them again.
+    """
 
     def __init__(
         self,
@@ -64,6 +78,8 @@ class Watcher:
         self._sink = sink
         self._lease_seconds = lease_seconds
         self._heartbeat_seconds = heartbeat_seconds
+        self._longer_lease = 1
+        self._has_got_on = False
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.is_leading = False
 
@@ -75,7 +91,17 @@ class Watcher:
                 await self._history.check_source(self._database)
                 await self._stand_by()
                 await self._lead()
-            except (LogMismatch, LeaseLost) as error:
+            except LeaseLost as error:
+                logger.info("watcher of %s: %s", self._history.app_id, error)
+                if not self._has_got_on:
+                    self._longer_lease = min(2 * self._longer_lease, MAX_LONGER_LEASE)
+                    logger.warning(
+                        "watcher of %s: the lease was lost before anything was done. The next one is %g seconds long.",
+                        self._history.app_id,
+                        self._seconds,
+                        extra={"action": "longer-lease"},
+                    )
+            except LogMismatch as error:
                 logger.info("watcher of %s: %s", self._history.app_id, error)
             except ChangeSourceError as error:
                 logger.warning("watcher of %s: %s Trying again.", self._history.app_id, error)
@@ -91,10 +117,15 @@ class Watcher:
                 logger.exception("watcher of %s failed. Trying again.", self._history.app_id)
                 await asyncio.sleep(RETRY_SECONDS)
 
+    @property
+    def _seconds(self) -> float:
+        """Of the lease."""
+        return self._lease_seconds * self._longer_lease
+
     async def _stand_by(self) -> None:
         """Until it has the lease. Says who leads, once for each leader."""
         known: str | None = None
-        while not await self._log.acquire_lease(self.owner, self._lease_seconds):
+        while not await self._log.acquire_lease(self.owner, self._seconds):
             leader = await self._log.leader()
             if leader is not None and leader != known:
                 known = leader
@@ -105,6 +136,7 @@ class Watcher:
 
     async def _lead(self) -> None:
         self.is_leading = True
+        self._has_got_on = False
         logger.info("watcher of %s: leads as %s", self._history.app_id, self.owner, extra={"action": "lead"})
         try:
             await _until_first_ends(self._copy(), self._keep_lease(), self._keep_heartbeat(), self._keep_trim())
@@ -135,6 +167,8 @@ class Watcher:
                         if entry is not None:
                             await self._log.append(entry, tail, log_id)
                             tail = entry.id
+                            if entry.is_final and tail.position.cluster_time > whole.position.cluster_time:
+                                self._has_got_on, self._longer_lease = True, 1
             except SourceReplaced:
                 raise  # this log is not gone on with
             except HistoryLost as error:
@@ -155,12 +189,12 @@ class Watcher:
     async def _keep_lease(self) -> None:
         """Raises `LeaseLost` when another has it, and when it has run out because nobody answered. That is counted from the
         asking, not from the last answer: a loop that was busy for long still asks once."""
-        third = self._lease_seconds / 3
         while True:
+            third = self._seconds / 3
             await asyncio.sleep(third)
             try:
                 async with asyncio.timeout(2 * third):
-                    is_renewed = await self._log.acquire_lease(self.owner, self._lease_seconds)
+                    is_renewed = await self._log.acquire_lease(self.owner, self._seconds)
             except TimeoutError as error:
                 raise LeaseLost("The lease ran out: Redis did not answer, and another watcher may lead.") from error
             if not is_renewed:

@@ -341,7 +341,7 @@ def parsing(database: Database) -> ChangeStream:
 async def test_fragments(database: Database) -> None:
     """The fragments of an event are joined; events around it are not touched."""
     document = {"_id": 2, "text": "x"}
-    events = parsing(database)._parse([raw_event(1), *fragments(2, {"fullDocument": document}), raw_event(3)])
+    events = await parsing(database)._parse([raw_event(1), *fragments(2, {"fullDocument": document}), raw_event(3)])
     assert [(event.document_id, event.document) for event in events] == [(1, None), (2, document), (3, None)]
 
 
@@ -349,28 +349,28 @@ async def test_fragments_over_batches(database: Database) -> None:
     """The fragments of an event can come in several batches."""
     stream = parsing(database)
     first, second, third = fragments(1, {"fullDocumentBeforeChange": {"_id": 1}}, {"fullDocument": {"_id": 1}})
-    assert stream._parse([first]) == stream._parse([second]) == []
-    (event,) = stream._parse([third])
+    assert await stream._parse([first]) == await stream._parse([second]) == []
+    (event,) = await stream._parse([third])
     assert (event.document_id, event.document) == (1, {"_id": 1})
 
 
 async def test_two_events_in_fragments(database: Database) -> None:
     """Nothing of one event in fragments is taken for the next."""
     one, other = fragments(1, {"fullDocument": {"_id": 1}}), fragments(2, {"updateDescription": {}})
-    events = parsing(database)._parse([*one, *other])
+    events = await parsing(database)._parse([*one, *other])
     assert [(event.document_id, event.document) for event in events] == [(1, {"_id": 1}), (2, None)]
 
 
 async def test_unfinished_fragments(database: Database) -> None:
     """An event of which only the beginning has come is forgotten when another begins."""
     unfinished = fragments(1, {"fullDocument": {"_id": 1}}, {"updateDescription": {}})[:2]
-    (event,) = parsing(database)._parse([*unfinished, *fragments(2, {"updateDescription": {}})])
+    (event,) = await parsing(database)._parse([*unfinished, *fragments(2, {"updateDescription": {}})])
     assert (event.document_id, event.document) == (2, None)
 
 
 async def test_event_of_one_fragment(database: Database) -> None:
     """An event that says that it is its only fragment is whole."""
-    (event,) = parsing(database)._parse([raw_event(1, splitEvent={"fragment": 1, "of": 1})])
+    (event,) = await parsing(database)._parse([raw_event(1, splitEvent={"fragment": 1, "of": 1})])
     assert event.document_id == 1
 
 

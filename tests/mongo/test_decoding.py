@@ -1,18 +1,29 @@
 """decoding.py: documents with bytes that PyMongo refuses."""
 
+import asyncio
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 import bson
 import pytest
 from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.errors import InvalidBSON
+from hypothesis import given
+from hypothesis import strategies as st
 
 from changesource.errors import SourceUnusable
 from changesource.mapping.bson_types import Undecodable
 from changesource.mapping.values import CODEC_OPTIONS
-from changesource.mongo.decoding import decode_batch, decode_document
+from changesource.mongo import decoding
+from changesource.mongo.decoding import (
+    decode_batch,
+    decode_batch_in_pieces,
+    decode_document,
+    decode_document_in_pieces,
+)
 from tests.mongo.undecodable import document_of, undecodable_field
 
 EVERY_TYPE: dict[str, Any] = {
@@ -89,3 +100,90 @@ def test_no_bson(raw: bytes) -> None:
     """What is not BSON at all is said to be that."""
     with pytest.raises(SourceUnusable, match="not BSON"):
         decode_document(raw)
+
+
+# In pieces
+
+
+NAMES = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=8)
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**31), 2**31 - 1),
+        st.floats(allow_nan=False),
+        st.text(max_size=20),
+        st.binary(max_size=20),
+        st.sampled_from([*EVERY_TYPE.values(), DBRef("city", "x" * 50)]),
+    ),
+    lambda children: st.lists(children, max_size=5) | st.dictionaries(NAMES, children, max_size=5),
+    max_leaves=15,
+)
+DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=5)
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Without a loop, which would take most of the time."""
+    try:
+        while True:
+            coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+
+
+@given(st.lists(DOCUMENTS, max_size=4), st.integers(1, 80))
+def test_pieces_of_any_size_make_the_same_documents(documents: list[dict[str, Any]], piece_bytes: int) -> None:
+    """However small the pieces are, also those in arrays and documents within."""
+    encoded = [bson.encode(document) for document in documents]
+    with patch.object(decoding, "PIECE_BYTES", piece_bytes):
+        found = run(decode_batch_in_pieces(b"".join(encoded)))
+        assert [repr(each) for each in found] == [repr(bson.decode(each, CODEC_OPTIONS)) for each in encoded]
+        for each in encoded:
+            document = run(decode_document_in_pieces(each))
+            assert repr(document) == repr(bson.decode(each, CODEC_OPTIONS))
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 10, 30, 100, 1000])
+async def test_pieces_with_a_field_that_cannot_be_decoded(piece_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It alone is replaced, as it is in a document that is decoded at once."""
+    monkeypatch.setattr(decoding, "PIECE_BYTES", piece_bytes)
+    inner = document_of(elements_of({"a": [1] * 5}), undecodable_field("b"), elements_of({"c": "x" * 50}))
+    raw = document_of(b"\x04list\0" + document_of(b"\x030\0" + inner, undecodable_field("1")), undecodable_field("z"))
+    assert await decode_document_in_pieces(raw) == decode_document(raw)
+    assert await decode_batch_in_pieces(raw * 3) == decode_batch(raw * 3)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"\x05", b"\x04\0\0\0", b"\xff\0\0\0\0", bson.encode({"a": [1] * 90_000})[:-1] + b"\1"]
+)
+async def test_no_bson_in_pieces(raw: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no BSON is refused, as it is at once."""
+    monkeypatch.setattr(decoding, "PIECE_BYTES", -1)
+    with pytest.raises(SourceUnusable):
+        await decode_document_in_pieces(raw)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"a": list(range(300_000))},
+        {"a": [{"b": number, "c": {"d": number}} for number in range(60_000)]},
+        {"a": {str(number): [number] for number in range(100_000)}},
+    ],
+    ids=["numbers", "documents", "fields"],
+)
+async def test_a_large_document_holds_up_nobody(document: dict[str, Any]) -> None:
+    """Others on the loop have their turn again and again."""
+    raw = bson.encode(document)
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(take_turns())
+    assert await decode_document_in_pieces(raw) == document
+    other.cancel()
+    assert turns > 5

@@ -1,6 +1,7 @@
 """changesource/protocol/frames.py"""
 
 import json
+from collections.abc import Iterable
 
 from changesource.protocol import frames
 from changesource.protocol.frames import MAX_BACKFILL_BYTES, ColumnSpec, TableFrames, TableSpec
@@ -24,7 +25,7 @@ def test_every_frame_is_one_that_zero_cache_takes() -> None:
         frames.begin(POSITION),
         *frames.create_table(SPEC),
         *(frame for spec in frames.zero_tables("zero", 0) for frame in frames.create_table(spec)),
-        *table.backfills([ROW, ROW], POSITION),
+        *backfills([ROW, ROW]),
         table.upsert(ROW),
         table.delete({"b": 1.5, "a": "x"}),
         table.truncate(),
@@ -80,7 +81,7 @@ def test_a_table_comes_with_a_unique_index_over_its_key() -> None:
 
 def test_backfilled_rows_are_arrays_with_the_key_in_front() -> None:
     """Zero: key values, then the values of `columns`."""
-    (frame,) = TableFrames(SPEC).backfills([ROW], POSITION)
+    (frame,) = backfills([ROW])
     assert json.loads(frame)[1] == {
         "tag": "backfill",
         "relation": RELATION,
@@ -93,7 +94,7 @@ def test_backfilled_rows_are_arrays_with_the_key_in_front() -> None:
 def test_a_backfill_frame_ends_when_it_is_large() -> None:
     """All rows are in it once, in order, and no frame is longer than the limit and one row."""
     rows = [{"a": f"{i}" + "x" * 10_000, "b": i, "c": None} for i in range(100)]
-    found = list(TableFrames(SPEC).backfills(rows, POSITION))
+    found = backfills(rows)
     assert len(found) > 1
     assert max(map(len, found)) < MAX_BACKFILL_BYTES + 11_000
     assert [values[0] for frame in found for values in json.loads(frame)[1]["rowValues"]] == list(range(100))
@@ -101,7 +102,19 @@ def test_a_backfill_frame_ends_when_it_is_large() -> None:
 
 def test_no_rows_are_no_frame() -> None:
     """An empty table is not mentioned."""
-    assert list(TableFrames(SPEC).backfills([], POSITION)) == []
+    assert backfills([]) == []
+
+
+def test_rows_that_come_in_several_batches_fill_the_same_frames() -> None:
+    """A frame has as many rows as if all had come at once."""
+    rows = [{"a": f"{i}" + "x" * 10_000, "b": i, "c": None} for i in range(100)]
+    assert backfills(rows[:7], rows[7:8], [], rows[8:]) == backfills(rows)
+
+
+def backfills(*batches: Iterable[frames.Row]) -> list[bytes]:
+    """The frames of all batches together."""
+    filling = TableFrames(SPEC).backfills(POSITION)
+    return [frame for batch in batches for frame in filling.add(batch)] + list(filling.rest())
 
 
 def test_the_tables_that_zero_cache_insists_on() -> None:

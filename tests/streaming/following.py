@@ -10,6 +10,7 @@ from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming.feed import Feed
 from changesource.streaming.reading import EntryReader
+from changesource.streaming.versions import VersionHistory
 from changesource.streaming.watcher import Watcher
 from tests.streaming.builders import BUSY_HISTORY, KnownVersions
 from tests.streaming.replica import BusyReplica
@@ -26,10 +27,17 @@ def entries_from(database: Database, wanted: CompiledVersion, after: Position) -
 class Watching:
     """A watcher that runs meanwhile; a context manager, which ends it if it has not been ended."""
 
-    def __init__(self, database: Database, log: ChangeLog, *, heartbeat_seconds: float = 0.2) -> None:
+    def __init__(
+        self,
+        database: Database,
+        log: ChangeLog,
+        *,
+        heartbeat_seconds: float = 0.2,
+        history: VersionHistory = BUSY_HISTORY,
+    ) -> None:
         self.watcher = Watcher(
             database,
-            BUSY_HISTORY,
+            history,
             log,
             lambda errors: None,
             lease_seconds=LEASE_SECONDS,

@@ -29,8 +29,8 @@ def all_well(monkeypatch: pytest.MonkeyPatch) -> None:
     async def well(*arguments: Any) -> str:
         return ""
 
-    monkeypatch.setattr(readiness_module, "_check_source", well)
-    monkeypatch.setattr(readiness_module, "_check_watched", well)
+    for check in ("_check_source", "_check_identity", "_check_watched", "check_lag"):
+        monkeypatch.setattr(readiness_module, check, well)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from bson import Binary, Decimal128, Int64, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
+from changesource import tasks
+from changesource.mapping.budget import Budget
 from changesource.mapping.definition import Column
 from changesource.mapping.row_errors import RowError
 from changesource.mongo.assembler import Part
@@ -105,9 +107,9 @@ async def test_look_ups_of_large_documents(database: Database, monkeypatch: pyte
     await database.city.insert_many([{"_id": number, "value": "x" * 5 * 2**20} for number in range(7)])
     rendered: list[DocumentChanges] = []
 
-    def noted(table: Any, document: DocumentChanges, errors: list[RowError]) -> Any:
+    def noted(table: Any, document: DocumentChanges, *rest: Any) -> Any:
         rendered.append(document)
-        return frames_by_id(table, document, errors)
+        return frames_by_id(table, document, *rest)
 
     monkeypatch.setattr(rendering, "frames_by_id", noted)
     events = [updated(number) for number in range(7)]
@@ -377,7 +379,7 @@ async def test_one_element_of_a_large_array(database: Database) -> None:
 
 async def test_large_arrays_hold_up_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others on the loop have their turn between documents that take long enough."""
-    monkeypatch.setattr(rendering, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(tasks, "YIELD_SECONDS", 0.0)
     documents = [{"_id": f"x{number}", "items": [item(index) for index in range(500)]} for number in range(20)]
     turns = 0
 
@@ -393,6 +395,33 @@ async def test_large_arrays_hold_up_nobody(database: Database, monkeypatch: pyte
     )
     other.cancel()
     assert turns >= len(documents)
+
+
+async def test_documents_that_are_rendered_beside_the_loop(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames and errors are the same, in the same order, whichever documents take more than a quick budget."""
+    documents = [{"_id": f"x{n}", "kind": "a", "items": [item(i) for i in range(n * 40)]} for n in range(8)]
+    events = [
+        changing(
+            document, {**document, "items": [{"id": f"new-{document['_id']}"}, *document["items"][: 3 * n]]}, "items"
+        )
+        for n, document in enumerate(documents)
+    ]
+    tables = [BY_ELEMENT, BY_INDEX, FILTERED]
+    wanted = await render(database, *events, tables=tables)
+    assert len(wanted.errors) == len(documents)
+    for steps in (0, 300, 2_000):
+        monkeypatch.setattr(rendering.Budget, "quick", lambda steps=steps: Budget(steps=steps))
+        found = await render(database, *events, tables=tables)
+        assert found.frames == wanted.frames
+        assert found.errors == wanted.errors
+
+
+async def test_an_entry_has_few_enough_frames(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session goes through all frames of an entry at once."""
+    monkeypatch.setattr(rendering, "MAX_CHUNK_ROWS", 10)
+    found = await render(database, *(upserted(number, "x") for number in range(25)))
+    assert [chunk.rows for chunk in found.chunks] == [10, 10, 5]
+    assert [chunk.is_final for chunk in found.chunks] == [False, False, True]
 
 
 async def test_element_taken_out(database: Database) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tests.fuzzing.targets import fields, mapping_text, mappings, requests, rows, upstream
+from tests.fuzzing.targets import fields, mapping_text, mappings, markers, requests, rows, upstream
 
 CHECKS: Mapping[str, Callable[[bytes], None]] = {
     "mapping_text": mapping_text.check,
@@ -11,5 +11,6 @@ CHECKS: Mapping[str, Callable[[bytes], None]] = {
     "rows": rows.check,
     "upstream": upstream.check,
     "fields": fields.check,
+    "markers": markers.check,
 }
 """By the name of a target, which is also that of its folder of seeds, its folder of findings and its dictionary."""

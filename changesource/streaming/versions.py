@@ -163,9 +163,6 @@ class VersionHistory:
                     await store.abandon_publish(version.nonce)
             await asyncio.sleep(ASK_SECONDS)
 
-    async def _stored(self) -> Sequence[store.StoredVersion]:
-        return await store.stored_versions(self.app_id)
-
     async def _get(self, version: store.StoredVersion) -> CompiledVersion:
         key = version.number, version.nonce
         if key not in self._compiled:

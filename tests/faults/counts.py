@@ -14,6 +14,7 @@ class Counts:
         mutations: documents changed, and collections dropped, made, renamed or altered.
         interrupted: operations that ended with an error because MongoDB was away.
         stuck: how often zero-cache was started again because it was stuck, see `System.is_stuck`.
+        leads: how often watchers began to lead while nothing was broken, at most within one barrier.
         ended: how often zero-cache ended by itself, as it does when its first snapshot breaks off.
         kinds: operations that changed something, by kind.
         faults: that took place, by name.
@@ -27,6 +28,7 @@ class Counts:
     interrupted: int = 0
     mismatches: int = 0
     stuck: int = 0
+    leads: int = 0
     ended: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -45,6 +47,7 @@ class Counts:
             self.interrupted + other.interrupted,
             self.mismatches + other.mismatches,
             self.stuck + other.stuck,
+            max(self.leads, other.leads),
             self.ended + other.ended,
             self.kinds + other.kinds,
             self.faults + other.faults,
@@ -68,6 +71,6 @@ class Counts:
             f"{self.seconds:.0f} s: {self.mutations} mutations by {self.operations} operations "
             f"({self.interrupted} interrupted), {self.faults.total()} faults of {len(self.faults)} kinds, "
             f"{self.barriers} barriers (settled within {slowest:.1f} s; zero-cache was stuck {self.stuck} times "
-            f"and ended by itself {self.ended} times), "
+            f"and ended by itself {self.ended} times; at most {self.leads} watchers began to lead in one), "
             f"{self.mismatches} mismatches"
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from enum import StrEnum
 from typing import Any, TypeVar
 
 import psutil
@@ -19,8 +18,11 @@ from pymongo.errors import PyMongoError
 
 from changesource.mongo.source import APP_NAME
 from tests.embedded.waiting import wait_until
+from tests.faults.fault import Fault, FaultMissed, Part
+from tests.faults.forged_markers import ForgedMarkers, LargeMarkers, MisusedMarkers
+from tests.faults.made_up_replicas import MadeUpReplicas, SlowReaders
 from tests.faults.system import LEASE_SECONDS, System
-from tests.faults.tables import LONG
+from tests.faults.tables import LONG, long_documents
 from zerosources.embedded.project import ServeCommand, WatchChangesCommand
 from zerosources.embedded.server import Server
 
@@ -28,45 +30,6 @@ Result = TypeVar("Result")
 
 LEADER_SECONDS = 20.0
 """How long a fault of the leader waits for one, while others break what it needs to lead."""
-
-
-class Part(StrEnum):
-    """Of a system: what only one fault at a time breaks."""
-
-    WATCHERS = "watchers"
-    SERVERS = "servers"
-    ZERO_CACHE = "zero-cache"
-    REDIS = "Redis"
-    REDIS_NETWORK = "network of Redis"
-    STREAM_NETWORK = "network of the stream"
-    MONGO = "MongoDB"
-    MONGO_NETWORK = "network of MongoDB"
-
-
-class FaultMissed(Exception):
-    """A fault found nothing to break, as another one had been there before it."""
-
-
-class Fault:
-    """`inject` does it and `heal` undoes it, and returns when the same can happen again. `heal` is called whenever something
-    was broken.
-
-    `hold_seconds` is how long it lasts, `parts` what of the system it has for itself meanwhile.
-    """
-
-    name: str
-    hold_seconds = 1.5
-    parts: frozenset[Part]
-
-    def inject(self, system: System) -> None:
-        """
-        Raises:
-            FaultMissed: there was nothing to break, and nothing is broken.
-        """
-        raise NotImplementedError
-
-    def heal(self, system: System) -> None:
-        raise NotImplementedError
 
 
 class KillWatcher(Fault):
@@ -372,9 +335,8 @@ class StopServerInTransaction(Fault):
 
     def inject(self, system: System) -> None:
         system.stream_proxy.slow_down(0.05)
-        documents = [{"_id": f"long-{number}", "body": "x" * LONG_BODY} for number in range(LONG_TRANSACTION)]
         with system.deployment.client.start_session() as session, session.start_transaction():
-            system.deployment.database[LONG].insert_many(documents, session=session)
+            system.deployment.database[LONG].insert_many(long_documents(), session=session)
         try:
             wait_for_something_to_break(lambda: sent_of_a_transaction(system) > 20, 20)
         except FaultMissed:
@@ -418,10 +380,6 @@ class StopServerInSnapshot(Fault):
         self._end.heal(system)
 
 
-LONG_TRANSACTION = 600
-LONG_BODY = 15_000
-"""Characters of each of its documents. It takes seconds to send, of which a slow network makes more."""
-
 READS = ("aggregate", "getMore", "find")
 
 FAULTS: Mapping[str, Fault] = {
@@ -462,6 +420,11 @@ FAULTS: Mapping[str, Fault] = {
         StepDown(),
         StopServerInTransaction(),
         StopServerInSnapshot(),
+        ForgedMarkers(),
+        MisusedMarkers(),
+        LargeMarkers(),
+        MadeUpReplicas(),
+        SlowReaders(),
     )
 }
 """By name. Replies of Redis are waited for up to 5 seconds, so it is silent for longer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +15,15 @@ from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 
-from tests.faults.tables import ATTIC, COLLECTIONS
+from tests.faults.tables import ATTIC, COLLECTIONS, GRID_SIDES, GRIDS, HEAP_ITEMS, HEAPS, SLOW_COLLECTIONS
 
 Command = dict[str, Any]
 
 IDS_OF_WRITER = 30
 """Documents of each collection that one writer changes. Few: so that changes of one document follow each other closely."""
+FIRST_SLOW_OPERATION, SLOW_OPERATION_EVERY = 100, 800
+"""Of each writer: which operation is the first one that writes a slow document, and how many there are from one to the next.
+Not by chance: each round has one or so, and the shortest run some."""
 IMAGES = {"changeStreamPreAndPostImages": {"enabled": True}}
 RENAME = "renameCollection"
 ABANDON_SECONDS = 60.0
@@ -109,8 +113,9 @@ class Operations:
         self._next_item = 0
 
     def __iter__(self) -> Iterator[Operation]:
-        while True:
-            yield self._operation()
+        for number in itertools.count():
+            is_slow = number % SLOW_OPERATION_EVERY == FIRST_SLOW_OPERATION
+            yield self._slow_operation() if is_slow else self._operation()
 
     def _operation(self) -> Operation:
         dice = self._dice
@@ -289,12 +294,40 @@ class Operations:
             {"update": collection, "updates": updates, "ordered": self._dice.random() < 0.5},
         ]
 
+    def _slow_operation(self) -> Operation:
+        if self._writer == 0:
+            return Operation("slow document", self._change_a_heap())
+        return Operation("document beyond the budget", self._change_a_grid())
+
+    def _change_a_heap(self) -> list[Command]:
+        """Its array is there before it is pushed to, again and again."""
+        heap = {"_id": f"heap-{self._writer}"}
+        filled = {"$cond": [{"$isArray": ["$items"]}, "$items", {"$range": [0, HEAP_ITEMS]}]}
+        fill = _update(HEAPS, heap, [{"$set": {"items": filled}}], upsert=True)
+        pushes = [
+            _update(HEAPS, heap, {"$push": {"items": self._dice.randrange(HEAP_ITEMS)}})
+            for _ in range(self._dice.choice([1, 2]))
+        ]
+        cut = _update(HEAPS, heap, {"$pop": {"items": self._dice.choice([1, -1])}})
+        delete: Command = {"delete": HEAPS, "deletes": [{"q": heap, "limit": 1}]}
+        return self._dice.choices([[fill, *pushes], [fill, *pushes, cut], [delete]], [4, 2, 1])[0]
+
+    def _change_a_grid(self) -> list[Command]:
+        """It comes to be beyond what a document may take, and within that again."""
+        grid = {"_id": f"grid-{self._writer}-{self._dice.randrange(3)}"}
+        sides = {name: {"$range": [0, self._dice.choice(GRID_SIDES)]} for name in ("a", "b")}
+        largest = {name: {"$range": [0, GRID_SIDES[-1]]} for name in ("a", "b")}
+        grow = _update(GRIDS, grid, [{"$set": largest}], upsert=True)
+        change = _update(GRIDS, grid, [{"$set": sides}], upsert=True)
+        delete: Command = {"delete": GRIDS, "deletes": [{"q": grid, "limit": 1}]}
+        return self._dice.choice([[grow], [change, grow], [grow, change], [change], [grow, delete]])
+
     def _change_of_a_collection(self) -> Operation:
         collection, other = self._dice.sample(COLLECTIONS, 2)
         made: Command = {"create": collection, **IMAGES}
         recording: Command = {"collMod": collection, **IMAGES}
         document = _update(collection, {"_id": self._id(collection)}, {"$set": {"made": True}}, upsert=True)
-        everything: list[Command] = [{"create": each, **IMAGES} for each in COLLECTIONS]
+        everything: list[Command] = [{"create": each, **IMAGES} for each in (*COLLECTIONS, *SLOW_COLLECTIONS)]
         [operation] = self._dice.choices(
             [
                 Operation("drop", [{"drop": collection}, made]),

@@ -19,7 +19,8 @@ from tests.embedded.waiting import wait_until
 from tests.faults import artefacts
 from tests.faults.artefacts import Kept
 from tests.faults.counts import Counts
-from tests.faults.faults import FAULTS, Fault
+from tests.faults.fault import Fault
+from tests.faults.faults import FAULTS
 from tests.faults.operations import Operation, Operations
 from tests.faults.recording import Recording, read_recording
 from tests.faults.schedule import FaultSchedule
@@ -36,6 +37,14 @@ RATE = 150.0
 """Operations a second. What runs besides has as many processors as they."""
 BARRIER_SECONDS = 120.0
 """How long the marker document of a barrier may take to arrive, with everything healed: on a busy machine."""
+
+READY_SECONDS = 30.0
+"""How long `/readyz` may stay red after that: who leads may have to be settled, on a busy machine."""
+
+MAX_REASONS = 2_000
+"""Characters of them in a report."""
+MOST_LEADS = 3
+"""How often a watcher may begin to lead within a barrier: after the last fault, and as the machine is busy."""
 
 STUCK_SECONDS = 20.0
 """After which a zero-cache that has got a transaction and not applied it is looked at."""
@@ -93,7 +102,7 @@ class Oracle:
         Raises:
             Mismatch: it is not, or the document does not arrive, or a process has ended, or zero-cache has begun anew.
         """
-        started = time.monotonic()
+        started, leads = time.monotonic(), self.system.leads
         name = f"after round {self._round}"
         barriers = self.system.deployment.database[BARRIERS]
         # Idempotent, as the driver tries again where MongoDB is about to go away.
@@ -106,8 +115,31 @@ class Oracle:
         expected, found = self.system.expected_rows(), self.system.found_rows(contents)
         if found != expected:
             self._fail(difference(expected, found))
+        self._check_ready()
+        self._check_leads(self.system.leads - leads)
+        if excess := self.system.excess():
+            self._fail(excess)
         self._round += 1
         self.recording.begin_round(self._round, self.system.documents())
+
+    def _check_ready(self) -> None:
+        """Everything is healed, so that soon nothing is missing."""
+        missing: list[str] = []
+
+        def is_ready() -> bool:
+            missing[:] = [self.system.missing()]
+            return missing == [""]
+
+        try:
+            wait_until(is_ready, READY_SECONDS)
+        except AssertionError:
+            self._fail(f"/readyz is red while nothing is broken. {missing[0][:MAX_REASONS]}")
+
+    def _check_leads(self, leads: int) -> None:
+        """With nothing broken, what a watcher has to work on does not take the lease from it."""
+        self.counts.leads = max(self.counts.leads, leads)
+        if leads > MOST_LEADS:
+            self._fail(f"A watcher has begun to lead {leads} times while nothing was broken.")
 
     def _wait_for(self, barrier: str) -> ReplicaContents:
         tables = tuple(table.server_name for table in self.system.deployment.definition.tables)

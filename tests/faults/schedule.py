@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
-from tests.faults.faults import Fault, FaultMissed, Part
+from tests.faults.fault import Fault, FaultMissed, Part
 from tests.faults.system import System
 
 SHORTEST_PAUSE_SECONDS = 1.0

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.error import HTTPError
+from urllib.parse import quote, urlsplit
+from urllib.request import urlopen
 
 import redis
 
 from changesource.mapping.rules.row_filter import RowFilter
 from tests.e2e.deployment import Deployment, Rows, sorted_rows
-from tests.faults.tables import ATTIC, ATTRIBUTES, COLLECTIONS, MAPPINGS, ROW_FILTERS, SCHEMA
+from tests.faults.tables import (
+    ATTIC,
+    ATTRIBUTES,
+    COLLECTIONS,
+    MAPPINGS,
+    ROW_FILTERS,
+    SCHEMA,
+    SLOW_COLLECTIONS,
+)
 from tests.faults.tcp_proxy import TcpProxy
 from tests.node.tools import ReplicaContents
 from zerosources.embedded.project import ServeCommand, WatchChangesCommand
@@ -22,9 +33,22 @@ from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServ
 from zerosources.embedded.zero_cache import ZeroCache
 
 LEASE_SECONDS = 2
+READY_SECONDS = 10.0
+"""How long `/readyz` may take to answer."""
+LATEST_ENTRIES = 2_000
+MAX_MARKERS_BYTES = 100_000
+"""Of one entry: a hundred real markers have some thousands."""
+MAX_RUNNING_SNAPSHOTS = 100
+"""Notes of snapshots in the Django database: those under way, and those of servers that were killed of late."""
 KEPT_FRAMES = 2_000
 """Of the latest connection of zero-cache: enough to see what led to a mismatch."""
 SHARED: dict[str, Any] = {name: {} for name in SCHEMA["tables"]}
+REPLICAS = "SELECT shard_num, replica_version FROM changesource_replica"
+COUNTS = """
+SELECT 'replica', count(*) FROM changesource_replica
+UNION SELECT 'awaitedreplica', count(*) FROM changesource_awaitedreplica
+UNION SELECT 'runningsnapshot', count(*) FROM changesource_runningsnapshot
+"""
 GRANT = """
 import json
 from changesource.models import Grant
@@ -90,7 +114,8 @@ class System:
 
     def documents(self) -> dict[str, list[dict[str, Any]]]:
         """What the collections hold that are written to."""
-        return {collection: list(self.deployment.database[collection].find({})) for collection in (*COLLECTIONS, ATTIC)}
+        collections = (*COLLECTIONS, *SLOW_COLLECTIONS, ATTIC)
+        return {collection: list(self.deployment.database[collection].find({})) for collection in collections}
 
     def load(self, state: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         """Let the collections hold what `documents` gave."""
@@ -110,6 +135,30 @@ class System:
         log = self.zero_cache.log_path.read_text(encoding="utf-8", errors="replace")
         return '["commit"' in frames and "aborting interrupted transaction" in log
 
+    def replicas(self) -> list[tuple[int, str]]:
+        """The shard and the version of each replica that is registered."""
+        return [(int(shard), str(version)) for shard, version in self._stored(REPLICAS)]
+
+    def excess(self) -> str:
+        """What holds more than what zero-caches have really done accounts for: tables of the Django database, and entries of
+        the log."""
+        snapshots = sum(not connection.last_watermark for connection in self.proxy.connections)
+        registered = {shard for shard, _ in self.replicas()}
+        limits = {"replica": snapshots, "awaitedreplica": len(registered), "runningsnapshot": MAX_RUNNING_SNAPSHOTS}
+        counts = dict(self._stored(COUNTS))
+        found = [
+            f"The table {name} has {counts[name]} rows, and at most {limit} are accounted for."
+            for name, limit in limits.items()
+            if counts[name] > limit
+        ]
+        if (size := self._bytes_of_markers()) > MAX_MARKERS_BYTES:
+            found.append(f"An entry of the log has {size} bytes of markers.")
+        return " ".join(found)
+
+    def missing(self) -> str:
+        """What `/readyz` of the servers says is missing; empty when all of them are ready."""
+        return " ".join(filter(None, [_missing(server) for server in self.servers]))
+
     def check_running(self) -> None:
         """Raises ServerError if one of the product's processes has ended by itself."""
         for process in (*self.watchers, *self.servers):
@@ -124,6 +173,14 @@ class System:
             return None
         pids = [int(owner.split(b":")[-2]) for owner in owners if isinstance(owner, bytes)]
         return next((watcher for watcher in self.watchers if watcher.pid in pids), None)
+
+    @property
+    def leads(self) -> int:
+        """How often a watcher has begun to lead."""
+        return sum(
+            watcher.log_path.read_text(encoding="utf-8", errors="replace").count(": leads as ")
+            for watcher in self.watchers
+        )
 
     def expected_rows(self) -> Rows:
         """What the client may see of what the mappings give for the documents in MongoDB now."""
@@ -146,6 +203,22 @@ class System:
             for row in rows[table.server_name] if names else ():
                 row.update({name: bool(row[name]) for name in names if row[name] in (0, 1)})
         return {table: sorted_rows(found) for table, found in rows.items()}
+
+    def _bytes_of_markers(self) -> int:
+        """The most that one of the latest entries of the log has."""
+        with redis.Redis.from_url(self.valkey.url) as connection:
+            entries = [
+                fields
+                for key in connection.scan_iter("*:log")
+                for _, fields in connection.xrevrange(key, count=LATEST_ENTRIES)
+            ]
+        return max((len(fields.get(b"m", b"")) for fields in entries), default=0)
+
+    def _stored(self, query: str) -> list[tuple[Any, ...]]:
+        """What is in the Django database."""
+        path = self.deployment.folder / "django.sqlite3"
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=30)) as connection:
+            return connection.execute(query).fetchall()
 
     def _start(self, stack: ExitStack) -> None:
         folder = self.folder
@@ -170,6 +243,9 @@ class System:
         self.deployment.environment["MONGODB_URI"] = (
             f"mongodb://127.0.0.1:{self.mongo_proxy.port}/{self.deployment.app_id}?directConnection=true"
         )
+        self.stranger_token = self.deployment.manage(
+            "create_client", "stranger", "--app", self.deployment.app_id
+        ).splitlines()[-1]
         self.deployment.manage(
             "shell",
             "-v",
@@ -180,7 +256,7 @@ class System:
                 row_filters=json.dumps(SHARED | ROW_FILTERS),
             ),
         )
-        for collection in COLLECTIONS:
+        for collection in (*COLLECTIONS, *SLOW_COLLECTIONS):
             self.deployment.database[collection].insert_one({"_id": "first"})
         self.watchers = [self.deployment.watch(f"watcher-{number}") for number in (1, 2)]
         self.servers = [self.deployment.serve(f"serve-{number}") for number in (1, 2)]
@@ -207,3 +283,13 @@ class System:
         self._stack.callback(zero_cache.stop)
         zero_cache.start(wait=False)
         return zero_cache
+
+
+def _missing(server: ServeCommand) -> str:
+    try:
+        with urlopen(f"{server.url}/readyz", timeout=READY_SECONDS):
+            return ""
+    except HTTPError as error:
+        return f"{server.data_dir.name}: {error.read().decode(errors='replace')}"
+    except OSError as error:
+        return f"{server.data_dir.name}: {error}"

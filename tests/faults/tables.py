@@ -14,14 +14,41 @@ BARRIERS = "barriers"
 
 LONG = "reports"
 """The table of transactions that take long to send."""
+LONG_DOCUMENTS = 600
+LONG_BODY = 15_000
+"""Characters of each of them. They take seconds to send, of which a slow network makes more."""
 
 COLLECTIONS = ("accounts", "rooms", "users", "papers", "orders")
 """What is written to; `ATTIC` is where a collection is renamed to and comes back from."""
 ATTIC = "attic"
 
+HEAPS, GRIDS = "heaps", "grids"
+SLOW_COLLECTIONS = (HEAPS, GRIDS)
+"""What is written to now and then: documents whose rows are expensive to make."""
+
+HEAP_ITEMS = 200_000
+"""Elements of the array of a heap."""
+HEAP_TABLES = 4
+"""Tables of the heaps, each within a document's budget. The rows of one change of a heap, made of its array before and after,
+take 3.6 seconds together on an idle core: about twice the lease of the watchers, and more on two cores that are busy."""
+KEPT_OF_A_HEAP = 10_007
+"""Every so many elements of a heap have a row, so that rows are expensive to make and cheap to keep."""
+
+GRID_SIDES = (0, 3, 40, 1_500)
+"""Lengths of the two arrays of a grid. Two of 40 give 1,600 pairs of elements; two of 1,500 give 2,250,000, which is beyond
+what one document may take, and so is comparing each with each."""
+
+
+def long_documents() -> list[dict[str, Any]]:
+    return [{"_id": f"long-{number}", "body": "x" * LONG_BODY} for number in range(LONG_DOCUMENTS)]
+
 
 def table(name: str, columns: dict[str, Any], *key: str) -> dict[str, Any]:
     return {"name": name, "columns": columns, "primaryKey": list(key or ("_id",))}
+
+
+def heap_table(number: int) -> str:
+    return f"heap_marks_{number}"
 
 
 SCHEMA: dict[str, Any] = {
@@ -51,6 +78,12 @@ SCHEMA: dict[str, Any] = {
             table(
                 "lines", {"order": TEXT, "place": NUMBER, "tenant": TEXT_OR_NULL, "sku": TEXT_OR_NULL}, "order", "place"
             ),
+            *(
+                table(heap_table(number), {"heap": TEXT, "place": NUMBER, "item": NUMBER_OR_NULL}, "heap", "place")
+                for number in range(HEAP_TABLES)
+            ),
+            table("grid_pairs", {"grid": TEXT, "i": NUMBER, "j": NUMBER}, "grid", "i", "j"),
+            table("grid_matches", {"_id": TEXT, "both": NUMBER_OR_NULL}),
         )
     },
     "relationships": {},
@@ -108,6 +141,30 @@ MAPPINGS: dict[str, Any] = {
             {"$project": {"_id": 0, "order": "$_id", "place": 1, "tenant": 1, "sku": "$lines.sku"}},
         ],
         "filterColumns": ["tenant"],
+    },
+    **{
+        heap_table(number): {
+            "source": HEAPS,
+            "pipeline": [
+                {"$unwind": {"path": "$items", "includeArrayIndex": "place"}},
+                {"$match": {"items": {"$mod": [KEPT_OF_A_HEAP, number]}}},
+                {"$project": {"_id": 0, "heap": "$_id", "place": 1, "item": "$items"}},
+            ],
+        }
+        for number in range(HEAP_TABLES)
+    },
+    "grid_pairs": {
+        "source": GRIDS,
+        "pipeline": [
+            {"$unwind": {"path": "$a", "includeArrayIndex": "i"}},
+            {"$unwind": {"path": "$b", "includeArrayIndex": "j"}},
+            {"$match": {"$expr": {"$eq": ["$a", "$b"]}}},
+            {"$project": {"_id": 0, "grid": "$_id", "i": 1, "j": 1}},
+        ],
+    },
+    "grid_matches": {
+        "source": GRIDS,
+        "projection": {"both": {"$size": {"$filter": {"input": "$a", "cond": {"$in": ["$$this", "$b"]}}}}},
     },
 }
 """Each without one is a collection as it is."""

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from tests.embedded.waiting import wait_until
-from tests.faults.faults import Fault, FaultMissed, Part
+from tests.faults.fault import Fault, FaultMissed, Part
 from tests.faults.schedule import FaultFailed, FaultSchedule
 from tests.faults.system import System
 

@@ -24,6 +24,8 @@ AT_ONCE = 12
 """Connections. Fewer than a client may have, of which none would then be heard."""
 ANSWER_SECONDS = 5.0
 
+OWN_SHARD = 2_000_000
+
 READERS = 8
 """Snapshots that are hardly read: more than an app may have at a time."""
 READ_BYTES, READ_SECONDS = 256, 0.5
@@ -34,7 +36,8 @@ SNAPSHOT_SECONDS = 60.0
 
 
 class MadeUpReplicas(Fault):
-    """Many connections at once, again and again, each with a replica that nobody has built."""
+    """Many connections at once, again and again, each with a replica that nobody has built, or with one that is real and was
+    never where it says it is."""
 
     parts = frozenset({Part.STRANGER})
     name = "replicas made up"
@@ -44,6 +47,7 @@ class MadeUpReplicas(Fault):
         self._dice = random.Random(self.name)
 
     def inject(self, system: System) -> None:
+        self._have_a_replica(system)
         for _ in range(BURSTS):
             with ExitStack() as connections:
                 opened: list[RawConnection] = []
@@ -61,9 +65,22 @@ class MadeUpReplicas(Fault):
     def heal(self, system: System) -> None:
         """Nothing is left to undo."""
 
+    def _have_a_replica(self, system: System) -> None:
+        """One of the stranger's own, from a snapshot that is read to its end."""
+        if OWN_SHARD in dict(system.replicas()):
+            return
+        with suppress(OSError), RawConnection(system.servers[0].port) as connection:
+            connection.send(handshake(target(system, OWN_SHARD), authorization(system)))
+            connection.response()
+            connection.closing()
+
     def _target(self, system: System) -> str:
         dice = self._dice
         genuine = system.replicas()
+        own = dict(genuine).get(OWN_SHARD)
+        if own is not None and dice.random() < 0.3:
+            last = max(own, dice.choice(made_up_watermarks(dice)))
+            return target(system, OWN_SHARD, lastWatermark=last, replicaVersion=own)
         shard_num, replica_version = dice.choice([*genuine, (0, encode_lexi_version(dice.randrange(1, 2**80)))])
         if dice.random() < 0.8:
             shard_num = dice.choice([dice.randrange(10), dice.randrange(1_000), dice.randrange(2**31)])

@@ -142,7 +142,8 @@ class System:
     def excess(self) -> str:
         """What holds more than what zero-caches have really done accounts for: tables of the Django database, and entries of
         the log."""
-        snapshots = sum(not connection.last_watermark for connection in self.proxy.connections)
+        # And one that the stranger takes.
+        snapshots = 1 + sum(not connection.last_watermark for connection in self.proxy.connections)
         registered = {shard for shard, _ in self.replicas()}
         limits = {"replica": snapshots, "awaitedreplica": len(registered), "runningsnapshot": MAX_RUNNING_SNAPSHOTS}
         counts = dict(self._stored(COUNTS))

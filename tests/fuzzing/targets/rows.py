@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
-from changesource.mapping.budget import Budget, BudgetExceeded
 
+from changesource.mapping.budget import Budget, BudgetExceeded
 from changesource.mapping.definition import Column, Table
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.row_errors import RowError

@@ -195,13 +195,14 @@ def run(
     seed: int,
     faults: Sequence[Fault] = tuple(FAULTS.values()),
     least_mutations: int = 0,
+    with_each_fault: bool = False,
     rate: float = RATE,
     fault_seconds: float = FAULT_SECONDS,
     keeps: Kept = Kept.OF_FAILURES,
     tell: Callable[[Counts], None] | None = None,
 ) -> Counts:
     """An oracle over random rounds, with one of `faults` every `fault_seconds`, for so long and until there have been
-    `least_mutations`. `tell` is called after each round.
+    `least_mutations`, and `with_each_fault` until each of `faults` has happened. `tell` is called after each round.
 
     Raises:
         Mismatch: its message says which folder has the recording, the logs and the replica.
@@ -211,7 +212,12 @@ def run(
         sequences = [iter(Operations(seed, writer)) for writer in range(WRITERS)]
         deadline = time.monotonic() + seconds
         with schedule_of(oracle, faults, seed, fault_seconds) as schedule:
-            while time.monotonic() < deadline or oracle.counts.mutations < least_mutations:
+
+            def is_missing() -> bool:
+                happened = {*schedule.counts, *schedule.missed}
+                return with_each_fault and not happened >= {fault.name for fault in faults}
+
+            while time.monotonic() < deadline or oracle.counts.mutations < least_mutations or is_missing():
                 left = max(SHORTEST_ROUND_SECONDS, deadline - time.monotonic())
                 oracle.random_round(sequences, schedule, min(ROUND_SECONDS, left), rate=rate)
                 if tell is not None:

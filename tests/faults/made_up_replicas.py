@@ -31,8 +31,9 @@ READERS = 8
 READ_BYTES, READ_SECONDS = 256, 0.5
 """What is read of each, and how often."""
 RECEIVE_BUFFER = 4096
-SNAPSHOT_SECONDS = 60.0
-"""How long another client's snapshot may take meanwhile, on a busy machine. It takes some seconds."""
+SNAPSHOT_SECONDS = 100.0
+"""How long the snapshot of another client may take meanwhile, on a busy machine. It takes some seconds, and more where there
+are slow documents."""
 
 
 class MadeUpReplicas(Fault):
@@ -95,7 +96,7 @@ class MadeUpReplicas(Fault):
 class SlowReaders(Fault):
     """Snapshots that are hardly read, more of them than an app may have at a time, and then one of another client's."""
 
-    # All but the watchers: nothing else may keep the snapshot from being there in time.
+    # Nothing else may keep the snapshot from being there in time.
     parts = frozenset({*Part} - {Part.MARKERS})
     name = "snapshots hardly read"
     hold_seconds = 0.0

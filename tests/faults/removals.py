@@ -42,6 +42,7 @@ class Removal:
 WATCHER, SERVER, REDIS, MONGODB = "watcher killed, paused, twice", "server killed", "Redis gone", "MongoDB interrupted"
 OPLOG, LARGE, DROP, RENAME = "oplog rolled over", "event over 16 MB", "drop", "rename, dropDatabase"
 DOCUMENT, REQUEST, SIGTERM = "bad document", "bad request", "SIGTERM"
+SLOW, MARKERS, STRANGER = "slow document", "forged markers", "a client's made-up replicas and slow snapshots"
 
 REMOVALS = (
     Removal(
@@ -256,6 +257,62 @@ REMOVALS = (
         "self.is_leading = False\n            await self._give_up_lease()\n",
         "self.is_leading = False\n",
         ["tests/streaming/test_watcher.py::test_leadership_is_given_up"],
+    ),
+    Removal(
+        SLOW,
+        "rows that are made beside the loop, so that the lease is renewed",
+        "changesource/streaming/slow_documents.py",
+        "    _threads.run(call)\n    try:\n",
+        "    call.run()\n    try:\n",
+        ["tests/streaming/test_slow_leader.py::test_two_watchers_and_a_document_that_takes_twice_the_lease"],
+    ),
+    Removal(
+        SLOW,
+        "an end of the work that one document may take",
+        "changesource/mapping/budget.py",
+        "if self.steps < 0:\n",
+        "if False:\n",
+        ["tests/faults/test_slow_tables.py::test_the_largest_grid_is_beyond_what_a_document_may_take"],
+    ),
+    Removal(
+        MARKERS,
+        "the form of a nonce",
+        "changesource/mongo/markers.py",
+        "return nonce if _NONCE.fullmatch(nonce) else None\n",
+        "return nonce\n",
+        ["tests/mongo/test_markers.py"],
+    ),
+    Removal(
+        STRANGER,
+        "missing only replicas that are registered",
+        "changesource/models/source_store.py",
+        "if notice.replica_version not in registered:\n            return\n",
+        "registered.insert(0, notice.replica_version)\n",
+        ["tests/models/test_source_store.py::test_made_up"],
+    ),
+    Removal(
+        STRANGER,
+        "turns that go round by client, in Redis",
+        "changesource/limits/redis_slots.py",
+        "(not next or count < fewest or (count == fewest and since < longest))",
+        "not next",
+        ["tests/limits/test_slots.py::test_turns_go_round_by_group"],
+    ),
+    Removal(
+        STRANGER,
+        "turns that go round by client, in one process",
+        "changesource/limits/slots.py",
+        "return slots[waiting.group], max(waiting.since, self.served_at.get(waiting.group, 0))\n",
+        "return 0, waiting.since\n",
+        ["tests/limits/test_slots.py::test_turns_go_round_by_group"],
+    ),
+    Removal(
+        STRANGER,
+        "a rate below which no snapshot is read",
+        "changesource/streaming/outlet.py",
+        "asyncio.timeout(min(self._stall_seconds, seconds_left))",
+        "asyncio.timeout(self._stall_seconds)",
+        ["tests/streaming/test_outlet.py::test_reads_too_little_over_the_whole"],
     ),
 )
 

@@ -52,8 +52,7 @@ lint: install
 	$(VENV_PYTHON) -m mypy
 
 # For every supported Python and every platform. Hashes are those of the files on PyPI, whichever mirror is configured here.
-LOCK := $(VENV)/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-  --default-index https://pypi.org/simple $(ARGS)
+LOCK := $(VENV)/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)
 
 lock: install
 	$(LOCK) requirements-dev.txt --output-file requirements-dev.lock

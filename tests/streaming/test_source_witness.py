@@ -11,6 +11,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from changesource.errors import SourceInDoubt, SourceReplaced
+from changesource.log.memory import MemoryLog
 from changesource.models import App, Client, Version
 from changesource.models.source_store import BEGINS_ANEW_AFTER, begin_anew, source_id_of
 from changesource.models.store import ReplicaRecord, latest_publications, register_replica
@@ -364,7 +365,8 @@ async def test_readiness_of_a_source_in_doubt(base: Version, database: Database)
     """`/readyz` says what is wrong and what to do, and is right again when a person has done it."""
 
     async def missing() -> dict[str, str]:
-        log = SimpleNamespace(leader=lambda: asyncio.sleep(0, "watcher"))
+        log = MemoryLog()
+        await log.acquire_lease("watcher", 60)
         service: Any = SimpleNamespace(
             publications=await latest_publications(),
             sources=SimpleNamespace(database=lambda name: database),

@@ -58,9 +58,9 @@ async def test_enough(url: str) -> None:
         assert 0 < len(await log.read(None, 1_000)) < 49
         assert (await log.extent()).tail
         await log.release_lease("me")
-        line = Place(uuid.uuid4().hex, "me")
-        assert await slots.ask(line, 1)
-        await slots.leave(line)
+        mine = Place(uuid.uuid4().hex, "me", "a client")
+        assert await slots.ask(mine, 1, 1)
+        await slots.leave(mine)
     finally:
         await log.close()
         await slots.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from changesource.mapping.budget import Budget, BudgetExceeded
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.nesting import check_nesting
 from changesource.mapping.projections import Document, parse_projection
@@ -74,27 +75,36 @@ class CompiledMapping:
         self._stages = stages
         self._runs = [stage.run for _, stage in stages]
 
-    def __call__(self, document: Document | None) -> list[dict[str, Any]]:
+    def __call__(self, document: Document | None, budget: Budget | None = None) -> list[dict[str, Any]]:
         """The documents that `document` becomes; for None, which stands for no document, none.
 
-        What is given back may share values with `document`. Raises `MappingError`.
+        What is given back may share values with `document`. Raises `MappingError`, and `BudgetExceeded` when it takes more
+        than `budget`, or, without one, more than a document may.
         """
         if document is None:
             return []
+        if budget is None:
+            budget = Budget()
         documents: list[Any] = [document]
         for run in self._runs:
-            documents = run(documents)
+            documents = run(documents, budget)
         return documents if self._runs else [dict(document)]
 
-    def run_leniently(self, document: Document) -> tuple[list[dict[str, Any]], list[MappingError]]:
+    def run_leniently(
+        self, document: Document, budget: Budget | None = None
+    ) -> tuple[list[dict[str, Any]], list[MappingError]]:
         """As a call, but what is wrong with one of the documents on the way loses only that one."""
+        if budget is None:
+            budget = Budget()
         documents: list[Any] = [document]
         errors: list[MappingError] = []
         for place, stage in self._stages:
             passed: list[Any] = []
             for item in documents:
                 try:
-                    passed += stage.run([item])
+                    passed += stage.run([item], budget)
+                except BudgetExceeded:
+                    raise
                 except MappingError as error:
                     errors.append(error.within(place))
             documents = passed

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from bson import Int64
 
 from changesource.mapping.bson_types import MISSING, type_name
+from changesource.mapping.budget import Budget
 from changesource.mapping.expressions import WHOLE_DOCUMENT, Scope, compile_expression
 from changesource.mapping.expressions.compiler import NO_VARIABLES, Evaluate, Types, compile_within, split_path
 from changesource.mapping.filters import compile_predicate, fields, parse_filter
@@ -61,7 +62,7 @@ class Stage(Protocol):
 
     splits: bool
 
-    def run(self, documents: Documents) -> Documents:
+    def run(self, documents: Documents, budget: Budget) -> Documents:
         """What the stage gives for `documents`, in order. Raises `MappingError` for a document that it cannot take."""
 
     def slice(self, needed: Names) -> tuple[Stage | None, Names]:
@@ -83,7 +84,7 @@ class Match:
         self._matches = compile_predicate(parsed)
         self.fields: Names = fields(parsed)
 
-    def run(self, documents: Documents) -> Documents:
+    def run(self, documents: Documents, budget: Budget) -> Documents:
         matches = self._matches
         return [document for document in documents if matches(document)]
 
@@ -106,7 +107,7 @@ class Project:
         self.projection = projection
         self._project = projection.compile()
 
-    def run(self, documents: Documents) -> Documents:
+    def run(self, documents: Documents, budget: Budget) -> Documents:
         project = self._project
         return [project(document) for document in documents]
 
@@ -174,19 +175,20 @@ class Unwind:
         if not isinstance(self._preserves, bool):
             raise MappingError("Write true or false.", ("preserveNullAndEmptyArrays",))
 
-    def run(self, documents: Documents) -> Documents:
+    def run(self, documents: Documents, budget: Budget) -> Documents:
         unwound: Documents = []
         for document in documents:
-            self._unwind(document, unwound)
+            self._unwind(document, unwound, budget)
         return unwound
 
-    def _unwind(self, document: Document, unwound: Documents) -> None:
+    def _unwind(self, document: Document, unwound: Documents, budget: Budget) -> None:
         path = self._path
         value = _nested_value(document, path)
         if not isinstance(value, list):
             if self._preserves or (value is not None and value is not MISSING):
                 unwound.append(self._with_index(document, None))
         elif value:
+            budget.spend_rows(len(value))
             for index, item in enumerate(value):
                 unwound.append(self._with_index(_with_value(document, path, item), index))
         elif self._preserves:
@@ -273,7 +275,7 @@ class ReplaceRoot:
         self._reads = frozenset(scope.reads)
         self._known = _known_fields(expression)
 
-    def run(self, documents: Documents) -> Documents:
+    def run(self, documents: Documents, budget: Budget) -> Documents:
         return [self._new_root(document) for document in documents]
 
     def _new_root(self, document: Document) -> Document:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from changesource.mapping.budget import Budget, BudgetExceeded
 from changesource.mapping.compiled_mapping import CompiledMapping, compile_mapping
 from changesource.mapping.definition import Column, ColumnType, Table
 from changesource.mapping.expressions import WHOLE_DOCUMENT
@@ -77,18 +78,31 @@ class CompiledTable:
         self.needs_pre_images = self._splits or not read_by_key <= {ID} or bool(self.filter_columns)
         self.has_mapping = bool(table.mapping)
 
-    def rows(self, document: Document, errors: list[RowError]) -> list[Row]:
+    def rows(self, document: Document, errors: list[RowError], budget: Budget | None = None) -> list[Row]:
         """The rows that `document` gives, in the order of the mapping; none when it keeps nothing of the document.
 
         A value that does not fit becomes null where the column is optional; where it is required, the row is left out, as
         it is when the mapping cannot be computed, when an earlier row has its key, and when it is too large. Each is appended
-        to `errors`.
+        to `errors`. A document that takes more than a document may has no rows, and one error says so.
+
+        With a `budget` of the caller, one that takes more than that raises `BudgetExceeded`, and nothing is appended.
         """
+        found: list[RowError] = []
+        try:
+            rows = self._rows(document, found, budget or Budget())
+        except BudgetExceeded as error:
+            if budget is not None:
+                raise
+            rows, found = [], [self._error(document, "", error.reason)]
+        errors += found
+        return rows
+
+    def _rows(self, document: Document, errors: list[RowError], budget: Budget) -> list[Row]:
         if self._map is None:
             row = self._row(document, document, errors)
             return [] if row is None else [row]
         rows = []
-        for mapped in self._mapped(self._map, document, errors):
+        for mapped in self._mapped(self._map, document, errors, budget):
             row = self._row(mapped, document, errors)
             if row is not None:
                 rows.append(row)
@@ -119,11 +133,15 @@ class CompiledTable:
         """Whether a document has rows after a change of the fields `changed` just if it had some before."""
         return changed is not None and WHOLE_DOCUMENT not in self.decided_by and changed.isdisjoint(self.decided_by)
 
-    def _mapped(self, mapping: CompiledMapping, document: Document, errors: list[RowError]) -> Sequence[Document]:
+    def _mapped(
+        self, mapping: CompiledMapping, document: Document, errors: list[RowError], budget: Budget
+    ) -> Sequence[Document]:
         try:
-            return mapping(document)
+            return mapping(document, budget)
+        except BudgetExceeded:
+            raise
         except MappingError:
-            mapped, mapping_errors = mapping.run_leniently(document)
+            mapped, mapping_errors = mapping.run_leniently(document, budget)
             errors += [self._error(document, "", error.reason) for error in mapping_errors]
             return mapped
 

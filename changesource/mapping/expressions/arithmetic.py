@@ -227,7 +227,7 @@ def _compile_rounding(name: str, rounding: str, specification: Any, scope: Scope
         place = _check_place(place, name)
         return None if place is None else _round(value, width, place, rounding)
 
-    return apply_in_order(round_number, arguments, AT_FIRST_NULL, NUMBER_OR_NULL)
+    return apply_in_order(round_number, arguments, AT_FIRST_NULL, NUMBER_OR_NULL, scope)
 
 
 def _check_place(place: Any, name: str) -> int | None:

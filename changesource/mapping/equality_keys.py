@@ -12,7 +12,15 @@ from bson import Decimal128, Int64, ObjectId
 
 from changesource.mapping.bson_types import milliseconds_of
 from changesource.mapping.budget import Budget
-from changesource.mapping.ordering import BRACKETS, binary_parts, bracket, fields_of, is_nan_number, regex_parts
+from changesource.mapping.ordering import (
+    BRACKETS,
+    STEPS_OF_DECIMAL,
+    binary_parts,
+    bracket,
+    fields_of,
+    is_nan_number,
+    regex_parts,
+)
 
 _ITS_OWN_KEY: Final = frozenset({str, int, Int64, ObjectId})
 """Types of which values are equal, to Python, to those values of all types that MongoDB holds for equal to them."""
@@ -29,8 +37,11 @@ def equality_key(value: Any, budget: Budget) -> Hashable:
     return (place, None) if make is None else make(place, value, budget)
 
 
-def _of_number(_place: int, value: Any, _budget: Budget) -> Hashable:
-    number = value.to_decimal() if isinstance(value, Decimal128) else value
+def _of_number(_place: int, value: Any, budget: Budget) -> Hashable:
+    number = value
+    if isinstance(value, Decimal128):
+        budget.spend_steps(STEPS_OF_DECIMAL)
+        number = value.to_decimal()
     return _NAN if is_nan_number(number) else number
 
 

@@ -42,8 +42,11 @@ BRACKETS: Final[Mapping[str, int]] = {
 
 _PLAIN = frozenset({str, int, Int64})
 
-STEPS_OF_MEMBER: Final = 3
+STEPS_OF_MEMBER: Final = 5
 """What it takes to compare two members of objects or arrays."""
+
+STEPS_OF_DECIMAL: Final = 24
+"""What it takes PyMongo to unpack decimals."""
 
 LONG_TEXT: Final = 4096
 """Characters from which on it takes longer than a step to compare texts."""
@@ -62,8 +65,8 @@ def compare(left: Any, right: Any, budget: Budget | None = None) -> int:
     compare_values = _COMPARE.get(left_bracket)
     if compare_values is not None:
         return compare_values(left, right)
-    compare_members = _COMPARE_MEMBERS.get(left_bracket)
-    return 0 if compare_members is None else compare_members(left, right, budget)
+    compare_paying = _COMPARE_PAYING.get(left_bracket)
+    return 0 if compare_paying is None else compare_paying(left, right, budget)
 
 
 def equal(left: Any, right: Any, budget: Budget | None = None) -> bool:
@@ -84,7 +87,9 @@ def _compare_plain(left: Any, right: Any) -> int:
     return int(left > right) - int(left < right)
 
 
-def _compare_numbers(left: Any, right: Any) -> int:
+def _compare_numbers(left: Any, right: Any, budget: Budget | None) -> int:
+    if budget is not None and (type(left) is Decimal128 or type(right) is Decimal128):
+        budget.spend_steps(STEPS_OF_DECIMAL)
     left, right = as_number(left), as_number(right)
     left_is_nan, right_is_nan = is_nan_number(left), is_nan_number(right)
     if left_is_nan or right_is_nan:
@@ -159,7 +164,6 @@ def _compare_codes(left: Code, right: Code, budget: Budget | None) -> int:
 
 
 _COMPARE: Final[Mapping[int, Callable[[Any, Any], int]]] = {
-    BRACKETS["int"]: _compare_numbers,
     BRACKETS["string"]: _compare_plain,
     BRACKETS["binData"]: _compare_binaries,
     BRACKETS["objectId"]: _compare_plain,
@@ -169,7 +173,8 @@ _COMPARE: Final[Mapping[int, Callable[[Any, Any], int]]] = {
     BRACKETS["regex"]: _compare_regexes,
 }
 
-_COMPARE_MEMBERS: Final[Mapping[int, Callable[[Any, Any, Budget | None], int]]] = {
+_COMPARE_PAYING: Final[Mapping[int, Callable[[Any, Any, Budget | None], int]]] = {
+    BRACKETS["int"]: _compare_numbers,
     BRACKETS["object"]: _compare_objects,
     BRACKETS["array"]: _compare_arrays,
     BRACKETS["javascript"]: _compare_codes,

@@ -25,6 +25,8 @@ Leaf = bool | Node
 
 ID = "_id"
 
+STEPS_OF_ELEMENT = 3
+
 
 @dataclass(slots=True)
 class Tree:
@@ -258,7 +260,7 @@ def _include_in_value(value: Any, tree: Tree, root: Document, variables: Variabl
 def _pay_for_elements(array: list[Any], tree: Tree, variables: Variables) -> None:
     budget: Budget = variables[BUDGET]
     budget.make_elements(len(array))
-    budget.spend_steps(len(array) * tree.weight)
+    budget.spend_steps(len(array) * (STEPS_OF_ELEMENT + tree.weight))
 
 
 # Exclude

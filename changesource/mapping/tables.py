@@ -37,6 +37,8 @@ MAX_BYTES_OF_CHARACTER = 6
 ROOM_FOR_NAMES = 2**20
 """And for the values that are no text, of all columns that a table can have."""
 
+TOO_DEEP = "The mapping nests values too deep. Let it nest them less."
+
 STEPS_OF_ROW = 4
 STEPS_OF_VALUE = 2
 VALUE_BYTES = 32
@@ -105,10 +107,11 @@ class CompiledTable:
         found: list[RowError] = []
         try:
             rows = self._rows(document, found, budget or Budget())
-        except BudgetExceeded as error:
+        except (BudgetExceeded, RecursionError) as error:
+            exceeded = error if isinstance(error, BudgetExceeded) else BudgetExceeded(TOO_DEEP)
             if budget is not None:
-                raise
-            rows, found = [], [self._error(document, "", error.reason)]
+                raise exceeded from error
+            rows, found = [], [RowError(self.name, describe_id(document.get(ID)), "", exceeded.reason)]
         errors += found
         return rows
 
@@ -196,8 +199,8 @@ class CompiledTable:
 
     def _convert_paying(self, column_type: ColumnType, value: object, budget: Budget) -> JsonScalar:
         """Of a value that becomes a new text."""
-        if self._measures and isinstance(value, list | dict) and budget.size_of(value, MAX_ROW_BYTES) > MAX_ROW_BYTES:
-            raise DoesNotFit(f"the value is larger than {MAX_ROW_BYTES >> 20} MiB; shorten it by the mapping")
+        if self._measures and isinstance(value, list | dict):
+            _check_size(value, budget)
         converted = convert(column_type, value)
         if type(converted) is str and len(converted) > FREE_CHARACTERS:
             budget.spend_steps(len(converted) // CHARACTERS_PER_STEP)
@@ -231,10 +234,20 @@ class CompiledTable:
 
     def _add_error(self, errors: list[RowError], document: Document, column: str, reason: str, budget: Budget) -> None:
         budget.spend_steps(STEPS_OF_ERROR)
-        errors.append(self._error(document, column, reason))
+        document_id = errors[0].document_id if errors else describe_id(document.get(ID))
+        errors.append(RowError(self.name, document_id, column, reason))
 
-    def _error(self, document: Document, column: str, reason: str) -> RowError:
-        return RowError(self.name, describe_id(document.get(ID)), column, reason)
+
+def _check_size(value: object, budget: Budget) -> None:
+    """A computed value can be far larger as text than it is in memory."""
+    try:
+        size = budget.size_of(value, MAX_ROW_BYTES)
+    except BudgetExceeded:
+        raise
+    except MappingError as error:
+        raise DoesNotFit(error.message) from error
+    if size > MAX_ROW_BYTES:
+        raise DoesNotFit(f"the value is larger than {MAX_ROW_BYTES >> 20} MiB; shorten it by the mapping")
 
 
 _NOTHING: Document = {}

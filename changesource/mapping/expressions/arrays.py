@@ -261,7 +261,7 @@ def _compile_map(specification: Any, scope: Scope) -> Node:
     array = compile_within("input", specification["input"], scope).evaluate
     name = _variable(specification)
     result = compile_within("in", specification["in"], scope.with_variables(name)).evaluate
-    steps = 1 + weight(specification["in"])
+    steps = 2 + weight(specification["in"])
 
     def evaluate(document: Document, variables: Variables) -> list[Any] | None:
         items = array(document, variables)
@@ -288,7 +288,7 @@ def _compile_filter(specification: Any, scope: Scope) -> Node:
     name = _variable(specification)
     condition = compile_within("cond", specification["cond"], scope.with_variables(name)).evaluate
     limit = _compile_limit(specification, scope)
-    steps = 1 + weight(specification["cond"])
+    steps = 2 + weight(specification["cond"])
 
     def evaluate(document: Document, variables: Variables) -> list[Any] | None:
         items = array(document, variables)
@@ -336,7 +336,7 @@ def _compile_reduce(specification: Any, scope: Scope) -> Node:
     array = compile_within("input", specification["input"], scope).evaluate
     initial = compile_within("initialValue", specification["initialValue"], scope).evaluate
     combine = compile_within("in", specification["in"], scope.with_variables("value", "this")).evaluate
-    steps = 1 + weight(specification["in"])
+    steps = 2 + weight(specification["in"])
 
     def evaluate(document: Document, variables: Variables) -> Any:
         items = array(document, variables)

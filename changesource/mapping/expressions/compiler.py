@@ -383,6 +383,7 @@ def value_at(value: Any, path: Sequence[str], budget: Budget) -> Any:
             value = value.get(name, MISSING)
         elif isinstance(value, list):
             budget.make_elements(len(value))
+            budget.spend_steps(len(value) * 2)
             found = (value_at(item, path[index:], budget) for item in value if isinstance(item, Mapping))
             return [item for item in found if item is not MISSING]
         else:

@@ -55,6 +55,7 @@ from changesource.mapping.expressions.parsing import (
     object_id_of_text,
 )
 from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.ordering import STEPS_OF_DECIMAL
 
 Convert = Callable[[Any], Any]
 PaidConvert = Callable[[Budget, Any], Any]
@@ -141,6 +142,8 @@ def _converter_to(target: str, converters: Mapping[str, Convert] | None = None) 
         if isinstance(value, str | bytes) and len(value) > FREE_CHARACTERS:
             budget.make_text(len(value))
             budget.read_text(len(value) * PASSES_OVER_TEXT)
+        if target == "decimal" or isinstance(value, Decimal128):
+            budget.spend_steps(STEPS_OF_DECIMAL)
         converter = converters.get(type_name(value))
         if converter is None:
             raise ConversionFailure(

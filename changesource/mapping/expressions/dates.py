@@ -40,7 +40,7 @@ from changesource.mapping.expressions.gregorian import MILLISECONDS_PER_DAY, Mom
 from changesource.mapping.expressions.time_zones import UTC_ZONE, TimeZone, time_zone
 from changesource.mapping.mapping_error import MappingError
 
-STEPS: Final = 8
+STEPS: Final = 24
 """Of an operator that goes by the calendar and a time zone."""
 
 # Arguments: read once if they are constants, else for each document

@@ -79,6 +79,7 @@ def _array_to_object(budget: Budget, value: Any) -> dict[str, Any] | None:
     if not isinstance(value, list):
         raise MappingError(f"$arrayToObject takes an array, not {type_name(value)}. Choose it with $cond.")
     budget.make_fields(len(value))
+    budget.spend_steps(len(value) * 2)
     return dict(_pairs(value))
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from bson import Code, Regex
+from bson import Code, Decimal128, Regex
 
 from changesource.mapping.bson_types import MISSING, is_truthy, type_name
 from changesource.mapping.budget import Budget
@@ -39,7 +39,7 @@ from changesource.mapping.filters.tree import (
 )
 from changesource.mapping.filters.value_tests import comparison, membership
 from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.ordering import equal
+from changesource.mapping.ordering import STEPS_OF_DECIMAL, equal
 
 
 def compile_predicate(filter: Filter) -> Predicate:
@@ -143,7 +143,9 @@ def _matches_pattern(path: Path, pattern: Regex[str]) -> Test:
 
 
 def _has_remainder(divisor: int, remainder: int) -> Test:
-    def has_remainder(value: Any, _: Budget) -> bool:
+    def has_remainder(value: Any, budget: Budget) -> bool:
+        if isinstance(value, Decimal128):
+            budget.spend_steps(STEPS_OF_DECIMAL)
         number = truncated(value)
         if number is None:
             return False

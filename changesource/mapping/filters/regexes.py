@@ -162,7 +162,7 @@ class _Shape:
     def steps(self, length: int, limit: int, by_machine_code: bool) -> int:
         """What a search in a string of `length` takes at most."""
         places = 1 if self.is_anchored else 1 + length
-        steps = 1 + length // CHARACTERS_PER_STEP + places * self.length // PLACES_PER_STEP
+        steps = 3 + length // CHARACTERS_PER_STEP + places * self.length // PLACES_PER_STEP
         if self.branches:
             counts = places * limit * (1 + length // CHARACTERS_PER_STEP if self.repeats_text else 1)
             steps += counts // (COUNTS_PER_STEP if by_machine_code else COUNTS_PER_STEP_INTERPRETED)

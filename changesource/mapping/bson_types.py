@@ -132,8 +132,20 @@ def is_truthy(value: object) -> bool:
     if value is None or value is MISSING or value is False:
         return False
     if isinstance(value, Decimal128):
-        return not value.to_decimal().is_zero()
+        return not _is_zero(value)
     return not (isinstance(value, int | float) and value == 0)
+
+
+def _is_zero(value: Decimal128) -> bool:
+    """Without unpacking the decimal, which takes PyMongo ten times as long. IEEE 754: two bits set behind the sign stand for
+    infinity, NaN, or digits in a form that Decimal128 does not use."""
+    bits = int.from_bytes(value.bid, "little")
+    if bits >> 125 & 3 == 3:
+        return value.to_decimal().is_zero()
+    return bits & _DECIMAL_DIGITS == 0
+
+
+_DECIMAL_DIGITS: Final = (1 << 113) - 1
 
 
 def milliseconds_of(date: Any) -> int:

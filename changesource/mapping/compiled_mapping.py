@@ -10,10 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from changesource.mapping.budget import Budget, BudgetExceeded
+from changesource.mapping.expressions.compiler import folding_budget
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.nesting import check_nesting
 from changesource.mapping.projections import Document, parse_projection
 from changesource.mapping.stages import Match, Names, Project, Shape, Stage, parse_stage
+
+STEPS_OF_ERROR = 50
+"""Python takes long to raise an error through all that it is in."""
+
+SLICE = 4096
+"""Documents that go through the stages together."""
 
 SIMPLE_KEYS = ("source", "filter", "projection")
 PIPELINE_KEYS = ("source", "pipeline")
@@ -37,32 +44,34 @@ def compile_mapping(mapping: Mapping[str, Any]) -> CompiledMapping:
     source = mapping.get("source", "")
     if not isinstance(source, str):
         raise MappingError("Write the name of a collection.", ("source",))
-    return CompiledMapping(_pipeline(mapping["pipeline"]) if "pipeline" in mapping else _simple(mapping))
+    folding = folding_budget()
+    stages = _pipeline(mapping["pipeline"], folding) if "pipeline" in mapping else _simple(mapping, folding)
+    return CompiledMapping(stages)
 
 
-def _simple(mapping: Mapping[str, Any]) -> list[tuple[str, Stage]]:
+def _simple(mapping: Mapping[str, Any], folding: Budget) -> list[tuple[str, Stage]]:
     stages: list[tuple[str, Stage]] = []
     try:
         if mapping.get("filter") is not None and mapping["filter"] != {}:
-            stages.append(("filter", Match(mapping["filter"])))
+            stages.append(("filter", Match(mapping["filter"], folding)))
     except MappingError as error:
         raise error.within("filter") from error
     try:
         if mapping.get("projection") is not None and mapping["projection"] != {}:
-            stages.append(("projection", Project(parse_projection(mapping["projection"]))))
+            stages.append(("projection", Project(parse_projection(mapping["projection"], folding))))
     except MappingError as error:
         raise error.within("projection") from error
     return stages
 
 
-def _pipeline(pipeline: object) -> list[tuple[str, Stage]]:
+def _pipeline(pipeline: object, folding: Budget) -> list[tuple[str, Stage]]:
     if not isinstance(pipeline, list | tuple):
         raise MappingError("Write a list of stages.", ("pipeline",))
     stages = []
     for index, specification in enumerate(pipeline):
         place = f"pipeline[{index}]"
         try:
-            stages.append((place, parse_stage(specification)))
+            stages.append((place, parse_stage(specification, folding)))
         except MappingError as error:
             raise error.within(place) from error
     return stages
@@ -85,10 +94,24 @@ class CompiledMapping:
             return []
         if budget is None:
             budget = Budget()
-        documents: list[Any] = [document]
-        for run in self._runs:
-            documents = run(documents, budget)
-        return documents if self._runs else [dict(document)]
+        return self._run([document], 0, budget) if self._runs else [dict(document)]
+
+    def _run(self, documents: list[Any], first: int, budget: Budget) -> list[Any]:
+        """`documents` through the stages from `first` on; it is emptied where they are many."""
+        for place in range(first, len(self._runs)):
+            if len(documents) > SLICE:
+                return self._run_in_slices(documents, place, budget)
+            documents = self._runs[place](documents, budget)
+        return documents
+
+    def _run_in_slices(self, documents: list[Any], first: int, budget: Budget) -> list[Any]:
+        """So that what an array is unwound to is not held together with what becomes of it."""
+        results: list[Any] = []
+        for start in range(0, len(documents), SLICE):
+            some = documents[start : start + SLICE]
+            documents[start : start + SLICE] = [None] * len(some)
+            results += self._run(some, first, budget)
+        return results
 
     def run_leniently(
         self, document: Document, budget: Budget | None = None
@@ -99,16 +122,21 @@ class CompiledMapping:
         documents: list[Any] = [document]
         errors: list[MappingError] = []
         for place, stage in self._stages:
-            passed: list[Any] = []
-            for item in documents:
-                try:
-                    passed += stage.run([item], budget)
-                except BudgetExceeded:
-                    raise
-                except MappingError as error:
-                    errors.append(error.within(place))
-            documents = passed
+            steps, rows, size = budget.steps, budget.rows, budget.bytes
+            try:
+                documents = stage.run(documents, budget)
+            except BudgetExceeded as error:
+                raise error.within(place) from error
+            except MappingError:
+                # The same once more, one by one, for no more than it costs without the errors.
+                budget.steps, budget.rows, budget.bytes = steps, rows, size
+                documents = _run_one_by_one(stage, place, documents, budget, errors)
         return documents, errors
+
+    @property
+    def repeats_values(self) -> bool:
+        """Whether what it makes can have one value of the document in it several times."""
+        return any(stage.repeats_values for _, stage in self._stages)
 
     @property
     def splits(self) -> bool:
@@ -145,3 +173,18 @@ class CompiledMapping:
             if sliced is not None:
                 stages.append((place, sliced))
         return CompiledMapping(stages[::-1]), needed
+
+
+def _run_one_by_one(
+    stage: Stage, place: str, documents: list[Any], budget: Budget, errors: list[MappingError]
+) -> list[Any]:
+    passed: list[Any] = []
+    for item in documents:
+        try:
+            passed += stage.run([item], budget)
+        except BudgetExceeded as error:
+            raise error.within(place) from error
+        except MappingError as error:
+            budget.spend_steps(STEPS_OF_ERROR)
+            errors.append(error.within(place))
+    return passed

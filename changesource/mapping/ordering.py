@@ -15,6 +15,7 @@ from bson import Binary, Code, DBRef, Decimal128, Int64, Regex
 from bson.binary import UUID_SUBTYPE
 
 from changesource.mapping.bson_types import milliseconds_of, type_name
+from changesource.mapping.budget import Budget
 
 BRACKETS: Final[Mapping[str, int]] = {
     "minKey": -1,
@@ -41,20 +42,35 @@ BRACKETS: Final[Mapping[str, int]] = {
 
 _PLAIN = frozenset({str, int, Int64})
 
+STEPS_OF_MEMBER: Final = 5
+"""What it takes to compare two members of objects or arrays."""
 
-def compare(left: Any, right: Any) -> int:
-    """-1, 0 or 1."""
-    if type(left) is type(right) and type(left) in _PLAIN:
+STEPS_OF_DECIMAL: Final = 24
+"""What it takes PyMongo to unpack decimals."""
+
+LONG_TEXT: Final = 4096
+"""Characters from which on it takes longer than a step to compare texts."""
+
+
+def compare(left: Any, right: Any, budget: Budget | None = None) -> int:
+    """-1, 0 or 1. A budget is for values of which both can be large: documents bound themselves, computed values do not."""
+    kind = type(left)
+    if kind is type(right) and kind in _PLAIN:
+        if kind is str and budget is not None and len(left) > LONG_TEXT:
+            budget.read_text(len(left))
         return _compare_plain(left, right)
     left_bracket, right_bracket = bracket(left), bracket(right)
     if left_bracket != right_bracket:
         return -1 if left_bracket < right_bracket else 1
     compare_values = _COMPARE.get(left_bracket)
-    return 0 if compare_values is None else compare_values(left, right)
+    if compare_values is not None:
+        return compare_values(left, right)
+    compare_paying = _COMPARE_PAYING.get(left_bracket)
+    return 0 if compare_paying is None else compare_paying(left, right, budget)
 
 
-def equal(left: Any, right: Any) -> bool:
-    return compare(left, right) == 0
+def equal(left: Any, right: Any, budget: Budget | None = None) -> bool:
+    return compare(left, right, budget) == 0
 
 
 def bracket(value: object) -> int:
@@ -71,46 +87,52 @@ def _compare_plain(left: Any, right: Any) -> int:
     return int(left > right) - int(left < right)
 
 
-def _compare_numbers(left: Any, right: Any) -> int:
+def _compare_numbers(left: Any, right: Any, budget: Budget | None) -> int:
+    if budget is not None and (type(left) is Decimal128 or type(right) is Decimal128):
+        budget.spend_steps(STEPS_OF_DECIMAL)
     left, right = as_number(left), as_number(right)
-    left_is_nan, right_is_nan = _is_nan(left), _is_nan(right)
+    left_is_nan, right_is_nan = is_nan_number(left), is_nan_number(right)
     if left_is_nan or right_is_nan:
         return right_is_nan - left_is_nan
     return _compare_plain(left, right)
 
 
-def _is_nan(number: int | float | Decimal) -> bool:
+def is_nan_number(number: int | float | Decimal) -> bool:
     return number.is_nan() if isinstance(number, Decimal) else number != number
 
 
-def _compare_objects(left: Any, right: Any) -> int:
+def _compare_objects(left: Any, right: Any, budget: Budget | None) -> int:
     """Field by field: by the type of the value, then the name, then the value; the one with fewer fields is less."""
-    left, right = _fields(left), _fields(right)
+    left, right = fields_of(left), fields_of(right)
     for (left_name, left_value), (right_name, right_value) in zip(left.items(), right.items(), strict=False):
+        if budget is not None:
+            budget.spend_steps(STEPS_OF_MEMBER)
         result = _compare_plain(bracket(left_value), bracket(right_value))
-        result = result or _compare_plain(left_name, right_name) or compare(left_value, right_value)
+        result = result or _compare_plain(left_name, right_name) or compare(left_value, right_value, budget)
         if result:
             return result
     return _compare_plain(len(left), len(right))
 
 
-def _fields(value: Any) -> Mapping[str, Any]:
+def fields_of(value: Any) -> Mapping[str, Any]:
     return value.as_doc() if isinstance(value, DBRef) else value
 
 
-def _compare_arrays(left: Sequence[Any], right: Sequence[Any]) -> int:
+def _compare_arrays(left: Sequence[Any], right: Sequence[Any], budget: Budget | None) -> int:
     for left_item, right_item in zip(left, right, strict=False):
-        if result := compare(left_item, right_item):
+        if budget is not None:
+            budget.spend_steps(STEPS_OF_MEMBER)
+        if result := compare(left_item, right_item, budget):
             return result
     return _compare_plain(len(left), len(right))
 
 
 def _compare_binaries(left: Any, right: Any) -> int:
     """By length, then by subtype, then by bytes."""
-    return _compare_plain(_binary_parts(left), _binary_parts(right))
+    return _compare_plain(binary_parts(left), binary_parts(right))
 
 
-def _binary_parts(value: Any) -> tuple[int, int, bytes]:
+def binary_parts(value: Any) -> tuple[int, int, bytes]:
     if isinstance(value, uuid.UUID):
         return len(value.bytes), UUID_SUBTYPE, value.bytes
     return len(value), value.subtype if isinstance(value, Binary) else 0, bytes(value)
@@ -121,10 +143,10 @@ def _compare_dates(left: Any, right: Any) -> int:
 
 
 def _compare_regexes(left: Any, right: Any) -> int:
-    return _compare_plain(_regex_parts(left), _regex_parts(right))
+    return _compare_plain(regex_parts(left), regex_parts(right))
 
 
-def _regex_parts(value: Any) -> tuple[str, str]:
+def regex_parts(value: Any) -> tuple[str, str]:
     regex = value if isinstance(value, Regex) else Regex.from_native(value)
     pattern = regex.pattern if isinstance(regex.pattern, str) else regex.pattern.decode("utf-8", "replace")
     return pattern, "".join(letter for letter, bit in REGEX_OPTIONS if regex.flags & bit)
@@ -134,24 +156,27 @@ REGEX_OPTIONS: Final = (("i", 2), ("l", 4), ("m", 8), ("s", 16), ("u", 32), ("x"
 """BSON's letters, in its order, and Python's bits for them (bson.regex)."""
 
 
-def _compare_codes(left: Code, right: Code) -> int:
+def _compare_codes(left: Code, right: Code, budget: Budget | None) -> int:
     result = _compare_plain(str(left), str(right))
     if result or left.scope is None or right.scope is None:
         return result
-    return _compare_objects(left.scope, right.scope)
+    return _compare_objects(left.scope, right.scope, budget)
 
 
 _COMPARE: Final[Mapping[int, Callable[[Any, Any], int]]] = {
-    BRACKETS["int"]: _compare_numbers,
     BRACKETS["string"]: _compare_plain,
-    BRACKETS["object"]: _compare_objects,
-    BRACKETS["array"]: _compare_arrays,
     BRACKETS["binData"]: _compare_binaries,
     BRACKETS["objectId"]: _compare_plain,
     BRACKETS["bool"]: _compare_plain,
     BRACKETS["date"]: _compare_dates,
     BRACKETS["timestamp"]: _compare_plain,
     BRACKETS["regex"]: _compare_regexes,
+}
+
+_COMPARE_PAYING: Final[Mapping[int, Callable[[Any, Any, Budget | None], int]]] = {
+    BRACKETS["int"]: _compare_numbers,
+    BRACKETS["object"]: _compare_objects,
+    BRACKETS["array"]: _compare_arrays,
     BRACKETS["javascript"]: _compare_codes,
     BRACKETS["javascriptWithScope"]: _compare_codes,
 }

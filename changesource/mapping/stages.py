@@ -6,22 +6,32 @@ and no others. All others are refused, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from bson import Int64
 
 from changesource.mapping.bson_types import MISSING, type_name
-from changesource.mapping.budget import Budget
+from changesource.mapping.budget import FIELDS_PER_STEP, REFERENCE_BYTES, Budget
 from changesource.mapping.expressions import WHOLE_DOCUMENT, Scope, compile_expression
-from changesource.mapping.expressions.compiler import NO_VARIABLES, Evaluate, Types, compile_within, split_path
-from changesource.mapping.filters import compile_predicate, fields, parse_filter
+from changesource.mapping.expressions.compiler import (
+    Evaluate,
+    Types,
+    Variables,
+    compile_within,
+    folding_budget,
+    split_path,
+    variables_with,
+    weight,
+)
+from changesource.mapping.filters import compile_predicate, fields, filter_weight, parse_filter
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.projections import (
     Document,
     Projection,
     Tree,
+    is_plain,
     parse_added_fields,
     parse_projection,
     parse_unset,
@@ -30,6 +40,10 @@ from changesource.mapping.projections import (
 Documents = list[Document]
 Names = frozenset[str]
 """Names of top-level fields; `WHOLE_DOCUMENT` among them stands for all."""
+
+DOCUMENT_BYTES = 128
+"""Of a document that another one is unwound to, without its fields."""
+STEPS_OF_UNWINDING = 3
 
 EVERYTHING: Names = frozenset({WHOLE_DOCUMENT})
 
@@ -58,12 +72,15 @@ NEVER_THERE: Types = frozenset({"missing"})
 
 
 class Stage(Protocol):
-    """One stage. `splits` says whether it can make several documents out of one."""
+    """One stage. `splits` says whether it can make several documents out of one, `repeats_values` whether what it makes can
+    have one value of the document in it several times."""
 
     splits: bool
+    repeats_values: bool
 
     def run(self, documents: Documents, budget: Budget) -> Documents:
-        """What the stage gives for `documents`, in order. Raises `MappingError` for a document that it cannot take."""
+        """What the stage gives for `documents`, in order. Raises `MappingError` for a document that it cannot take, and
+        `BudgetExceeded`."""
 
     def slice(self, needed: Names) -> tuple[Stage | None, Names]:
         """As much of the stage as the fields `needed` of its output need, None for nothing; and the fields of its input
@@ -78,15 +95,18 @@ class Stage(Protocol):
 
 class Match:
     splits = False
+    repeats_values = False
 
-    def __init__(self, specification: object) -> None:
-        parsed = parse_filter(specification, Scope())
+    def __init__(self, specification: object, folding: Budget) -> None:
+        parsed = parse_filter(specification, Scope(folding=folding))
         self._matches = compile_predicate(parsed)
+        self._steps = 1 + filter_weight(parsed)
         self.fields: Names = fields(parsed)
 
     def run(self, documents: Documents, budget: Budget) -> Documents:
+        budget.spend_steps(len(documents) * self._steps)
         matches = self._matches
-        return [document for document in documents if matches(document)]
+        return [document for document in documents if matches(document, budget)]
 
     def slice(self, needed: Names) -> tuple[Stage | None, Names]:
         return self, needed | self.fields
@@ -105,11 +125,14 @@ class Project:
 
     def __init__(self, projection: Projection) -> None:
         self.projection = projection
+        self.repeats_values = projection.tree.repeats_values
         self._project = projection.compile()
+        self._steps = 1 + projection.tree.weight
 
     def run(self, documents: Documents, budget: Budget) -> Documents:
-        project = self._project
-        return [project(document) for document in documents]
+        pay_for_documents(documents, self._steps, budget)
+        project, variables = self._project, variables_with(budget)
+        return [project(document, variables) for document in documents]
 
     def slice(self, needed: Names) -> tuple[Stage | None, Names]:
         if WHOLE_DOCUMENT in needed:
@@ -148,6 +171,16 @@ class Project:
         return result
 
 
+def pay_for_documents(documents: Documents, steps: int, budget: Budget) -> None:
+    """`steps` for each document, and, where it has become several, for their fields, which are copied."""
+    spent = len(documents) * steps
+    if len(documents) > 1:
+        fields = sum(map(len, documents))
+        budget.spend_bytes(fields * REFERENCE_BYTES)
+        spent += fields // FIELDS_PER_STEP
+    budget.spend_steps(spent)
+
+
 def _is_tree(child: object) -> bool:
     return isinstance(child, Tree)
 
@@ -159,6 +192,7 @@ class Unwind:
     """MongoDB: manual/reference/operator/aggregation/unwind. What is no array counts as an array of itself."""
 
     splits = True
+    repeats_values = False
 
     def __init__(self, specification: object) -> None:
         options = {"path": specification} if isinstance(specification, str) else specification
@@ -176,23 +210,44 @@ class Unwind:
             raise MappingError("Write true or false.", ("preserveNullAndEmptyArrays",))
 
     def run(self, documents: Documents, budget: Budget) -> Documents:
+        values = [_nested_value(document, self._path) for document in documents]
+        self._pay(documents, values, budget)
         unwound: Documents = []
-        for document in documents:
-            self._unwind(document, unwound, budget)
+        for document, value in zip(documents, values, strict=True):
+            self._unwind(document, value, unwound)
         return unwound
 
-    def _unwind(self, document: Document, unwound: Documents, budget: Budget) -> None:
-        path = self._path
-        value = _nested_value(document, path)
+    def _pay(self, documents: Documents, values: list[Any], budget: Budget) -> None:
+        """For all that the documents become, before the first of it is made."""
+        budget.spend_rows(sum(max(0, len(value) - 1) for value in values if isinstance(value, list)))
+        for document, value in zip(documents, values, strict=True):
+            number = len(value) if isinstance(value, list) else 1
+            fields = len(document) + _fields_below(document, self._path)
+            budget.spend_bytes(number * (DOCUMENT_BYTES + fields * REFERENCE_BYTES))
+            budget.spend_steps(number * (STEPS_OF_UNWINDING + fields // FIELDS_PER_STEP))
+
+    def _unwind(self, document: Document, value: Any, unwound: Documents) -> None:
         if not isinstance(value, list):
             if self._preserves or (value is not None and value is not MISSING):
                 unwound.append(self._with_index(document, None))
         elif value:
-            budget.spend_rows(len(value))
-            for index, item in enumerate(value):
-                unwound.append(self._with_index(_with_value(document, path, item), index))
+            unwound += self._elements(document, value)
         elif self._preserves:
-            unwound.append(self._with_index(_with_value(document, path, MISSING), None))
+            unwound.append(self._with_index(_with_value(document, self._path, MISSING), None))
+
+    def _elements(self, document: Document, array: list[Any]) -> Iterator[Document]:
+        path, index_path = self._path, self._index_path
+        if len(path) > 1 or (index_path is not None and len(index_path) > 1):
+            for index, item in enumerate(array):
+                yield self._with_index(_with_value(document, path, item), index)
+            return
+        (name,) = path
+        for index, item in enumerate(array):
+            copy = dict(document)
+            copy[name] = item
+            if index_path is not None:
+                copy[index_path[0]] = Int64(index)
+            yield copy
 
     def _with_index(self, document: Document, index: int | None) -> Document:
         if self._index_path is None:
@@ -241,6 +296,18 @@ def _nested_value(document: Document, path: tuple[str, ...]) -> Any:
     return value
 
 
+def _fields_below(document: Document, path: tuple[str, ...]) -> int:
+    """Of the objects on the way along `path`."""
+    number = 0
+    value: Any = document
+    for name in path[:-1]:
+        value = value.get(name)
+        if not isinstance(value, Mapping):
+            break
+        number += len(value)
+    return number
+
+
 def _with_value(document: Document, path: tuple[str, ...], value: Any) -> dict[str, Any]:
     """A copy with another value at `path`; `MISSING` takes the field away."""
     copy = dict(document)
@@ -261,25 +328,29 @@ def _with_value(document: Document, path: tuple[str, ...], value: Any) -> dict[s
 class ReplaceRoot:
     splits = False
 
-    def __init__(self, specification: object) -> None:
+    def __init__(self, specification: object, folding: Budget) -> None:
         if not isinstance(specification, Mapping) or set(specification) != {"newRoot"}:
             raise MappingError("Write an object with newRoot and nothing else.")
-        self._set(specification["newRoot"], "newRoot")
+        self._set(specification["newRoot"], "newRoot", folding)
 
-    def _set(self, expression: object, step: str) -> None:
-        scope = Scope()
+    def _set(self, expression: object, step: str, folding: Budget) -> None:
+        scope = Scope(folding=folding)
         node = compile_within(step, expression, scope)
         if node.gives is not None and "object" not in node.gives:
             raise MappingError(f"It gives {', '.join(sorted(node.gives))} and never an object.", (step,))
         self._evaluate: Evaluate = node.evaluate
         self._reads = frozenset(scope.reads)
-        self._known = _known_fields(expression)
+        self._known = _known_fields(expression, folding)
+        self._steps = 1 + weight(expression)
+        self.repeats_values = not is_plain(node)
 
     def run(self, documents: Documents, budget: Budget) -> Documents:
-        return [self._new_root(document) for document in documents]
+        budget.spend_steps(len(documents) * self._steps)
+        variables = variables_with(budget)
+        return [self._new_root(document, variables) for document in documents]
 
-    def _new_root(self, document: Document) -> Document:
-        root = self._evaluate(document, NO_VARIABLES)
+    def _new_root(self, document: Document, variables: Variables) -> Document:
+        root = self._evaluate(document, variables)
         if not isinstance(root, Mapping):
             raise MappingError(f"The new root has to be an object; here it is {type_name(root)}.", ("newRoot",))
         return root
@@ -291,25 +362,25 @@ class ReplaceRoot:
         return Shape() if self._known is None else Shape(self._known, is_open=False)
 
 
-def _known_fields(expression: object) -> Mapping[str, Types] | None:
+def _known_fields(expression: object, folding: Budget) -> Mapping[str, Types] | None:
     """Of an object that is written out; None for every other expression."""
     if not isinstance(expression, Mapping) or any(name.startswith("$") for name in expression):
         return None
-    return {name: compile_expression(value, Scope()).gives for name, value in expression.items()}
+    return {name: compile_expression(value, Scope(folding=folding)).gives for name, value in expression.items()}
 
 
 # All of them
 
 
-STAGES: Mapping[str, Callable[[object], Stage]] = {
+STAGES: Mapping[str, Callable[[object, Budget], Stage]] = {
     "$match": Match,
-    "$unwind": Unwind,
-    "$project": lambda specification: Project(parse_projection(specification)),
-    "$addFields": lambda specification: Project(parse_added_fields(specification)),
-    "$set": lambda specification: Project(parse_added_fields(specification)),
-    "$unset": lambda specification: Project(parse_unset(specification)),
+    "$unwind": lambda specification, _: Unwind(specification),
+    "$project": lambda specification, folding: Project(parse_projection(specification, folding)),
+    "$addFields": lambda specification, folding: Project(parse_added_fields(specification, folding)),
+    "$set": lambda specification, folding: Project(parse_added_fields(specification, folding)),
+    "$unset": lambda specification, _: Project(parse_unset(specification)),
     "$replaceRoot": ReplaceRoot,
-    "$replaceWith": lambda expression: ReplaceRoot({"newRoot": expression}),
+    "$replaceWith": lambda expression, folding: ReplaceRoot({"newRoot": expression}, folding),
 }
 
 _NEEDS_OTHERS = "it needs other documents, and a row may depend on its own document alone"
@@ -332,8 +403,8 @@ REFUSED_STAGES: Mapping[str, str] = {
 }
 
 
-def parse_stage(stage: object) -> Stage:
-    """Raises `MappingError`, with the stage's name in its place."""
+def parse_stage(stage: object, folding: Budget | None = None) -> Stage:
+    """`folding`: see `Scope`. Raises `MappingError`, with the stage's name in its place."""
     if not isinstance(stage, Mapping) or len(stage) != 1:
         raise MappingError("A stage is an object with the name of the stage and nothing else.")
     ((name, specification),) = stage.items()
@@ -342,6 +413,6 @@ def parse_stage(stage: object) -> Stage:
     if name not in STAGES:
         raise MappingError(f"There is no stage {name!r}. Use {', '.join(STAGES)}.")
     try:
-        return STAGES[name](specification)
+        return STAGES[name](specification, folding or folding_budget())
     except MappingError as error:
         raise error.within(name) from error

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
+from bson import Binary, Code, DBRef, Regex
 
-from changesource.mapping.budget import Budget, BudgetExceeded
-from changesource.mapping.compiled_mapping import CompiledMapping, compile_mapping
+from changesource.mapping.budget import CHARACTERS_PER_STEP, FREE_CHARACTERS, Budget, BudgetExceeded
+from changesource.mapping.compiled_mapping import STEPS_OF_ERROR, CompiledMapping, compile_mapping
 from changesource.mapping.definition import Column, ColumnType, Table
 from changesource.mapping.expressions import WHOLE_DOCUMENT
 from changesource.mapping.mapping_error import MappingError
@@ -33,6 +34,16 @@ MAX_ROW_BYTES = 32 * 2**20
 it for ever; each of our own processes holds a row several times while it passes."""
 MAX_BYTES_OF_CHARACTER = 6
 """In JSON: `\\u0001`."""
+ROOM_FOR_NAMES = 2**20
+"""And for the values that are no text, of all columns that a table can have."""
+
+TOO_DEEP = "The mapping nests values too deep. Let it nest them less."
+
+STEPS_OF_ROW = 4
+STEPS_OF_VALUE = 2
+VALUE_BYTES = 32
+FREE_TEXT_OF_ROWS = 256
+"""Characters up to which the text of a row that is one of several counts as any other value."""
 
 
 class _CompiledColumn(NamedTuple):
@@ -65,8 +76,6 @@ class CompiledTable:
         )
         self._columns = _compile_columns(table.columns)
         self._key_columns = _compile_columns(key_columns)
-        # A row without a longer text is not too large.
-        self._long_text = MAX_ROW_BYTES // (MAX_BYTES_OF_CHARACTER * max(1, len(columns)))
 
         mapping = compile_mapping(read_mapping_text(table.mapping))
         needed, self.reads = mapping.needed_for(frozenset(column.field for column in table.columns))
@@ -77,6 +86,14 @@ class CompiledTable:
         self.filter_columns = tuple(columns[name].server_name for name in table.filter_columns)
         self.needs_pre_images = self._splits or not read_by_key <= {ID} or bool(self.filter_columns)
         self.has_mapping = bool(table.mapping)
+        # Of several documents, each would hold what none of them needs; and what a table does not read must not count.
+        self._read_names = self.reads if self._splits and WHOLE_DOCUMENT not in self.reads else None
+        # A row without a longer text is not too large. Of several rows, each can repeat a text of the document.
+        longest = MAX_ROW_BYTES // (MAX_BYTES_OF_CHARACTER * max(1, len(columns)))
+        self._long_text = min(longest, FREE_TEXT_OF_ROWS) if self._splits else longest
+        self._measures = needed.repeats_values
+        self._steps = STEPS_OF_ROW + len(columns) * STEPS_OF_VALUE
+        self._row_bytes = len(columns) * VALUE_BYTES
 
     def rows(self, document: Document, errors: list[RowError], budget: Budget | None = None) -> list[Row]:
         """The rows that `document` gives, in the order of the mapping; none when it keeps nothing of the document.
@@ -90,23 +107,28 @@ class CompiledTable:
         found: list[RowError] = []
         try:
             rows = self._rows(document, found, budget or Budget())
-        except BudgetExceeded as error:
+        except (BudgetExceeded, RecursionError) as error:
+            exceeded = error if isinstance(error, BudgetExceeded) else BudgetExceeded(TOO_DEEP)
             if budget is not None:
-                raise
-            rows, found = [], [self._error(document, "", error.reason)]
+                raise exceeded from error
+            rows, found = [], [RowError(self.name, describe_id(document.get(ID)), "", exceeded.reason)]
         errors += found
         return rows
 
     def _rows(self, document: Document, errors: list[RowError], budget: Budget) -> list[Row]:
         if self._map is None:
-            row = self._row(document, document, errors)
+            row = self._row(document, document, errors, budget)
             return [] if row is None else [row]
+        mapped_documents = self._mapped(self._map, document, errors, budget)
+        budget.spend_steps(len(mapped_documents) * self._steps)
+        budget.spend_bytes(len(mapped_documents) * self._row_bytes)
         rows = []
-        for mapped in self._mapped(self._map, document, errors, budget):
-            row = self._row(mapped, document, errors)
+        for index, mapped in enumerate(mapped_documents):
+            row = self._row(mapped, document, errors, budget)
+            mapped_documents[index] = _NOTHING  # which is not held together with the rows
             if row is not None:
                 rows.append(row)
-        return self._without_repeated_keys(rows, document, errors) if self._splits and len(rows) > 1 else rows
+        return self._without_repeated_keys(rows, document, errors, budget) if self._splits and len(rows) > 1 else rows
 
     def key(self, document_id: object) -> Row | None:
         """The primary key of the row that a document with this `_id` has, if it has one; None when it can have no row.
@@ -135,66 +157,121 @@ class CompiledTable:
 
     def _mapped(
         self, mapping: CompiledMapping, document: Document, errors: list[RowError], budget: Budget
-    ) -> Sequence[Document]:
+    ) -> list[Any]:
+        source: Document = document
+        if self._read_names is not None:
+            source = {name: value for name, value in document.items() if name in self._read_names}
+        steps, rows, size = budget.steps, budget.rows, budget.bytes
         try:
-            return mapping(document, budget)
-        except BudgetExceeded:
-            raise
+            return mapping(source, budget)
         except MappingError:
-            mapped, mapping_errors = mapping.run_leniently(document, budget)
-            errors += [self._error(document, "", error.reason) for error in mapping_errors]
+            # Once more, as only that says where it was; what the first attempt took is not counted.
+            budget.steps, budget.rows, budget.bytes = steps, rows, size
+            mapped, mapping_errors = mapping.run_leniently(source, budget)
+            for error in mapping_errors:
+                self._add_error(errors, document, "", error.reason, budget)
             return mapped
 
-    def _row(self, mapped: Document, document: Document, errors: list[RowError]) -> Row | None:
+    def _row(self, mapped: Document, document: Document, errors: list[RowError], budget: Budget) -> Row | None:
         row: Row = {}
         get = mapped.get
         for name, field, converters, column_type, is_required in self._columns:
             value = get(field)
             converter = converters.get(type(value))
             try:
-                converted = converter(value) if converter is not None else convert(column_type, value)
+                converted = (
+                    converter(value) if converter is not None else self._convert_paying(column_type, value, budget)
+                )
             except DoesNotFit as misfit:
-                errors.append(self._error(document, name, str(misfit)))
+                self._add_error(errors, document, name, str(misfit), budget)
                 converted = None
                 if is_required:
                     return None
             else:
                 if converted is None and is_required:
-                    errors.append(self._error(document, name, _why_null(value)))
+                    self._add_error(errors, document, name, _why_null(value), budget)
                     return None
             row[name] = converted
         for value in row.values():
             if type(value) is str and len(value) > self._long_text:
-                return self._row_if_it_passes(row, document, errors)
+                return self._row_if_it_passes(row, document, errors, budget)
         return row
 
-    def _row_if_it_passes(self, row: Row, document: Document, errors: list[RowError]) -> Row | None:
-        if len(orjson.dumps(row)) <= MAX_ROW_BYTES:
+    def _convert_paying(self, column_type: ColumnType, value: object, budget: Budget) -> JsonScalar:
+        """Of a value that becomes a new text."""
+        if self._measures and isinstance(value, list | dict):
+            _check_size(value, budget)
+        converted = convert(column_type, value)
+        if type(converted) is str and len(converted) > FREE_CHARACTERS:
+            budget.spend_steps(len(converted) // CHARACTERS_PER_STEP)
+            budget.spend_bytes(len(converted))
+        return converted
+
+    def _row_if_it_passes(self, row: Row, document: Document, errors: list[RowError], budget: Budget) -> Row | None:
+        length = sum(len(value) for value in row.values() if type(value) is str)
+        budget.spend_bytes(length)
+        if (
+            length <= MAX_ROW_BYTES // MAX_BYTES_OF_CHARACTER - ROOM_FOR_NAMES
+            or len(orjson.dumps(row)) <= MAX_ROW_BYTES
+        ):
             return row
         reason = (
             f"the row is larger than {MAX_ROW_BYTES // 2**20} MiB as JSON; "
             "leave columns out, or shorten them by the mapping"
         )
-        errors.append(self._error(document, "", reason))
+        self._add_error(errors, document, "", reason, budget)
         return None
 
-    def _without_repeated_keys(self, rows: list[Row], document: Document, errors: list[RowError]) -> list[Row]:
+    def _without_repeated_keys(
+        self, rows: list[Row], document: Document, errors: list[RowError], budget: Budget
+    ) -> list[Row]:
         first: dict[Key, Row] = {}
         for row in rows:
             if first.setdefault(self.key_of(row), row) is not row:
                 reason = "two rows of the document have the same primary key; make the key depend on the array's index"
-                errors.append(self._error(document, ", ".join(self.spec.key), reason))
+                self._add_error(errors, document, ", ".join(self.spec.key), reason, budget)
         return list(first.values()) if len(first) < len(rows) else rows
 
-    def _error(self, document: Document, column: str, reason: str) -> RowError:
-        return RowError(self.name, describe_id(document.get(ID)), column, reason)
+    def _add_error(self, errors: list[RowError], document: Document, column: str, reason: str, budget: Budget) -> None:
+        budget.spend_steps(STEPS_OF_ERROR)
+        document_id = errors[0].document_id if errors else describe_id(document.get(ID))
+        errors.append(RowError(self.name, document_id, column, reason))
+
+
+def _check_size(value: object, budget: Budget) -> None:
+    """A computed value can be far larger as text than it is in memory."""
+    try:
+        size = budget.size_of(value, MAX_ROW_BYTES)
+    except BudgetExceeded:
+        raise
+    except MappingError as error:
+        raise DoesNotFit(error.message) from error
+    if size > MAX_ROW_BYTES:
+        raise DoesNotFit(f"the value is larger than {MAX_ROW_BYTES >> 20} MiB; shorten it by the mapping")
+
+
+_NOTHING: Document = {}
 
 
 def _compile_columns(columns: Sequence[Column]) -> tuple[_CompiledColumn, ...]:
     return tuple(
-        _CompiledColumn(column.server_name, column.field, CONVERTERS[column.type], column.type, not column.optional)
+        _CompiledColumn(
+            column.server_name, column.field, _CONVERTERS_OF_SCALARS[column.type], column.type, not column.optional
+        )
         for column in columns
     )
+
+
+_OF_ANY_SIZE = frozenset({dict, list, DBRef, Binary, bytes, Regex, Code})
+_CONVERTERS_OF_SCALARS: Mapping[ColumnType, Mapping[type, Converter]] = {
+    column_type: {
+        kind: converter
+        for kind, converter in converters.items()
+        if kind not in _OF_ANY_SIZE and not (kind is str and column_type == "json")
+    }
+    for column_type, converters in CONVERTERS.items()
+}
+"""Values of the other types are left to a method that pays for the text that they become."""
 
 
 def _key_value(column: _CompiledColumn, value: object) -> JsonScalar:

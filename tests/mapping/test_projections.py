@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from bson import Decimal128, Int64
 
+from changesource.mapping.budget import Budget
+from changesource.mapping.expressions.compiler import variables_with
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.projections import Projection, parse_added_fields, parse_projection, parse_unset
 
 
 def project(specification: Any, document: dict[str, Any]) -> dict[str, Any]:
-    return parse_projection(specification).compile()(document)
+    return parse_projection(specification).compile()(document, variables_with(Budget()))
 
 
 def in_order(document: dict[str, Any]) -> str:
@@ -99,7 +101,7 @@ def test_exclusion(specification: Any, expected: dict[str, Any]) -> None:
 )
 def test_added_fields(specification: Any, expected: dict[str, Any]) -> None:
     """In the place of what is there, or at the end; all are computed of the document as it was."""
-    assert in_order(parse_added_fields(specification).compile()(NESTED)) == in_order(expected)
+    assert in_order(parse_added_fields(specification).compile()(NESTED, variables_with(Budget()))) == in_order(expected)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_added_fields(specification: Any, expected: dict[str, Any]) -> None:
 def test_unset(specification: Any, expected: dict[str, Any]) -> None:
     """A path, or some."""
     document = {"_id": 1, "a": 1, "b": 2, "c": {"x": 1, "y": 2}}
-    assert parse_unset(specification).compile()(document) == expected
+    assert parse_unset(specification).compile()(document, variables_with(Budget())) == expected
 
 
 @pytest.mark.parametrize(
@@ -190,7 +192,7 @@ def test_errors_of_a_document(specification: Any, document: dict[str, Any], plac
 )
 def test_only(projection: Projection, names: set[str], document: dict[str, Any], expected: dict[str, Any]) -> None:
     """The entries for some fields, as if there were no others."""
-    assert projection.only(frozenset(names)).compile()(document) == expected
+    assert projection.only(frozenset(names)).compile()(document, variables_with(Budget())) == expected
 
 
 def test_reads() -> None:

@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 from bson import Int64
 
+from changesource.mapping.budget import Budget
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.stages import NEVER_THERE, REFUSED_STAGES, STAGES, Shape, parse_stage
 
 
 def run(stage: dict[str, Any], *documents: dict[str, Any]) -> list[Any]:
-    return parse_stage(stage).run(list(documents))
+    return parse_stage(stage).run(list(documents), Budget())
 
 
 def unwind(document: dict[str, Any], path: str = "$a", **options: Any) -> list[Any]:

@@ -23,6 +23,7 @@ from changesource.mapping.bson_types import (
     milliseconds_of,
     type_name,
 )
+from changesource.mapping.budget import Budget
 from changesource.mapping.expressions.coercions import whole_number
 from changesource.mapping.expressions.compiler import (
     AT_ANY_NULL,
@@ -36,7 +37,7 @@ from changesource.mapping.expressions.compiler import (
 )
 from changesource.mapping.expressions.conversions import decimal_of_double
 from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.ordering import as_number
+from changesource.mapping.ordering import STEPS_OF_DECIMAL, as_number
 
 INT, LONG, DOUBLE, DECIMAL = range(4)
 WIDTHS: Final = {"int": INT, "long": LONG, "double": DOUBLE, "decimal": DECIMAL}
@@ -55,8 +56,8 @@ _REMAINDER_CONTEXT = Context(prec=12_400, Emin=-6143, Emax=6144, traps=[])
 """Room for the whole quotient of the largest decimal128 by the smallest."""
 
 
-@operator("$add", arguments=(0, None), gives=NUMBER_OR_NULL | {"date"}, ends_at_null=AT_ANY_NULL)
-def _add(*values: Any) -> Any:
+@operator("$add", arguments=(0, None), gives=NUMBER_OR_NULL | {"date"}, ends_at_null=AT_ANY_NULL, pays=True)
+def _add(budget: Budget, *values: Any) -> Any:
     """Once there is a date, each number is rounded to whole milliseconds."""
     total: Any = 0
     width, is_date = INT, False
@@ -73,24 +74,25 @@ def _add(*values: Any) -> Any:
         elif is_date:
             total = _within_dates(total + _whole_milliseconds(as_number(value)))
         else:
-            total, width = _sum(total, width, value, WIDTHS[kind])
+            total, width = _sum(total, width, value, WIDTHS[kind], budget)
     return DatetimeMS(total) if is_date else _bson_number(total, width)
 
 
-def _sum(total: Any, width: int, value: Any, width_of_value: int) -> tuple[Any, int]:
+def _sum(total: Any, width: int, value: Any, width_of_value: int, budget: Budget) -> tuple[Any, int]:
     width = max(width, width_of_value)
     if width == DECIMAL:
+        budget.spend_steps(STEPS_OF_DECIMAL)
         return DECIMAL_CONTEXT.add(_decimal(total), _decimal(value)), DECIMAL
     if width < DOUBLE and MIN_LONG <= total + value <= MAX_LONG:
         return total + value, width
     return float(total) + float(value), DOUBLE
 
 
-@operator("$subtract", arguments=2, gives=NUMBER_OR_NULL | {"date"})
-def _subtract(left: Any, right: Any) -> Any:
+@operator("$subtract", arguments=2, gives=NUMBER_OR_NULL | {"date"}, pays=True)
+def _subtract(budget: Budget, left: Any, right: Any) -> Any:
     left_kind, right_kind = type_name(left), type_name(right)
     if left_kind in WIDTHS and right_kind in WIDTHS:
-        return _difference(left, right, max(WIDTHS[left_kind], WIDTHS[right_kind]))
+        return _difference(left, right, max(WIDTHS[left_kind], WIDTHS[right_kind]), budget)
     if is_nullish(left) or is_nullish(right):
         return None
     if left_kind == "date" and right_kind == "date":
@@ -100,22 +102,23 @@ def _subtract(left: Any, right: Any) -> Any:
     raise MappingError(f"$subtract cannot take {right_kind} from {left_kind}. Convert them first.")
 
 
-def _difference(left: Any, right: Any, width: int) -> Any:
+def _difference(left: Any, right: Any, width: int, budget: Budget) -> Any:
     if width == DECIMAL:
+        budget.spend_steps(STEPS_OF_DECIMAL)
         return Decimal128(DECIMAL_CONTEXT.subtract(_decimal(left), _decimal(right)))
     if width < DOUBLE and MIN_LONG <= left - right <= MAX_LONG:
         return _bson_number(left - right, width)
     return float(left) - float(right)
 
 
-@operator("$multiply", arguments=(0, None), gives=NUMBER_OR_NULL, ends_at_null=AT_ANY_NULL)
-def _multiply(*values: Any) -> Any:
+@operator("$multiply", arguments=(0, None), gives=NUMBER_OR_NULL, ends_at_null=AT_ANY_NULL, pays=True)
+def _multiply(budget: Budget, *values: Any) -> Any:
     """Beside the whole product there is one of doubles, which is the result if the whole one overflows."""
     width, whole, double, exact = INT, 1, 1.0, Decimal(1)
     for value in values:
         if value is None or value is MISSING:
             return None
-        previous, width = width, max(width, _width(value, "$multiply"))
+        previous, width = width, max(width, _width(value, "$multiply", budget))
         if width == DECIMAL:
             if previous != DECIMAL:
                 exact = _decimal(double if previous == DOUBLE else whole)
@@ -129,11 +132,11 @@ def _multiply(*values: Any) -> Any:
     return _bson_number(exact if width == DECIMAL else double if width == DOUBLE else whole, width)
 
 
-@operator("$divide", arguments=2, gives={"double", "decimal", "null"})
-def _divide(left: Any, right: Any) -> Any:
+@operator("$divide", arguments=2, gives={"double", "decimal", "null"}, pays=True)
+def _divide(budget: Budget, left: Any, right: Any) -> Any:
     if is_nullish(left) or is_nullish(right):
         return None
-    width = max(_width(left, "$divide"), _width(right, "$divide"))
+    width = max(_width(left, "$divide", budget), _width(right, "$divide", budget))
     if width == DECIMAL:
         dividend, divisor = _decimal(left), _decimal(right)
         _refuse_zero(divisor, "$divide")
@@ -142,12 +145,12 @@ def _divide(left: Any, right: Any) -> Any:
     return float(left) / float(right)
 
 
-@operator("$mod", arguments=2, gives=NUMBER_OR_NULL)
-def _mod(left: Any, right: Any) -> Any:
+@operator("$mod", arguments=2, gives=NUMBER_OR_NULL, pays=True)
+def _mod(budget: Budget, left: Any, right: Any) -> Any:
     """The sign is the dividend's."""
     if is_nullish(left) or is_nullish(right):
         return None
-    width = max(_width(left, "$mod"), _width(right, "$mod"))
+    width = max(_width(left, "$mod", budget), _width(right, "$mod", budget))
     if width == DECIMAL:
         dividend, divisor = _decimal(left), _decimal(right)
         _refuse_zero(divisor, "$mod")
@@ -167,11 +170,11 @@ def _refuse_zero(divisor: Any, name: str) -> None:
 # One number
 
 
-@operator("$abs", arguments=1, gives=NUMBER_OR_NULL)
-def _abs(value: Any) -> Any:
+@operator("$abs", arguments=1, gives=NUMBER_OR_NULL, pays=True)
+def _abs(budget: Budget, value: Any) -> Any:
     if is_nullish(value):
         return None
-    width = _width(value, "$abs")
+    width = _width(value, "$abs", budget)
     if width == DECIMAL:
         return Decimal128(value.to_decimal().copy_abs())
     if value == MIN_LONG and width == LONG:
@@ -179,21 +182,21 @@ def _abs(value: Any) -> Any:
     return _bson_number(abs(value), width)
 
 
-@operator("$floor", arguments=1, gives=NUMBER_OR_NULL)
-def _floor(value: Any) -> Any:
-    return _to_whole(value, "$floor", math.floor, ROUND_FLOOR)
+@operator("$floor", arguments=1, gives=NUMBER_OR_NULL, pays=True)
+def _floor(budget: Budget, value: Any) -> Any:
+    return _to_whole(value, "$floor", math.floor, ROUND_FLOOR, budget)
 
 
-@operator("$ceil", arguments=1, gives=NUMBER_OR_NULL)
-def _ceil(value: Any) -> Any:
-    return _to_whole(value, "$ceil", math.ceil, ROUND_CEILING)
+@operator("$ceil", arguments=1, gives=NUMBER_OR_NULL, pays=True)
+def _ceil(budget: Budget, value: Any) -> Any:
+    return _to_whole(value, "$ceil", math.ceil, ROUND_CEILING, budget)
 
 
-def _to_whole(value: Any, name: str, of_double: Callable[[float], int], rounding: str) -> Any:
+def _to_whole(value: Any, name: str, of_double: Callable[[float], int], rounding: str, budget: Budget) -> Any:
     """Decimals that are infinite, or have more digits before the point than 34, become NaN, as with MongoDB."""
     if is_nullish(value):
         return None
-    width = _width(value, name)
+    width = _width(value, name, budget)
     if width == DECIMAL:
         return Decimal128(value.to_decimal().quantize(_ONE, rounding, DECIMAL_CONTEXT))
     if width < DOUBLE or not math.isfinite(value):
@@ -220,14 +223,15 @@ def _compile_rounding(name: str, rounding: str, specification: Any, scope: Scope
     if len(arguments) == 2 and arguments[1].is_constant:
         _check_place(arguments[1].value, name)
 
-    def round_number(value: Any, place: Any = 0) -> Any:
+    def round_number(budget: Budget, value: Any, place: Any = 0) -> Any:
         if is_nullish(value):
             return None
-        width = _width(value, name)
+        budget.spend_steps(STEPS_OF_DECIMAL)  # which doubles are made for it, too
+        width = _width(value, name, budget)
         place = _check_place(place, name)
         return None if place is None else _round(value, width, place, rounding)
 
-    return apply_in_order(round_number, arguments, AT_FIRST_NULL, NUMBER_OR_NULL)
+    return apply_in_order(round_number, arguments, AT_FIRST_NULL, NUMBER_OR_NULL, scope, pays=True)
 
 
 def _check_place(place: Any, name: str) -> int | None:
@@ -265,9 +269,11 @@ def _quantize(value: Decimal, place: int, rounding: str) -> Decimal:
 # Numbers
 
 
-def _width(value: Any, name: str) -> int:
+def _width(value: Any, name: str, budget: Budget) -> int:
     kind = type_name(value)
     width = WIDTHS.get(kind)
+    if width == DECIMAL:
+        budget.spend_steps(STEPS_OF_DECIMAL)
     if width is None:
         raise MappingError(f"{name} takes numbers, not {kind}. Convert it first.")
     return width

@@ -3,6 +3,10 @@
 An expression becomes a `Node`, whose `evaluate(document, variables)` gives a BSON value or `MISSING`. What no document
 could make right is a `MappingError` when it is compiled; what one document makes wrong is one when it is evaluated.
 Operators over constants are evaluated when they are compiled, so that `{"$divide": [1, 0]}` is found then.
+
+What evaluation costs is taken from the document's budget, which is one of the variables. A single evaluation of an
+expression costs no more than the expression is long, so only operators that go through arrays or texts, or make them, pay:
+those that repeat an expression pay its `weight` for each time.
 """
 
 from __future__ import annotations
@@ -10,9 +14,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from changesource.mapping.bson_types import MISSING, type_name
+from changesource.mapping.budget import ELEMENT_BYTES, Budget, BudgetExceeded
 from changesource.mapping.mapping_error import MappingError
 
 Document = Mapping[str, Any]
@@ -26,7 +31,16 @@ AT_FIRST_NULL = range(1)
 WHOLE_DOCUMENT = "$$ROOT"
 """In `Scope.reads`: not some fields, but all."""
 
-NO_VARIABLES: Variables = {}
+BUDGET: Final = "$budget"
+"""The name of the budget among the variables; no variable of a mapping begins with $."""
+
+MAX_FOLDED_STEPS: Final = 100_000
+MAX_FOLDED_BYTES: Final = 2**20
+"""What is worked out of constants when a mapping is compiled; what is larger is left to each document's budget."""
+MAX_FOLDINGS: Final = 16
+"""How much of that a whole mapping may take: the compiler runs for a draft before anybody has looked at it."""
+
+CHARACTERS_PER_WEIGHT: Final = 32
 
 REFUSED_VARIABLES = frozenset({"NOW", "CLUSTER_TIME", "USER_ROLES", "SEARCH_META", "DESCEND", "PRUNE", "KEEP"})
 """MongoDB's variables that do not depend on the document alone, or belong to stages that a mapping does not have."""
@@ -44,15 +58,29 @@ class Node(NamedTuple):
     @property
     def value(self) -> Any:
         """Of a constant."""
-        return self.evaluate(NO_VARIABLES, NO_VARIABLES)
+        return self.evaluate({}, {})
+
+
+def variables_with(budget: Budget) -> Variables:
+    """The variables of an expression that has none of its own."""
+    return {BUDGET: budget}
+
+
+def folding_budget() -> Budget:
+    """For the constants of a whole mapping."""
+    return Budget(MAX_FOLDINGS * MAX_FOLDED_STEPS, 0, MAX_FOLDINGS * MAX_FOLDED_BYTES)
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What an expression may name: variables; and what it was seen to read: top-level fields of the document."""
+    """What an expression may name: variables; and what it was seen to read: top-level fields of the document.
+
+    `folding` is what is left for the constants of the mapping.
+    """
 
     variables: frozenset[str] = frozenset()
     reads: set[str] = field(default_factory=set)
+    folding: Budget = field(default_factory=folding_budget)
 
     def with_variables(self, *names: str) -> Scope:
         """A scope inside this one; what is read in it counts for both."""
@@ -72,6 +100,40 @@ def compile_expression(expression: object, scope: Scope) -> Node:
     if isinstance(expression, list | tuple):
         return _compile_array(expression, scope)
     return constant(expression)
+
+
+def folded(evaluate: Evaluate, nodes: Iterable[Node], gives: Types, scope: Scope) -> Node:
+    """The node of `evaluate`; a constant when all that it is made of is, unless that is large."""
+    if all(node.is_constant for node in nodes):
+        left = scope.folding
+        budget = Budget(min(MAX_FOLDED_STEPS, left.steps), 0, min(MAX_FOLDED_BYTES, left.bytes))
+        steps, size = budget.steps, budget.bytes
+        try:
+            return constant(evaluate({}, variables_with(budget)))
+        except BudgetExceeded:
+            pass
+        finally:
+            left.steps -= steps - max(0, budget.steps)
+            left.bytes -= size - max(0, budget.bytes)
+    return Node(evaluate, gives)
+
+
+def weight(expression: object) -> int:
+    """About how many steps one evaluation of an expression takes, without those that its operators pay themselves."""
+    if isinstance(expression, str):
+        return 1 if expression.startswith("$") else len(expression) // CHARACTERS_PER_WEIGHT
+    if isinstance(expression, Mapping):
+        return sum(
+            1 if name == "$literal" else weight(value) + OPERATOR_WEIGHTS.get(name, 1)
+            for name, value in expression.items()
+        )
+    if isinstance(expression, list | tuple):
+        return sum(map(weight, expression))
+    return 0
+
+
+OPERATOR_WEIGHTS: Final[dict[str, int]] = {}
+"""Steps of each operator, beside those that it pays by what it is given."""
 
 
 def constant(value: Any) -> Node:
@@ -99,12 +161,14 @@ def operator(
     arguments: int | tuple[int, int | None],
     gives: Iterable[str] | None = None,
     ends_at_null: range | None = None,
+    pays: bool = False,
+    steps: int = 1,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Registers a function of the values of its arguments, all of which are evaluated first, but see `apply_in_order`.
 
     `arguments` is their number, or the least and the most (None: any number). A single argument need not stand in an
     array. The function gets `MISSING` for missing fields and raises `MappingError` for values that it cannot take.
-    `gives`: see `Node`.
+    `gives`: see `Node`. A function that `pays` gets the budget before all else; `steps` are those that it does not pay.
     """
     least, most = (arguments, arguments) if isinstance(arguments, int) else arguments
     types = None if gives is None else frozenset(gives)
@@ -113,20 +177,22 @@ def operator(
         def compile_operator(specification: Any, scope: Scope) -> Node:
             nodes = compile_arguments(name, specification, scope, least, most)
             if ends_at_null is None:
-                return apply(function, nodes, types)
-            return apply_in_order(function, nodes, ends_at_null, types)
+                return apply(function, nodes, types, scope, pays=pays)
+            return apply_in_order(function, nodes, ends_at_null, types, scope, pays=pays)
 
         OPERATORS[name] = compile_operator
+        OPERATOR_WEIGHTS[name] = steps
         return function
 
     return register
 
 
-def special(name: str) -> Callable[[CompileOperator], CompileOperator]:
+def special(name: str, *, steps: int = 1) -> Callable[[CompileOperator], CompileOperator]:
     """Registers an operator that compiles its own arguments: those that are named, or not always evaluated."""
 
     def register(compile_operator: CompileOperator) -> CompileOperator:
         OPERATORS[name] = compile_operator
+        OPERATOR_WEIGHTS[name] = steps
         return compile_operator
 
     return register
@@ -156,13 +222,22 @@ def named_arguments(
     return specification
 
 
-def apply(function: Callable[..., Any], arguments: Sequence[Node], gives: Types = None) -> Node:
+def apply(
+    function: Callable[..., Any], arguments: Sequence[Node], gives: Types, scope: Scope, *, pays: bool = False
+) -> Node:
     """The node of `function` over the values of `arguments`; folded into a constant when they all are."""
     evaluates = [argument.evaluate for argument in arguments]
     evaluate: Evaluate
     if len(evaluates) == 1:
         (first,) = evaluates
-        evaluate = lambda document, variables: function(first(document, variables))  # noqa: E731
+        if pays:
+            evaluate = lambda document, variables: function(variables[BUDGET], first(document, variables))  # noqa: E731
+        else:
+            evaluate = lambda document, variables: function(first(document, variables))  # noqa: E731
+    elif pays:
+        evaluate = lambda document, variables: function(  # noqa: E731
+            variables[BUDGET], *[argument(document, variables) for argument in evaluates]
+        )
     elif len(evaluates) == 2:
         first, second = evaluates
         evaluate = lambda document, variables: function(  # noqa: E731
@@ -172,13 +247,17 @@ def apply(function: Callable[..., Any], arguments: Sequence[Node], gives: Types 
         evaluate = lambda document, variables: function(  # noqa: E731
             *[argument(document, variables) for argument in evaluates]
         )
-    if all(argument.is_constant for argument in arguments):
-        return constant(evaluate(NO_VARIABLES, NO_VARIABLES))
-    return Node(evaluate, gives)
+    return folded(evaluate, arguments, gives, scope)
 
 
 def apply_in_order(
-    function: Callable[..., Any], arguments: Sequence[Node], ends_at_null: range, gives: Types = None
+    function: Callable[..., Any],
+    arguments: Sequence[Node],
+    ends_at_null: range,
+    gives: Types,
+    scope: Scope,
+    *,
+    pays: bool = False,
 ) -> Node:
     """As `apply`, but a null among the first arguments ends it, so that what comes after is not evaluated.
 
@@ -186,11 +265,11 @@ def apply_in_order(
     """
     first_end = ends_at_null.start + 1
     if all(argument.is_constant or argument.never_fails for argument in arguments[first_end:]):
-        return apply(function, arguments, gives)
+        return apply(function, arguments, gives, scope, pays=pays)
     evaluates = [argument.evaluate for argument in arguments]
 
     def evaluate(document: Document, variables: Variables) -> Any:
-        values: list[Any] = []
+        values: list[Any] = [variables[BUDGET]] if pays else []
         has_null = False
         for place, argument in enumerate(evaluates):
             value = argument(document, variables)
@@ -245,26 +324,56 @@ def _compile_variable(text: str, scope: Scope) -> Node:
         raise MappingError(f"There is no variable $${name} here.")
     if not path:
         return Node(lambda _, variables: variables[name], never_fails=True)
-    return Node(lambda _, variables: value_at(variables[name], path), never_fails=True)
+    return Node(lambda _, variables: value_at(variables[name], path, variables[BUDGET]), never_fails=True)
 
 
 def _path_in_document(path: tuple[str, ...]) -> Evaluate:
     first = path[0]
     if len(path) == 1:
         return lambda document, _: document.get(first, MISSING)
-    if len(path) == 2:
-        second = path[1]
-
-        def evaluate(document: Document, _: Variables) -> Any:
-            value = document.get(first, MISSING)
-            return value.get(second, MISSING) if type(value) is dict else value_at(value, path[1:])
-
-        return evaluate
     rest = path[1:]
-    return lambda document, _: value_at(document.get(first, MISSING), rest)
+
+    def evaluate(document: Document, variables: Variables) -> Any:
+        value = document.get(first, MISSING)
+        for index, name in enumerate(rest, 1):
+            if type(value) is dict:
+                value = value.get(name, MISSING)
+            elif type(value) is list:
+                return _through_array(document, value, path, index, variables[BUDGET])
+            else:
+                return value_at(value, path[index:], variables[BUDGET])
+        return value
+
+    if len(path) > 2:
+        return evaluate
+    second = path[1]
+
+    def evaluate_two(document: Document, variables: Variables) -> Any:
+        value = document.get(first, MISSING)
+        return value.get(second, MISSING) if type(value) is dict else evaluate(document, variables)
+
+    return evaluate_two
 
 
-def value_at(value: Any, path: Sequence[str]) -> Any:
+def _through_array(document: Document, array: list[Any], path: tuple[str, ...], index: int, budget: Budget) -> Any:
+    """What the rest of `path` names in an array of the document. An expression that is repeated for each element of an array
+    finds the same list again."""
+    memo = memo_of(document, budget)
+    value = memo.get(path)
+    if value is None:
+        value = memo[path] = value_at(array, path[index:], budget)
+    return value
+
+
+def memo_of(document: Document, budget: Budget) -> dict[Any, Any]:
+    """What expressions have worked out of this document. It is forgotten with the next one."""
+    memo = budget.memo
+    if memo is None or memo[BUDGET] is not document:
+        memo = budget.memo = {BUDGET: document}
+    return memo
+
+
+def value_at(value: Any, path: Sequence[str], budget: Budget) -> Any:
     """What `path` names in `value`: through an array, an array of what its objects have there. No name is an index.
 
     MongoDB: ExpressionFieldPath::evaluatePath. An array inside the array is not looked into.
@@ -273,7 +382,9 @@ def value_at(value: Any, path: Sequence[str]) -> Any:
         if isinstance(value, Mapping):
             value = value.get(name, MISSING)
         elif isinstance(value, list):
-            found = (value_at(item, path[index:]) for item in value if isinstance(item, Mapping))
+            budget.make_elements(len(value))
+            budget.spend_steps(len(value) * 2)
+            found = (value_at(item, path[index:], budget) for item in value if isinstance(item, Mapping))
             return [item for item in found if item is not MISSING]
         else:
             return MISSING
@@ -295,11 +406,12 @@ def _compile_object(expression: Mapping[str, Any], scope: Scope) -> Node:
             raise MappingError(f"{name!r} cannot name a field of an object expression: no dots, and not empty.")
     nodes = {name: compile_within(name, value, scope) for name, value in expression.items()}
     if all(node.is_constant for node in nodes.values()):
-        return constant(_build_object(nodes, NO_VARIABLES, NO_VARIABLES))
+        return constant({name: node.value for name, node in nodes.items() if node.value is not MISSING})
     return Node(lambda document, variables: _build_object(nodes, document, variables), frozenset({"object"}))
 
 
 def _build_object(nodes: Mapping[str, Node], document: Document, variables: Variables) -> dict[str, Any]:
+    variables[BUDGET].spend_bytes(len(nodes) * ELEMENT_BYTES)
     values = ((name, node.evaluate(document, variables)) for name, node in nodes.items())
     return {name: value for name, value in values if value is not MISSING}
 
@@ -322,12 +434,14 @@ def _remedy(name: str) -> str:
 
 def _compile_array(expression: Sequence[Any], scope: Scope) -> Node:
     nodes = [compile_within(f"[{index}]", item, scope) for index, item in enumerate(expression)]
+    if all(node.is_constant for node in nodes):
+        return constant([None if node.value is MISSING else node.value for node in nodes])
     evaluates = [node.evaluate for node in nodes]
+    size = len(nodes) * ELEMENT_BYTES
 
     def evaluate(document: Document, variables: Variables) -> list[Any]:
+        variables[BUDGET].spend_bytes(size)
         values = (item(document, variables) for item in evaluates)
         return [None if value is MISSING else value for value in values]
 
-    if all(node.is_constant for node in nodes):
-        return constant(evaluate(NO_VARIABLES, NO_VARIABLES))
     return Node(evaluate, frozenset({"array"}))

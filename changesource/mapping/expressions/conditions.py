@@ -6,14 +6,12 @@ What they skip is not evaluated, so that it raises no error: `{"$cond": [{"$eq":
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from changesource.mapping.bson_types import MISSING, is_truthy
 from changesource.mapping.expressions.compiler import (
-    NO_VARIABLES,
     Document,
-    Evaluate,
     Node,
     Scope,
     Types,
@@ -21,6 +19,7 @@ from changesource.mapping.expressions.compiler import (
     compile_arguments,
     compile_within,
     constant,
+    folded,
     named_arguments,
     operator,
     special,
@@ -59,7 +58,7 @@ def _compile_switch(specification: Any, scope: Scope) -> Node:
     default = compile_within("default", specification["default"], scope) if "default" in specification else None
     cases, default = _without_decided(cases, default)
     if not cases:
-        return default or _no_branch_matches(NO_VARIABLES, NO_VARIABLES)
+        return default or _no_branch_matches({}, {})
     tests = [(case.evaluate, then.evaluate) for case, then in cases]
     otherwise = default.evaluate if default else _no_branch_matches
 
@@ -112,7 +111,7 @@ def _compile_if_null(specification: Any, scope: Scope) -> Node:
                 return value
         return replacement(document, variables)
 
-    return _folded(evaluate, nodes, _types_of_any([*(_never_null(node) for node in firsts), last]))
+    return folded(evaluate, nodes, _types_of_any([*(_never_null(node) for node in firsts), last]), scope)
 
 
 def _never_null(node: Node) -> Node:
@@ -130,7 +129,7 @@ def _compile_and(specification: Any, scope: Scope) -> Node:
                 return False
         return True
 
-    return _folded(evaluate, nodes, BOOL)
+    return folded(evaluate, nodes, BOOL, scope)
 
 
 @special("$or")
@@ -144,7 +143,7 @@ def _compile_or(specification: Any, scope: Scope) -> Node:
                 return True
         return False
 
-    return _folded(evaluate, nodes, BOOL)
+    return folded(evaluate, nodes, BOOL, scope)
 
 
 @operator("$not", arguments=1, gives={"bool"})
@@ -157,7 +156,7 @@ def _compile_literal(specification: Any, _scope: Scope) -> Node:
     return constant(specification)
 
 
-@special("$let")
+@special("$let", steps=4)
 def _compile_let(specification: Any, scope: Scope) -> Node:
     named_arguments("$let", specification, ("vars", "in"))
     if not isinstance(specification["vars"], Mapping):
@@ -199,10 +198,3 @@ def _types_of_any(nodes: Iterable[Node]) -> Types:
             return None
         types |= node.gives
     return types
-
-
-def _folded(evaluate: Evaluate, nodes: Sequence[Node], gives: Types) -> Node:
-    """The node of `evaluate`, a constant when all that it is made of is."""
-    if all(node.is_constant for node in nodes):
-        return constant(evaluate(NO_VARIABLES, NO_VARIABLES))
-    return Node(evaluate, gives)

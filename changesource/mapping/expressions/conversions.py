@@ -27,8 +27,10 @@ from changesource.mapping.bson_types import (
     milliseconds_of,
     type_name,
 )
+from changesource.mapping.budget import FREE_CHARACTERS, Budget
 from changesource.mapping.expressions.coercions import object_id_milliseconds, whole_number
 from changesource.mapping.expressions.compiler import (
+    BUDGET,
     Document,
     Node,
     Scope,
@@ -36,6 +38,7 @@ from changesource.mapping.expressions.compiler import (
     Variables,
     compile_within,
     constant,
+    folded,
     named_arguments,
     operator,
     special,
@@ -52,8 +55,16 @@ from changesource.mapping.expressions.parsing import (
     object_id_of_text,
 )
 from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.ordering import STEPS_OF_DECIMAL
 
 Convert = Callable[[Any], Any]
+PaidConvert = Callable[[Budget, Any], Any]
+
+STEPS: Final = 3
+"""Of a conversion."""
+
+PASSES_OVER_TEXT: Final = 8
+"""Text is read as a number or a date by regular expressions, which take longer than other functions of C."""
 
 OF_MONGODB_8: Final = ("base", "format", "byteOrder")
 
@@ -68,7 +79,7 @@ def _is_number(value: Any) -> bool:
     return is_number(value)
 
 
-@special("$convert")
+@special("$convert", steps=STEPS)
 def _convert(specification: Any, scope: Scope) -> Node:
     if isinstance(specification, Mapping):
         for name in OF_MONGODB_8:
@@ -90,18 +101,16 @@ def _convert(specification: Any, scope: Scope) -> Node:
         if convert is None:
             return None
         try:
-            return convert(found)
+            return convert(variables[BUDGET], found)
         except ConversionFailure:
             if on_error is None:
                 raise
             return on_error.evaluate(document, variables)
 
-    if all(node.is_constant for node in nodes.values()):
-        return constant(evaluate({}, {}))
-    return Node(evaluate, types)
+    return folded(evaluate, nodes.values(), types, scope)
 
 
-def _constant_converters(to: Node) -> Convert | None:
+def _constant_converters(to: Node) -> PaidConvert | None:
     return _converters_to(to.value) if to.is_constant else None
 
 
@@ -113,7 +122,7 @@ def _types_given(to: Node, on_null: Node, on_error: Node | None) -> Types:
     return frozenset({target}) | on_null.gives | error_types
 
 
-def _converters_to(target: Any) -> Convert | None:
+def _converters_to(target: Any) -> PaidConvert | None:
     return None if is_nullish(target) else _converter_to(_target_name(target))
 
 
@@ -126,10 +135,15 @@ def _target_name(target: Any) -> str:
     return names[0]
 
 
-def _converter_to(target: str, converters: Mapping[str, Convert] | None = None) -> Convert:
+def _converter_to(target: str, converters: Mapping[str, Convert] | None = None) -> PaidConvert:
     converters = CONVERTERS.get(target, {}) if converters is None else converters
 
-    def convert(value: Any) -> Any:
+    def convert(budget: Budget, value: Any) -> Any:
+        if isinstance(value, str | bytes) and len(value) > FREE_CHARACTERS:
+            budget.make_text(len(value))
+            budget.read_text(len(value) * PASSES_OVER_TEXT)
+        if target == "decimal" or isinstance(value, Decimal128):
+            budget.spend_steps(STEPS_OF_DECIMAL)
         converter = converters.get(type_name(value))
         if converter is None:
             raise ConversionFailure(
@@ -294,8 +308,8 @@ CONVERTERS: Final[Mapping[str, Mapping[str, Convert]]] = {
 def _register_shortcut(name: str, target: str, converters: Mapping[str, Convert]) -> None:
     """{name: x} is {$convert: {input: x, to: target}}."""
     convert = _converter_to(target, converters)
-    register = operator(name, arguments=1, gives={target, "null"})
-    register(lambda value: None if is_nullish(value) else convert(value))
+    register = operator(name, arguments=1, gives={target, "null"}, pays=True, steps=STEPS)
+    register(lambda budget, value: None if is_nullish(value) else convert(budget, value))
 
 
 for _name, _target in {

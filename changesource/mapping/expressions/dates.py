@@ -7,20 +7,22 @@ in them. Null or missing in any argument makes the result null.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from bson import DatetimeMS, Int64
 
 from changesource.mapping.bson_types import is_nullish, type_name
+from changesource.mapping.budget import FREE_CHARACTERS
 from changesource.mapping.expressions.coercions import date_milliseconds, whole_number
 from changesource.mapping.expressions.compiler import (
-    NO_VARIABLES,
+    BUDGET,
     Document,
     Node,
     Scope,
     Variables,
     compile_within,
     constant,
+    folded,
     named_arguments,
     special,
 )
@@ -37,6 +39,9 @@ from changesource.mapping.expressions.date_units import (
 from changesource.mapping.expressions.gregorian import MILLISECONDS_PER_DAY, Moment, days_of, iso_day_of_week, moment_of
 from changesource.mapping.expressions.time_zones import UTC_ZONE, TimeZone, time_zone
 from changesource.mapping.mapping_error import MappingError
+
+STEPS: Final = 24
+"""Of an operator that goes by the calendar and a time zone."""
 
 # Arguments: read once if they are constants, else for each document
 
@@ -64,7 +69,7 @@ def _fixed(value: Any) -> Node:
     return Node(lambda _, __: value, is_constant=True)
 
 
-def _apply_unless_null(function: Callable[..., Any], arguments: Sequence[Node], gives: set[str]) -> Node:
+def _apply_unless_null(function: Callable[..., Any], arguments: Sequence[Node], gives: set[str], scope: Scope) -> Node:
     """`function` over the arguments, evaluated in order up to the first null, which is the result then."""
     evaluates = [argument.evaluate for argument in arguments]
 
@@ -77,9 +82,7 @@ def _apply_unless_null(function: Callable[..., Any], arguments: Sequence[Node], 
             values.append(value)
         return function(*values)
 
-    if all(argument.is_constant for argument in arguments):
-        return constant(evaluate(NO_VARIABLES, NO_VARIABLES))
-    return Node(evaluate, frozenset(gives | {"null"}))
+    return folded(evaluate, arguments, frozenset(gives | {"null"}), scope)
 
 
 def _same(value: Any) -> Any:
@@ -107,7 +110,7 @@ def _unit_node(name: str, nodes: Mapping[str, Node]) -> Node:
         return None if day is None else Unit(unit_name, day)
 
     is_constant = unit.is_constant and week_start.is_constant
-    return _fixed(evaluate(NO_VARIABLES, NO_VARIABLES)) if is_constant else Node(evaluate)
+    return _fixed(evaluate({}, {})) if is_constant else Node(evaluate)
 
 
 def _text(name: str, argument: str, value: Any) -> str:
@@ -140,7 +143,7 @@ def _integer(name: str, argument: str, value: Any) -> int:
 # Text
 
 
-@special("$dateToString")
+@special("$dateToString", steps=STEPS)
 def _date_to_string(specification: Any, scope: Scope) -> Node:
     name = "$dateToString"
     nodes = _named_nodes(name, specification, scope, ("date",), ("format", "timezone", "onNull"))
@@ -148,7 +151,7 @@ def _date_to_string(specification: Any, scope: Scope) -> Node:
     zone = _zone_node(name, nodes)
     format_node = _fixed(default_format)
     if "format" in nodes:
-        format_node = _read(nodes["format"], lambda value: compile_format(_text(name, "format", value)))
+        format_node = _read(nodes["format"], lambda value: compile_format(_format_text(name, value)))
 
     def evaluate(document: Document, variables: Variables) -> Any:
         format_date: FormatDate | None = format_node.evaluate(document, variables)
@@ -156,17 +159,33 @@ def _date_to_string(specification: Any, scope: Scope) -> Node:
         value = date.evaluate(document, variables)
         if is_nullish(value):
             return on_null.evaluate(document, variables)
-        return None if at is None or format_date is None else format_date(date_milliseconds(name, value), at)
+        if at is None or format_date is None:
+            return None
+        text = format_date(date_milliseconds(name, value), at)
+        if len(text) > FREE_CHARACTERS:
+            variables[BUDGET].make_text(len(text))
+            variables[BUDGET].spend_steps(len(text))  # of which a part of the format may be each
+        return text
 
-    if all(node.is_constant for node in nodes.values()):
-        return constant(evaluate(NO_VARIABLES, NO_VARIABLES))
-    return Node(evaluate, None if on_null.gives is None else on_null.gives | {"string", "null"})
+    gives = None if on_null.gives is None else on_null.gives | {"string", "null"}
+    return folded(evaluate, nodes.values(), gives, scope)
+
+
+MAX_FORMAT_LENGTH: Final = 1024
+"""A format of MongoDB's for a date has some twenty characters. Each of its parts is a call."""
+
+
+def _format_text(name: str, value: Any) -> str:
+    text = _text(name, "format", value)
+    if len(text) > MAX_FORMAT_LENGTH:
+        raise MappingError(f"{name} takes at most {MAX_FORMAT_LENGTH} characters as its format.")
+    return text
 
 
 # Counting with units
 
 
-@special("$dateTrunc")
+@special("$dateTrunc", steps=STEPS)
 def _date_trunc(specification: Any, scope: Scope) -> Node:
     name = "$dateTrunc"
     nodes = _named_nodes(name, specification, scope, ("date", "unit"), ("binSize", "timezone", "startOfWeek"))
@@ -176,7 +195,7 @@ def _date_trunc(specification: Any, scope: Scope) -> Node:
         return DatetimeMS(truncate(date_milliseconds(name, date), unit, bin_size, zone))
 
     arguments = [_read(nodes["date"], _same), bin_size, _unit_node(name, nodes), _zone_node(name, nodes)]
-    return _apply_unless_null(date_trunc, arguments, {"date"})
+    return _apply_unless_null(date_trunc, arguments, {"date"}, scope)
 
 
 def _bin_size(value: Any) -> int:
@@ -186,7 +205,7 @@ def _bin_size(value: Any) -> int:
     return size
 
 
-@special("$dateDiff")
+@special("$dateDiff", steps=STEPS)
 def _date_diff(specification: Any, scope: Scope) -> Node:
     name = "$dateDiff"
     nodes = _named_nodes(name, specification, scope, ("startDate", "endDate", "unit"), ("timezone", "startOfWeek"))
@@ -195,7 +214,7 @@ def _date_diff(specification: Any, scope: Scope) -> Node:
         return Int64(difference(date_milliseconds(name, start), date_milliseconds(name, end), unit, zone))
 
     dates = [_read(nodes["startDate"], _same), _read(nodes["endDate"], _same)]
-    return _apply_unless_null(date_diff, [*dates, _unit_node(name, nodes), _zone_node(name, nodes)], {"long"})
+    return _apply_unless_null(date_diff, [*dates, _unit_node(name, nodes), _zone_node(name, nodes)], {"long"}, scope)
 
 
 def _register_date_arithmetic(name: str, sign: int) -> None:
@@ -203,12 +222,12 @@ def _register_date_arithmetic(name: str, sign: int) -> None:
         date, count = date_milliseconds(name, start), _integer(name, "amount", amount)
         return DatetimeMS(add(date, unit.name, sign * count, zone))
 
-    @special(name)
+    @special(name, steps=STEPS)
     def _date_arithmetic(specification: Any, scope: Scope) -> Node:
         nodes = _named_nodes(name, specification, scope, ("startDate", "unit", "amount"), ("timezone",))
         start, amount = _read(nodes["startDate"], _same), _read(nodes["amount"], _same)
         arguments = [start, _unit_node(name, nodes), amount, _zone_node(name, nodes)]
-        return _apply_unless_null(date_arithmetic, arguments, {"date"})
+        return _apply_unless_null(date_arithmetic, arguments, {"date"}, scope)
 
 
 _register_date_arithmetic("$dateAdd", 1)
@@ -226,7 +245,7 @@ def _register_part(name: str, part: Part, gives: str = "int") -> None:
     def part_of_date(date: Any, zone: TimeZone) -> int:
         return part(moment_of(zone.local(date_milliseconds(name, date))))
 
-    @special(name)
+    @special(name, steps=STEPS)
     def _part_of_date(specification: Any, scope: Scope) -> Node:
         if isinstance(specification, list | tuple):
             if len(specification) != 1:
@@ -236,7 +255,7 @@ def _register_part(name: str, part: Part, gives: str = "int") -> None:
             nodes = _named_nodes(name, specification, scope, ("date",), ("timezone",))
         else:
             nodes = {"date": compile_within("[0]", specification, scope)}
-        return _apply_unless_null(part_of_date, [_read(nodes["date"], _same), _zone_node(name, nodes)], {gives})
+        return _apply_unless_null(part_of_date, [_read(nodes["date"], _same), _zone_node(name, nodes)], {gives}, scope)
 
 
 for _name, _part in {
@@ -266,7 +285,7 @@ _TIME_PARTS = ("hour", "minute", "second", "millisecond")
 _DAY_PARTS = {"year": ("month", "day"), "isoWeekYear": ("isoWeek", "isoDayOfWeek")}
 
 
-@special("$dateFromParts")
+@special("$dateFromParts", steps=STEPS)
 def _date_from_parts(specification: Any, scope: Scope) -> Node:
     """Parts beyond their range count on: a month 13 is the next January."""
     name = "$dateFromParts"
@@ -287,7 +306,7 @@ def _date_from_parts(specification: Any, scope: Scope) -> Node:
 
     time_nodes = [part_node(part, 0) for part in _TIME_PARTS]
     day_nodes = [part_node(part, 1) for part in (year, *day_parts)]
-    return _apply_unless_null(date_from_parts, [*time_nodes, zone_node, *day_nodes], {"date"})
+    return _apply_unless_null(date_from_parts, [*time_nodes, zone_node, *day_nodes], {"date"}, scope)
 
 
 def _part_value(part: str, value: Any) -> int:

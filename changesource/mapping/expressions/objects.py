@@ -11,6 +11,7 @@ from typing import Any
 from bson import DBRef
 
 from changesource.mapping.bson_types import MISSING, is_nullish, type_name
+from changesource.mapping.budget import Budget
 from changesource.mapping.expressions.compiler import (
     AT_FIRST_NULL,
     Document,
@@ -28,6 +29,9 @@ from changesource.mapping.expressions.compiler import (
 )
 from changesource.mapping.mapping_error import MappingError
 
+ELEMENTS_OF_PAIR = 3
+"""An object in the array, with two fields."""
+
 OBJECT_OR_NULL: Types = frozenset({"object", "null"})
 
 CURRENT_DOCUMENT = ("$$ROOT", "$$CURRENT")
@@ -40,8 +44,8 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
     return value.as_doc() if isinstance(value, DBRef) else None
 
 
-@operator("$mergeObjects", arguments=(0, None), gives={"object"})
-def _merge_objects(*values: Any) -> dict[str, Any]:
+@operator("$mergeObjects", arguments=(0, None), gives={"object"}, pays=True)
+def _merge_objects(budget: Budget, *values: Any) -> dict[str, Any]:
     """Later fields win. Null and missing are left out; a single array stands for its items."""
     objects = values[0] if len(values) == 1 and isinstance(values[0], list) else values
     merged: dict[str, Any] = {}
@@ -51,27 +55,31 @@ def _merge_objects(*values: Any) -> dict[str, Any]:
         fields = _fields(value)
         if fields is None:
             raise MappingError(f"$mergeObjects takes objects, not {type_name(value)}. Choose them with $cond.")
+        budget.make_fields(len(fields))
         merged.update(fields)
     return merged
 
 
-@operator("$objectToArray", arguments=1, gives={"array", "null"})
-def _object_to_array(value: Any) -> list[dict[str, Any]] | None:
+@operator("$objectToArray", arguments=1, gives={"array", "null"}, pays=True)
+def _object_to_array(budget: Budget, value: Any) -> list[dict[str, Any]] | None:
     if is_nullish(value):
         return None
     fields = _fields(value)
     if fields is None:
         raise MappingError(f"$objectToArray takes an object, not {type_name(value)}. Choose it with $cond.")
+    budget.make_elements(len(fields) * ELEMENTS_OF_PAIR)
     return [{"k": name, "v": member} for name, member in fields.items()]
 
 
-@operator("$arrayToObject", arguments=1, gives=OBJECT_OR_NULL)
-def _array_to_object(value: Any) -> dict[str, Any] | None:
+@operator("$arrayToObject", arguments=1, gives=OBJECT_OR_NULL, pays=True)
+def _array_to_object(budget: Budget, value: Any) -> dict[str, Any] | None:
     """The last of the same keys wins."""
     if is_nullish(value):
         return None
     if not isinstance(value, list):
         raise MappingError(f"$arrayToObject takes an array, not {type_name(value)}. Choose it with $cond.")
+    budget.make_fields(len(value))
+    budget.spend_steps(len(value) * 2)
     return dict(_pairs(value))
 
 
@@ -118,7 +126,7 @@ def _compile_get_field(specification: Any, scope: Scope) -> Node:
         fields = _fields(value)
         return fields.get(name, MISSING) if fields is not None else None if value is None else MISSING
 
-    return apply(get_field, [compile_within("input", specification["input"], scope)])
+    return apply(get_field, [compile_within("input", specification["input"], scope)], None, scope)
 
 
 def _field_of_document(name: str, scope: Scope) -> Node:
@@ -145,19 +153,20 @@ def _compile_unset_field(specification: Any, scope: Scope) -> Node:
 def _compile_change(operator_name: str, specification: Mapping[str, Any], value: Node, scope: Scope) -> Node:
     name = _name_in(operator_name, specification, scope)
 
-    def change(whole: Any, member: Any = MISSING) -> dict[str, Any] | None:
+    def change(budget: Budget, whole: Any, member: Any = MISSING) -> dict[str, Any] | None:
         if is_nullish(whole):
             return None
         fields = _fields(whole)
         if fields is None:
             raise MappingError(f"{operator_name} takes an object, not {type_name(whole)}. Choose it with $cond.")
+        budget.make_fields(len(fields))
         changed = {**fields, name: member}
         if member is MISSING:
             del changed[name]
         return changed
 
     whole = compile_within("input", specification["input"], scope)
-    return apply_in_order(change, [whole, value], AT_FIRST_NULL, OBJECT_OR_NULL)
+    return apply_in_order(change, [whole, value], AT_FIRST_NULL, OBJECT_OR_NULL, scope, pays=True)
 
 
 def _name_in(operator_name: str, specification: Mapping[str, Any], scope: Scope) -> str:

@@ -6,7 +6,6 @@ MongoDB: src/mongo/db/exec/expression/evaluate_string.cpp. Upper and lower case 
 from __future__ import annotations
 
 import base64
-import re
 import string
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,9 +13,11 @@ from typing import Any, Final
 from bson import ObjectId
 
 from changesource.mapping.bson_types import MAX_LONG, MIN_LONG, MISSING, is_nullish, is_number, type_name
+from changesource.mapping.budget import FREE_CHARACTERS, Budget
 from changesource.mapping.expressions.coercions import coerced_text, int_argument, whole_number
 from changesource.mapping.expressions.compiler import (
     AT_FIRST_NULL,
+    BUDGET,
     Document,
     Node,
     Scope,
@@ -26,6 +27,7 @@ from changesource.mapping.expressions.compiler import (
     compile_arguments,
     compile_within,
     constant,
+    folded,
     named_arguments,
     operator,
     special,
@@ -37,6 +39,9 @@ WHITESPACE: Final = "\0 \t\n\v\f\r\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u20
 
 MAX_TRIM_BYTES: Final = 4096
 """MongoDB: src/mongo/db/exec/str_trim_utils.h."""
+
+CHARACTERS_TRIED_AT_ONCE: Final = 4
+"""Of those that $trim takes off: all are tried for each character of a text."""
 
 
 @special("$concat")
@@ -54,11 +59,14 @@ def _concat(specification: Any, scope: Scope) -> Node:
             if type(text) is not str and type_name(text) != "string":
                 raise MappingError(f"$concat takes strings, not {type_name(text)}. Use $toString in it.")
             texts.append(text)
+        length = 0
+        for text in texts:
+            length += len(text)
+        if length > FREE_CHARACTERS:
+            variables[BUDGET].make_text(length)
         return "".join(texts)
 
-    if all(node.is_constant for node in nodes):
-        return constant(evaluate({}, {}))
-    return Node(evaluate, frozenset({"string", "null"}))
+    return folded(evaluate, nodes, frozenset({"string", "null"}), scope)
 
 
 # Upper and lower case
@@ -67,38 +75,47 @@ _UPPER = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
-@operator("$toUpper", arguments=1, gives={"string"})
-def _to_upper(value: Any) -> str:
-    return _upper(coerced_text("$toUpper", value))
+@operator("$toUpper", arguments=1, gives={"string"}, pays=True)
+def _to_upper(budget: Budget, value: Any) -> str:
+    return _upper(coerced_text("$toUpper", value), budget)
 
 
-@operator("$toLower", arguments=1, gives={"string"})
-def _to_lower(value: Any) -> str:
+@operator("$toLower", arguments=1, gives={"string"}, pays=True)
+def _to_lower(budget: Budget, value: Any) -> str:
     text = coerced_text("$toLower", value)
-    return text.lower() if text.isascii() else text.translate(_LOWER)
+    budget.make_text(len(text))
+    return text.lower() if text.isascii() else _translated(text, _LOWER, budget)
 
 
-@operator("$strcasecmp", arguments=2, gives={"int"})
-def _strcasecmp(left: Any, right: Any) -> int:
-    first, second = (_upper(coerced_text("$strcasecmp", value)) for value in (left, right))
+@operator("$strcasecmp", arguments=2, gives={"int"}, pays=True)
+def _strcasecmp(budget: Budget, left: Any, right: Any) -> int:
+    first, second = (_upper(coerced_text("$strcasecmp", value), budget) for value in (left, right))
     return (first > second) - (first < second)
 
 
-def _upper(text: str) -> str:
-    return text.upper() if text.isascii() else text.translate(_UPPER)
+def _upper(text: str, budget: Budget) -> str:
+    budget.make_text(len(text))
+    return text.upper() if text.isascii() else _translated(text, _UPPER, budget)
+
+
+def _translated(text: str, table: dict[int, int], budget: Budget) -> str:
+    budget.spend_steps(len(text) // 2)  # each character is looked up
+    return text.translate(table)
 
 
 # Trimming
 
 
 def _register_trim(name: str, strip: Callable[[str, str], str]) -> None:
-    def trim(value: Any, characters: Any = None) -> str | None:
+    def trim(budget: Budget, value: Any, characters: Any = None) -> str | None:
         if is_nullish(value):
             return None
         text = _required_text(name, "input", value)
         if is_nullish(characters):
             return None
-        return strip(text, _required_characters(name, characters))
+        taken_off = _required_characters(name, characters)
+        budget.read_text(len(text) * (1 + len(taken_off) // CHARACTERS_TRIED_AT_ONCE))
+        return strip(text, taken_off)
 
     @special(name)
     def _trim(specification: Any, scope: Scope) -> Node:
@@ -107,7 +124,7 @@ def _register_trim(name: str, strip: Callable[[str, str], str]) -> None:
         characters = compile_within("chars", arguments["chars"], scope) if "chars" in arguments else _WHITESPACE_NODE
         if characters.is_constant and not is_nullish(characters.value):
             _required_characters(name, characters.value)
-        return apply_in_order(trim, [value, characters], AT_FIRST_NULL, frozenset({"string", "null"}))
+        return apply_in_order(trim, [value, characters], AT_FIRST_NULL, frozenset({"string", "null"}), scope, pays=True)
 
 
 _WHITESPACE_NODE = constant(WHITESPACE)
@@ -145,21 +162,27 @@ def _str_len_cp(value: Any) -> int:
     return len(_required_text("$strLenCP", "its argument", value))
 
 
-@operator("$strLenBytes", arguments=1, gives={"int"})
-def _str_len_bytes(value: Any) -> int:
-    return len(_bytes(_required_text("$strLenBytes", "its argument", value)))
+@operator("$strLenBytes", arguments=1, gives={"int"}, pays=True)
+def _str_len_bytes(budget: Budget, value: Any) -> int:
+    text = _required_text("$strLenBytes", "its argument", value)
+    budget.read_text(len(text))
+    return len(_bytes(text))
 
 
-@operator("$substrCP", arguments=3, gives={"string"})
-def _substr_cp(value: Any, start: Any, length: Any) -> str:
+@operator("$substrCP", arguments=3, gives={"string"}, pays=True)
+def _substr_cp(budget: Budget, value: Any, start: Any, length: Any) -> str:
     text = coerced_text("$substrCP", value)
     first = int_argument("$substrCP", "the start", start)
-    return text[first : first + int_argument("$substrCP", "the length", length)]
+    number = int_argument("$substrCP", "the length", length)
+    budget.make_text(min(number, len(text)))
+    return text[first : first + number]
 
 
-def _substr_bytes(value: Any, start: Any, length: Any) -> str:
+def _substr_bytes(budget: Budget, value: Any, start: Any, length: Any) -> str:
     """A negative length means: to the end. Raises `MappingError` where a character would be cut in two."""
-    data = _bytes(coerced_text("$substrBytes", value))
+    text = coerced_text("$substrBytes", value)
+    budget.make_text(len(text))
+    data = _bytes(text)
     first, count = _cut_number("the start", start), _cut_number("the length", length)
     if first < 0:
         raise MappingError("$substrBytes takes a number from 0 on as the start, not a negative one.")
@@ -170,7 +193,7 @@ def _substr_bytes(value: Any, start: Any, length: Any) -> str:
 
 
 for _name in ("$substrBytes", "$substr"):
-    operator(_name, arguments=3, gives={"string"})(_substr_bytes)
+    operator(_name, arguments=3, gives={"string"}, pays=True)(_substr_bytes)
 
 
 def _cut_number(argument: str, value: Any) -> int:
@@ -191,8 +214,8 @@ def _is_inside_character(data: bytes, index: int) -> bool:
     return index < len(data) and data[index] & 0xC0 == 0x80
 
 
-@operator("$indexOfCP", arguments=(2, 4), gives={"int", "null"}, ends_at_null=AT_FIRST_NULL)
-def _index_of_cp(value: Any, token: Any = None, start: Any = 0, end: Any = None) -> int | None:
+@operator("$indexOfCP", arguments=(2, 4), gives={"int", "null"}, ends_at_null=AT_FIRST_NULL, pays=True)
+def _index_of_cp(budget: Budget, value: Any, token: Any = None, start: Any = 0, end: Any = None) -> int | None:
     """MongoDB's `end` bounds where the token may begin, not where it ends."""
     if is_nullish(value):
         return None
@@ -204,37 +227,53 @@ def _index_of_cp(value: Any, token: Any = None, start: Any = 0, end: Any = None)
         return -1
     if not text and not wanted:
         return 0
+    _pay_for_search(text, wanted, budget)
     index = text.find(wanted, first)
     return index if index < last else -1
 
 
-@operator("$indexOfBytes", arguments=(2, 4), gives={"int", "null"}, ends_at_null=AT_FIRST_NULL)
-def _index_of_bytes(value: Any, token: Any = None, start: Any = 0, end: Any = None) -> int | None:
+@operator("$indexOfBytes", arguments=(2, 4), gives={"int", "null"}, ends_at_null=AT_FIRST_NULL, pays=True)
+def _index_of_bytes(budget: Budget, value: Any, token: Any = None, start: Any = 0, end: Any = None) -> int | None:
     if is_nullish(value):
         return None
-    data = _bytes(_required_text("$indexOfBytes", "the first argument", value))
-    wanted = _bytes(_required_text("$indexOfBytes", "the second argument", token))
+    text = _required_text("$indexOfBytes", "the first argument", value)
+    token = _required_text("$indexOfBytes", "the second argument", token)
+    _pay_for_search(text, token, budget)
+    data, wanted = _bytes(text), _bytes(token)
     first = int_argument("$indexOfBytes", "the start", start)
     last = len(data) if end is None else min(len(data), int_argument("$indexOfBytes", "the end", end))
     return data.find(wanted, first, last) if first <= last else -1
 
 
+def _pay_for_search(text: str, wanted: str, budget: Budget) -> None:
+    """Python compares up to some hundred characters of a short text at each place, and looks for a longer one in linear time
+    (CPython: Objects/stringlib/fastsearch.h)."""
+    budget.read_text(len(text) * (1 + min(len(wanted), LONG_WANTED) // CHARACTERS_COMPARED_AT_ONCE) + len(wanted))
+
+
+LONG_WANTED: Final = 128
+CHARACTERS_COMPARED_AT_ONCE: Final = 8
+
+
 # Splitting and replacing
 
 
-@operator("$split", arguments=2, gives={"array", "null"})
-def _split(value: Any, separator: Any) -> list[str] | None:
+@operator("$split", arguments=2, gives={"array", "null"}, pays=True)
+def _split(budget: Budget, value: Any, separator: Any) -> list[str] | None:
     if is_nullish(value) or is_nullish(separator):
         return None
     text = _required_text("$split", "the first argument", value)
     between = _required_text("$split", "the second argument", separator)
     if not between:
         raise MappingError("$split takes a separator of one character or more.")
+    _pay_for_search(text, between, budget)
+    budget.make_elements(1 + text.count(between))
+    budget.make_text(len(text))
     return text.split(between)
 
 
 def _register_replace(name: str, count: int) -> None:
-    def replace(value: Any, find: Any, replacement: Any) -> str | None:
+    def replace(budget: Budget, value: Any, find: Any, replacement: Any) -> str | None:
         arguments = {"input": value, "find": find, "replacement": replacement}
         texts = [
             None if is_nullish(item) else _required_text(name, argument, item) for argument, item in arguments.items()
@@ -242,6 +281,9 @@ def _register_replace(name: str, count: int) -> None:
         text, wanted, instead = texts
         if text is None or wanted is None or instead is None:
             return None
+        _pay_for_search(text, wanted, budget)
+        found = text.count(wanted) if count < 0 else count
+        budget.make_text(len(text) + max(0, len(instead) - len(wanted)) * found)
         return text.replace(wanted, instead, count)
 
     @special(name)
@@ -249,7 +291,7 @@ def _register_replace(name: str, count: int) -> None:
         names = ("input", "find", "replacement")
         arguments = named_arguments(name, specification, names)
         nodes = [compile_within(argument, arguments[argument], scope) for argument in names]
-        return apply(replace, nodes, frozenset({"string", "null"}))
+        return apply(replace, nodes, frozenset({"string", "null"}), scope, pays=True)
 
 
 _register_replace("$replaceOne", 1)
@@ -259,17 +301,18 @@ _register_replace("$replaceAll", -1)
 # Our own
 
 
-@operator("$hexToBase64Url", arguments=1, gives={"string", "missing"})
-def _hex_to_base64_url(value: Any) -> Any:
+@operator("$hexToBase64Url", arguments=1, gives={"string", "missing"}, pays=True)
+def _hex_to_base64_url(budget: Budget, value: Any) -> Any:
     """Base64url without padding of the bytes that hexadecimal text, with or without `0x`, or an ObjectId stands for;
     missing for all else."""
+    if isinstance(value, str):
+        budget.make_text(len(value))
+        budget.read_text(len(value) * len(string.hexdigits) // CHARACTERS_TRIED_AT_ONCE)
+        value = value.removeprefix("0x")
     if isinstance(value, ObjectId):
         data = value.binary
-    elif isinstance(value, str) and (found := _HEXADECIMAL.fullmatch(value)):
-        data = bytes.fromhex(found["digits"])
+    elif isinstance(value, str) and len(value) % 2 == 0 and not value.strip(string.hexdigits):
+        data = bytes.fromhex(value)
     else:
         return MISSING
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
-
-
-_HEXADECIMAL = re.compile(r"(?:0x)?(?P<digits>(?:[0-9a-fA-F]{2})*)", re.ASCII)

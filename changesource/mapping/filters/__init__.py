@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from changesource.mapping.budget import Budget
 from changesource.mapping.expressions import Scope
-from changesource.mapping.filters.predicate import compile_predicate
+from changesource.mapping.filters.predicate import compile_predicate, filter_weight
 from changesource.mapping.filters.syntax import parse_filter
 from changesource.mapping.filters.tree import Filter, fields
 from changesource.mapping.nesting import check_nesting
 
-__all__ = ["Filter", "compile_filter", "compile_predicate", "fields", "parse_filter"]
+__all__ = ["Filter", "compile_filter", "compile_predicate", "fields", "filter_weight", "parse_filter"]
 
 
 def compile_filter(filter: object) -> Callable[[Mapping[str, Any] | None], bool]:
     """Whether a document matches what stands in `find(filter)`. No document (None) never does.
 
-    Raises `MappingError` with its place in the filter; so does the predicate for a document that cannot be matched.
+    Raises `MappingError` with its place in the filter; so does the predicate for a document that cannot be matched, or only
+    with more work than a document may take.
     """
     check_nesting(filter)
     matches = compile_predicate(parse_filter(filter, Scope()))
-    return lambda document: document is not None and matches(document)
+    return lambda document: document is not None and matches(document, Budget())

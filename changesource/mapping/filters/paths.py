@@ -18,11 +18,12 @@ from typing import Any
 from bson import DBRef
 
 from changesource.mapping.bson_types import MISSING
+from changesource.mapping.budget import Budget
 from changesource.mapping.filters.tree import Path
 
-Predicate = Callable[[Mapping[str, Any]], bool]
-Test = Callable[[Any], bool]
-"""Of one value, which may be `MISSING`."""
+Predicate = Callable[[Mapping[str, Any], Budget], bool]
+Test = Callable[[Any, Budget], bool]
+"""Of one value, which may be `MISSING`. What goes through arrays or texts, or may, takes that from the budget."""
 
 INDEX_PATTERN = re.compile(r"0|[1-9][0-9]{0,9}")
 """mongod compares with the keys of arrays in BSON, so "01" is no index."""
@@ -34,11 +35,11 @@ def leads_to(path: Path, test: Test, *, elements: bool) -> Predicate:
         return _along(path, test, elements=elements)
     (name,) = path
     if not elements:
-        return lambda document: test(document.get(name, MISSING))
+        return lambda document, budget: test(document.get(name, MISSING), budget)
 
-    def matches(document: Mapping[str, Any]) -> bool:
+    def matches(document: Mapping[str, Any], budget: Budget) -> bool:
         value = document.get(name, MISSING)
-        return _in_leaf(value, test) if isinstance(value, list) else test(value)
+        return _in_leaf(value, test, budget) if isinstance(value, list) else test(value, budget)
 
     return matches
 
@@ -50,46 +51,48 @@ def as_object(value: Any) -> Mapping[str, Any] | None:
     return value.as_doc() if isinstance(value, DBRef) else None
 
 
-def _in_leaf(array: list[Any], test: Test) -> bool:
+def _in_leaf(array: list[Any], test: Test, budget: Budget) -> bool:
+    budget.spend_steps(len(array))
     for element in array:
-        if test(element):
+        if test(element, budget):
             return True
-    return test(array)
+    return test(array, budget)
 
 
 def _along(path: Path, test: Test, *, elements: bool) -> Predicate:
     end = len(path)
     indexes = [int(name) if INDEX_PATTERN.fullmatch(name) else None for name in path]
 
-    def in_object(document: Mapping[str, Any], start: int = 0) -> bool:
+    def in_object(document: Mapping[str, Any], budget: Budget, start: int = 0) -> bool:
         for position in range(start, end):
             value = document.get(path[position], MISSING)
             if isinstance(value, list):
-                return in_array(value, position + 1)
+                return in_array(value, budget, position + 1)
             if position + 1 == end:
-                return test(value)
+                return test(value, budget)
             inner = as_object(value)
             if inner is None:
-                return test(MISSING)
+                return test(MISSING, budget)
             document = inner
         raise AssertionError("start is before the end of the path")
 
-    def in_array(array: list[Any], position: int) -> bool:
+    def in_array(array: list[Any], budget: Budget, position: int) -> bool:
         if position == end:
-            return _in_leaf(array, test) if elements else test(array)
+            return _in_leaf(array, test, budget) if elements else test(array, budget)
+        budget.spend_steps(2 + len(array) * (end - position))
         for element in array:
             inner = as_object(element)
-            if inner is not None and in_object(inner, position):
+            if inner is not None and in_object(inner, budget, position):
                 return True
         index = indexes[position]
-        return index is not None and index < len(array) and at_index(array[index], position + 1)
+        return index is not None and index < len(array) and at_index(array[index], budget, position + 1)
 
-    def at_index(element: Any, position: int) -> bool:
+    def at_index(element: Any, budget: Budget, position: int) -> bool:
         if position == end:
-            return test(element)
+            return test(element, budget)
         if isinstance(element, list):
-            return in_array(element, position)
+            return in_array(element, budget, position)
         inner = as_object(element)
-        return inner is not None and in_object(inner, position)
+        return inner is not None and in_object(inner, budget, position)
 
     return in_object

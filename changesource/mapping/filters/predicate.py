@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from bson import Code, Regex
+from bson import Code, Decimal128, Regex
 
 from changesource.mapping.bson_types import MISSING, is_truthy, type_name
-from changesource.mapping.expressions.compiler import NO_VARIABLES
+from changesource.mapping.budget import Budget
+from changesource.mapping.expressions.compiler import variables_with, weight
 from changesource.mapping.filters.arguments import truncated
 from changesource.mapping.filters.paths import Predicate, Test, as_object, leads_to
 from changesource.mapping.filters.regexes import compile_regex
@@ -38,7 +39,7 @@ from changesource.mapping.filters.tree import (
 )
 from changesource.mapping.filters.value_tests import comparison, membership
 from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.ordering import equal
+from changesource.mapping.ordering import STEPS_OF_DECIMAL, equal
 
 
 def compile_predicate(filter: Filter) -> Predicate:
@@ -66,7 +67,16 @@ def compile_predicate(filter: Filter) -> Predicate:
 
 def _compile_expr(filter: Expr) -> Predicate:
     evaluate = filter.node.evaluate
-    return lambda document: is_truthy(evaluate(document, NO_VARIABLES))
+    return lambda document, budget: is_truthy(evaluate(document, variables_with(budget)))
+
+
+def filter_weight(filter: Filter) -> int:
+    """About how many steps the predicate takes for a document, without those that its tests pay themselves."""
+    if isinstance(filter, And | Or | Nor | All):
+        return sum(map(filter_weight, filter.members))
+    if isinstance(filter, Not):
+        return filter_weight(filter.member)
+    return weight(filter.expression) if isinstance(filter, Expr) else 1
 
 
 # One value
@@ -94,19 +104,19 @@ def _compile_test(condition: FieldCondition) -> Test:
         case In(path, tuple() as values, patterns):
             return _is_in(path, values, patterns)
         case Exists():
-            return lambda value: value is not MISSING
+            return lambda value, _: value is not MISSING
         case HasType(_, types):
-            return lambda value: type_name(value) in types
+            return lambda value, _: type_name(value) in types
         case MatchesPattern(path, pattern):
             return _matches_pattern(path, pattern)
         case HasSize(_, size):
-            return lambda value: isinstance(value, list) and len(value) == size
+            return lambda value, _: isinstance(value, list) and len(value) == size
         case HasRemainder(_, divisor, remainder):
             return _has_remainder(divisor, remainder)
         case ElemMatch(_, filter):
-            return _has_object(compile_predicate(filter))
+            return _has_object(compile_predicate(filter), filter_weight(filter))
         case ElemMatchValue(_, filter):
-            return _has_element(compile_value_test(filter))
+            return _has_element(compile_value_test(filter), filter_weight(filter))
         case _:
             raise TypeError(f"{type(condition).__name__} is not about one value")
 
@@ -121,10 +131,10 @@ def _is_in(path: Path, values: Sequence[Any], patterns: Sequence[Regex[str]]) ->
 def _matches_pattern(path: Path, pattern: Regex[str]) -> Test:
     search = compile_regex(pattern)
 
-    def matches(value: Any) -> bool:
+    def matches(value: Any, budget: Budget) -> bool:
         if isinstance(value, str) and not isinstance(value, Code):
             try:
-                return search(value)
+                return search(value, budget)
             except MappingError as error:
                 raise error.within(".".join(path), "$regex") from error
         return isinstance(value, Regex | re.Pattern) and equal(value, pattern)
@@ -133,7 +143,9 @@ def _matches_pattern(path: Path, pattern: Regex[str]) -> Test:
 
 
 def _has_remainder(divisor: int, remainder: int) -> Test:
-    def has_remainder(value: Any) -> bool:
+    def has_remainder(value: Any, budget: Budget) -> bool:
+        if isinstance(value, Decimal128):
+            budget.spend_steps(STEPS_OF_DECIMAL)
         number = truncated(value)
         if number is None:
             return False
@@ -143,26 +155,34 @@ def _has_remainder(divisor: int, remainder: int) -> Test:
     return has_remainder
 
 
-def _has_object(matches: Predicate) -> Test:
-    def has_object(value: Any) -> bool:
+def _has_object(matches: Predicate, steps: int) -> Test:
+    def has_object(value: Any, budget: Budget) -> bool:
         if not isinstance(value, list):
             return False
+        budget.spend_steps(len(value) * steps)
         for element in value:
-            inner = _indexed(element) if isinstance(element, list) else as_object(element)
-            if inner is not None and matches(inner):
+            inner = _indexed(element, budget) if isinstance(element, list) else as_object(element)
+            if inner is not None and matches(inner, budget):
                 return True
         return False
 
     return has_object
 
 
-def _indexed(array: list[Any]) -> dict[str, Any]:
+def _indexed(array: list[Any], budget: Budget) -> dict[str, Any]:
     """An array as BSON has it, an object whose keys are the indexes."""
+    budget.make_elements(len(array))
     return {str(index): element for index, element in enumerate(array)}
 
 
-def _has_element(test: Test) -> Test:
-    return lambda value: isinstance(value, list) and any(map(test, value))
+def _has_element(test: Test, steps: int) -> Test:
+    def has_element(value: Any, budget: Budget) -> bool:
+        if not isinstance(value, list):
+            return False
+        budget.spend_steps(len(value) * steps)
+        return any(test(element, budget) for element in value)
+
+    return has_element
 
 
 # All, any, none, not
@@ -171,11 +191,11 @@ def _has_element(test: Test) -> Test:
 def _all(tests: Sequence[Test]) -> Test:
     if len(tests) == 2:
         first, second = tests
-        return lambda subject: first(subject) and second(subject)
+        return lambda subject, budget: first(subject, budget) and second(subject, budget)
 
-    def all_match(subject: Any) -> bool:
+    def all_match(subject: Any, budget: Budget) -> bool:
         for test in tests:  # noqa: SIM110 - a generator takes three times as long
-            if not test(subject):
+            if not test(subject, budget):
                 return False
         return True
 
@@ -183,9 +203,9 @@ def _all(tests: Sequence[Test]) -> Test:
 
 
 def _any(tests: Sequence[Test]) -> Test:
-    def any_matches(subject: Any) -> bool:
+    def any_matches(subject: Any, budget: Budget) -> bool:
         for test in tests:  # noqa: SIM110 - a generator takes three times as long
-            if test(subject):
+            if test(subject, budget):
                 return True
         return False
 
@@ -197,8 +217,8 @@ def _none(tests: Sequence[Test]) -> Test:
 
 
 def _not(test: Test) -> Test:
-    return lambda subject: not test(subject)
+    return lambda subject, budget: not test(subject, budget)
 
 
-def _never(_: Any) -> bool:
+def _never(_: Any, __: Budget) -> bool:
     return False

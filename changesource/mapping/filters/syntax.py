@@ -122,7 +122,7 @@ def _parse_members(name: str, members: Any, scope: Scope | None) -> Iterator[Fil
 def _parse_expr(expression: Any, scope: Scope | None) -> Filter:
     if scope is None:
         raise MappingError("$expr is about the whole document and cannot stand inside $elemMatch. Take it outside.")
-    inner = Scope(scope.variables)
+    inner = Scope(scope.variables, folding=scope.folding)
     node = compile_expression(expression, inner)
     scope.reads.update(inner.reads)
     return Expr(expression, node, frozenset(inner.reads))

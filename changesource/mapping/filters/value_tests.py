@@ -14,10 +14,12 @@ from typing import Any, Final
 
 from bson import Binary, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 
-from changesource.mapping.bson_types import Missing, is_nullish, milliseconds_of
+from changesource.mapping.bson_types import MISSING, Missing, milliseconds_of
+from changesource.mapping.budget import Budget
+from changesource.mapping.equality_keys import equality_key
 from changesource.mapping.filters.paths import Test
 from changesource.mapping.filters.tree import ComparisonOperator
-from changesource.mapping.ordering import bracket, compare, equal
+from changesource.mapping.ordering import LONG_TEXT, bracket, compare, equal
 
 _NUMBER_TYPES: Final = frozenset({int, Int64, float})
 _PLAIN: Final[Mapping[type, frozenset[type]]] = {
@@ -39,17 +41,17 @@ def comparison(name: ComparisonOperator, constant: Any) -> Test:
 
 def equality(constant: Any) -> Test:
     if constant is None:
-        return is_nullish
+        return _is_nullish
     constant = _plain_date(constant)
     if not is_plain(constant):
-        return lambda value: equal(value, constant)
+        return lambda value, budget: equal(value, constant, budget)
     kinds, others = _PLAIN[type(constant)], _NEVER_EQUAL[type(constant)]
 
-    def is_equal(value: Any) -> bool:
+    def is_equal(value: Any, budget: Budget) -> bool:
         kind = type(value)
         if kind in kinds:
             return bool(value == constant)
-        return kind not in others and equal(value, constant)
+        return kind not in others and equal(value, constant, budget)
 
     return is_equal
 
@@ -60,21 +62,32 @@ def membership(constants: Sequence[Any]) -> Test:
     plain = [constant for constant in constants if is_plain(constant)]
     # A set for each type, as to Python True and 1 are the same.
     sets = {kind: frozenset(constant for constant in plain if kind in _PLAIN[type(constant)]) for kind in _PLAIN}
-    other_tests = [equality(constant) for constant in constants if not is_plain(constant)]
-    all_tests = [equality(constant) for constant in constants]
+    all_are_plain = len(plain) == len(constants)
+    of_constants = Budget()
+    keys = {equality_key(constant, of_constants) for constant in constants}
+    if any(constant is None for constant in constants):
+        keys.add(equality_key(MISSING, of_constants))  # which null stands for
 
-    def is_member(value: Any) -> bool:
+    def is_member(value: Any, budget: Budget) -> bool:
         members = sets.get(type(value))
-        if members is None:
-            return any(test(value) for test in all_tests)
-        return value in members or (bool(other_tests) and any(test(value) for test in other_tests))
+        if members is not None:
+            if value in members:
+                return True
+            if all_are_plain:
+                return False
+        return equality_key(value, budget) in keys
 
     return is_member
 
 
 def is_plain(constant: Any) -> bool:
     """Whether Python compares the constant with most values as MongoDB does."""
-    return type(constant) in _PLAIN and not is_nan(constant)
+    return type(constant) in _PLAIN and not is_nan(constant) and not is_long_text(constant)
+
+
+def is_long_text(value: Any) -> bool:
+    """Whether it takes longer than a step to compare it."""
+    return type(value) is str and len(value) > LONG_TEXT
 
 
 def is_nan(value: Any) -> bool:
@@ -98,26 +111,34 @@ _HOLDS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 def _order(name: ComparisonOperator, constant: Any) -> Test:
     holds = _HOLDS[name]
     if constant is None:
-        return is_nullish if holds(0, 0) else _never
+        return _is_nullish if holds(0, 0) else _never
     if isinstance(constant, MinKey | MaxKey):
-        return lambda value: holds(compare(value, constant), 0)  # of all types
+        return lambda value, budget: holds(compare(value, constant, budget), 0)  # of all types
     if is_nan(constant):
-        return is_nan if holds(0, 0) else _never
+        return _is_nan if holds(0, 0) else _never
     constant = _plain_date(constant)
     constant_bracket = bracket(constant)
 
-    def is_ordered(value: Any) -> bool:
-        return bracket(value) == constant_bracket and not is_nan(value) and holds(compare(value, constant), 0)
+    def is_ordered(value: Any, budget: Budget) -> bool:
+        return bracket(value) == constant_bracket and not is_nan(value) and holds(compare(value, constant, budget), 0)
 
-    if type(constant) not in (str, int, Int64, float, DatetimeMS, ObjectId):
+    if type(constant) not in (str, int, Int64, float, DatetimeMS, ObjectId) or is_long_text(constant):
         return is_ordered
     kinds = _PLAIN[type(constant)]
 
-    def is_plainly_ordered(value: Any) -> bool:
-        return holds(value, constant) if type(value) in kinds else is_ordered(value)
+    def is_plainly_ordered(value: Any, budget: Budget) -> bool:
+        return holds(value, constant) if type(value) in kinds else is_ordered(value, budget)
 
     return is_plainly_ordered
 
 
-def _never(_: Any) -> bool:
+def _is_nullish(value: Any, _: Budget) -> bool:
+    return value is None or value is MISSING
+
+
+def _is_nan(value: Any, _: Budget) -> bool:
+    return is_nan(value)
+
+
+def _never(_: Any, __: Budget) -> bool:
     return False

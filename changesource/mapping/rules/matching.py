@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from changesource.mapping.bson_types import MISSING
+from changesource.mapping.budget import Budget
 from changesource.mapping.definition import Table
 from changesource.mapping.filters.predicate import compile_predicate, compile_value_test
 from changesource.mapping.filters.tree import (
@@ -144,7 +145,7 @@ def _matches(rows: _Rows, table: Table, filter: Filter, row: Row) -> bool:
             destination = rows.scope.tables[relationship.destination]
             return any(_matches(rows, destination, condition, found) for found in rows.behind(relationship, row))
         case _:
-            return compile_predicate(filter)(row)
+            return compile_predicate(filter)(row, Budget())
 
 
 def _reasons(rows: _Rows, table: Table, filter: Filter, row: Row, claims: Claims) -> Iterator[str]:
@@ -224,7 +225,7 @@ def _holds(variable: Variable, condition: Filter, claims: Claims) -> bool:
             _list(variable, value)
         else:
             _scalar(variable, value)
-    return compile_value_test(condition)(MISSING if value is None else value)
+    return compile_value_test(condition)(MISSING if value is None else value, Budget())
 
 
 def _is_about_list(condition: Filter) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from changesource.mapping.budget import Budget
 from changesource.mapping.definition import AppDefinition, Column, Table
 from changesource.mapping.filters.predicate import compile_predicate
 from changesource.mapping.filters.tree import And, Compare, Filter, In, Nor, Not, Or, Related, Variable, fields
@@ -43,7 +44,7 @@ class RowFilter:
         self._identity = repr(([(name, columns[name].server_name) for name in asked], filter))
         self._matches = compile_predicate(filter)
         self._remembered: dict[tuple[Any, ...], bool] = {}
-        self.constant: bool | None = None if asked else self._matches({})
+        self.constant: bool | None = None if asked else self._matches({}, Budget())
 
     def passes(self, values: Sequence[Any]) -> bool:
         """Whether a row with these values in the filter columns passes. One for which it cannot be computed does not."""
@@ -53,7 +54,7 @@ class RowFilter:
         known = self._remembered.get(key)
         if known is None:
             try:
-                known = self._matches(dict(zip(self._columns, values, strict=True)))
+                known = self._matches(dict(zip(self._columns, values, strict=True)), Budget())
             except MappingError:
                 known = False
             if len(self._remembered) >= MAX_REMEMBERED:

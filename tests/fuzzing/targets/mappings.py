@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 from bson import json_util
 
+from changesource.mapping.budget import Budget
 from changesource.mapping.compiled_mapping import compile_mapping
 from changesource.mapping.definition import Column, Table
 from changesource.mapping.expressions import WHOLE_DOCUMENT
@@ -108,7 +109,7 @@ def check_filter(data: Bytes) -> None:
     reads = fields(parsed)
     if WHOLE_DOCUMENT not in reads:
         few = {name: value for name, value in source.items() if name in reads}
-        assert compile_predicate(parsed)(few) == found
+        assert compile_predicate(parsed)(few, Budget()) == found
 
 
 def check_rule(data: Bytes) -> None:

@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from changesource.mapping.budget import Budget
 from changesource.mapping.expressions import Node, Scope, compile_expression
-from changesource.mapping.expressions.compiler import NO_VARIABLES
+from changesource.mapping.expressions.compiler import variables_with
 
 
 def compiled(expression: Any) -> Node:
     return compile_expression(expression, Scope())
 
 
-def evaluated(expression: Any, document: Mapping[str, Any] = NO_VARIABLES) -> Any:
-    return compiled(expression).evaluate(document, NO_VARIABLES)
+def evaluated(expression: Any, document: Mapping[str, Any] | None = None, budget: Budget | None = None) -> Any:
+    return compiled(expression).evaluate(document or {}, variables_with(budget or Budget()))
 
 
 def reads_of(expression: Any) -> set[str]:

@@ -7,8 +7,9 @@ import pytest
 from bson import DatetimeMS, Decimal128, Int64, ObjectId, Regex
 
 from changesource.mapping.bson_types import MISSING
+from changesource.mapping.budget import Budget
 from changesource.mapping.expressions import WHOLE_DOCUMENT, Scope, compile_expression
-from changesource.mapping.expressions.compiler import NO_VARIABLES, OPERATORS, REFUSED_VARIABLES
+from changesource.mapping.expressions.compiler import OPERATORS, REFUSED_VARIABLES, variables_with
 from changesource.mapping.mapping_error import MappingError
 from tests.mapping.expressions.evaluation import compiled, evaluated, exactly, reads_of
 
@@ -76,7 +77,8 @@ def test_variables() -> None:
     """Those of the scope only; with a path behind them, also through an array."""
     scope = Scope().with_variables("item")
     node = compile_expression(["$$item", "$$item.x", "$$item.x.y"], scope)
-    assert node.evaluate({}, {"item": [{"x": 1}, {"x": {"y": 2}}]}) == [[{"x": 1}, {"x": {"y": 2}}], [1, {"y": 2}], [2]]
+    variables = {**variables_with(Budget()), "item": [{"x": 1}, {"x": {"y": 2}}]}
+    assert node.evaluate({}, variables) == [[{"x": 1}, {"x": {"y": 2}}], [1, {"y": 2}], [2]]
     with pytest.raises(MappingError, match="no variable"):
         compiled("$$item")
 
@@ -207,7 +209,7 @@ def test_types_as_promised() -> None:
 def test_operators_have_mongodbs_names() -> None:
     """An operator's name begins with $, and that of no other is part of an expression."""
     assert all(name.startswith("$") for name in OPERATORS)
-    assert compile_expression({"price": "$n"}, Scope()).evaluate(DOCUMENT, NO_VARIABLES) == {"price": 7}
+    assert evaluated({"price": "$n"}, DOCUMENT) == {"price": 7}
 
 
 FAILS = {"$toInt": "$text"}

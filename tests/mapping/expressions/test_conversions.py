@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.mapping.bson_types import MAX_LONG, MIN_LONG, type_name
+from changesource.mapping.budget import Budget
 from changesource.mapping.expressions import Scope, compile_expression
+from changesource.mapping.expressions.compiler import variables_with
 from changesource.mapping.mapping_error import MappingError
 
 ID = ObjectId("507f1f77bcf86cd799439011")
@@ -59,7 +61,7 @@ CONVERSIONS = {
 def converted(name, value):
     """The value and its type, once it is one of those that were announced."""
     node = compile_expression({name: "$v"}, Scope())
-    result = node.evaluate({"v": value}, {})
+    result = node.evaluate({"v": value}, variables_with(Budget()))
     assert type_name(result) in node.gives
     return result
 
@@ -71,20 +73,22 @@ def test_table(source, target):
     text = {"objectId": str(ID), "date": "2024-01-01"}.get(target, "1")
     value = text if source == "string" else SAMPLES[source]
     expression = {"$convert": {"input": "$v", "to": target, "onError": "failed"}}
-    result = compile_expression(expression, Scope()).evaluate({"v": value}, {})
+    result = compile_expression(expression, Scope()).evaluate({"v": value}, variables_with(Budget()))
     if target in CONVERSIONS.get(source, {"bool"}):
         assert (type_name(result), result == "failed") == (target, False)
     else:
         assert result == "failed"
         with pytest.raises(MappingError, match="no conversion"):
-            compile_expression({"$convert": {"input": "$v", "to": target}}, Scope()).evaluate({"v": value}, {})
+            compile_expression({"$convert": {"input": "$v", "to": target}}, Scope()).evaluate(
+                {"v": value}, variables_with(Budget())
+            )
 
 
 @pytest.mark.parametrize("name", SHORTCUTS)
 def test_null(name):
     """Null and missing become null."""
     assert converted(name, None) is None
-    assert compile_expression({name: "$nothing"}, Scope()).evaluate({}, {}) is None
+    assert compile_expression({name: "$nothing"}, Scope()).evaluate({}, variables_with(Budget())) is None
 
 
 @pytest.mark.parametrize(
@@ -248,7 +252,7 @@ def test_failure(name, value):
     with pytest.raises(MappingError):
         converted(name, value)
     expression = {"$convert": {"input": "$v", "to": SHORTCUTS[name], "onError": "failed"}}
-    assert compile_expression(expression, Scope()).evaluate({"v": value}, {}) == "failed"
+    assert compile_expression(expression, Scope()).evaluate({"v": value}, variables_with(Budget())) == "failed"
 
 
 @pytest.mark.parametrize(
@@ -312,7 +316,7 @@ def test_to_date_of_other_text(text):
 def test_convert(arguments, document, expected):
     """onNull is for null and missing, onError for failed conversions, and `to` may come from the document."""
     node = compile_expression({"$convert": {"input": "$v", **arguments}}, Scope())
-    value = node.evaluate(document, {})
+    value = node.evaluate(document, variables_with(Budget()))
     assert value == expected
     assert node.gives is None or type_name(value) in node.gives
 
@@ -321,7 +325,7 @@ def test_convert_evaluates_on_error_only_then():
     """An error in onError or onNull counts only when they are needed."""
     failing = {"$toInt": "$bad"}
     expression = {"$convert": {"input": "$v", "to": "int", "onError": failing, "onNull": failing}}
-    assert compile_expression(expression, Scope()).evaluate({"v": "5", "bad": "x"}, {}) == 5
+    assert compile_expression(expression, Scope()).evaluate({"v": "5", "bad": "x"}, variables_with(Budget())) == 5
 
 
 def test_convert_lets_other_errors_through():
@@ -329,7 +333,7 @@ def test_convert_lets_other_errors_through():
     for arguments in ({"input": {"$toInt": "$v"}, "to": "long"}, {"input": "$v", "to": "$v"}):
         node = compile_expression({"$convert": {**arguments, "onError": "e"}}, Scope())
         with pytest.raises(MappingError):
-            node.evaluate({"v": "x"}, {})
+            node.evaluate({"v": "x"}, variables_with(Budget()))
 
 
 @pytest.mark.parametrize(
@@ -373,8 +377,8 @@ def test_type_and_is_number():
     for name, value in SAMPLES.items():
         assert converted("$type", value) == name
         assert converted("$isNumber", value) is (name in ("int", "long", "double", "decimal"))
-    assert compile_expression({"$type": "$nothing"}, Scope()).evaluate({}, {}) == "missing"
-    assert compile_expression({"$isNumber": "$nothing"}, Scope()).evaluate({}, {}) is False
+    assert compile_expression({"$type": "$nothing"}, Scope()).evaluate({}, variables_with(Budget())) == "missing"
+    assert compile_expression({"$isNumber": "$nothing"}, Scope()).evaluate({}, variables_with(Budget())) is False
 
 
 @given(st.one_of(st.floats(), st.integers(MIN_LONG, MAX_LONG), st.booleans()))

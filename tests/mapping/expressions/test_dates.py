@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.mapping.bson_types import MAX_LONG, MIN_LONG, type_name
+from changesource.mapping.budget import Budget
 from changesource.mapping.expressions import Scope, compile_expression
+from changesource.mapping.expressions.compiler import variables_with
 from changesource.mapping.mapping_error import MappingError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,7 +25,7 @@ def at(text):
 def value_of(expression, **document):
     """What the expression gives for a document, once its type is one that was announced."""
     node = compile_expression(expression, Scope())
-    value = node.evaluate(document, {})
+    value = node.evaluate(document, variables_with(Budget()))
     assert node.gives is None or type_name(value) in node.gives
     return value
 
@@ -342,7 +344,7 @@ def test_value_that_is_refused(expression):
         "first": DatetimeMS(MIN_LONG), "last": DatetimeMS(MAX_LONG), "badFormat": "%q", "path": "../etc/localtime",
     }  # fmt: skip
     with pytest.raises(MappingError) as caught:
-        node.evaluate(document, {})
+        node.evaluate(document, variables_with(Budget()))
     assert "secret" not in str(caught.value)
 
 

@@ -6,14 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.mapping.bson_types import MISSING, type_name
+from changesource.mapping.budget import Budget
 from changesource.mapping.expressions import Scope, compile_expression
+from changesource.mapping.expressions.compiler import variables_with
 from changesource.mapping.mapping_error import MappingError
 
 
 def value_of(expression, **document):
     """What the expression gives for a document, once its type is one that was announced."""
     node = compile_expression(expression, Scope())
-    value = node.evaluate(document, {})
+    value = node.evaluate(document, variables_with(Budget()))
     assert node.gives is None or type_name(value) in node.gives
     return value
 
@@ -129,7 +131,7 @@ def test_value_that_is_refused(expression):
         "code": Code("x"), "far": DatetimeMS(10**15),
     }  # fmt: skip
     with pytest.raises(MappingError) as caught:
-        node.evaluate(document, {})
+        node.evaluate(document, variables_with(Budget()))
     assert "secret" not in str(caught.value)
 
 

@@ -4,13 +4,18 @@ import pytest
 from bson import DBRef
 
 from changesource.mapping.bson_types import MISSING
+from changesource.mapping.budget import Budget
 from changesource.mapping.filters.paths import leads_to
 
 
 def values_at(path, document, *, elements=True):
     """All that the path leads to."""
     seen = []
-    assert not leads_to(tuple(path.split(".")), seen.append, elements=elements)(document)
+
+    def see(value, _budget):
+        seen.append(value)
+
+    assert not leads_to(tuple(path.split(".")), see, elements=elements)(document, Budget())
     return seen
 
 

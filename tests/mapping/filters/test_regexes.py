@@ -5,6 +5,7 @@ import re
 import pytest
 from bson import Regex
 
+from changesource.mapping.budget import Budget
 from changesource.mapping.filters import compile_filter
 from changesource.mapping.filters.regexes import MAX_PATTERN_BYTES, compile_regex, regex_of, regex_with_options
 from changesource.mapping.mapping_error import MappingError
@@ -43,7 +44,7 @@ from changesource.mapping.mapping_error import MappingError
 )
 def test_what_a_pattern_finds(pattern, options, text, found):
     """UTF-8 without Unicode properties, PCRE2's syntax, MongoDB's options."""
-    assert compile_regex(regex_with_options(pattern, options))(text) is found
+    assert compile_regex(regex_with_options(pattern, options))(text, Budget()) is found
 
 
 @pytest.mark.parametrize("pattern", ["(", "[z-a]", "a\0", "\ud800", r"\u00e9", "x" * (MAX_PATTERN_BYTES + 1)])
@@ -60,7 +61,7 @@ def test_python_patterns_are_taken():
 
 def test_half_a_surrogate_pair_is_one_unknown_character():
     """A string that no MongoDB can hold is matched and does not crash."""
-    assert compile_regex(Regex("^a.b$"))("a\ud800b")
+    assert compile_regex(Regex("^a.b$"))("a\ud800b", Budget())
 
 
 def test_a_pattern_that_takes_forever():
@@ -76,11 +77,11 @@ def test_a_pattern_that_takes_forever():
 def test_long_strings_need_no_more_than_memory():
     """A string that is too long for the stack of PCRE2's machine code is searched without it."""
     search = compile_regex(Regex("^(a|b)*c"))
-    assert search("a" * 100_000 + "c")
-    assert not search("a" * 100_000)
+    assert search("a" * 100_000 + "c", Budget())
+    assert not search("a" * 100_000, Budget())
 
 
 def test_a_long_string_that_takes_forever():
     """The way without machine code ends as well."""
     with pytest.raises(MappingError, match="too much"):
-        compile_regex(Regex("^(?:(a|b)*)*$"))("ab" * 100_000 + "!")
+        compile_regex(Regex("^(?:(a|b)*)*$"))("ab" * 100_000 + "!", Budget())

@@ -73,7 +73,7 @@ def have_one_key(left: Any, right: Any) -> bool:
     return keys[0] == keys[1] and len(set(keys)) == 1
 
 
-@pytest.mark.parametrize("left", LIKE_EACH_OTHER, ids=repr)
+@pytest.mark.parametrize("left", LIKE_EACH_OTHER)
 def test_values_that_are_like_each_other(left: Any) -> None:
     """Numbers of all types, NaN, booleans, missing and null, documents by the order of their fields."""
     for right in LIKE_EACH_OTHER:

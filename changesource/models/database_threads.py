@@ -1,8 +1,8 @@
 """The threads of a process that ask the Django database for the streams.
 
-Django's views share one thread, asgiref's, in which anybody can make a queue. So nothing of the streams runs there: what
-ends a connection has a thread of its own, what opens one has another, since strangers come there too, and all the rest has
-a third. Each has its own connection to the database.
+asgiref would run all of it in one thread, in which anybody can make a queue: each wrong token and each question whether the
+process is ready asks the database. So what ends a connection has a thread of its own, what opens one has another, and all
+the rest has a third. Each has its own connection to the database. (Django gives each request of a view a thread.)
 """
 
 from __future__ import annotations

@@ -78,30 +78,47 @@ def _pipeline(pipeline: object, folding: Budget) -> list[tuple[str, Stage]]:
 
 
 class CompiledMapping:
-    """`stages` are the stages with their places in the mapping."""
+    """`stages` are the stages with their places in the mapping. `splits` says whether a document can become several."""
 
     def __init__(self, stages: list[tuple[str, Stage]]) -> None:
         self._stages = stages
-        self._runs = [stage.run for _, stage in stages]
+        self._steps = sum(stage.steps for _, stage in stages)
+        self.splits = any(stage.splits for _, stage in stages)
 
     def __call__(self, document: Document | None, budget: Budget | None = None) -> list[dict[str, Any]]:
         """The documents that `document` becomes; for None, which stands for no document, none.
 
-        What is given back may share values with `document`. Raises `MappingError`, and `BudgetExceeded` when it takes more
-        than `budget`, or, without one, more than a document may.
+        What is given back may share values with `document`. Raises `MappingError`, and `BudgetExceeded`, with the stage in
+        its place, when it takes more than `budget`, or, without one, more than a document may.
         """
         if document is None:
             return []
         if budget is None:
             budget = Budget()
-        return self._run([document], 0, budget) if self._runs else [dict(document)]
+        if not self._stages:
+            return [dict(document)]
+        if self.splits:
+            return self._run([document], 0, budget)
+        budget.spend_steps(self._steps)
+        documents: list[Any] = [document]
+        try:
+            for place, stage in self._stages:  # noqa: B007 - the place is for the error
+                documents = stage.run(documents, budget)
+        except BudgetExceeded as error:
+            raise error.within(place) from error
+        return documents
 
     def _run(self, documents: list[Any], first: int, budget: Budget) -> list[Any]:
         """`documents` through the stages from `first` on; it is emptied where they are many."""
-        for place in range(first, len(self._runs)):
+        for place in range(first, len(self._stages)):
             if len(documents) > SLICE:
                 return self._run_in_slices(documents, place, budget)
-            documents = self._runs[place](documents, budget)
+            name, stage = self._stages[place]
+            try:
+                budget.spend_steps(len(documents) * stage.steps)
+                documents = stage.run(documents, budget)
+            except BudgetExceeded as error:
+                raise error.within(name) from error
         return documents
 
     def _run_in_slices(self, documents: list[Any], first: int, budget: Budget) -> list[Any]:
@@ -124,6 +141,7 @@ class CompiledMapping:
         for place, stage in self._stages:
             steps, rows, size = budget.steps, budget.rows, budget.bytes
             try:
+                budget.spend_steps(len(documents) * stage.steps)
                 documents = stage.run(documents, budget)
             except BudgetExceeded as error:
                 raise error.within(place) from error
@@ -137,11 +155,6 @@ class CompiledMapping:
     def repeats_values(self) -> bool:
         """Whether what it makes can have one value of the document in it several times."""
         return any(stage.repeats_values for _, stage in self._stages)
-
-    @property
-    def splits(self) -> bool:
-        """Whether a document can become several."""
-        return any(stage.splits for _, stage in self._stages)
 
     def shape(self) -> Shape:
         """What is known of the documents that it gives."""
@@ -181,6 +194,7 @@ def _run_one_by_one(
     passed: list[Any] = []
     for item in documents:
         try:
+            budget.spend_steps(stage.steps)
             passed += stage.run([item], budget)
         except BudgetExceeded as error:
             raise error.within(place) from error

@@ -73,10 +73,11 @@ NEVER_THERE: Types = frozenset({"missing"})
 
 class Stage(Protocol):
     """One stage. `splits` says whether it can make several documents out of one, `repeats_values` whether what it makes can
-    have one value of the document in it several times."""
+    have one value of the document in it several times. `steps` are those for each document that `run` does not pay."""
 
     splits: bool
     repeats_values: bool
+    steps: int
 
     def run(self, documents: Documents, budget: Budget) -> Documents:
         """What the stage gives for `documents`, in order. Raises `MappingError` for a document that it cannot take, and
@@ -100,11 +101,10 @@ class Match:
     def __init__(self, specification: object, folding: Budget) -> None:
         parsed = parse_filter(specification, Scope(folding=folding))
         self._matches = compile_predicate(parsed)
-        self._steps = 1 + filter_weight(parsed)
+        self.steps = 1 + filter_weight(parsed)
         self.fields: Names = fields(parsed)
 
     def run(self, documents: Documents, budget: Budget) -> Documents:
-        budget.spend_steps(len(documents) * self._steps)
         matches = self._matches
         return [document for document in documents if matches(document, budget)]
 
@@ -127,10 +127,11 @@ class Project:
         self.projection = projection
         self.repeats_values = projection.tree.repeats_values
         self._project = projection.compile()
-        self._steps = 1 + projection.tree.weight
+        self.steps = 1 + projection.tree.weight
 
     def run(self, documents: Documents, budget: Budget) -> Documents:
-        pay_for_documents(documents, self._steps, budget)
+        if len(documents) > 1:
+            _pay_for_fields(documents, budget)
         project, variables = self._project, variables_with(budget)
         return [project(document, variables) for document in documents]
 
@@ -171,14 +172,11 @@ class Project:
         return result
 
 
-def pay_for_documents(documents: Documents, steps: int, budget: Budget) -> None:
-    """`steps` for each document, and, where it has become several, for their fields, which are copied."""
-    spent = len(documents) * steps
-    if len(documents) > 1:
-        fields = sum(map(len, documents))
-        budget.spend_bytes(fields * REFERENCE_BYTES)
-        spent += fields // FIELDS_PER_STEP
-    budget.spend_steps(spent)
+def _pay_for_fields(documents: Documents, budget: Budget) -> None:
+    """A document that has become several has its fields copied for each of them."""
+    fields = sum(map(len, documents))
+    budget.spend_bytes(fields * REFERENCE_BYTES)
+    budget.spend_steps(fields // FIELDS_PER_STEP)
 
 
 def _is_tree(child: object) -> bool:
@@ -193,6 +191,7 @@ class Unwind:
 
     splits = True
     repeats_values = False
+    steps = STEPS_OF_UNWINDING
 
     def __init__(self, specification: object) -> None:
         options = {"path": specification} if isinstance(specification, str) else specification
@@ -341,11 +340,10 @@ class ReplaceRoot:
         self._evaluate: Evaluate = node.evaluate
         self._reads = frozenset(scope.reads)
         self._known = _known_fields(expression, folding)
-        self._steps = 1 + weight(expression)
+        self.steps = 1 + weight(expression)
         self.repeats_values = not is_plain(node)
 
     def run(self, documents: Documents, budget: Budget) -> Documents:
-        budget.spend_steps(len(documents) * self._steps)
         variables = variables_with(budget)
         return [self._new_root(document, variables) for document in documents]
 

@@ -79,7 +79,9 @@ class CompiledTable:
 
         mapping = compile_mapping(read_mapping_text(table.mapping))
         needed, self.reads = mapping.needed_for(frozenset(column.field for column in table.columns))
-        self._map: CompiledMapping | None = needed if table.mapping else None
+        # What a document holds once, columns of the same field would make several texts of.
+        repeats_fields = len({column.field for column in table.columns}) < len(columns)
+        self._map: CompiledMapping | None = needed if table.mapping or repeats_fields else None
         self.decided_by = mapping.decides_by()
         self._key_map, read_by_key = mapping.without_filters(frozenset(column.field for column in key_columns))
         self._splits = mapping.splits
@@ -104,22 +106,36 @@ class CompiledTable:
 
         With a `budget` of the caller, one that takes more than that raises `BudgetExceeded`, and nothing is appended.
         """
+        if self._map is None:
+            return self._row_of_document(document, errors, budget)
         found: list[RowError] = []
         try:
-            rows = self._rows(document, found, budget or Budget())
+            rows = self._rows(self._map, document, found, budget or Budget())
         except (BudgetExceeded, RecursionError) as error:
             exceeded = error if isinstance(error, BudgetExceeded) else BudgetExceeded(TOO_DEEP)
             if budget is not None:
                 raise exceeded from error
             rows, found = [], [RowError(self.name, describe_id(document.get(ID)), "", exceeded.reason)]
-        errors += found
+        if found:
+            errors += found
         return rows
 
-    def _rows(self, document: Document, errors: list[RowError], budget: Budget) -> list[Row]:
-        if self._map is None:
+    def _row_of_document(self, document: Document, errors: list[RowError], budget: Budget | None) -> list[Row]:
+        """Without a mapping a row is no larger than its document, and has no work but that."""
+        errors_before = len(errors)
+        try:
             row = self._row(document, document, errors, budget)
+        except BudgetExceeded:
+            del errors[errors_before:]
+            raise
+        return [] if row is None else [row]
+
+    def _rows(self, mapping: CompiledMapping, document: Document, errors: list[RowError], budget: Budget) -> list[Row]:
+        """`errors` are those of this document."""
+        mapped_documents = self._mapped(mapping, document, errors, budget)
+        if not self._splits:
+            row = self._row(mapped_documents[0], document, errors, budget) if mapped_documents else None
             return [] if row is None else [row]
-        mapped_documents = self._mapped(self._map, document, errors, budget)
         budget.spend_steps(len(mapped_documents) * self._steps)
         budget.spend_bytes(len(mapped_documents) * self._row_bytes)
         rows = []
@@ -128,7 +144,7 @@ class CompiledTable:
             mapped_documents[index] = _NOTHING  # which is not held together with the rows
             if row is not None:
                 rows.append(row)
-        return self._without_repeated_keys(rows, document, errors, budget) if self._splits and len(rows) > 1 else rows
+        return self._without_repeated_keys(rows, document, errors, budget) if len(rows) > 1 else rows
 
     def key(self, document_id: object) -> Row | None:
         """The primary key of the row that a document with this `_id` has, if it has one; None when it can have no row.
@@ -164,15 +180,17 @@ class CompiledTable:
         steps, rows, size = budget.steps, budget.rows, budget.bytes
         try:
             return mapping(source, budget)
+        except BudgetExceeded:
+            raise
         except MappingError:
-            # Once more, as only that says where it was; what the first attempt took is not counted.
+            # Once more, for those that have no error. What the first attempt took does not count.
             budget.steps, budget.rows, budget.bytes = steps, rows, size
             mapped, mapping_errors = mapping.run_leniently(source, budget)
             for error in mapping_errors:
                 self._add_error(errors, document, "", error.reason, budget)
             return mapped
 
-    def _row(self, mapped: Document, document: Document, errors: list[RowError], budget: Budget) -> Row | None:
+    def _row(self, mapped: Document, document: Document, errors: list[RowError], budget: Budget | None) -> Row | None:
         row: Row = {}
         get = mapped.get
         for name, field, converters, column_type, is_required in self._columns:
@@ -197,19 +215,22 @@ class CompiledTable:
                 return self._row_if_it_passes(row, document, errors, budget)
         return row
 
-    def _convert_paying(self, column_type: ColumnType, value: object, budget: Budget) -> JsonScalar:
+    def _convert_paying(self, column_type: ColumnType, value: object, budget: Budget | None) -> JsonScalar:
         """Of a value that becomes a new text."""
-        if self._measures and isinstance(value, list | dict):
+        if budget is not None and self._measures and isinstance(value, list | dict):
             _check_size(value, budget)
         converted = convert(column_type, value)
-        if type(converted) is str and len(converted) > FREE_CHARACTERS:
+        if budget is not None and type(converted) is str and len(converted) > FREE_CHARACTERS:
             budget.spend_steps(len(converted) // CHARACTERS_PER_STEP)
             budget.spend_bytes(len(converted))
         return converted
 
-    def _row_if_it_passes(self, row: Row, document: Document, errors: list[RowError], budget: Budget) -> Row | None:
+    def _row_if_it_passes(
+        self, row: Row, document: Document, errors: list[RowError], budget: Budget | None
+    ) -> Row | None:
         length = sum(len(value) for value in row.values() if type(value) is str)
-        budget.spend_bytes(length)
+        if budget is not None:
+            budget.spend_bytes(length)
         if (
             length <= MAX_ROW_BYTES // MAX_BYTES_OF_CHARACTER - ROOM_FOR_NAMES
             or len(orjson.dumps(row)) <= MAX_ROW_BYTES
@@ -232,9 +253,13 @@ class CompiledTable:
                 self._add_error(errors, document, ", ".join(self.spec.key), reason, budget)
         return list(first.values()) if len(first) < len(rows) else rows
 
-    def _add_error(self, errors: list[RowError], document: Document, column: str, reason: str, budget: Budget) -> None:
-        budget.spend_steps(STEPS_OF_ERROR)
-        document_id = errors[0].document_id if errors else describe_id(document.get(ID))
+    def _add_error(
+        self, errors: list[RowError], document: Document, column: str, reason: str, budget: Budget | None
+    ) -> None:
+        if budget is not None:
+            budget.spend_steps(STEPS_OF_ERROR)
+        # The description of a large _id takes long, and a mapping can give an error for each element of an array.
+        document_id = errors[0].document_id if errors and self._splits else describe_id(document.get(ID))
         errors.append(RowError(self.name, document_id, column, reason))
 
 

@@ -20,12 +20,15 @@ from changesource.mongo.events import ChangeEvent
 from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
 from changesource.streaming.document_frames import DocumentChanges, frames_by_pre_images
 from tests.benchmarks.documents import make_document
+from tests.benchmarks.without_budget import table_without_budget
 
 DOCUMENTS = 20_000
 PARENTS = 200
 ELEMENTS = 100
 LARGE_ARRAY = 1_000
 REPEATS = 5
+BUDGET_REPEATS = 15
+"""The difference is small."""
 
 SIMPLE = Table(
     name="items",
@@ -95,6 +98,9 @@ def main() -> None:
     report("filtered and computed, rows", best(lambda: bare(flat)), best(lambda: render(PROJECTED, flat)))
     unwound = f"{ELEMENTS} elements unwound, rows"
     report(unwound, best(lambda: bare(parents, ELEMENTS)), best(lambda: render(UNWOUND, parents)))
+    report_budget("simple", SIMPLE, flat)
+    report_budget("filtered and computed", PROJECTED, flat)
+    report_budget(f"{ELEMENTS} elements unwound", UNWOUND, parents)
     changed = best(change_one_element)
     print(f"one of {LARGE_ARRAY} elements changed: {changed.seconds / changed.rows * 1000:.2f} ms an event, one frame")
 
@@ -126,6 +132,26 @@ def render(table: Table, encoded: Sequence[bytes]) -> Measured:
     assert frames
     assert not errors
     return Measured(len(frames), seconds)
+
+
+def report_budget(what: str, table: Table, encoded: Sequence[bytes]) -> None:
+    """What it costs that each document's rows have a budget, by rendering that pays for it and rendering that does not."""
+    frames = compile_table(table).frames
+
+    def processor_seconds(rows: Callable[[Any, list[RowError]], list[Any]]) -> float:
+        start = time.process_time()
+        for each in encoded:
+            for row in rows(bson.decode(each, CODEC_OPTIONS), []):
+                frames.upsert(row)
+        return time.process_time() - start
+
+    paying, free = compile_table(table).table, table_without_budget(table)
+    times = [(processor_seconds(paying.rows), processor_seconds(free.rows)) for _ in range(BUDGET_REPEATS)]
+    with_it, without_it = min(first for first, _ in times), min(second for _, second in times)
+    print(
+        f"{what}: processor time of rendering with a budget {with_it:.3f} s   without {without_it:.3f} s   "
+        f"ratio {with_it / without_it:.3f}"
+    )
 
 
 def change_one_element(events: int = 20) -> Measured:

@@ -234,6 +234,11 @@ def apply(
             evaluate = lambda document, variables: function(variables[BUDGET], first(document, variables))  # noqa: E731
         else:
             evaluate = lambda document, variables: function(first(document, variables))  # noqa: E731
+    elif pays and len(evaluates) == 2:
+        first, second = evaluates
+        evaluate = lambda document, variables: function(  # noqa: E731
+            variables[BUDGET], first(document, variables), second(document, variables)
+        )
     elif pays:
         evaluate = lambda document, variables: function(  # noqa: E731
             variables[BUDGET], *[argument(document, variables) for argument in evaluates]

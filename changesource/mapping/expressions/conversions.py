@@ -20,6 +20,7 @@ from changesource.mapping.bson_types import (
     MAX_LONG,
     MIN_INT,
     MIN_LONG,
+    NUMBERS,
     TYPE_NUMBERS,
     is_nullish,
     is_number,
@@ -62,6 +63,9 @@ PaidConvert = Callable[[Budget, Any], Any]
 
 STEPS: Final = 3
 """Of a conversion."""
+
+PAYING: Final = frozenset({"string", "binData", "javascript", "javascriptWithScope", "decimal"})
+"""Types of values that can be long, or take long to convert."""
 
 PASSES_OVER_TEXT: Final = 8
 """Text is read as a number or a date by regular expressions, which take longer than other functions of C."""
@@ -137,22 +141,29 @@ def _target_name(target: Any) -> str:
 
 def _converter_to(target: str, converters: Mapping[str, Convert] | None = None) -> PaidConvert:
     converters = CONVERTERS.get(target, {}) if converters is None else converters
+    paying = PAYING if target != "decimal" else PAYING | NUMBERS
 
     def convert(budget: Budget, value: Any) -> Any:
-        if isinstance(value, str | bytes) and len(value) > FREE_CHARACTERS:
-            budget.make_text(len(value))
-            budget.read_text(len(value) * PASSES_OVER_TEXT)
-        if target == "decimal" or isinstance(value, Decimal128):
-            budget.spend_steps(STEPS_OF_DECIMAL)
-        converter = converters.get(type_name(value))
+        kind = type_name(value)
+        if kind in paying:
+            _pay_for_conversion(value, budget)
+        converter = converters.get(kind)
         if converter is None:
             raise ConversionFailure(
-                f"There is no conversion from {type_name(value)} to {target}. "
+                f"There is no conversion from {kind} to {target}. "
                 "Convert another value, or use $convert with an onError."
             )
         return converter(value)
 
     return convert
+
+
+def _pay_for_conversion(value: Any, budget: Budget) -> None:
+    if not isinstance(value, str | bytes):
+        budget.spend_steps(STEPS_OF_DECIMAL)
+    elif len(value) > FREE_CHARACTERS:
+        budget.make_text(len(value))
+        budget.read_text(len(value) * PASSES_OVER_TEXT)
 
 
 # To string

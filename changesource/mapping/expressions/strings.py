@@ -52,6 +52,7 @@ def _concat(specification: Any, scope: Scope) -> Node:
 
     def evaluate(document: Document, variables: Variables) -> str | None:
         texts = []
+        length = 0
         for argument in evaluates:
             text = argument(document, variables)
             if text is None or text is MISSING:
@@ -59,8 +60,6 @@ def _concat(specification: Any, scope: Scope) -> Node:
             if type(text) is not str and type_name(text) != "string":
                 raise MappingError(f"$concat takes strings, not {type_name(text)}. Use $toString in it.")
             texts.append(text)
-        length = 0
-        for text in texts:
             length += len(text)
         if length > FREE_CHARACTERS:
             variables[BUDGET].make_text(length)

@@ -673,7 +673,8 @@ def test_strangers_do_not_hold_up_what_is_revoked(deploy: Deploy, postgres_serve
     sessions looked up and passwords hashed: a revoked stream ends within two seconds. On PostgreSQL, where each query opens
     a connection."""
     django_database = postgres_server.create_database(f"django_{uuid.uuid4().hex}")
-    deployment = deploy(SCHEMA, DATABASE_URL=django_database)
+    unlimited = dict.fromkeys(("CONNECTIONS_PER_ADDRESS", "REQUESTS_PER_ADDRESS", "LOGINS_PER_ADDRESS"), "0")
+    deployment = deploy(SCHEMA, DATABASE_URL=django_database, **unlimited)
     fill(deployment.database, 5)
     server = deployment.start()
     with connect(Site(deployment, server, "").url(), max_size=None, max_queue=None) as connection:

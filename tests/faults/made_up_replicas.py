@@ -71,6 +71,7 @@ class MadeUpReplicas(Fault):
         if OWN_SHARD in dict(system.replicas()):
             return
         with suppress(OSError), RawConnection(system.servers[0].port) as connection:
+            system.snapshots_of_stranger += 1
             connection.send(handshake(target(system, OWN_SHARD), authorization(system)))
             connection.response()
             connection.closing()
@@ -157,6 +158,8 @@ def hardly_read(system: System) -> Iterator[None]:
             connection = stack.enter_context(socket.socket())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             connection.connect(("127.0.0.1", system.servers[number % len(system.servers)].port))
+            # One is complete where a drop of the database has left little to read.
+            system.snapshots_of_stranger += 1
             connection.sendall(handshake(target(system, 1_000_000 + number), authorization(system)))
             threads.append(threading.Thread(target=read, args=(connection,), name="hardly-read"))
         for thread in threads:

@@ -69,6 +69,7 @@ class System:
         self._zero_caches = 0
         self._connections_before = 0
         self.zero_cache: ZeroCache
+        self.snapshots_of_stranger = 0
 
     def __enter__(self) -> System:
         # Not `pop_all`: the deployment goes on adding to the stack that it was given.
@@ -142,8 +143,9 @@ class System:
     def excess(self) -> str:
         """What holds more than what zero-caches have really done accounts for: tables of the Django database, and entries of
         the log."""
-        # And one that the stranger takes.
-        snapshots = 1 + sum(not connection.last_watermark for connection in self.proxy.connections)
+        snapshots = self.snapshots_of_stranger + sum(
+            not connection.last_watermark for connection in self.proxy.connections
+        )
         registered = {shard for shard, _ in self.replicas()}
         limits = {"replica": snapshots, "awaitedreplica": len(registered), "runningsnapshot": MAX_RUNNING_SNAPSHOTS}
         counts = dict(self._stored(COUNTS))

@@ -18,7 +18,7 @@ from changesource.mapping.filters.value_tests import equality, membership
 from changesource.mapping.ordering import equal
 from tests.mapping import bson_values
 
-ID = ObjectId()
+ID = ObjectId("507f1f77bcf86cd799439011")
 LIKE_EACH_OTHER: list[Any] = [
     *(0, 0.0, -0.0, Int64(0), Decimal128("0"), Decimal128("-0"), Decimal128("0E+3"), False, "0", None, MISSING, [], {}),
     *(1, 1.0, Int64(1), Decimal128("1"), Decimal128("1.00"), True, "1", [1], [1.0], [True], [[1]]),

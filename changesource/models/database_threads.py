@@ -55,7 +55,8 @@ class DatabaseThread:
         was_idle = time.monotonic() - self._asked_at >= IDLE_SECONDS
         for connection in connections.all(initialized_only=True):
             connection.close_at = None
-            connection.health_check_enabled, connection.health_check_done = True, not was_idle
+            connection.health_check_enabled = True  # type: ignore[attr-defined]
+            connection.health_check_done = not was_idle  # type: ignore[attr-defined]
             connection.close_if_unusable_or_obsolete()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,15 @@ from typing import Any
 from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
 from changesource.mapping.bson_types import Undecodable
-from changesource.mapping.definition import Column, ColumnType, Table, shown_name
+from changesource.mapping.definition import (
+    IDENTIFIER_PATTERN,
+    MAX_IDENTIFIER_LENGTH,
+    RESERVED_TABLE_PREFIXES,
+    Column,
+    ColumnType,
+    Table,
+    shown_name,
+)
 from changesource.mapping.problems import find_table_problems
 from changesource.mapping.values import MAX_SAFE_INTEGER
 
@@ -61,9 +70,10 @@ class Proposal:
     warnings: list[str]
 
 
-def propose_table(name: str, validator: Mapping[str, Any], documents: Sequence[Mapping[str, Any]]) -> Proposal:
-    """The table `name` that fits the `$jsonSchema` of a collection's `validator`, and its `documents`.
+def propose_table(collection: str, validator: Mapping[str, Any], documents: Sequence[Mapping[str, Any]]) -> Proposal:
+    """The table that fits the `$jsonSchema` of the `validator` of `collection`, and its `documents`.
 
+    It has the collection's name, or one like it where Zero takes no such name; its mapping then names the collection.
     Both may be empty. A column is optional when one of the documents has no value for it, even where the validator
     requires one: documents that are older than a validator need not obey it.
     """
@@ -76,7 +86,10 @@ def propose_table(name: str, validator: Mapping[str, Any], documents: Sequence[M
             continue
         columns.append(column)
         warnings += _doubts(known, column)
-    table = Table(name=name, columns=tuple(columns), primary_key=(KEY,))
+    name = _table_name(collection)
+    if name != collection:
+        warnings.append(f"The table is called {name!r}, because Zero takes no table with the collection's name.")
+    table = Table(name=name, columns=tuple(columns), primary_key=(KEY,), collection=collection)
     warnings += [f"{problem} As it is, this table cannot be loaded." for problem in find_table_problems(table)]
     return Proposal(_schema_json(table), warnings)
 
@@ -139,9 +152,18 @@ def _column(known: _Field, *, has_documents: bool) -> Column:
     return Column(name=known.name, type=_type(known), optional=is_optional and known.name != KEY)
 
 
+def _table_name(collection: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", collection)
+    if not IDENTIFIER_PATTERN.fullmatch(name) or name.lower().startswith(RESERVED_TABLE_PREFIXES):
+        name = f"table_{name}"
+    return name[:MAX_IDENTIFIER_LENGTH]
+
+
 def _type(known: _Field) -> ColumnType:
+    if known.name == KEY and (not known.types or "json" in known.types):
+        return "string"  # no key may be json, and a string column holds the JSON text of an object
     if not known.types:
-        return "string" if known.name == KEY else "json"
+        return "json"
     if len(known.types) > 1:
         return "json" if "json" in known.types else "string"
     if known.has_long_integers:
@@ -161,7 +183,9 @@ def _why_not(column: Column, columns: Iterable[Column]) -> str:
 def _doubts(known: _Field, column: Column) -> Iterable[str]:
     """What should be looked at before `column` is used for `known`."""
     name = shown_name(known.name)
-    if not known.types and known.name != KEY:
+    if known.name == KEY and "json" in known.types:
+        yield f"{name}: string, which holds the JSON text of an object, because a key cannot be json."
+    elif not known.types and known.name != KEY:
         yield f"{name}: json, because no value of it was seen and no type is declared."
     elif len(known.types) > 1:
         yield f"{name}: {column.type}, because its values have several types ({', '.join(sorted(known.types))})."
@@ -172,8 +196,11 @@ def _doubts(known: _Field, column: Column) -> Iterable[str]:
 
 
 def _schema_json(table: Table) -> dict[str, Any]:
+    # A serverName may be a mapping.
+    mapped = {} if table.collection == table.name else {"serverName": json.dumps({"source": table.collection})}
     return {
         "name": table.name,
+        **mapped,
         "columns": {column.name: {"type": column.type, "optional": column.optional} for column in table.columns},
         "primaryKey": list(table.primary_key),
     }

@@ -11,7 +11,7 @@ from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, Min
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changesource.mapping.definition import AppDefinition
+from changesource.mapping.definition import AppDefinition, why_not_a_name
 from changesource.mapping.problems import find_problems
 from changesource.mapping.values import DoesNotFit, convert
 from changesource.publishing.inference import propose_table
@@ -31,6 +31,11 @@ scalars = st.one_of(
 )
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner))
 documents = st.dictionaries(st.text(max_size=3) | st.sampled_from(["a", "b", "c", "_0_version"]), values, max_size=5)
+
+
+collections = st.text(min_size=1, max_size=70).filter(
+    lambda name: not (why_not_a_name(name) or "$" in name or name.startswith(("system.", "zero_sources_")))
+)
 
 
 def columns(*documents: dict[str, Any], **rules: Any) -> dict[str, Any]:
@@ -163,18 +168,12 @@ def test_fields_that_differ_in_case() -> None:
     assert list(columns({"name": 1, "Name": 2})) == ["name"]
 
 
-def test_table_that_cannot_be_loaded() -> None:
-    """What keeps the table from being loaded is said: here documents as `_id`."""
-    proposal = propose_table("city", {}, [{"_id": {"a": 1}}])
-    assert len(proposal.warnings) == 1
-    assert proposal.warnings[0].startswith("city._id.type: ")
-
-
-@given(st.lists(documents, max_size=4))
-def test_proposal_can_be_loaded(sampled: list[dict[str, Any]]) -> None:
-    """Whatever documents hold, the proposal is a schema file without problems."""
+@given(collections, st.lists(documents, max_size=4))
+def test_proposal_can_be_loaded(name: str, sampled: list[dict[str, Any]]) -> None:
+    """Whatever the collection is called and documents hold, the proposal is a schema file without problems."""
     with_ids = [{**document, "_id": n} for n, document in enumerate(sampled)]
-    text = json.dumps({"tables": {"city": propose_table("city", {}, with_ids).table}})
+    table = propose_table(name, {}, with_ids).table
+    text = json.dumps({"tables": {table["name"]: table}})
     assert find_problems(AppDefinition("shop", "default", read_schema(text.encode()).tables)) == []
 
 
@@ -189,3 +188,31 @@ def test_documents_fit_their_proposal(sampled: list[dict[str, Any]]) -> None:
             except DoesNotFit:
                 pytest.fail(f"{document[name]!r} does not fit {column}")
             assert value is not None or column["optional"]
+
+
+@pytest.mark.parametrize(
+    ("collection", "name"),
+    [
+        ("city", "city"),
+        ("user.profiles.v2", "user_profiles_v2"),
+        ("caf\N{LATIN SMALL LETTER E WITH ACUTE} \N{HOT BEVERAGE}", "caf_"),
+        ("2026", "table_2026"),
+        ("_zero", "table__zero"),
+        ("x" * 100, "x" * 63),
+    ],
+)
+def test_a_collection_whose_name_is_no_table_s(collection: str, name: str) -> None:
+    """The table has a name that can be loaded, and its mapping names the collection."""
+    proposal = propose_table(collection, {}, [{"_id": "a"}])
+    [table] = read_schema(json.dumps({"tables": {name: proposal.table}}).encode()).tables
+    assert (table.name, table.server_name, table.collection) == (name, name, collection)
+    assert find_problems(AppDefinition("shop", "default", (table,))) == []
+    assert any(repr(name) in warning for warning in proposal.warnings) == (name != collection)
+
+
+@pytest.mark.parametrize("document_id", [{"a": 1, "b": "x"}, "x"])
+def test_an_object_as_id_is_a_string(document_id: Any) -> None:
+    """No key may be json; documents may have ids of both kinds."""
+    proposal = propose_table("city", {}, [{"_id": {"a": 1}}, {"_id": document_id}])
+    assert proposal.table["columns"]["_id"] == {"type": "string", "optional": False}
+    assert any(warning.startswith("_id: string, which holds the JSON text") for warning in proposal.warnings)

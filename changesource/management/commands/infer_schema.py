@@ -54,7 +54,7 @@ class Command(BaseCommand):
         proposal = propose_table(collection, found.validator, found.documents)
         for warning in proposal.warnings:
             self.stderr.write(self.style.WARNING(warning))
-        schema = {"tables": {collection: proposal.table}, "relationships": {}}
+        schema = {"tables": {proposal.table["name"]: proposal.table}, "relationships": {}}
         self.stdout.write(json.dumps(schema, indent=2, ensure_ascii=False))
 
 

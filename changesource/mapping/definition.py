@@ -22,6 +22,10 @@ COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
 APP_ID_PATTERN = re.compile(r"[a-z0-9_]+")
 """Zero: an app id is lower case letters, digits and underscores (zero-config.ts, `app.id`)."""
 
+MAX_APP_ID_LENGTH = 48
+"""zero-cache has a table `<app>_<shard>.mutations`, and refuses clients when a name in SQLite is longer than 63 characters
+(seen with 1.9.0). This leaves four digits to the shard."""
+
 IDENTIFIER_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 """Zero: names of tables and columns (change-source/pg/schema/validation.ts)."""
 
@@ -44,7 +48,11 @@ MAX_FILTER_COLUMNS = 16
 MAX_TABLES = 1_000
 """Of an app. Each page of an app, and each publish, looks at all of them."""
 MAX_COLUMNS = 1_000
-"""Of a table: half of what SQLite has by default (SQLITE_MAX_COLUMN)."""
+"""Of a table. zero-cache ends for good at 2,000, which is SQLite's limit (SQLITE_MAX_COLUMN) with one column of its own."""
+MAX_KEY_BYTES = 2_500
+"""Of a row's primary key: the UTF-8 of names and values, and 8 for each column. zero-cache keeps the keys of the rows that
+clients see in an index of PostgreSQL, whose entries have 2,704 bytes with the names of the table and the client group. It
+disconnects each client that meets a larger one (seen with 1.9.0)."""
 MAX_TEXT_LENGTH = 50_000
 """Of a table's mapping or permissions, in characters. Every process that streams parses and compiles them."""
 MAX_ALL_TEXT_LENGTH = 500_000

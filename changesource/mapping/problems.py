@@ -14,6 +14,7 @@ from changesource.mapping.definition import (
     COLUMN_TYPES,
     IDENTIFIER_PATTERN,
     MAX_ALL_TEXT_LENGTH,
+    MAX_APP_ID_LENGTH,
     MAX_COLUMNS,
     MAX_FILTER_COLUMNS,
     MAX_IDENTIFIER_LENGTH,
@@ -66,6 +67,8 @@ def _app_problems(app: AppDefinition) -> Iterator[Problem]:
         return
     if not APP_ID_PATTERN.fullmatch(app.app_id):
         yield Problem("app_id", "Use lower case letters, digits and underscores only; it must equal ZERO_APP_ID.")
+    if len(app.app_id) > MAX_APP_ID_LENGTH:
+        yield Problem("app_id", f"Use at most {MAX_APP_ID_LENGTH} characters; zero-cache makes longer names of it.")
     if not app.tables:
         yield Problem("tables", "Add at least one table.")
     for name in _repeated(table.name for table in app.tables):

@@ -10,7 +10,7 @@ from bson import Binary, Code, DBRef, Regex
 
 from changesource.mapping.budget import CHARACTERS_PER_STEP, FREE_CHARACTERS, Budget, BudgetExceeded
 from changesource.mapping.compiled_mapping import STEPS_OF_ERROR, CompiledMapping, compile_mapping
-from changesource.mapping.definition import Column, ColumnType, Table
+from changesource.mapping.definition import MAX_KEY_BYTES, Column, ColumnType, Table
 from changesource.mapping.expressions import WHOLE_DOCUMENT
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import read_mapping_text
@@ -38,6 +38,17 @@ ROOM_FOR_NAMES = 2**20
 """And for the values that are no text, of all columns that a table can have."""
 
 TOO_DEEP = "The mapping nests values too deep. Let it nest them less."
+
+MAX_BYTES_IN_UTF8 = 4
+"""Of a character."""
+KEY_COLUMN_BYTES = 8
+"""What PostgreSQL's jsonb takes for a name and its value, besides the bytes of both."""
+KEY_NUMBER_BYTES = 24
+"""More than a number, or a boolean, takes there."""
+KEY_TOO_LONG = (
+    f"the primary key is longer than {MAX_KEY_BYTES} bytes, which zero-cache cannot keep; "
+    "let the mapping make a shorter key"
+)
 
 STEPS_OF_ROW = 4
 STEPS_OF_VALUE = 2
@@ -94,6 +105,11 @@ class CompiledTable:
         longest = MAX_ROW_BYTES // (MAX_BYTES_OF_CHARACTER * max(1, len(columns)))
         self._long_text = min(longest, FREE_TEXT_OF_ROWS) if self._splits else longest
         self._measures = needed.repeats_values
+        self._text_keys = tuple(column.server_name for column in key_columns if column.type == "string")
+        others = len(key_columns) - len(self._text_keys)
+        self._key_room = MAX_KEY_BYTES - sum(len(column.server_name) + KEY_COLUMN_BYTES for column in key_columns)
+        self._key_room -= others * KEY_NUMBER_BYTES
+        self._short_key_text = self._key_room // (MAX_BYTES_IN_UTF8 * max(1, len(self._text_keys)))
         self._steps = STEPS_OF_ROW + len(columns) * STEPS_OF_VALUE
         self._row_bytes = len(columns) * VALUE_BYTES
 
@@ -101,8 +117,8 @@ class CompiledTable:
         """The rows that `document` gives, in the order of the mapping; none when it keeps nothing of the document.
 
         A value that does not fit becomes null where the column is optional; where it is required, the row is left out, as
-        it is when the mapping cannot be computed, when an earlier row has its key, and when it is too large. Each is appended
-        to `errors`. A document that takes more than a document may has no rows, and one error says so.
+        it is when the mapping cannot be computed, when an earlier row has its key, and when it or its key is too large.
+        Each is appended to `errors`. A document that takes more than a document may has no rows, and one error says so.
 
         With a `budget` of the caller, one that takes more than that raises `BudgetExceeded`, and nothing is appended.
         """
@@ -151,7 +167,8 @@ class CompiledTable:
         Not for a table that needs pre-images."""
         try:
             (mapped,) = self._key_map({ID: document_id})
-            return {column.name: _key_value(column, mapped.get(column.field)) for column in self._key_columns}
+            key = {column.name: _key_value(column, mapped.get(column.field)) for column in self._key_columns}
+            return None if self._is_key_too_long(key) else key
         except (DoesNotFit, MappingError):
             return None
 
@@ -210,10 +227,18 @@ class CompiledTable:
                     self._add_error(errors, document, name, _why_null(value), budget)
                     return None
             row[name] = converted
+        for name in self._text_keys:
+            if len(row[name]) > self._short_key_text and self._is_key_too_long(row):  # type: ignore[arg-type]
+                self._add_error(errors, document, ", ".join(self.spec.key), KEY_TOO_LONG, budget)
+                return None
         for value in row.values():
             if type(value) is str and len(value) > self._long_text:
                 return self._row_if_it_passes(row, document, errors, budget)
         return row
+
+    def _is_key_too_long(self, row: Row) -> bool:
+        texts = [row[name] for name in self._text_keys]
+        return sum(len(text.encode()) for text in texts if isinstance(text, str)) > self._key_room
 
     def _convert_paying(self, column_type: ColumnType, value: object, budget: Budget | None) -> JsonScalar:
         """Of a value that becomes a new text."""

@@ -39,7 +39,7 @@ def test_problem_names_its_place() -> None:
     assert str(Problem("type", "Choose.", table="city", column="name")) == "city.name.type: Choose."
 
 
-@pytest.mark.parametrize("app_id", ["", "Shop", "my-shop", "a b", "ä"])
+@pytest.mark.parametrize("app_id", ["", "Shop", "my-shop", "a b", "ä", "a" * 49])
 def test_app_id(app_id: str) -> None:
     """An app id that Zero refuses is a problem of `app_id`."""
     assert places(table(), app_id=app_id) == [("", "", "app_id")]

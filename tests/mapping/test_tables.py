@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from changesource.mapping import tables
-from changesource.mapping.definition import Column, Table
+from changesource.mapping.definition import MAX_KEY_BYTES, Column, Table
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.row_errors import RowError
 from changesource.mapping.tables import MAX_DOCUMENT_ID_LENGTH, CompiledTable
@@ -22,6 +22,30 @@ def rows_of(document: dict[str, Any], *columns: Column) -> tuple[list[dict[str, 
     errors: list[RowError] = []
     table = CompiledTable(Table("items", (ID, *columns), ("id",)))
     return table.rows(document, errors), errors
+
+
+def test_a_key_that_zero_cache_cannot_keep_is_a_row_error() -> None:
+    """The bytes of the key's UTF-8 count, with its names; the longest that may stand has a row, and one that is removed."""
+    table = CompiledTable(Table("items", (ID,), ("id",)))
+    room = MAX_KEY_BYTES - len("_id") - 8
+    for longest in ("x" * room, "é" * (room // 2), "日" * (room // 3), "😀" * (room // 4)):
+        errors: list[RowError] = []
+        assert table.rows({"_id": longest}, errors) == [{"_id": longest}]
+        assert table.key(longest) == {"_id": longest}
+        assert table.rows({"_id": longest + "日"}, errors) == []
+        assert table.key(longest + "日") is None
+        assert [(error.column, error.reason) for error in errors] == [("_id", tables.KEY_TOO_LONG)]
+
+
+def test_a_key_of_several_columns_is_measured_whole() -> None:
+    """Texts together, and numbers at their largest."""
+    columns = (Column("a", "string"), Column("b", "string"), Column("n", "number"))
+    table = CompiledTable(Table("items", columns, ("a", "b", "n")))
+    room = MAX_KEY_BYTES - 3 * (1 + 8) - 24
+    errors: list[RowError] = []
+    assert len(table.rows({"a": "x" * (room - 1), "b": "x", "n": 1}, errors)) == 1
+    assert table.rows({"a": "x" * (room - 1), "b": "xy", "n": 1}, errors) == []
+    assert [error.column for error in errors] == ["a, b, n"]
 
 
 def test_a_row_has_every_column_by_its_server_name() -> None:

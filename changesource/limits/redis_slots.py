@@ -20,6 +20,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from changesource.limits.slots import MemorySlots, Place
+from changesource.log.refused_rights import describe_failure
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ class RedisSlots:
                 return await asked
         except (TimeoutError, RedisError, OSError) as error:
             self._away_until = time.monotonic() + AWAY_SECONDS
-            logger.warning("limits: Redis did not answer (%s); this process counts alone", type(error).__name__)
+            logger.warning("limits: Redis did not answer (%s); this process counts alone", describe_failure(error))
             return None
 
 

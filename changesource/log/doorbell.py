@@ -13,6 +13,7 @@ import re
 
 from channels.layers import get_channel_layer
 
+from changesource.log.refused_rights import describe_failure
 from changesource.tasks import end_tasks
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Doorbell:
                     await layer.group_send(self._group, {"type": "log.grew"})
                 await asyncio.sleep(RING_INTERVAL_SECONDS)
             except Exception as error:  # noqa: BLE001 (the layer's own and the driver's: listeners look by themselves)
-                logger.warning("doorbell: cannot ring (%s)", type(error).__name__, extra={"action": "doorbell"})
+                logger.warning("doorbell: cannot ring (%s)", describe_failure(error), extra={"action": "doorbell"})
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _keep_listening(self) -> None:
@@ -92,5 +93,5 @@ class Doorbell:
                     rung.set()
             except Exception as error:  # noqa: BLE001 (the layer's own and the driver's: waiting ends by time)
                 self._is_listening = False
-                logger.warning("doorbell: cannot listen (%s)", type(error).__name__, extra={"action": "doorbell"})
+                logger.warning("doorbell: cannot listen (%s)", describe_failure(error), extra={"action": "doorbell"})
                 await asyncio.sleep(RETRY_SECONDS)

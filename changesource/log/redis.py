@@ -32,6 +32,7 @@ from changesource.log.entries import (
     pack_nonces,
     unpack_nonces,
 )
+from changesource.log.refused_rights import describe_failure
 from changesource.protocol.watermarks import Position
 
 MAX_BYTES = 256 * 2**20
@@ -281,7 +282,7 @@ async def _store_errors() -> AsyncIterator[None]:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             yield
     except (TimeoutError, RedisError, OSError) as error:
-        raise LogUnavailable(f"Redis did not do as asked ({type(error).__name__}).") from error
+        raise LogUnavailable(f"Redis did not do as asked ({describe_failure(error)}).") from error
 
 
 def _id_text(entry_id: EntryId | None) -> str:

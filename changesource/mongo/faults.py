@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from pymongo.errors import ConnectionFailure, ExecutionTimeout, OperationFailure, PyMongoError
 
 from changesource.errors import ChangeSourceError, HistoryLost, SourceUnreachable, SourceUnusable
+from changesource.mapping.definition import shown_name
 
 NO_WAY_ON = frozenset({136, 260, 280, 286})
 """CappedPositionLost, InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost."""
@@ -23,6 +26,18 @@ UNAUTHORIZED = 13
 AUTHENTICATION_FAILED = 18
 
 
+_REFUSED_COMMAND = re.compile(r'to execute command \{ (?P<command>\w+): (?:"(?P<collection>[^"]{1,120})")?')
+"""MongoDB: "not authorized on shop to execute command { find: "orders", filter: … }". What follows may be of documents."""
+
+
+def _refused_command(error: OperationFailure) -> str:
+    found = _REFUSED_COMMAND.search(str((error.details or {}).get("errmsg", "")))
+    if found is None:
+        return "do this"
+    collection = found["collection"]
+    return f"run {found['command']}" + (f" on {shown_name(collection)}" if collection else "")
+
+
 def explain(error: PyMongoError) -> ChangeSourceError:
     """What `error` means for us: `HistoryLost`, `SourceUnusable`, or `SourceUnreachable`, after which one tries again."""
     if isinstance(error, OperationFailure) and not isinstance(error, ExecutionTimeout):
@@ -37,8 +52,8 @@ def explain(error: PyMongoError) -> ChangeSourceError:
             return SourceUnusable(f"User or password of the URI are wrong ({name}). Percent-encode both.")
         if error.code == UNAUTHORIZED:
             return SourceUnusable(
-                f"The user of the URI may not do this ({name}). Grant it read on the database, and find, insert and "
-                "update on zero_sources_markers."
+                f"The user of the URI may not {_refused_command(error)} ({name}). Grant it read on the database, and find, "
+                "insert and update on zero_sources_markers."
             )
         if error.code not in RESUMABLE | CURSOR_GONE and not error.has_error_label("ResumableChangeStreamError"):
             return SourceUnusable(f"MongoDB refuses ({name}).")

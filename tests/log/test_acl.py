@@ -13,6 +13,7 @@ import redis.asyncio
 from channels.layers import get_channel_layer
 from redis.exceptions import NoPermissionError
 
+from changesource.errors import LogUnavailable
 from changesource.limits.redis_slots import RedisSlots
 from changesource.limits.slots import Place
 from changesource.log.redis import RedisLog
@@ -78,3 +79,34 @@ async def test_no_more(url: str, command: str) -> None:
             await client.execute_command(*command.split())
     finally:
         await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("without", "missing"),
+    [
+        ("-time", "may not run TIME"),
+        ("-xadd", "may not run XADD"),
+        ("-set", "may not run SET"),
+        ("-eval -evalsha", "may not run EVALSHA"),
+        ("resetkeys ~other:*", "may not use a key that begins with changesource"),
+    ],
+)
+async def test_a_right_that_is_missing_is_named(
+    url: str, valkey_server: ValkeyServer, without: str, missing: str
+) -> None:
+    """The message says which one, and not of whom."""
+    admin = redis.asyncio.Redis.from_url(valkey_server.url)
+    await admin.execute_command("ACL", "SETUSER", "zero", *without.split())
+    await admin.aclose()
+    log = RedisLog(url, uuid.uuid4().hex)
+
+    async def lead() -> None:
+        await log.acquire_lease("me", 5)
+        await fill(log, 1)
+
+    try:
+        with pytest.raises(LogUnavailable, match=missing) as caught:
+            await lead()
+        assert "zero" not in str(caught.value)
+    finally:
+        await log.close()

@@ -30,6 +30,25 @@ def refusal(code: int, *labels: str, name: str = "SomeName") -> OperationFailure
 
 
 @pytest.mark.parametrize(
+    ("errmsg", "expected"),
+    [
+        (
+            'not authorized on shop to execute command { find: "orders", filter: { name: "secret" }, $db: "shop" }',
+            "may not run find on orders (",
+        ),
+        ("not authorized on shop to execute command { hello: 1 }", "may not run hello ("),
+        ('not authorized on shop to execute command { drop: "a\nb" }', r"may not run drop on a\nb ("),
+        ("secret", "may not do this ("),
+    ],
+)
+def test_the_command_that_is_refused_is_named(errmsg: str, expected: str) -> None:
+    """With its collection, and nothing else of what was sent."""
+    message = str(explain(OperationFailure(errmsg, 13, {"code": 13, "codeName": "Unauthorized", "errmsg": errmsg})))
+    assert expected in message
+    assert "secret" not in message
+
+
+@pytest.mark.parametrize(
     ("codes", "expected"),
     [
         # The drivers' specification of change streams.

@@ -56,7 +56,7 @@ class ChangeSourceSettings:
     """How long zero-cache may read nothing, or acknowledge nothing, before its connection is dropped."""
     snapshot_plain_inserts: bool = False
     """Send snapshots as one message a row instead of many rows a message."""
-    deflate: bool = False
+    deflate: bool = True
     """Compress the stream when zero-cache offers it (permessage-deflate)."""
     jwt: JwtSettings = field(default_factory=JwtSettings)
     """JWTs as another way in than the tokens of credentials."""
@@ -95,6 +95,11 @@ class ChangeSourceSettings:
 
 
 def load_settings() -> ChangeSourceSettings:
-    """From Django's settings: `CHANGESOURCE_SOURCES`, `REDIS_URL`, and the dict `CHANGESOURCE` for the rest."""
-    values = {**settings.CHANGESOURCE, "jwt": JwtSettings(**settings.CHANGESOURCE.get("jwt", {}))}
-    return ChangeSourceSettings(sources=settings.CHANGESOURCE_SOURCES, redis_url=settings.REDIS_URL, **values)
+    """From Django's settings: `CHANGESOURCE_SOURCES`, `REDIS_URL`, and the dict `CHANGESOURCE` for the rest. What a project
+    does not set has its default."""
+    values = getattr(settings, "CHANGESOURCE", {})
+    return ChangeSourceSettings(
+        sources=getattr(settings, "CHANGESOURCE_SOURCES", {}),
+        redis_url=getattr(settings, "REDIS_URL", ""),
+        **{**values, "jwt": JwtSettings(**values.get("jwt", {}))},
+    )

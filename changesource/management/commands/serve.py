@@ -48,10 +48,12 @@ class Command(BaseCommand):
     def handle(
         self, *args: Any, host: str | None, port: int | None, endpoint: list[str], no_admin: bool, **options: Any
     ) -> None:
+        from django.core.asgi import get_asgi_application
+
+        from changesource.asgi import make_application
         from changesource.conf import load_settings
         from changesource.server import StreamServer  # installs Twisted's reactor
         from changesource.streaming.service import start_service, stop_service
-        from zerosources.asgi import make_application
 
         end_when_told()
         settings = load_settings()
@@ -68,7 +70,7 @@ class Command(BaseCommand):
             await start_service(watch=not settings.redis_url)
 
         server = StreamServer(
-            make_application(settings),
+            make_application(get_asgi_application(), settings),
             endpoints=endpoints,
             on_start=start,
             on_stop=stop_service,

@@ -1,0 +1,24 @@
+"""The ASGI application of the change source, for a project to serve as its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels.routing import ProtocolTypeRouter
+
+from changesource.conf import ChangeSourceSettings, load_settings
+from changesource.consumers import ChangeStreamConsumer
+from changesource.limits.buckets import TokenBuckets
+from changesource.limits.gate import Gate
+
+
+def make_application(http_application: Any, settings: ChangeSourceSettings | None = None) -> Gate:
+    """An application that serves `http_application`, Django's own, and the change stream, with the gate in front of both.
+
+    Django has to be set up: `django.core.asgi.get_asgi_application` does that. Without `settings` they are loaded from
+    Django's. Health has buckets of its own, so that neither probes nor people can keep the other from being answered.
+    """
+    settings = settings or load_settings()
+    health = TokenBuckets(settings.requests_per_address)
+    router = ProtocolTypeRouter({"http": http_application, "websocket": ChangeStreamConsumer.as_asgi()})
+    return Gate(router, settings, machine_paths={"/healthz": health, "/readyz": health})

@@ -1,7 +1,7 @@
 # Everything is set up inside this folder: Python packages in .venv, servers' data and npm packages in .embedded.
 #   make run     the whole system, with sample data; ARGS="--redis" for the split deployment
 #   make test    all tests; ARGS="-k name" for some, WORKERS=0 for all in one process
-#   make lint    ruff and mypy
+#   make lint    ruff, mypy, and the files for Docker
 #   make bench   measurements; not part of the tests
 #   make agreement  mappings against the embedded MongoDB, with new examples for SECONDS=600 a test
 #   make oracle  the whole system while things break, for SECONDS=3600 SEED="1 2 3", which share the time; or what a recording
@@ -50,6 +50,8 @@ lint: install
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
+	$(VENV)/bin/hadolint docker/Dockerfile
+	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose.yaml
 
 # For every supported Python and every platform. Hashes are those of the files on PyPI, whichever mirror is configured here.
 LOCK := $(VENV)/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)

@@ -552,7 +552,7 @@ def test_without_admin_there_are_health_and_the_stream(deployment: Deployment) -
             assert ask(site, path)[0] == 404
         assert ask(site, "/admin/login/", b"username=ada&password=x")[0] == 404
         assert ask(site, "/healthz")[0] == 200
-        assert ask(site, "/readyz")[0] == 200
+        wait_until(lambda: ask(site, "/readyz")[0] == 200)  # a watcher of this process has to begin first
         with connect(site.url(), max_size=None, max_queue=None) as snapshot:
             assert closing_of(snapshot)[0] == 1000
 

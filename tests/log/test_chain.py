@@ -66,23 +66,26 @@ class Writer:
         self._next = self._source.first_at(whole.position.cluster_time)
 
     async def copy(self, count: int, *, in_parts: bool) -> None:
-        """Appends the next `count` events as a transaction, or only the first half; or the half that was left."""
+        """Appends the next `count` events as a transaction, or only the first half; or the half that was left. Events from
+        before the log's tail, which a writer meets that begins an unfinished transaction again, become parts of one."""
         if self._tail is None:
             return
         if not self._left:
             self._left = range(self._next, min(self._next + count, len(self._source.times)))
         if not self._left:
             return
-        is_final = not (in_parts and self._left.stop - self._left.start > 1 and self._left.start == self._next)
-        here = self._left if is_final else self._left[: len(self._left) // 2]
-        entry_id = self._numbering.next(self._source.times[self._left[-1]], is_final=is_final)
+        is_cut = in_parts and self._left.stop - self._left.start > 1 and self._left.start == self._next
+        here = self._left[: len(self._left) // 2] if is_cut else self._left
+        time = self._source.times[self._left[-1]]
+        is_final = not is_cut and not self._numbering.is_behind(time)
+        entry_id = self._numbering.next(time, is_final=is_final)
         frames = b"\n".join(str(number).encode() for number in here)
         if not await self._append(Entry(entry_id, 0, {"events": frames}, is_final=is_final), self._tail):
             self._tail = None
             return
         self._tail = entry_id
         self._left = self._left[len(here) :]
-        if is_final:
+        if not is_cut:
             self._next = here.stop
 
     async def begin_anew(self) -> None:
@@ -193,12 +196,17 @@ CUT_DIFFERENTLY = [
 """The log begins anew in the middle of a cluster time, and has more at the place that the follower has read."""
 
 
+BEGUN_AGAIN = [("lead", 0), ("write", 2, False), ("copy", 0, 3, True), ("lead", 0), ("copy", 0, 1, False)]
+"""A transaction of three events is left unfinished, and the first of them is copied alone when it begins again."""
+
+
 @hypothesis_settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.lists(steps, min_size=5, max_size=40))
 @example(UNFINISHED)
 @example(CUT_DIFFERENTLY)
+@example(BEGUN_AGAIN)
 async def test_no_hole_goes_unnoticed(redis_logs: RedisLogs, steps: list[tuple[Any, ...]]) -> None:
     """Whatever writers and Redis do, a follower has everything up to some event, and gets the rest in the end."""
     log = redis_logs.open_another()

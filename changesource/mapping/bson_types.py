@@ -116,6 +116,19 @@ def _name_of_base(value: object) -> str:
     raise TypeError(f"{type(value).__name__} is not a BSON type")
 
 
+def fields_of_reference(reference: DBRef) -> dict[str, Any]:
+    """The object that PyMongo has decoded as a DBRef.
+
+    `DBRef.as_doc` gives the same, but looks for each field in a list of those before it (bson/son.py, `__setitem__`): for an
+    object with 50,000 fields beside $ref and $id that takes 25 seconds.
+    """
+    fields = {"$ref": reference.collection, "$id": reference.id}
+    if reference.database is not None:
+        fields["$db"] = reference.database
+    others: dict[str, Any] = reference._DBRef__kwargs
+    return {**fields, **others}
+
+
 def is_nullish(value: object) -> bool:
     """Null or missing: what most operators answer with null."""
     return value is None or value is MISSING

@@ -19,6 +19,7 @@ from changesource.mapping.ordering import (
     bracket,
     fields_of,
     is_nan_number,
+    pay_for_bytes,
     regex_parts,
 )
 
@@ -50,7 +51,7 @@ def _of_text(_place: int, value: Any, _budget: Budget) -> Hashable:
 
 
 def _of_object(place: int, value: Any, budget: Budget) -> Hashable:
-    fields: Mapping[str, Any] = fields_of(value)
+    fields: Mapping[str, Any] = fields_of(value, budget)
     budget.spend_steps(len(fields))
     return place, tuple([(name, equality_key(member, budget)) for name, member in fields.items()])
 
@@ -58,6 +59,11 @@ def _of_object(place: int, value: Any, budget: Budget) -> Hashable:
 def _of_array(place: int, value: Any, budget: Budget) -> Hashable:
     budget.spend_steps(len(value))
     return place, tuple([equality_key(item, budget) for item in value])
+
+
+def _of_binary(place: int, value: Any, budget: Budget) -> Hashable:
+    pay_for_bytes(value, budget)
+    return place, binary_parts(value)
 
 
 def _of_code(place: int, value: Any, budget: Budget) -> Hashable:
@@ -70,7 +76,7 @@ _KEYS: Final[Mapping[int, Callable[[int, Any, Budget], Hashable]]] = {
     BRACKETS["string"]: _of_text,
     BRACKETS["object"]: _of_object,
     BRACKETS["array"]: _of_array,
-    BRACKETS["binData"]: lambda place, value, _: (place, binary_parts(value)),
+    BRACKETS["binData"]: _of_binary,
     BRACKETS["objectId"]: lambda _, value, __: ObjectId(value),
     BRACKETS["bool"]: lambda place, value, _: (place, value),
     BRACKETS["date"]: lambda place, value, _: (place, milliseconds_of(value)),

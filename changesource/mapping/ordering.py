@@ -14,7 +14,7 @@ from typing import Any, Final
 from bson import Binary, Code, DBRef, Decimal128, Int64, Regex
 from bson.binary import UUID_SUBTYPE
 
-from changesource.mapping.bson_types import milliseconds_of, type_name
+from changesource.mapping.bson_types import fields_of_reference, milliseconds_of, type_name
 from changesource.mapping.budget import Budget
 
 BRACKETS: Final[Mapping[str, int]] = {
@@ -103,7 +103,7 @@ def is_nan_number(number: int | float | Decimal) -> bool:
 
 def _compare_objects(left: Any, right: Any, budget: Budget | None) -> int:
     """Field by field: by the type of the value, then the name, then the value; the one with fewer fields is less."""
-    left, right = fields_of(left), fields_of(right)
+    left, right = fields_of(left, budget), fields_of(right, budget)
     for (left_name, left_value), (right_name, right_value) in zip(left.items(), right.items(), strict=False):
         if budget is not None:
             budget.spend_steps(STEPS_OF_MEMBER)
@@ -114,8 +114,14 @@ def _compare_objects(left: Any, right: Any, budget: Budget | None) -> int:
     return _compare_plain(len(left), len(right))
 
 
-def fields_of(value: Any) -> Mapping[str, Any]:
-    return value.as_doc() if isinstance(value, DBRef) else value
+def fields_of(value: Any, budget: Budget | None) -> Mapping[str, Any]:
+    """Those of an object, also of one that PyMongo decodes as a DBRef, from which they are copied each time."""
+    if not isinstance(value, DBRef):
+        return value  # type: ignore[no-any-return]
+    fields = fields_of_reference(value)
+    if budget is not None:
+        budget.spend_steps(len(fields) * STEPS_OF_MEMBER)
+    return fields
 
 
 def _compare_arrays(left: Sequence[Any], right: Sequence[Any], budget: Budget | None) -> int:
@@ -127,9 +133,18 @@ def _compare_arrays(left: Sequence[Any], right: Sequence[Any], budget: Budget | 
     return _compare_plain(len(left), len(right))
 
 
-def _compare_binaries(left: Any, right: Any) -> int:
+def _compare_binaries(left: Any, right: Any, budget: Budget | None) -> int:
     """By length, then by subtype, then by bytes."""
+    if budget is not None:
+        pay_for_bytes(left, budget)
+        pay_for_bytes(right, budget)
     return _compare_plain(binary_parts(left), binary_parts(right))
+
+
+def pay_for_bytes(value: Any, budget: Budget) -> None:
+    """For the copy that is made of them."""
+    if not isinstance(value, uuid.UUID):
+        budget.read_text(len(value))
 
 
 def binary_parts(value: Any) -> tuple[int, int, bytes]:
@@ -157,6 +172,8 @@ REGEX_OPTIONS: Final = (("i", 2), ("l", 4), ("m", 8), ("s", 16), ("u", 32), ("x"
 
 
 def _compare_codes(left: Code, right: Code, budget: Budget | None) -> int:
+    if budget is not None:
+        budget.read_text(len(left))
     result = _compare_plain(str(left), str(right))
     if result or left.scope is None or right.scope is None:
         return result
@@ -165,7 +182,6 @@ def _compare_codes(left: Code, right: Code, budget: Budget | None) -> int:
 
 _COMPARE: Final[Mapping[int, Callable[[Any, Any], int]]] = {
     BRACKETS["string"]: _compare_plain,
-    BRACKETS["binData"]: _compare_binaries,
     BRACKETS["objectId"]: _compare_plain,
     BRACKETS["bool"]: _compare_plain,
     BRACKETS["date"]: _compare_dates,
@@ -177,6 +193,7 @@ _COMPARE_PAYING: Final[Mapping[int, Callable[[Any, Any, Budget | None], int]]] =
     BRACKETS["int"]: _compare_numbers,
     BRACKETS["object"]: _compare_objects,
     BRACKETS["array"]: _compare_arrays,
+    BRACKETS["binData"]: _compare_binaries,
     BRACKETS["javascript"]: _compare_codes,
     BRACKETS["javascriptWithScope"]: _compare_codes,
 }

@@ -50,7 +50,7 @@ from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, Min
 from bson.binary import UUID_SUBTYPE, UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 
-from changesource.mapping.bson_types import NUMBERS, TYPE_NUMBERS, Undecodable
+from changesource.mapping.bson_types import NUMBERS, TYPE_NUMBERS, Undecodable, fields_of_reference
 from changesource.mapping.definition import ColumnType
 
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
@@ -331,7 +331,7 @@ def _integers_as_text(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _integers_as_text(item) for key, item in value.items()}
     if isinstance(value, DBRef):
-        return _integers_as_text(value.as_doc())
+        return _integers_as_text(fields_of_reference(value))
     if isinstance(value, list):
         return [_integers_as_text(item) for item in value]
     return value
@@ -344,7 +344,7 @@ def _json_of_bson(value: Any) -> object:
     if isinstance(value, datetime):
         return _milliseconds_of(value)
     if isinstance(value, DBRef):
-        return value.as_doc()
+        return fields_of_reference(value)
     if isinstance(value, Mapping):
         return dict(value)
     converter = _STRING.get(type(value)) or _converter_of_base("string", value)

@@ -8,17 +8,19 @@ from contextlib import contextmanager
 from functools import reduce
 from typing import Any
 
+import bson
 import pytest
-from bson import Decimal128
+from bson import Binary, DBRef, Decimal128
 
 from changesource.mapping.budget import MAX_STEPS, Budget, BudgetExceeded
 from changesource.mapping.compiled_mapping import compile_mapping
-from changesource.mapping.definition import Column, Table
+from changesource.mapping.definition import Column, ColumnType, Table
 from changesource.mapping.filters import Scope, compile_predicate, parse_filter
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.row_errors import RowError
 from changesource.mapping.rules.row_filter import RowFilter
 from changesource.mapping.tables import CompiledTable
+from changesource.mapping.values import CODEC_OPTIONS
 
 COLUMNS = (Column("p", "string"), Column("x", "number", optional=True), Column("y", "number", optional=True))
 
@@ -102,6 +104,14 @@ def test_a_product_of_two_arrays_is_one_row_error_and_no_rows() -> None:
     [error] = errors
     assert (error.table, error.document_id, error.column) == ("t", "d", "")
     assert error.reason.startswith("pipeline[1]: The document gives more rows")
+
+
+@pytest.mark.parametrize("number", [1_000, 10_000])
+def test_texts_of_an_array_are_joined(number: int) -> None:
+    """By $reduce and $concat, as there is no other way. What it copies for each element counts little."""
+    join = {"$reduce": {"input": "$a", "initialValue": "", "in": {"$concat": ["$$value", ", ", "$$this"]}}}
+    [mapped] = compile_mapping({"projection": {"x": join}})({"_id": 1, "a": ["some text of a tag"] * number})
+    assert len(mapped["x"]) == 20 * number
 
 
 # What the caller gets
@@ -315,6 +325,11 @@ PATH_OF_VARIABLE = {"$let": {"vars": {"r": "$a"}, "in": {"$size": "$$r.n"}}}
         ({"pipeline": [{"$unwind": "$a"}, {"$project": {"o.field1": 1}}]}, {"a": MANY, "o": WIDE}),
         ({"pipeline": [{"$unwind": "$o.a"}]}, {"o": {**WIDE, "a": MANY}}),
         ({"pipeline": [{"$project": {"a.n": {"$filter": {"input": "$a", "cond": True}}}}]}, {"a": [*MANY, {}]}),
+        ({"projection": {"x": {"$map": {"input": "$a", "in": {"$getField": {"field": "x", "input": "$o"}}}}}},
+         {"a": MANY, "o": DBRef("c", 1, **WIDE)}),
+        ({"projection": {"x": {"$map": {"input": "$a", "in": {"$eq": ["$s", "$t"]}}}}},
+         {"a": MANY, "s": Binary(b"x" * 9**6), "t": Binary(b"x" * 9**6)}),
+        ({"filter": {"a.x.y": 1}}, {"a": [{"x": DBRef("c", 1, **WIDE)}] * 10_000}),
         ({"filter": {"a": {"$regex": "(x+x+)+[yz]"}}}, {"a": ["x" * 25] * 50_000}),
         ({"filter": {"a": {"$regex": "(?>x+)[yz]"}}}, {"a": ["x" * 1_000_000]}),
         ({"filter": {"a": {"$regex": "(x*)*[yz]\\1"}}}, {"a": ["x" * 10_000] * 500}),
@@ -364,6 +379,16 @@ def test_values_nested_deeper_than_the_stack_are_a_row_error() -> None:
     errors: list[RowError] = []
     assert compiled.rows({"_id": "d", "x": 1, "y": 1}, errors) == []
     assert [error.reason for error in errors] == ["The mapping nests values too deep. Let it nest them less."]
+
+
+@pytest.mark.parametrize("kind", ["string", "json"])
+def test_a_reference_with_many_fields(kind: ColumnType) -> None:
+    """PyMongo makes a DBRef of each object with $ref and $id, of which it gives the fields in quadratic time."""
+    document = bson.decode(bson.encode({"_id": 1, "x": {"$ref": "c", "$id": 1, "$db": "d", **WIDE}}), CODEC_OPTIONS)
+    compiled = CompiledTable(Table("t", (Column("_id", "string"), Column("x", kind)), ("_id",)))
+    with within(1):
+        [row] = compiled.rows(document, [])
+    assert json.loads(str(row["x"])) == {"$ref": "c", "$id": 1, "$db": "d", **WIDE}
 
 
 # Regular expressions

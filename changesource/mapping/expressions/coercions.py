@@ -20,6 +20,7 @@ from changesource.mapping.bson_types import (
     milliseconds_of,
     type_name,
 )
+from changesource.mapping.budget import Budget
 from changesource.mapping.expressions.date_formats import iso_text
 from changesource.mapping.mapping_error import MappingError
 
@@ -54,7 +55,11 @@ _TEXTS: Final[Mapping[str, Callable[[Any], str]]] = {
 """Six digits of a double are MongoDB's choice, which is not that of $toString (src/mongo/bson/util/builder.h)."""
 
 
-def coerced_text(operator: str, value: Any) -> str:
+STEPS_OF_TEXT: Final = 16
+"""What it takes to write a date or a decimal."""
+
+
+def coerced_text(operator: str, value: Any, budget: Budget) -> str:
     """Text of a string, number, date or code; "" of null and missing. Raises `MappingError`."""
     if type(value) is str:
         return value
@@ -63,6 +68,7 @@ def coerced_text(operator: str, value: Any) -> str:
     text = _TEXTS.get(type_name(value))
     if text is None:
         raise MappingError(f"{operator} takes a string, not {type_name(value)}. Use $toString before it.")
+    budget.spend_steps(STEPS_OF_TEXT)
     return text(value)
 
 

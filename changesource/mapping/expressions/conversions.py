@@ -64,7 +64,7 @@ PaidConvert = Callable[[Budget, Any], Any]
 STEPS: Final = 3
 """Of a conversion."""
 
-PAYING: Final = frozenset({"string", "binData", "javascript", "javascriptWithScope", "decimal"})
+PAYING: Final = frozenset({"string", "binData", "javascript", "javascriptWithScope", "decimal", "date"})
 """Types of values that can be long, or take long to convert."""
 
 PASSES_OVER_TEXT: Final = 8

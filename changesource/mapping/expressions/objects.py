@@ -28,6 +28,7 @@ from changesource.mapping.expressions.compiler import (
     special,
 )
 from changesource.mapping.mapping_error import MappingError
+from changesource.mapping.ordering import fields_of
 
 ELEMENTS_OF_PAIR = 3
 """An object in the array, with two fields."""
@@ -37,11 +38,9 @@ OBJECT_OR_NULL: Types = frozenset({"object", "null"})
 CURRENT_DOCUMENT = ("$$ROOT", "$$CURRENT")
 
 
-def _fields(value: Any) -> Mapping[str, Any] | None:
-    """The fields of an object, also of one that PyMongo decodes as a DBRef; None for another value."""
-    if isinstance(value, Mapping):
-        return value
-    return value.as_doc() if isinstance(value, DBRef) else None
+def _fields(value: Any, budget: Budget) -> Mapping[str, Any] | None:
+    """The fields of an object; None for another value."""
+    return fields_of(value, budget) if isinstance(value, Mapping | DBRef) else None
 
 
 @operator("$mergeObjects", arguments=(0, None), gives={"object"}, pays=True)
@@ -52,7 +51,7 @@ def _merge_objects(budget: Budget, *values: Any) -> dict[str, Any]:
     for value in objects:
         if is_nullish(value):
             continue
-        fields = _fields(value)
+        fields = _fields(value, budget)
         if fields is None:
             raise MappingError(f"$mergeObjects takes objects, not {type_name(value)}. Choose them with $cond.")
         budget.make_fields(len(fields))
@@ -64,7 +63,7 @@ def _merge_objects(budget: Budget, *values: Any) -> dict[str, Any]:
 def _object_to_array(budget: Budget, value: Any) -> list[dict[str, Any]] | None:
     if is_nullish(value):
         return None
-    fields = _fields(value)
+    fields = _fields(value, budget)
     if fields is None:
         raise MappingError(f"$objectToArray takes an object, not {type_name(value)}. Choose it with $cond.")
     budget.make_elements(len(fields) * ELEMENTS_OF_PAIR)
@@ -122,11 +121,11 @@ def _compile_get_field(specification: Any, scope: Scope) -> Node:
     if specification["input"] in CURRENT_DOCUMENT:
         return _field_of_document(name, scope)
 
-    def get_field(value: Any) -> Any:
-        fields = _fields(value)
+    def get_field(budget: Budget, value: Any) -> Any:
+        fields = _fields(value, budget)
         return fields.get(name, MISSING) if fields is not None else None if value is None else MISSING
 
-    return apply(get_field, [compile_within("input", specification["input"], scope)], None, scope)
+    return apply(get_field, [compile_within("input", specification["input"], scope)], None, scope, pays=True)
 
 
 def _field_of_document(name: str, scope: Scope) -> Node:
@@ -156,7 +155,7 @@ def _compile_change(operator_name: str, specification: Mapping[str, Any], value:
     def change(budget: Budget, whole: Any, member: Any = MISSING) -> dict[str, Any] | None:
         if is_nullish(whole):
             return None
-        fields = _fields(whole)
+        fields = _fields(whole, budget)
         if fields is None:
             raise MappingError(f"{operator_name} takes an object, not {type_name(whole)}. Choose it with $cond.")
         budget.make_fields(len(fields))

@@ -76,24 +76,26 @@ _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 @operator("$toUpper", arguments=1, gives={"string"}, pays=True)
 def _to_upper(budget: Budget, value: Any) -> str:
-    return _upper(coerced_text("$toUpper", value), budget)
+    return _upper(coerced_text("$toUpper", value, budget), budget)
 
 
 @operator("$toLower", arguments=1, gives={"string"}, pays=True)
 def _to_lower(budget: Budget, value: Any) -> str:
-    text = coerced_text("$toLower", value)
+    text = coerced_text("$toLower", value, budget)
     budget.make_text(len(text))
+    budget.read_text(len(text))
     return text.lower() if text.isascii() else _translated(text, _LOWER, budget)
 
 
 @operator("$strcasecmp", arguments=2, gives={"int"}, pays=True)
 def _strcasecmp(budget: Budget, left: Any, right: Any) -> int:
-    first, second = (_upper(coerced_text("$strcasecmp", value), budget) for value in (left, right))
+    first, second = (_upper(coerced_text("$strcasecmp", value, budget), budget) for value in (left, right))
     return (first > second) - (first < second)
 
 
 def _upper(text: str, budget: Budget) -> str:
     budget.make_text(len(text))
+    budget.read_text(len(text))
     return text.upper() if text.isascii() else _translated(text, _UPPER, budget)
 
 
@@ -170,7 +172,7 @@ def _str_len_bytes(budget: Budget, value: Any) -> int:
 
 @operator("$substrCP", arguments=3, gives={"string"}, pays=True)
 def _substr_cp(budget: Budget, value: Any, start: Any, length: Any) -> str:
-    text = coerced_text("$substrCP", value)
+    text = coerced_text("$substrCP", value, budget)
     first = int_argument("$substrCP", "the start", start)
     number = int_argument("$substrCP", "the length", length)
     budget.make_text(min(number, len(text)))
@@ -179,8 +181,9 @@ def _substr_cp(budget: Budget, value: Any, start: Any, length: Any) -> str:
 
 def _substr_bytes(budget: Budget, value: Any, start: Any, length: Any) -> str:
     """A negative length means: to the end. Raises `MappingError` where a character would be cut in two."""
-    text = coerced_text("$substrBytes", value)
+    text = coerced_text("$substrBytes", value, budget)
     budget.make_text(len(text))
+    budget.read_text(len(text))
     data = _bytes(text)
     first, count = _cut_number("the start", start), _cut_number("the length", length)
     if first < 0:

@@ -20,6 +20,7 @@ from bson import DBRef
 from changesource.mapping.bson_types import MISSING
 from changesource.mapping.budget import Budget
 from changesource.mapping.filters.tree import Path
+from changesource.mapping.ordering import fields_of
 
 Predicate = Callable[[Mapping[str, Any], Budget], bool]
 Test = Callable[[Any, Budget], bool]
@@ -44,11 +45,11 @@ def leads_to(path: Path, test: Test, *, elements: bool) -> Predicate:
     return matches
 
 
-def as_object(value: Any) -> Mapping[str, Any] | None:
+def as_object(value: Any, budget: Budget) -> Mapping[str, Any] | None:
     """What has names in it: an object, also one that PyMongo takes for a DBRef."""
     if type(value) is dict or isinstance(value, Mapping):
         return value
-    return value.as_doc() if isinstance(value, DBRef) else None
+    return fields_of(value, budget) if isinstance(value, DBRef) else None
 
 
 def _in_leaf(array: list[Any], test: Test, budget: Budget) -> bool:
@@ -70,7 +71,7 @@ def _along(path: Path, test: Test, *, elements: bool) -> Predicate:
                 return in_array(value, budget, position + 1)
             if position + 1 == end:
                 return test(value, budget)
-            inner = as_object(value)
+            inner = as_object(value, budget)
             if inner is None:
                 return test(MISSING, budget)
             document = inner
@@ -81,7 +82,7 @@ def _along(path: Path, test: Test, *, elements: bool) -> Predicate:
             return _in_leaf(array, test, budget) if elements else test(array, budget)
         budget.spend_steps(2 + len(array) * (end - position))
         for element in array:
-            inner = as_object(element)
+            inner = as_object(element, budget)
             if inner is not None and in_object(inner, budget, position):
                 return True
         index = indexes[position]
@@ -92,7 +93,7 @@ def _along(path: Path, test: Test, *, elements: bool) -> Predicate:
             return test(element, budget)
         if isinstance(element, list):
             return in_array(element, budget, position)
-        inner = as_object(element)
+        inner = as_object(element, budget)
         return inner is not None and in_object(inner, budget, position)
 
     return in_object

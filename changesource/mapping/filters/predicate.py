@@ -161,7 +161,7 @@ def _has_object(matches: Predicate, steps: int) -> Test:
             return False
         budget.spend_steps(len(value) * steps)
         for element in value:
-            inner = _indexed(element, budget) if isinstance(element, list) else as_object(element)
+            inner = _indexed(element, budget) if isinstance(element, list) else as_object(element, budget)
             if inner is not None and matches(inner, budget):
                 return True
         return False

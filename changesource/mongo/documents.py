@@ -12,7 +12,7 @@ from pymongo.asynchronous.cursor import AsyncRawBatchCursor
 from pymongo.errors import OperationFailure, PyMongoError
 
 from changesource.errors import SourceUnreachable
-from changesource.mapping.bson_types import Undecodable
+from changesource.mapping.bson_types import Undecodable, without_references
 from changesource.mongo.decoding import decode_batch_in_pieces
 from changesource.mongo.faults import explain
 from changesource.mongo.source import Database
@@ -66,7 +66,7 @@ async def _scan_once(
     database: Database, collection: str, batch_size: int, progress: Sequence[Any]
 ) -> AsyncGenerator[Documents, None]:
     # `{_id: {$gt: x}}` compares within one BSON type and skips all later types without a word; `$expr` does not.
-    after = {"$expr": {"$gt": ["$_id", {"$literal": progress[0]}]}} if progress else {}
+    after = {"$expr": {"$gt": ["$_id", {"$literal": without_references(progress[0])}]}} if progress else {}
     cursor = database[collection].find_raw_batches(after, sort=[("_id", 1)], batch_size=batch_size)
     request = asyncio.ensure_future(_next_batch(cursor))
     try:
@@ -103,7 +103,7 @@ async def find_documents(database: Database, collection: str, document_ids: Sequ
     which a reply of MongoDB holds 16 MB. Raises `SourceUnreachable` or `SourceUnusable`."""
     try:
         for start in range(0, len(document_ids), LOOKUP_BATCH_SIZE):
-            wanted = list(document_ids[start : start + LOOKUP_BATCH_SIZE])
+            wanted = list(map(without_references, document_ids[start : start + LOOKUP_BATCH_SIZE]))
             cursor = database[collection].find_raw_batches({"_id": {"$in": wanted}}, batch_size=LOOKUP_BATCH_SIZE)
             async for raw in cursor:
                 yield await _decode(raw)

@@ -13,6 +13,7 @@ from bson import ObjectId
 
 from changesource.errors import SourceUnusable
 from changesource.log.filter_values import FilterValues
+from changesource.mapping.bson_types import without_references
 from changesource.mapping.budget import Budget, BudgetExceeded
 from changesource.mapping.row_errors import RowError
 from changesource.mapping.tables import CompiledTable, describe_id
@@ -281,4 +282,4 @@ def identity_of(document_id: Any) -> Hashable:
     """Something hashable that is equal for equal ids of one BSON type: Python holds 1 and True for the same key."""
     if type(document_id) is ObjectId or type(document_id) is str:
         return document_id
-    return bson.encode({"": document_id})
+    return bson.encode({"": without_references(document_id)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import isfinite
@@ -16,6 +16,7 @@ from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, MaxKey, MinKey, Ob
 from changesource.mapping.bson_types import Undecodable
 from changesource.mapping.definition import (
     IDENTIFIER_PATTERN,
+    MAX_COLUMNS,
     MAX_IDENTIFIER_LENGTH,
     RESERVED_TABLE_PREFIXES,
     Column,
@@ -27,6 +28,15 @@ from changesource.mapping.problems import find_table_problems
 from changesource.mapping.values import MAX_SAFE_INTEGER
 
 KEY = "_id"
+
+MANY_RARE_FIELDS = 100
+"""With more of them, the names of the fields are taken for data, such as dates or ids, and not for a structure."""
+
+RARE_SHARE = 0.05
+"""A field is rare if one document alone, or at most this share of the documents, has a value for it."""
+
+WHOLE_DOCUMENT = "document"
+"""The column that holds the whole document where the names of its fields are data."""
 
 TYPES_OF_BSON_NAMES: Mapping[str, ColumnType] = {
     "double": "number",
@@ -76,34 +86,61 @@ def propose_table(collection: str, validator: Mapping[str, Any], documents: Sequ
     It has the collection's name, or one like it where Zero takes no such name; its mapping then names the collection.
     Both may be empty. A column is optional when one of the documents has no value for it, even where the validator
     requires one: documents that are older than a validator need not obey it.
+
+    Where the names of fields are data, as in `{"2026-11-30": 4, "2026-12-01": 7}`, those fields get no columns. One `json`
+    column shows the whole document instead.
     """
     warnings = [] if documents else ["There are no documents to look at: the proposal rests on the validator alone."]
     columns: list[Column] = []
-    for known in _look_at(_object(_object(validator).get("$jsonSchema")), documents):
+    names: dict[str, Column] = {}
+    fields = _look_at(_object(_object(validator).get("$jsonSchema")), documents)
+    kept = _without_data(fields, len(documents))
+    shows_document = len(kept) < len(fields)
+    if shows_document:
+        whole = _free_name(WHOLE_DOCUMENT, kept)
+        columns.append(Column(name=whole, type="json"))
+        warnings.append(
+            f"{whole}: json, which holds the whole document. {len(fields) - len(kept):,} of its {len(fields):,} fields have "
+            "no columns, because so many different names look like data, such as dates or ids. Map those that a query needs, "
+            "or move them into an object or an array of their own in MongoDB."
+        )
+    for known in kept:
         column = _column(known, has_documents=bool(documents))
-        if reason := _why_not(column, columns):
+        if reason := _why_not(column, names):
             warnings.append(f"{shown_name(known.name)}: left out. {reason}")
             continue
         columns.append(column)
+        names.setdefault(column.name.lower(), column)
         warnings += _doubts(known, column)
     name = _table_name(collection)
     if name != collection:
         warnings.append(f"The table is called {name!r}, because Zero takes no table with the collection's name.")
+    columns.sort(key=lambda column: column.name != KEY)
     table = Table(name=name, columns=tuple(columns), primary_key=(KEY,), collection=collection)
     warnings += [f"{problem} As it is, this table cannot be loaded." for problem in find_table_problems(table)]
-    return Proposal(_schema_json(table), warnings)
+    pipeline = [{"$addFields": {whole: "$$ROOT"}}] if shows_document else []
+    return Proposal(_schema_json(table, pipeline), warnings)
 
 
 @dataclass(slots=True)
 class _Field:
-    """What is known of one top-level field. `values` is how many documents have a value for it that is not null."""
+    """What is known of one top-level field.
+
+    The validator names it if `is_declared`. `values` is how many documents have a value for it that is not null.
+    """
 
     name: str
     types: set[ColumnType] = field(default_factory=set)
     is_required: bool = False
     may_be_null: bool = False
     has_long_integers: bool = False
+    is_declared: bool = False
     values: int = 0
+
+    @property
+    def is_structure(self) -> bool:
+        """Whether the name is part of the collection's structure, however few documents have it."""
+        return self.is_declared or self.name == KEY
 
     def add(self, value: Any) -> None:
         """Take note of a value that the field has, or may have."""
@@ -114,11 +151,12 @@ class _Field:
         self.has_long_integers |= isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER
 
 
-def _look_at(schema: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) -> Iterable[_Field]:
+def _look_at(schema: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) -> Collection[_Field]:
     """The fields of `schema` and `documents` in the order in which they are met, `_id` first."""
     fields = {KEY: _Field(KEY)}
     for name, rules in _object(schema.get("properties")).items():
         known = fields.setdefault(name, _Field(name))
+        known.is_declared = True
         for bson_name in _names(rules, "bsonType") + _names(rules, "type"):
             if bson_name == "null":
                 known.may_be_null = True
@@ -127,7 +165,8 @@ def _look_at(schema: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) 
         for value in _object(rules).get("enum", ()):
             known.add(value)
     for name in _names(schema, "required"):
-        fields.setdefault(name, _Field(name)).is_required = True
+        known = fields.setdefault(name, _Field(name))
+        known.is_declared = known.is_required = True
     count = 0
     for document in documents:
         count += 1
@@ -138,6 +177,27 @@ def _look_at(schema: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) 
     for known in fields.values():
         known.may_be_null |= known.values < count
     return fields.values()
+
+
+def _without_data(fields: Collection[_Field], document_count: int) -> Collection[_Field]:
+    """The `fields` whose names are a structure: all of them, unless too many are rare or a table has no room for them."""
+    if document_count > 1:
+        frequent = [
+            known for known in fields if known.is_structure or known.values > max(1, RARE_SHARE * document_count)
+        ]
+        if len(fields) - len(frequent) > MANY_RARE_FIELDS:
+            fields = frequent
+    if len(fields) > MAX_COLUMNS:
+        fields = [known for known in fields if known.is_structure]
+    return fields
+
+
+def _free_name(name: str, fields: Iterable[_Field]) -> str:
+    """`name`, with as many underscores behind it as it takes to be none of `fields`, in whatever case."""
+    taken = {known.name.lower() for known in fields}
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _becomes_null(value: Any) -> bool:
@@ -171,12 +231,13 @@ def _type(known: _Field) -> ColumnType:
     return next(iter(known.types))
 
 
-def _why_not(column: Column, columns: Iterable[Column]) -> str:
-    """Why `column` cannot stand in a table beside `columns`; empty when it can."""
+def _why_not(column: Column, names: Mapping[str, Column]) -> str:
+    """Why a table cannot have `column`; empty if it can. `names` has its columns, by their names in lower case."""
     if column.name == KEY:
         return ""
     # It comes first: where two columns clash, the problem then names this one.
-    table = Table(name="table", columns=(column, *columns), primary_key=(KEY,))
+    namesake = names.get(column.name.lower())
+    table = Table(name="table", columns=(column, namesake) if namesake else (column,), primary_key=(KEY,))
     return " ".join(problem.message for problem in find_table_problems(table) if problem.column == column.name)
 
 
@@ -195,9 +256,10 @@ def _doubts(known: _Field, column: Column) -> Iterable[str]:
         yield f"{name}: optional, because documents without a value exist, although the validator requires one."
 
 
-def _schema_json(table: Table) -> dict[str, Any]:
+def _schema_json(table: Table, pipeline: Sequence[dict[str, Any]]) -> dict[str, Any]:
     # A serverName may be a mapping.
-    mapped = {} if table.collection == table.name else {"serverName": json.dumps({"source": table.collection})}
+    mapping = {"source": table.collection} | ({"pipeline": pipeline} if pipeline else {})
+    mapped = {} if mapping == {"source": table.name} else {"serverName": json.dumps(mapping)}
     return {
         "name": table.name,
         **mapped,

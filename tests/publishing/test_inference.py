@@ -216,3 +216,54 @@ def test_an_object_as_id_is_a_string(document_id: Any) -> None:
     proposal = propose_table("city", {}, [{"_id": {"a": 1}}, {"_id": document_id}])
     assert proposal.table["columns"]["_id"] == {"type": "string", "optional": False}
     assert any(warning.startswith("_id: string, which holds the JSON text") for warning in proposal.warnings)
+
+
+def counters(days: int) -> list[dict[str, Any]]:
+    """Documents whose keys are data: each day has a field of its own, and all have the field `place`."""
+    return [{"_id": n, "place": "x", f"day_{n}": n, f"night_{n}": n} for n in range(days)]
+
+
+def test_names_of_fields_that_are_data_become_one_json_column() -> None:
+    """Thousands of columns, of which each row has two, help no query; a publish refuses them, or zero-cache would."""
+    proposal = propose_table("visits", {}, counters(1_000))
+    assert list(proposal.table["columns"]) == ["_id", "document", "place"]
+    assert proposal.table["columns"]["document"] == {"type": "json", "optional": False}
+    pipeline = [{"$addFields": {"document": "$$ROOT"}}]
+    assert json.loads(proposal.table["serverName"]) == {"source": "visits", "pipeline": pipeline}
+    (warning,) = proposal.warnings
+    assert warning.startswith(
+        "document: json, which holds the whole document. 2,000 of its 2,002 fields have no columns"
+    )
+    text = json.dumps({"tables": {"visits": proposal.table}})
+    assert find_problems(AppDefinition("shop", "default", read_schema(text.encode()).tables)) == []
+
+
+def test_the_json_column_for_data_gets_a_name_that_is_free() -> None:
+    documents = [{**document, "Document": 1, "document_": 2} for document in counters(100)]
+    assert list(propose_table("visits", {}, documents).table["columns"])[:2] == ["_id", "document__"]
+
+
+def test_rare_fields_that_the_validator_names_stay_columns() -> None:
+    names = [f"day_{n}" for n in range(150)]
+    rules = {"$jsonSchema": {"properties": {name: {"bsonType": "int"} for name in names[:75]}, "required": names[75:]}}
+    assert list(propose_table("visits", rules, counters(1_000)).table["columns"]) == [
+        "_id",
+        "document",
+        *names,
+        "place",
+    ]
+
+
+def test_some_rare_fields_are_no_data() -> None:
+    """As many optional fields as people write by hand are a structure."""
+    assert propose_table("visits", {}, counters(50)).table["columns"].keys() >= {"day_0", "night_49"}
+
+
+def test_one_document_with_many_fields_is_no_data() -> None:
+    document = {"_id": 1} | {f"field_{n}": n for n in range(900)}
+    assert len(propose_table("wide", {}, [document]).table["columns"]) == 901
+
+
+def test_more_fields_than_a_table_has_columns_become_one_json_column() -> None:
+    documents = [{"_id": n} | {f"field_{i}": i for i in range(1_001)} for n in range(3)]
+    assert list(propose_table("wide", {}, documents).table["columns"]) == ["_id", "document"]

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+from django.db import connections
+
 from changesource.conf import ChangeSourceSettings
 from changesource.errors import SourceUnreachable
 from changesource.log.entries import Entry
@@ -521,12 +523,15 @@ def new_client(name: str) -> Client:
 
 
 def in_this_thread() -> ExitStack:
-    """Queries run where they are asked for: there is nobody else to hold up."""
+    """Queries run where they are asked for, as there is no other stream to hold up, and with the connection of this thread:
+    Django would open one for each task of the event loop."""
 
     async def in_database(query: Any, *args: Any, **kwargs: Any) -> Any:
         return query(*args, **kwargs)
 
     stack = ExitStack()
+    own = SimpleNamespace(**{alias: connections[alias] for alias in connections})
+    stack.enter_context(patch.object(connections, "_connections", own))
     for module in (store, client_store, source_store, snapshot_store):
         stack.enter_context(patch.object(module, "in_database", in_database))
     stack.enter_context(patch.object(client_store, "for_revocation", in_database))

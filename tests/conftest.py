@@ -1,5 +1,6 @@
 """Servers that tests share. They keep apart by using databases and key prefixes of their own."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from django.conf import settings
 
+from changesource.models.database_threads import close_connections
 from zerosources.embedded import EMBEDDED_DIR
 from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
 
@@ -31,6 +34,24 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report = yield
     report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
     return report
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On another database server, only the tests that ask the Django database are run again."""
+    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        return
+    chosen = [
+        item for item in items if item.get_closest_marker("django_db") or "db" in getattr(item, "fixturenames", ())
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """The threads that ask for the streams keep their connections, and PostgreSQL deletes no database that is in use."""
+    yield
+    asyncio.run(close_connections())
 
 
 @pytest.fixture(scope="session")

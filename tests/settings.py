@@ -14,10 +14,13 @@ for name in [name for name in os.environ if name.startswith("JWT_")]:
 
 from zerosources.settings import *  # noqa: E402, F403 (after the environment)
 
+# A run of its own for each database server that is supported: tests/test_on_postgresql.py.
+URL = os.environ.get("TEST_DATABASE_URL", "")
+
 # In a file: several threads of a process ask the database at the same time, and connections to one in memory do not wait
 # for each other.
 DATABASE_FOLDER = tempfile.TemporaryDirectory(prefix="zero-sources-", ignore_cleanup_errors=True)
-DATABASES = {
+SQLITE = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": ":memory:",
@@ -29,4 +32,5 @@ DATABASES = {
         },
     }
 }
+DATABASES = {"default": env.db_url_config(URL)} if URL else SQLITE  # noqa: F405
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.db import transaction
 
 from changesource.models import AccessVersion, Client, client_store
 from changesource.models.client_store import ClientInApp, StoredAccess
@@ -99,12 +100,14 @@ def test_publish_that_begins_anew(client: Client, key: ClientInApp) -> None:
     """What waits for a marker, and the places of markers in another source, count no more; who has had nothing yet has
     nothing."""
     app = client.apps.get()
-    AccessVersion.objects.begin_anew(app)
+    with transaction.atomic():
+        AccessVersion.objects.begin_anew(app)
     assert numbers(key) == []
     begin(key)
     set_grant(client, row_filters='{"order": {}}')
     begin(key)
-    AccessVersion.objects.begin_anew(app)
+    with transaction.atomic():
+        AccessVersion.objects.begin_anew(app)
     assert numbers(key) == [(3, 0)]
     assert "order" in stored(key)[0].access
     begin(key)

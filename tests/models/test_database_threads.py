@@ -78,7 +78,7 @@ async def test_connections_are_closed(client: Client) -> None:
     def is_open() -> bool:
         return connection.connection is not None
 
-    await STREAMS.ask(connection.ensure_connection)
+    await STREAMS.ask(lambda: connection.ensure_connection())  # the thread's own: not of this one
     await close_connections()
     assert not await STREAMS.ask(is_open)
     assert await store.find_replica("shop", 0, "5a") is None

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from django.conf import settings
+from pytest_django import DjangoDbBlocker
 
 from changesource.models.database_threads import close_connections
 from zerosources.embedded import EMBEDDED_DIR
@@ -48,10 +49,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> Iterator[None]:
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """The threads that ask for the streams keep their connections, and PostgreSQL deletes no database that is in use."""
     yield
-    asyncio.run(close_connections())
+    with django_db_blocker.unblock():
+        asyncio.run(close_connections())
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 
 from zerosources.embedded.servers import PostgresServer
 
-FOLDERS = ("models", "admin", "publishing", "api", "authentication", "limits")
+FOLDERS = ("models", "admin", "publishing")
 TESTS = Path(__file__).parent
 
 

@@ -30,11 +30,17 @@ MISSING: Final = Missing()
 
 
 class Undecodable(Binary):
-    """What stands in a document for a value whose bytes PyMongo cannot decode. It fits no column. Only binaries can be like
-    that in MongoDB, so it is one for filters and expressions."""
+    """What stands in a document for a value that cannot be decoded: a binary, or text of an `_id`. It fits no column. Filters
+    and expressions see a binary.
 
-    def __new__(cls) -> Undecodable:
-        return super().__new__(cls, b"")
+    In an `_id` it has the value's own bytes, by which one document is told from another.
+    """
+
+    def __new__(cls, raw: bytes = b"") -> Undecodable:
+        return super().__new__(cls, raw)
+
+    def __repr__(self) -> str:
+        return f"Undecodable({bytes(self)!r})"
 
 
 MIN_INT, MAX_INT = -(2**31), 2**31 - 1

@@ -11,6 +11,7 @@ from bson import Binary, Code, DBRef, Regex
 from changesource.mapping.budget import CHARACTERS_PER_STEP, FREE_CHARACTERS, Budget, BudgetExceeded
 from changesource.mapping.compiled_mapping import STEPS_OF_ERROR, CompiledMapping, compile_mapping
 from changesource.mapping.definition import MAX_KEY_BYTES, Column, ColumnType, Table
+from changesource.mapping.document_ids import WITH_SEVERAL_FORMS, normal_id
 from changesource.mapping.expressions import WHOLE_DOCUMENT
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import read_mapping_text
@@ -166,11 +167,16 @@ class CompiledTable:
         """The primary key of the row that a document with this `_id` has, if it has one; None when it can have no row.
         Not for a table that needs pre-images."""
         try:
-            (mapped,) = self._key_map({ID: document_id})
-            key = {column.name: _key_value(column, mapped.get(column.field)) for column in self._key_columns}
-            return None if self._is_key_too_long(key) else key
+            key = self._normal_key(document_id)
         except (DoesNotFit, MappingError):
             return None
+        return None if self._is_key_too_long(key) else key
+
+    def _normal_key(self, document_id: object) -> Row:
+        """The same for all forms that MongoDB holds for one `_id`: the event that puts one in place of another does not say
+        which one there was. Raises `DoesNotFit` and `MappingError`."""
+        (mapped,) = self._key_map({ID: normal_id(document_id)})
+        return {column.name: _key_value(column, mapped.get(column.field)) for column in self._key_columns}
 
     def key_of(self, row: Row) -> Key:
         """The values of the primary key in a row."""
@@ -227,6 +233,12 @@ class CompiledTable:
                     self._add_error(errors, document, name, _why_null(value), budget)
                     return None
             row[name] = converted
+        if not self.needs_pre_images and type(document.get(ID)) in WITH_SEVERAL_FORMS:
+            try:
+                row.update(self._normal_key(document[ID]))
+            except (DoesNotFit, MappingError) as error:
+                self._add_error(errors, document, ", ".join(self.spec.key), str(error), budget)
+                return None
         for name in self._text_keys:
             if len(row[name]) > self._short_key_text and self._is_key_too_long(row):  # type: ignore[arg-type]
                 self._add_error(errors, document, ", ".join(self.spec.key), KEY_TOO_LONG, budget)
@@ -332,11 +344,11 @@ def _key_value(column: _CompiledColumn, value: object) -> JsonScalar:
 
 
 def describe_id(document_id: object) -> str:
-    """The text by which people find the document."""
+    """The text by which people find the document; the same for all forms of its `_id`."""
     try:
-        text = convert("string", document_id)
+        text = convert("string", normal_id(document_id))
     except DoesNotFit:
-        text = None
+        text = repr(document_id)
     return str(text)[:MAX_DOCUMENT_ID_LENGTH]
 
 

@@ -21,6 +21,7 @@
 | code | its text | does not fit | does not fit | string |
 | MinKey, MaxKey | `MinKey`, `MaxKey` | does not fit | does not fit | string |
 | binary whose bytes are not valid BSON | does not fit | does not fit | does not fit | does not fit |
+| text of an `_id` that is not UTF-8 | does not fit | does not fit | does not fit | does not fit |
 | document, array, DBRef | its JSON text | does not fit | does not fit | object or array |
 
 A number from 2^63 to 10^21, which JavaScript writes with all its digits, does not fit a number column: zero-cache writes
@@ -60,8 +61,8 @@ CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_MS,
 )
 """How documents are decoded: so that no document stops the stream. Dates of any year come as milliseconds, text with
-invalid UTF-8 with U+FFFD in place of it, and UUIDs as `Binary`: MongoDB stores ones that have not 16 bytes, which PyMongo
-refuses to make a `UUID` of."""
+invalid UTF-8 with U+FFFD in place of it (but see `mongo/decoding.py` for an `_id`), and UUIDs as `Binary`: MongoDB stores
+ones that have not 16 bytes, which PyMongo refuses to make a `UUID` of."""
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """JavaScript's Number.MAX_SAFE_INTEGER: zero-cache cannot read integers beyond it."""
@@ -181,7 +182,10 @@ def _base64(value: bytes) -> str:
 
 
 def _refuse_undecodable() -> JsonScalar:
-    raise DoesNotFit("the bytes of the value are not valid BSON; write the field of the document again")
+    raise DoesNotFit(
+        "the bytes of the value are not valid BSON, or not UTF-8; write the field of the document again "
+        "(for an _id: the document, by another one)"
+    )
 
 
 def _text_of_binary(value: Binary) -> str:

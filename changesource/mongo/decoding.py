@@ -1,7 +1,8 @@
 """Raw BSON → documents, so that no value stops the stream: what cannot be decoded becomes `Undecodable`.
 
 MongoDB checks the frame of what it stores, not every value in it: a binary of subtype 2 has a second length inside, which
-may be wrong, and PyMongo then refuses the whole document, or the whole reply that holds it.
+may be wrong, and PyMongo then refuses the whole document, or the whole reply that holds it. Text need not be UTF-8: what is
+not becomes U+FFFD, but not in the `_id` of a document, where two would then be the same and neither could be found by it.
 
 A reply of MongoDB has up to 16 MB, which PyMongo takes up to a second to decode, by one call that holds the interpreter. So
 what is longer than `PIECE_BYTES` is decoded in pieces, between which other tasks have their turn.
@@ -10,6 +11,7 @@ what is longer than `PIECE_BYTES` is decoded in pieces, between which other task
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from enum import Enum, auto
 from struct import Struct
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,7 +26,13 @@ from changesource.tasks import LoopShare
 PIECE_BYTES = 64 * 1024
 """What is decoded at once: 0.5 to 6 ms, by what it holds."""
 
-_DOCUMENT, _ARRAY = 0x03, 0x04
+_STRICT = CODEC_OPTIONS.with_options(unicode_decode_error_handler="strict")
+_ERRORS_OF_NAMES = ("replace", "backslashreplace")
+"""Of fields elsewhere than in an `_id`, and in one, where no two may become the same."""
+_ID = "_id"
+_DOCUMENTS_OF_EVENT = frozenset({"documentKey", "fullDocument", "fullDocumentBeforeChange"})
+
+_TEXT, _DOCUMENT, _ARRAY = 0x02, 0x03, 0x04
 _SIZES = {
     0x01: 8,  # double
     0x06: 0,  # undefined
@@ -46,6 +54,23 @@ _REGEX = 0x0B
 _LENGTH = Struct("<i")
 
 T = TypeVar("T")
+
+
+class _Place(Enum):
+    """Where a value stands: it is a document of MongoDB, which has an `_id`; it is an `_id`, or in one; or elsewhere."""
+
+    DOCUMENT = auto()
+    ID = auto()
+    ELSEWHERE = auto()
+
+    def of_field(self, name: str) -> _Place:
+        if self is _Place.ID or (self is _Place.DOCUMENT and name == _ID):
+            return _Place.ID
+        return _Place.DOCUMENT if name in _DOCUMENTS_OF_EVENT else _Place.ELSEWHERE
+
+    @property
+    def of_item(self) -> _Place:
+        return _Place.ID if self is _Place.ID else _Place.ELSEWHERE
 
 
 async def decode_document_in_pieces(raw: bytes) -> dict[str, Any]:
@@ -74,18 +99,18 @@ async def _sharing_the_loop(steps: Generator[None, None, T]) -> T:
             await share.give_way()
 
 
-def decode_document(raw: bytes) -> dict[str, Any]:
+def decode_document(raw: bytes, place: _Place = _Place.DOCUMENT) -> dict[str, Any]:
     """The document of these bytes. Raises `SourceUnusable` when not even its frame is BSON."""
     try:
-        return bson.decode(raw, CODEC_OPTIONS)
+        return bson.decode(raw, _STRICT)
     except InvalidBSON:
-        return _decode_by_field(raw)
+        return _decode_by_field(raw, place)
 
 
 def decode_batch(raw: bytes) -> list[dict[str, Any]]:
     """The documents of these bytes, one after the other. Raises as `decode_document`."""
     try:
-        return bson.decode_all(raw, CODEC_OPTIONS)
+        return bson.decode_all(raw, _STRICT)
     except InvalidBSON:
         return [decode_document(document) for document in _split(raw)]
 
@@ -114,36 +139,40 @@ def _decode_large_batch(raw: bytes) -> Generator[None, None, list[dict[str, Any]
     return documents
 
 
-def _decode_large(raw: bytes, start: int = 0) -> Generator[None, None, dict[str, Any]]:
+def _decode_large(raw: bytes, start: int = 0, place: _Place = _Place.DOCUMENT) -> Generator[None, None, dict[str, Any]]:
     document: dict[str, Any] = {}
     for piece in _pieces(raw, start):
         if piece.value:
-            decode = _decode_large if raw[piece.start] == _DOCUMENT else _decode_large_array
-            name = raw[piece.start + 1 : piece.value - 1].decode(errors="replace")
-            document[name] = yield from decode(raw, piece.value)
+            name = raw[piece.start + 1 : piece.value - 1].decode(errors=_ERRORS_OF_NAMES[place is _Place.ID])
+            document[name] = yield from _decode_large_value(raw, piece, place.of_field(name))
         else:
-            document.update(decode_document(_document_of(raw[piece.start : piece.end])))
+            document.update(decode_document(_document_of(raw[piece.start : piece.end]), place))
         yield
     return document
 
 
-def _decode_large_array(raw: bytes, start: int) -> Generator[None, None, list[Any]]:
+def _decode_large_array(raw: bytes, start: int, place: _Place) -> Generator[None, None, list[Any]]:
     values: list[Any] = []
     for piece in _pieces(raw, start):
         if piece.value:
-            decode = _decode_large if raw[piece.start] == _DOCUMENT else _decode_large_array
-            values.append((yield from decode(raw, piece.value)))
+            values.append((yield from _decode_large_value(raw, piece, place)))
         else:
-            values += _decode_elements(raw[piece.start : piece.end])
+            values += _decode_elements(raw[piece.start : piece.end], place)
         yield
     return values
 
 
-def _decode_elements(elements: bytes) -> list[Any]:
+def _decode_large_value(raw: bytes, piece: _Piece, place: _Place) -> Generator[None, None, Any]:
+    if raw[piece.start] == _DOCUMENT:
+        return (yield from _decode_large(raw, piece.value, place))
+    return (yield from _decode_large_array(raw, piece.value, place.of_item))
+
+
+def _decode_elements(elements: bytes, place: _Place) -> list[Any]:
     """As an array, in which the names of elements mean nothing."""
     size = len(elements)
     head = _LENGTH.pack(size + 12) + b"\x04\0" + _LENGTH.pack(size + 5)
-    values: list[Any] = decode_document(b"".join((head, elements, b"\0\0")))[""]
+    values: list[Any] = decode_document(b"".join((head, elements, b"\0\0")), place)[""]
     return values
 
 
@@ -194,23 +223,36 @@ def _value_to_cut(raw: bytes, element: int) -> int:
     return value if is_cut else 0
 
 
-def _decode_by_field(raw: bytes) -> dict[str, Any]:
-    return dict(_decode_element(element) for element in _elements(raw))
+def _decode_by_field(raw: bytes, place: _Place) -> dict[str, Any]:
+    return dict(_decode_element(element, place) for element in _elements(raw))
 
 
-def _decode_element(element: bytes) -> tuple[str, Any]:
+def _decode_element(element: bytes, place: _Place) -> tuple[str, Any]:
     """Name and value; the smallest part that cannot be decoded is replaced."""
     try:
-        ((name, value),) = bson.decode(_document_of(element), CODEC_OPTIONS).items()
+        ((name, value),) = bson.decode(_document_of(element), _STRICT).items()
     except InvalidBSON:
-        end = element.index(0, 1)
-        name = element[1:end].decode(errors="replace")
-        if element[0] == _DOCUMENT:
-            return name, _decode_by_field(element[end + 1 :])
-        if element[0] == _ARRAY:
-            return name, list(_decode_by_field(element[end + 1 :]).values())
-        return name, Undecodable()
+        return _decode_leniently(element, place)
     return name, value
+
+
+def _decode_leniently(element: bytes, place: _Place) -> tuple[str, Any]:
+    end = element.index(0, 1)
+    kind, raw = element[0], element[end + 1 :]
+    name = element[1:end].decode(errors=_ERRORS_OF_NAMES[place is _Place.ID])
+    inner = place.of_field(name)
+    if place is _Place.ID and name.encode() != element[1:end]:
+        return name, Undecodable(raw)
+    if kind == _DOCUMENT:
+        return name, _decode_by_field(raw, inner)
+    if kind == _ARRAY:
+        return name, list(_decode_by_field(raw, inner.of_item).values())
+    if inner is _Place.ID:
+        return name, Undecodable(raw[4:-1] if kind == _TEXT else raw)
+    try:
+        return name, bson.decode(_document_of(element), CODEC_OPTIONS)[name]
+    except InvalidBSON:
+        return name, Undecodable()
 
 
 def _document_of(element: bytes) -> bytes:

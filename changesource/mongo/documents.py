@@ -12,7 +12,8 @@ from pymongo.asynchronous.cursor import AsyncRawBatchCursor
 from pymongo.errors import OperationFailure, PyMongoError
 
 from changesource.errors import SourceUnreachable
-from changesource.mapping.bson_types import Undecodable, without_references
+from changesource.mapping.bson_types import without_references
+from changesource.mapping.document_ids import is_readable
 from changesource.mongo.decoding import decode_batch_in_pieces
 from changesource.mongo.faults import explain
 from changesource.mongo.source import Database
@@ -50,7 +51,7 @@ async def scan(database: Database, collection: str, batch_size: int | None = Non
                 async for documents in batches:
                     retries = 0
                     yield documents
-                    progress = _decodable_ids(documents)[-1:] or progress
+                    progress = _last_readable_id(documents) or progress
         except PyMongoError as error:
             reason = explain(error)
             retries += 1
@@ -79,9 +80,9 @@ async def _scan_once(
         await cursor.close()
 
 
-def _decodable_ids(documents: Documents) -> list[Any]:
-    """Those that a scan can go on after."""
-    return [document["_id"] for document in documents if not isinstance(document["_id"], Undecodable)]
+def _last_readable_id(documents: Documents) -> list[Any]:
+    """The last one that a scan can continue after, if there is one."""
+    return next(([document["_id"]] for document in reversed(documents) if is_readable(document["_id"])), [])
 
 
 async def _next_batch(cursor: AsyncRawBatchCursor[Any]) -> Any:

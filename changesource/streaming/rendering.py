@@ -6,15 +6,12 @@ import logging
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, TypeVar
-
-import bson
-from bson import ObjectId
+from typing import TypeVar
 
 from changesource.errors import SourceUnusable
 from changesource.log.filter_values import FilterValues
-from changesource.mapping.bson_types import without_references
 from changesource.mapping.budget import Budget, BudgetExceeded
+from changesource.mapping.document_ids import identity_of, is_readable
 from changesource.mapping.row_errors import RowError
 from changesource.mapping.tables import CompiledTable, describe_id
 from changesource.mongo.assembler import Part
@@ -236,7 +233,7 @@ class Renderer:
             yield document
         if not wanted:
             return
-        ids = [document.last.document_id for document in wanted.values()]
+        ids = [document.last.document_id for document in wanted.values() if is_readable(document.last.document_id)]
         async for found in find_documents(self._database, collection, ids):
             for now in found:
                 looked_up = wanted.pop(identity_of(now["_id"]), None)
@@ -250,7 +247,8 @@ class Renderer:
 def _note_ends(
     notes: RowErrorNotes, tables: Sequence[CompiledTableFrames], changes: _CollectionChanges, errors: Sequence[RowError]
 ) -> None:
-    """Documents that gave no row error when they were rendered, or are gone, have none any more."""
+    """Documents that gave no row error when they were rendered, or are gone, have none any more. One that could not be looked
+    up was not rendered."""
     for table in tables:
         name = table.table.name
         if not notes.open_documents.get(name):
@@ -258,7 +256,8 @@ def _note_ends(
         rendered = {
             describe_id(document.last.document_id)
             for document in changes.documents.values()
-            if document.last.operation != "upsert" or document.touching(table.table)
+            if document.last.operation != "upsert"
+            or (document.touching(table.table) and is_readable(document.last.document_id))
         }
         if changes.is_emptied:
             rendered |= notes.open_documents[name]
@@ -276,10 +275,3 @@ async def _slow_frames(
     frames = await in_thread(render, table, document, found)
     errors += found
     return frames
-
-
-def identity_of(document_id: Any) -> Hashable:
-    """Something hashable that is equal for equal ids of one BSON type: Python holds 1 and True for the same key."""
-    if type(document_id) is ObjectId or type(document_id) is str:
-        return document_id
-    return bson.encode({"": without_references(document_id)})

@@ -10,7 +10,7 @@ import pytest
 from bson import DBRef
 
 from changesource.mapping.bson_types import without_references
-from changesource.streaming.rendering import identity_of
+from changesource.mapping.document_ids import identity_of
 
 
 @pytest.mark.parametrize(

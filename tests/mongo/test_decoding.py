@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from changesource.errors import SourceUnusable
 from changesource.mapping.bson_types import Undecodable
+from changesource.mapping.document_ids import is_readable
 from changesource.mapping.values import CODEC_OPTIONS
 from changesource.mongo import decoding
 from changesource.mongo.decoding import (
@@ -24,7 +25,7 @@ from changesource.mongo.decoding import (
     decode_document,
     decode_document_in_pieces,
 )
-from tests.mongo.undecodable import document_of, undecodable_field
+from tests.mongo.undecodable import WRONG_BINARY, document_of, undecodable_field
 
 EVERY_TYPE: dict[str, Any] = {
     "double": 1.5,
@@ -79,7 +80,52 @@ def test_smallest_part() -> None:
 def test_batch() -> None:
     """One such document leaves the others of its batch as they are."""
     batch = bson.encode({"_id": 1}) + document_of(undecodable_field("_id")) + bson.encode({"_id": 3})
-    assert [document["_id"] for document in decode_batch(batch)] == [1, Undecodable(), 3]
+    assert [document["_id"] for document in decode_batch(batch)] == [1, Undecodable(WRONG_BINARY), 3]
+
+
+def spoil(document: dict[str, Any]) -> bytes:
+    """The document's bytes, with one that is no UTF-8 in place of each plus sign."""
+    return bson.encode(document).replace(b"+", b"\xff")
+
+
+def test_text_that_is_not_utf8() -> None:
+    """It gets U+FFFD, but not in the `_id` of the document, which keeps its own bytes."""
+    document = decode_document(spoil({"_id": "a+", "name": "b+", "inner": {"_id": "c+", "+": Code("f+")}}))
+    assert document == {
+        "_id": Undecodable(b"a\xff"),
+        "name": "b\ufffd",
+        "inner": {"_id": "c\ufffd", "\ufffd": Code("f\ufffd")},
+    }
+    inner = decode_document(spoil({"_id": {"a": 1, "b": ["x", "y+"], "+": 5}, "name": "ok"}))
+    number = Undecodable(b"\5\0\0\0")
+    assert not is_readable(decode_document(spoil({"_id": {"+": {"a": 1}}}))["_id"])
+    assert inner == {"_id": {"a": 1, "b": ["x", Undecodable(b"y\xff")], r"\xff": number}, "name": "ok"}
+
+
+@pytest.mark.parametrize("piece_bytes", [10, 40, 100, 10_000])
+async def test_text_that_is_not_utf8_in_events(piece_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The documents of change events have ids, and so have their keys; nothing else in a reply has."""
+    monkeypatch.setattr(decoding, "PIECE_BYTES", piece_bytes)
+    event = {
+        "_id": {"_data": "token"},
+        "documentKey": {"region": "r+", "_id": "a+"},
+        "fullDocument": {"_id": "a+", "name": "n+", "list": [{"_id": "l+"}, {"a": {"_id": "m+"}}], "long": "x" * 50},
+        "fullDocumentBeforeChange": {"_id": {"a": "a+"}},
+        "updateDescription": {"updatedFields": {"_id": "u+"}},
+    }
+    reply = await decode_document_in_pieces(spoil({"cursor": {"nextBatch": [event, {"documentKey": {"_id": 1}}]}}))
+    [found, other] = reply["cursor"]["nextBatch"]
+    replaced = "\N{REPLACEMENT CHARACTER}"
+    assert found["documentKey"] == {"region": f"r{replaced}", "_id": Undecodable(b"a\xff")}
+    assert found["fullDocument"] == {
+        "_id": Undecodable(b"a\xff"),
+        "name": f"n{replaced}",
+        "list": [{"_id": f"l{replaced}"}, {"a": {"_id": f"m{replaced}"}}],
+        "long": "x" * 50,
+    }
+    assert found["fullDocumentBeforeChange"] == {"_id": {"a": Undecodable(b"a\xff")}}
+    assert found["updateDescription"] == {"updatedFields": {"_id": f"u{replaced}"}}
+    assert other == {"documentKey": {"_id": 1}}
 
 
 @pytest.mark.parametrize(

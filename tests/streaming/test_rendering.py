@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource import tasks
+from changesource.mapping.bson_types import Undecodable
 from changesource.mapping.budget import Budget
 from changesource.mapping.definition import Column
+from changesource.mapping.document_ids import identity_of
 from changesource.mapping.row_errors import RowError
 from changesource.mongo.assembler import Part
 from changesource.mongo.events import ChangeEvent
@@ -22,7 +24,8 @@ from changesource.mongo.pre_images import collections_without_pre_images
 from changesource.mongo.source import Database, current_cluster_time
 from changesource.streaming import rendering
 from changesource.streaming.document_frames import DocumentChanges, frames_by_id
-from changesource.streaming.rendering import Chunk, Renderer, identity_of
+from changesource.streaming.rendering import Chunk, Renderer
+from changesource.streaming.row_error_notes import RowErrorNotes
 from tests.mongo.builders import BEGIN, event
 from tests.mongo.failing import fail_commands
 from tests.streaming.builders import APP_ID, table, version
@@ -644,6 +647,41 @@ def test_identities(ids: list[Any]) -> None:
     identities = [identity_of(found) for found in ids]
     assert len(set(identities)) == len(IDS)
     assert identities == [identity_of(found) for found in ids]
+
+
+FORMS = [70, Int64(70), 70.0, Decimal128("70.0")]
+"""One `_id` for MongoDB. A replacement may put one in place of another, and its event has the new one alone."""
+
+
+@pytest.mark.parametrize("id_type", ["string", "number"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("before", FORMS)
+async def test_an_id_in_another_form(database: Database, before: Any, form: Any, id_type: str) -> None:
+    """A document that is updated and then replaced with its `_id` in another form keeps its one row, whether the events come
+    together or not; and so does one that is looked up by the former."""
+    await database.city.insert_one({"_id": form, "value": 2})
+    tables = [table("city", id_type=id_type)]
+    key = "70" if id_type == "string" else 70
+    row = ("city", "insert", {"_id": key, "value": "2"})
+    assert (await render(database, updated(before), upserted(form, 2), tables=tables)).changes == [row]
+    assert (await render(database, updated(before), tables=tables)).changes == [row]
+    assert (await render(database, upserted(before, 2), tables=tables)).changes == [row]
+    gone = await render(database, upserted(before, 1), deleted(form), tables=tables)
+    assert gone.changes == [("city", "delete", {"_id": key})]
+
+
+async def test_ids_that_are_not_utf8(database: Database) -> None:
+    """Two that differ in bytes that are no text are two documents, without rows; the row error of an updated one stays."""
+    one, other = Undecodable(b"a\xff"), Undecodable(b"a\xfe")
+    found = await render(database, upserted(one, 1), upserted("b", 2), upserted(other, 3), updated(one), deleted(other))
+    assert [change[2]["_id"] for change in found.changes] == ["b"]
+    notes = RowErrorNotes()
+    renderer = Renderer(database, version(CITY), notes)
+    for event_of_one in (upserted(one, 1), updated(one)):
+        _ = [chunk async for chunk in renderer.render(Part([event_of_one], BEGIN))]
+        assert notes.open_documents["city"] == {r"Undecodable(b'a\xff')"}
+    _ = [chunk async for chunk in renderer.render(Part([deleted(one)], BEGIN))]
+    assert not notes.open_documents["city"]
 
 
 async def test_new_document_that_does_not_match(database: Database) -> None:

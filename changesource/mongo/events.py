@@ -65,12 +65,13 @@ def parse_event(event: Mapping[str, Any]) -> ChangeEvent | None:
         renamed_to=event["to"]["coll"] if "to" in event else None,
         before=before,
         is_before_known=before is not None or event["operationType"] == "insert",
-        changed=_changed_fields(event["updateDescription"]) if event.get("updateDescription") else None,
+        changed=_changed_fields(event.get("updateDescription") or {}) or None,
     )
 
 
 def _changed_fields(description: Mapping[str, Any]) -> frozenset[str]:
-    """Every name that a changed path can begin with: `a.b` is a field of `a`, or a field whose name has a dot."""
+    """Every name that a changed path can begin with: `a.b` is a field of `a`, or a field whose name has a dot. None at all
+    says nothing: MongoDB has no event of an update that changed nothing."""
     paths = [
         *description.get("updatedFields", ()),
         *description.get("removedFields", ()),

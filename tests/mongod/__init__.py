@@ -1,0 +1,1 @@
+"""What MongoDB's own server is known to send, played by a scripted server on the wire."""

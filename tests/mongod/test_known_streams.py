@@ -1,0 +1,160 @@
+"""What MongoDB's own server is known to send: from its replies on the wire to the rows of each commit."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+import pytest
+from bson import Timestamp
+
+from changesource.errors import ChangeSourceError, HistoryLost, SourceUnreachable, SourceUnusable
+from changesource.log.entries import Entry
+from changesource.mapping.definition import Column, Table
+from changesource.mapping.row_errors import RowError
+from changesource.mongo.faults import RESUMABLE
+from changesource.mongo.source import Database, Sources, cluster_time_of
+from changesource.protocol.watermarks import Position
+from changesource.streaming.reading import EntryReader
+from tests.mongod.events import DATABASE, SECONDS, insert
+from tests.mongod.known_streams import KNOWN_STREAMS, Change, KnownStream, bern, row
+from tests.mongod.scripted_server import Failure, Reply, ScriptedServer, running
+from tests.streaming.builders import KnownVersions, table, version
+from tests.streaming.replica import frame_summary
+
+CITY = table("city", Column("name", "string", optional=True), Column("tags", "json", optional=True))
+ITEM = Table(
+    name="item",
+    columns=(Column("order", "string"), Column("sku", "string")),
+    primary_key=("order", "sku"),
+    collection="order",
+    mapping='{"pipeline": [{"$unwind": "$items"}, {"$project": {"_id": 0, "sku": "$items.sku", "order": "$_id"}}]}',
+)
+TABLES = version(CITY, replace(CITY, name="old_city", server_name="old_city", collection="old_city"), ITEM)
+BEGIN = cluster_time_of(Timestamp(SECONDS, 1))
+DEADLINE_SECONDS = 20.0
+
+
+def changes_of(entry: Entry) -> list[Change]:
+    """Of tables in the order in which they are sent; for one that is emptied its name."""
+    summaries = [(name, frame_summary(frame)) for name, frames in entry.tables.items() for frame in frames.split(b"\n")]
+    return [(operation, name if operation == "truncate" else content) for name, (operation, content) in summaries]
+
+
+class Reader:
+    """Reads a server's stream until it has given everything, and opens it again whenever it was interrupted."""
+
+    def __init__(self) -> None:
+        self.commits: list[list[Change]] = []
+        self.errors: list[RowError] = []
+        self.interruptions: list[ChangeSourceError] = []
+        self.last = Position(BEGIN)
+
+    async def read(self, server: ScriptedServer) -> None:
+        sources = Sources({"default": server.uri(DATABASE)})
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while not await self._read_once(server, sources.database("default")):
+                    pass
+        finally:
+            await sources.close()
+
+    async def _read_once(self, server: ScriptedServer, database: Database) -> bool:
+        """Whether it came to the end."""
+        reader = EntryReader(
+            database, KnownVersions(TABLES), TABLES, self.last.cluster_time, self.last, self.errors.extend
+        )
+        begun: list[Change] = []
+        try:
+            async with aclosing(reader.entries()) as entries:
+                async for entry in entries:
+                    if entry is None:
+                        if server.has_ended:
+                            return True
+                        continue
+                    begun += changes_of(entry)
+                    if entry.is_final:
+                        if begun:
+                            self.commits.append(begun)
+                        begun, self.last = [], entry.position
+        except SourceUnreachable as error:
+            self.interruptions.append(error)
+        return False
+
+
+@pytest.mark.parametrize("known", KNOWN_STREAMS, ids=lambda known: known.name)
+async def test_known_stream(known: KnownStream) -> None:
+    """The rows of each commit are those that the source of the facts asks for."""
+    server = ScriptedServer(known.replies, known.documents, known.server_version, known.is_router)
+    reader = Reader()
+    async with running(server):
+        await reader.read(server)
+    assert reader.commits == [list(commit) for commit in known.commits]
+    assert (len(reader.errors), reader.interruptions) == (known.row_errors, [])
+
+
+async def test_an_interruption_between_fragments() -> None:
+    """A large event whose first fragment came before the interruption comes again, from its first fragment on."""
+    (known,) = [each for each in KNOWN_STREAMS if each.name == "fragments in several replies"]
+    first, *others = known.replies
+    server = ScriptedServer([[BEFORE], first, Failure(189, "PrimarySteppedDown"), *others])
+    reader = Reader()
+    async with running(server):
+        await reader.read(server)
+    assert reader.commits == [[row(1, "Bern")], [row(1, "Bern")], [row(1, "big")]]
+    assert len(reader.interruptions) == 1
+
+
+RESUMABLE_LABEL, FATAL_LABEL = "ResumableChangeStreamError", "NonResumableChangeStreamError"
+BEFORE, AFTER = insert(1, bern()), insert(2, bern("after"))
+
+
+async def read_over(failure: Failure, *, at_opening: bool = False) -> Reader:
+    replies: Sequence[Reply] = [[BEFORE], failure, [AFTER]]
+    server = ScriptedServer(replies, opening=failure if at_opening else None)
+    reader = Reader()
+    async with running(server):
+        await reader.read(server)
+    return reader
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        *[Failure(code) for code in sorted(RESUMABLE)],
+        Failure(43, "CursorNotFound"),
+        Failure(237, "CursorKilled"),
+        Failure(50, "MaxTimeMSExpired"),
+        Failure(8_000_000, "NotYetInvented", [RESUMABLE_LABEL]),
+        Failure(None),
+    ],
+    ids=str,
+)
+async def test_interruptions(failure: Failure) -> None:
+    """Errors that the drivers' specification calls resumable, and a connection that breaks: the stream is opened again at its
+    position, and what was read since comes again (the specification's definition of a resumable error)."""
+    reader = await read_over(failure)
+    assert reader.commits[0] == [row(1, "Bern")]
+    assert reader.commits[-1] == [row(1, "after")]
+    assert len(reader.interruptions) == 1
+
+
+@pytest.mark.parametrize("at_opening", [True, False])
+@pytest.mark.parametrize(
+    ("failure", "expected", "said"),
+    [
+        (Failure(286, "ChangeStreamHistoryLost", [FATAL_LABEL]), HistoryLost, "286"),
+        (Failure(280, "ChangeStreamFatalError", [FATAL_LABEL]), HistoryLost, "280"),
+        (Failure(260, "InvalidResumeToken"), HistoryLost, "260"),
+        (Failure(136, "CappedPositionLost"), HistoryLost, "136"),
+        (Failure(10334, "BSONObjectTooLarge"), SourceUnusable, "16 MB"),
+        (Failure(13, "Unauthorized"), SourceUnusable, "may not"),
+        (Failure(8000, "AtlasError"), SourceUnusable, "8000"),
+    ],
+    ids=str,
+)
+async def test_no_way_on(failure: Failure, expected: type[ChangeSourceError], said: str, *, at_opening: bool) -> None:
+    """Errors after which the app begins again, or somebody has to do something (error_codes.yml of the server: the category
+    NonResumableChangeStreamError)."""
+    with pytest.raises(expected, match=said):
+        await read_over(failure, at_opening=at_opening)

@@ -1,6 +1,7 @@
 # Everything is set up inside this folder: Python packages in .venv, servers' data and npm packages in .embedded.
 #   make run     the whole system, with sample data; ARGS="--redis" for the split deployment
-#   make test    all tests; ARGS="-k name" for some, WORKERS=0 for all in one process
+#   make test    all tests; ARGS="-k name" for some, WORKERS=0 for all in one process; MONGODB=mongodb://… runs those that can
+#                against a replica set or a sharded cluster of yours, in databases of their own, which they drop
 #   make lint    ruff, mypy, and the files for Docker
 #   make bench   measurements; not part of the tests
 #   make agreement  mappings against the embedded MongoDB, with new examples for SECONDS=600 a test
@@ -20,6 +21,8 @@ PYTHON ?= python3
 ARGS ?=
 # Processes that `make test` spreads the files of tests over. Each has servers of its own.
 WORKERS ?= 2
+# From the command line alone: what the environment has by this name may be another deployment.
+MONGODB =
 TARGET ?=
 SEED ?=
 REPLAY ?=
@@ -43,6 +46,7 @@ lint: export DEBUG = 1
 run: node
 	@exec $(VENV_PYTHON) -m zerosources.embedded $(ARGS)
 
+test: export TEST_MONGODB_URI = $(value MONGODB)
 test: node
 	@$(VENV_PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

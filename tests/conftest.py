@@ -14,10 +14,12 @@ from django.conf import settings
 from pytest_django import DjangoDbBlocker
 
 from changesource.models.database_threads import close_connections
+from tests.given_mongodb import EMBEDDED, GivenMongo, given_mongo, given_uri, hosts_of
 from zerosources.embedded import EMBEDDED_DIR
 from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
 
 RUNS_DIR = EMBEDDED_DIR / "tests"
+TESTS_OF_EMBEDDED = Path(__file__).parent / "embedded"
 
 # Each may take a hundred megabytes.
 KEPT_RUNS = 3
@@ -29,6 +31,10 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_report_header() -> list[str]:
+    return [f"MongoDB: given, {hosts_of(given_uri())}"] if given_uri() else []
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """What a test has logged goes from process to process as UTF-8, which knows no lone surrogate."""
@@ -38,7 +44,11 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On another database server, only the tests that ask the Django database are run again."""
+    """On another database server, only the tests that ask the Django database are run again. With a MongoDB that is given,
+    what is about the embedded servers is skipped."""
+    for item in items if given_uri() else []:
+        if TESTS_OF_EMBEDDED in item.path.parents or item.get_closest_marker("embedded_mongodb"):
+            item.add_marker(pytest.mark.skip(f"{EMBEDDED}, and MONGODB is given"))
     if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         return
     chosen = [
@@ -70,13 +80,25 @@ def run_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
         shutil.rmtree(path)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def given() -> Iterator[GivenMongo | None]:
+    """The MongoDB that `make test MONGODB=…` names, None where it names none."""
+    with given_mongo() as found:
+        yield found
+
+
 @pytest.fixture(scope="module")
-def mongo_server(run_dir: Path, request: pytest.FixtureRequest) -> Iterator[MongoServer]:
+def mongo_server(
+    run_dir: Path, request: pytest.FixtureRequest, given: GivenMongo | None
+) -> Iterator[MongoServer | GivenMongo]:
     """One MongoDB replica set for a file of tests, with fail points. Not for tests that stop it.
 
     It reads its whole oplog whenever a stream is opened, for seconds after some ten thousand writes: so those of other files
-    are not in it.
+    are not in it. If a MongoDB is given, it is that one.
     """
+    if given is not None:
+        yield given
+        return
     with MongoServer(run_dir / f"mongodb-{request.module.__name__}", test_commands=True) as server:
         yield server
         server.kill()  # it would take two seconds to end, and more to write what nobody wants

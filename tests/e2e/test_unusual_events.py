@@ -39,7 +39,7 @@ def test_drop_rename_and_drop_database(deploy: Deploy) -> None:
     deployment.wait_until_equal(zero_cache)
     database.accounts.rename("orders", dropTarget=True)
     deployment.wait_until_equal(zero_cache)
-    deployment.client.drop_database(deployment.app_id)
+    deployment.client.drop_database(deployment.database.name)
     deployment.wait_until_equal(zero_cache)
     fill(database, 10)
     contents = deployment.wait_until_equal(zero_cache)

@@ -28,6 +28,7 @@ from tests.e2e import workload
 from tests.e2e.deployment import Deployment
 from tests.embedded.waiting import wait_until
 from tests.faults.sessions import SOON_SECONDS, ChangeSource, Replica, change_source
+from tests.given_mongodb import FAIL_POINTS, skip_if_given
 from tests.models.builders import build_app, build_table
 from tests.mongo.failing import fail_commands
 from zerosources.embedded.servers import MongoServer, PostgresServer
@@ -474,4 +475,5 @@ def hold_reads(deployment: Deployment, milliseconds: int) -> None:
     """Each of the product's requests for more takes so long."""
     data = {"failCommands": ["getMore"], "appName": APP_NAME, "blockConnection": True, "blockTimeMS": milliseconds}
     mode = "alwaysOn" if milliseconds else "off"
+    skip_if_given(FAIL_POINTS)
     deployment.client.admin.command({"configureFailPoint": "failCommand", "mode": mode, "data": data})

@@ -7,6 +7,7 @@ from typing import Any
 from pymongo import AsyncMongoClient
 
 from changesource.mongo.source import APP_NAME
+from tests.given_mongodb import FAIL_POINTS, skip_if_given
 from zerosources.embedded.servers import MongoServer
 
 
@@ -30,6 +31,7 @@ async def fail_commands(
         mode = {"times": times}
     elif skip is not None:
         mode = {"skip": skip}
+    skip_if_given(FAIL_POINTS)
     # A client of its own: after some errors the product's does not trust the server for seconds.
     async with AsyncMongoClient[dict[str, Any]](server.uri()) as client:
         await client.admin.command({"configureFailPoint": "failCommand", "mode": mode, "data": arguments})

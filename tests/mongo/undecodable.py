@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from bson import Binary
 
 from changesource.mongo.source import Database, Sources
+from tests.given_mongodb import PLAIN_CONNECTION, skip_if_given
 from zerosources.embedded.servers import MongoServer
 
 WRONG_BINARY = b"\x02\0\0\0\x02ab"
@@ -32,6 +33,7 @@ def document_of(*elements: bytes) -> bytes:
 @asynccontextmanager
 async def spoilt(server: MongoServer, database: Database) -> AsyncIterator[Database]:
     """The same database, read through a proxy that makes each `SPOILT` undecodable."""
+    skip_if_given(PLAIN_CONNECTION)
     address = urlsplit(server.uri())
     connections: set[asyncio.Task[None]] = set()
 

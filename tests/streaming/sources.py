@@ -11,6 +11,7 @@ import pymongo
 from pymongo.database import Database
 
 from changesource.mongo.source import APP_NAME
+from tests.given_mongodb import FAIL_POINTS, skip_if_given
 from zerosources.embedded.servers import MongoServer
 
 PlainDatabase = Database[dict[str, Any]]
@@ -33,6 +34,7 @@ def default_source(server: MongoServer, settings: Any) -> Iterator[PlainDatabase
 @contextmanager
 def refused(server: MongoServer, *commands: str, code: int) -> Iterator[None]:
     """The commands fail for the product's clients."""
+    skip_if_given(FAIL_POINTS)
     data = {"failCommands": list(commands), "appName": APP_NAME, "errorCode": code}
     with pymongo.MongoClient[dict[str, Any]](server.uri()) as client:
         client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})

@@ -1,6 +1,7 @@
 """A collection of the embedded MongoDB for the whole folder."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,18 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from changesource.mapping.values import CODEC_OPTIONS
+from tests.given_mongodb import GivenMongo
 from zerosources.embedded.servers import MongoServer
 
 OPLOG_ENTRIES = 1_000
 
 
 @pytest.fixture(scope="session")
-def collection(run_dir: Path) -> Iterator[Collection[dict[str, Any]]]:
+def collection(run_dir: Path, given: GivenMongo | None) -> Iterator[Collection[dict[str, Any]]]:
     """Decodes as the product does. The server is this folder's own, as tens of thousands of writes fill its oplog."""
-    with (
-        MongoServer(run_dir / "mongodb-agreement", oplog_max_entries=OPLOG_ENTRIES) as server,
-        MongoClient[dict[str, Any]](server.url) as client,
-    ):
-        yield client.get_database("agreement", codec_options=CODEC_OPTIONS)["documents"]
+    with ExitStack() as stack:
+        server: MongoServer | GivenMongo = given or stack.enter_context(
+            MongoServer(run_dir / "mongodb-agreement", oplog_max_entries=OPLOG_ENTRIES)
+        )
+        client = stack.enter_context(MongoClient[dict[str, Any]](server.uri("agreement")))
+        yield client.get_default_database(codec_options=CODEC_OPTIONS)["documents"]

@@ -27,6 +27,7 @@ def test_mapping_gives_the_documented_rows(departure: Departure) -> None:
     assert rows == documented(departure)
 
 
+@pytest.mark.embedded_mongodb
 @each_departure
 def test_server_departs(collection: Collection[dict[str, Any]], departure: Departure) -> None:
     """The server gives something else: what it has learned in a later version is to go from the table."""

@@ -16,7 +16,7 @@ from changesource.mapping.expressions import WHOLE_DOCUMENT
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import read_mapping_text
 from changesource.mapping.row_errors import RowError
-from changesource.mapping.values import CONVERTERS, Converter, DoesNotFit, JsonScalar, convert
+from changesource.mapping.values import CONVERTERS, MAX_SAFE_INTEGER, Converter, DoesNotFit, JsonScalar, convert
 from changesource.protocol.frames import ColumnSpec, TableSpec
 
 Document = Mapping[str, Any]
@@ -100,6 +100,7 @@ class CompiledTable:
         self.filter_columns = tuple(columns[name].server_name for name in table.filter_columns)
         self.needs_pre_images = self._splits or not read_by_key <= {ID} or bool(self.filter_columns)
         self.has_mapping = bool(table.mapping)
+        self._ids_with_forms = frozenset[type]() if self.needs_pre_images else WITH_SEVERAL_FORMS
         # Of several documents, each would hold what none of them needs; and what a table does not read must not count.
         self._read_names = self.reads if self._splits and WHOLE_DOCUMENT not in self.reads else None
         # A row without a longer text is not too large. Of several rows, each can repeat a text of the document.
@@ -167,15 +168,15 @@ class CompiledTable:
         """The primary key of the row that a document with this `_id` has, if it has one; None when it can have no row.
         Not for a table that needs pre-images."""
         try:
-            key = self._normal_key(document_id)
+            key = self._key_of_normal_id(normal_id(document_id))
         except (DoesNotFit, MappingError):
             return None
         return None if self._is_key_too_long(key) else key
 
-    def _normal_key(self, document_id: object) -> Row:
-        """The same for all forms that MongoDB holds for one `_id`: the event that puts one in place of another does not say
-        which one there was. Raises `DoesNotFit` and `MappingError`."""
-        (mapped,) = self._key_map({ID: normal_id(document_id)})
+    def _key_of_normal_id(self, document_id: object) -> Row:
+        """A key is made of the normal form of an `_id`: the event that puts another form in its place does not say which one
+        there was. Raises `DoesNotFit` and `MappingError`."""
+        (mapped,) = self._key_map({ID: document_id})
         return {column.name: _key_value(column, mapped.get(column.field)) for column in self._key_columns}
 
     def key_of(self, row: Row) -> Key:
@@ -233,9 +234,10 @@ class CompiledTable:
                     self._add_error(errors, document, name, _why_null(value), budget)
                     return None
             row[name] = converted
-        if not self.needs_pre_images and type(document.get(ID)) in WITH_SEVERAL_FORMS:
+        document_id = document.get(ID)
+        if type(document_id) in self._ids_with_forms and (normal := self._normal_id(document_id)) is not document_id:
             try:
-                row.update(self._normal_key(document[ID]))
+                row.update(self._key_of_normal_id(normal))
             except (DoesNotFit, MappingError) as error:
                 self._add_error(errors, document, ", ".join(self.spec.key), str(error), budget)
                 return None
@@ -247,6 +249,11 @@ class CompiledTable:
             if type(value) is str and len(value) > self._long_text:
                 return self._row_if_it_passes(row, document, errors, budget)
         return row
+
+    def _normal_id(self, document_id: Any) -> Any:
+        """As `normal_id`; itself where a column would show both alike."""
+        is_alike = type(document_id) is float and not self.has_mapping and abs(document_id) <= MAX_SAFE_INTEGER
+        return document_id if is_alike else normal_id(document_id)
 
     def _is_key_too_long(self, row: Row) -> bool:
         texts = [row[name] for name in self._text_keys]

@@ -192,7 +192,8 @@ class AppAdmin(PublishingPages, SourceCheckPage):
             before = newest_version(app)
             cut_off = find_cut_off(app, draft_definition(app)) if may_see_clients(request) else []
             try:
-                version = publish_app(app, cast(User, request.user))
+                warnings: list[str] = []
+                version = publish_app(app, cast(User, request.user), warn=warnings.append)
             except ChangeSourceError as exc:
                 self.message_user(request, said_to(request, exc), messages.ERROR)
                 continue
@@ -202,7 +203,7 @@ class AppAdmin(PublishingPages, SourceCheckPage):
                 continue
             self.log_change(request, app, f"Published version {version.number}.")
             self.message_user(request, f"{app}: published version {version.number}.", messages.SUCCESS)
-            for each in cut_off:
+            for each in [*cut_off, *warnings]:
                 self.message_user(request, f"{app}: {each}", messages.WARNING)
 
 

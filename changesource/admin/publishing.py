@@ -289,10 +289,16 @@ def _source_context(app: App, difference: Difference) -> dict[str, Any]:
         return {"refusal": str(error)}
     try:
         pre_images = needed_pre_images(draft)
-        estimate = estimate_publish(draft.source, difference.loaded_collections, sorted(pre_images.collections))
+        estimate = estimate_publish(draft, difference.loaded_collections, sorted(pre_images.collections))
     except ChangeSourceError as error:
         return {"estimate_failure": str(error)}
-    return {"estimate": estimate, "loaded": _loaded(difference, estimate)}
+    if refused := estimate.collections.refused:
+        return {"problems": [_placed(app, problem) for problem in refused]}
+    return {
+        "collection_warnings": [_placed(app, problem) for problem in estimate.collections.warnings],
+        "estimate": estimate,
+        "loaded": _loaded(difference, estimate),
+    }
 
 
 def _loaded(difference: Difference, estimate: PublishEstimate) -> list[tuple[str, str, int]]:

@@ -26,6 +26,8 @@ UNKNOWN_SCAN_BATCH_SIZE = 100
 SCAN_BATCH_BYTES = 2 * 2**20
 """About how much of a collection a scan holds at a time."""
 LOOKUP_BATCH_SIZE = 500
+NOT_ON_A_VIEW = 166
+"""CommandNotSupportedOnView."""
 MAX_SCAN_RETRIES = 10
 """Interruptions in a row, without a document in between, after which a scan gives up."""
 RETRY_SECONDS = 1.0
@@ -37,8 +39,9 @@ async def scan(database: Database, collection: str, batch_size: int | None = Non
     """All documents of a collection in the order of `_id`, in batches; goes on after the last `_id` when interrupted.
 
     Each document is one that a majority had at some moment of the scan, which may take as long as it likes: the caller
-    closes the gap by replaying changes. A collection that is dropped or renamed meanwhile ends where it is. Close it
-    (`contextlib.aclosing`) to free the cursor.
+    closes the gap by replaying changes. A collection that is dropped or renamed meanwhile ends where it is. A view, or a time
+    series collection, has taken the name of a collection that was dropped: it has no change stream, and gives nothing here
+    either. Close the generator (`contextlib.aclosing`) to free the cursor.
 
     Raises `SourceUnreachable` when MongoDB stays away, `SourceUnusable` when it refuses.
     """
@@ -47,6 +50,14 @@ async def scan(database: Database, collection: str, batch_size: int | None = Non
     while True:
         try:
             batch_size = batch_size or await _fitting_batch_size(database, collection)
+            if not batch_size:
+                logger.error(
+                    "%s is a view or a time series collection now, which has no change stream: its tables are empty. "
+                    "Publish tables of the collection behind it instead.",
+                    collection,
+                    extra={"action": "collection-without-stream"},
+                )
+                return
             async with aclosing(_scan_once(database, collection, batch_size, progress)) as batches:
                 async for documents in batches:
                     retries = 0
@@ -91,10 +102,14 @@ async def _next_batch(cursor: AsyncRawBatchCursor[Any]) -> Any:
 
 
 async def _fitting_batch_size(database: Database, collection: str) -> int:
+    """0 for a view and for a time series collection."""
     try:
         statistics = await database.command("collStats", collection)
-    except OperationFailure:  # no such collection yet, or a user who may not ask
-        return UNKNOWN_SCAN_BATCH_SIZE
+    except OperationFailure as error:
+        # Else there is no such collection yet, or the user may not ask.
+        return 0 if error.code == NOT_ON_A_VIEW else UNKNOWN_SCAN_BATCH_SIZE
+    if statistics.get("timeseries"):
+        return 0
     average_bytes = statistics.get("avgObjSize") or 1
     return max(1, min(MAX_SCAN_BATCH_SIZE, int(SCAN_BATCH_BYTES / average_bytes)))
 

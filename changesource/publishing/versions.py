@@ -86,11 +86,10 @@ def begin_publish(
                 f"{app} was changed while it was being published: it needs pre-images of "
                 f"{', '.join(sorted(needed.collections))}, which have not been switched on for it. Publish again."
             )
-        under_way = app.versions.filter(cluster_time=None).first()
-        if under_way is not None:
-            if timezone.now() - under_way.published_at < FORGOTTEN_AFTER:
-                raise PublishUnderWay
-            Version.objects.abandon(under_way.nonce)
+        if is_publish_under_way(app):
+            raise PublishUnderWay
+        if (forgotten := app.versions.filter(cluster_time=None).first()) is not None:
+            Version.objects.abandon(forgotten.nonce)
         newest = newest_version(app)
         if newest is not None and newest.definition == draft.to_json() and not resets:
             return newest
@@ -104,6 +103,11 @@ def begin_publish(
             cluster_time=0 if is_base else None,
             published_by=user,
         )
+
+
+def is_publish_under_way(app: App) -> bool:
+    """Whether somebody publishes `app` at this moment."""
+    return app.versions.filter(cluster_time=None, published_at__gt=timezone.now() - FORGOTTEN_AFTER).exists()
 
 
 def review_digest(app: App) -> str:

@@ -12,6 +12,13 @@ def configuration(settings, tmp_path) -> None:
     settings.STATIC_ROOT = str(tmp_path)  # WhiteNoise warns of a folder that is missing before collectstatic
 
 
+@pytest.fixture(autouse=True)
+def impatience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a source that is not there."""
+    if "mongo_server" not in request.fixturenames:
+        monkeypatch.setattr("changesource.mongo.source.SERVER_SELECTION_TIMEOUT_MS", 100)
+
+
 @pytest.fixture
 def user(db) -> User:
     return User.objects.create_superuser("ada")

@@ -8,6 +8,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
 
 from changesource.models import App, Column, Version
+from changesource.publishing.collection_problems import CollectionProblems
+from changesource.streaming import publisher
 from tests.admin.pages import messages_of, url
 from tests.models.builders import build_app, publish
 
@@ -17,6 +19,12 @@ class OwnAppsBackend(BaseBackend):
 
     def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
         return perm == "changesource.publish_app" and obj is not None and obj.app_id == "shop"
+
+
+@pytest.fixture(autouse=True)
+def every_collection_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no source here that could say it."""
+    monkeypatch.setattr(publisher, "find_collection_problems", lambda _: CollectionProblems())
 
 
 @pytest.fixture

@@ -23,13 +23,6 @@ def staff(name: str, *permissions: str) -> Browser:
     return browser
 
 
-@pytest.fixture(autouse=True)
-def impatience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a source that is not there."""
-    if "mongo_server" not in request.fixturenames:
-        monkeypatch.setattr("changesource.mongo.source.SERVER_SELECTION_TIMEOUT_MS", 100)
-
-
 @pytest.fixture
 def published(app: App) -> App:
     """An app of which version 1 streams and says what the draft says."""
@@ -218,6 +211,31 @@ def test_filter_columns_on_the_review(browser: Browser, published: App, mongo_se
         assert "filter columns: <del>name</del> → <ins>none</ins>" in text
         assert "Row filters of clients can no longer ask for name." in text
         assert "Publication mobile goes" in text
+
+
+def test_view_on_the_review(browser: Browser, app: App, mongo_server: MongoServer, settings) -> None:
+    """A view is to be mended first, and the link leads to the collection of the table; there is no button."""
+    with default_source(mongo_server, settings) as database:
+        database.create_collection("city", viewOn="town", pipeline=[])
+        response = browser.get(url("app_publish", app.pk))
+        assert 'value="Publish"' not in response.content.decode()
+        [problem] = response.context["problems"]
+        assert problem.place == "city.collection"
+        assert problem.address == f"{url('table_change', app.tables.get().pk)}#id_collection"
+        [message] = publish_shown(browser, app, review_digest(app))
+        assert "is a view, which has no change stream" in message
+
+
+def test_missing_collection_on_the_review(browser: Browser, app: App, mongo_server: MongoServer, settings) -> None:
+    """The review and the action on the list say that there is no such collection yet, and publish all the same."""
+    with default_source(mongo_server, settings):
+        text = browser.get(url("app_publish", app.pk)).content.decode()
+        assert "There is no collection &#x27;city&#x27; that the user of the source may read." in text
+        assert 'value="Publish"' in text
+        data = {"action": "publish_drafts", "_selected_action": app.pk}
+        published, warning = messages_of(browser.post(url("app_changelist"), data, follow=True))
+        assert published == "shop: published version 1."
+        assert "There is no collection 'city'" in warning
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pymongo
 import pytest
 from django.core.management import CommandError, call_command
 
@@ -24,6 +25,9 @@ DATABASE = "check_source"
 def app(settings: Any, mongo_server: MongoServer) -> App:
     """An app that is published from a server where all is well."""
     settings.CHANGESOURCE_SOURCES = {"default": mongo_server.uri(DATABASE)}
+    with pymongo.MongoClient[dict[str, Any]](mongo_server.uri(DATABASE)) as client:
+        client[DATABASE].drop_collection("city")
+        client[DATABASE].create_collection("city")
     app = build_app()
     begin_publish(app)
     return app

@@ -26,7 +26,9 @@ SCHEMA: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def default_source(settings) -> None:
+def default_source(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is away, which nobody waits for."""
+    monkeypatch.setattr("changesource.mongo.source.SERVER_SELECTION_TIMEOUT_MS", 100)
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
 
 
@@ -120,6 +122,23 @@ def test_publish_with_pre_images(mongo_server: MongoServer, source_database: Pla
     source_database.drop_collection("orders")
     assert run("publish", "shop") == "1\n"
     assert records_pre_images(source_database, "orders")
+
+
+def test_publish_looks_at_collections(
+    source_database: PlainDatabase, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both commands say on stderr that there is no such collection yet; a view is refused, and the draft stays as it is."""
+    assert run("load_schema", file, "--app", "shop", "--publish") == "1\n"
+    assert "city.collection: There is no collection 'city'" in capsys.readouterr().err
+    assert run("publish", "shop") == "1\n"
+    assert "city.collection: There is no collection 'city'" in capsys.readouterr().err
+    source_database.create_collection("city", viewOn="town", pipeline=[])
+    with pytest.raises(CommandError, match="is a view"):
+        run("load_schema", file, "--app", "other", "--publish")
+    assert not App.objects.filter(app_id="other").exists()
+    with pytest.raises(CommandError, match=r"CS201.*\n.*is a view"):
+        run("publish", "shop", "--reset")
+    source_database.drop_collection("city")
 
 
 def test_load_with_permissions(file: Path, tmp_path: Path) -> None:
@@ -232,8 +251,11 @@ def test_load_with_filter_columns(source_database: PlainDatabase, file: Path, tm
         run("load_schema", file, "--mappings", mappings, "--app", "shop")
 
 
-def test_publish_says_which_clients_do_not_see_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_publish_says_which_clients_do_not_see_a_table(
+    source_database: PlainDatabase, capsys: pytest.CaptureFixture[str]
+) -> None:
     """On stderr, beside the number of the version; nothing where nothing was published."""
+    source_database.create_collection("city")
     app = build_app()
     set_grant(Client.objects.create_for_apps("acme", [app]), row_filters='{"river": {}}')
     assert run("publish", "shop") == "1\n"

@@ -82,6 +82,28 @@ async def test_batches(database: Database) -> None:
     assert [len(batch) async for batch in scan(database, "city", 3)] == [3, 3, 3, 1]
 
 
+async def test_collection_that_became_a_view(
+    mongo_server: MongoServer, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It gives nothing, as running streams show nothing of it since the collection was dropped; the log says so."""
+    await fill(database, [1, 2])
+    async with fail_commands(mongo_server, "collStats", errorCode=166):  # which the embedded server does not say itself
+        assert await scanned(database, None) == []
+    assert "city is a view or a time series collection now" in caplog.text
+
+
+async def test_collection_that_became_a_time_series(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does a time series collection, which `collStats` tells by a part of its own."""
+
+    async def statistics(*_: object) -> dict[str, Any]:
+        return {"avgObjSize": 100, "timeseries": {"bucketsNs": "shop.system.buckets.city"}}
+
+    await fill(database, [1, 2])
+    with monkeypatch.context() as patched:
+        patched.setattr(type(database), "command", statistics)
+        assert await scanned(database, None) == []
+
+
 @pytest.mark.parametrize("size", [1, 3, 7, None])
 async def test_interrupted_scan(mongo_server: MongoServer, database: Database, size: int | None) -> None:
     """A scan that is interrupted after each batch loses nothing and doubles nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pymongo
@@ -31,11 +31,16 @@ def default_source(server: MongoServer, settings: Any) -> Iterator[PlainDatabase
         client.drop_database(database.name)
 
 
-@contextmanager
-def refused(server: MongoServer, *commands: str, code: int) -> Iterator[None]:
+def refused(server: MongoServer, *commands: str, code: int) -> AbstractContextManager[None]:
     """The commands fail for the product's clients."""
+    return failing(server, *commands, errorCode=code)
+
+
+@contextmanager
+def failing(server: MongoServer, *commands: str, **how: Any) -> Iterator[None]:
+    """The commands fail for the product's clients, as a fail point of MongoDB says it."""
     skip_if_given(FAIL_POINTS)
-    data = {"failCommands": list(commands), "appName": APP_NAME, "errorCode": code}
+    data = {"failCommands": list(commands), "appName": APP_NAME, **how}
     with pymongo.MongoClient[dict[str, Any]](server.uri()) as client:
         client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
         try:

@@ -1,5 +1,6 @@
 """publisher.py: a publish sees to the pre-images that the draft needs; one that fails changes nothing."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,11 +9,12 @@ import pytest
 from changesource.errors import InvalidDefinition, SourceUnreachable, SourceUnusable
 from changesource.models import App, Version
 from changesource.mongo import source
+from changesource.publishing.collection_problems import CollectionProblems
 from changesource.publishing.versions import begin_publish
-from changesource.streaming import publisher
+from changesource.streaming import publish_estimate, publisher
 from changesource.streaming.publisher import publish_app
 from tests.models.builders import build_app, build_table
-from tests.streaming.sources import ITEMS, PlainDatabase, default_source, records_pre_images, refused
+from tests.streaming.sources import ITEMS, PlainDatabase, default_source, failing, records_pre_images, refused
 from zerosources.embedded.ports import free_port
 from zerosources.embedded.servers import MongoServer
 
@@ -77,10 +79,14 @@ def test_unreachable(settings: Any, monkeypatch: pytest.MonkeyPatch, app: App) -
     assert not Version.objects.exists()
 
 
-def test_source_is_not_asked_without_need(settings: Any) -> None:
-    """A draft whose keys come from `_id` is published while the source is away."""
+def test_source_that_nothing_is_needed_of(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A draft whose keys come from `_id` is published while the source is away, and the person is told."""
+    monkeypatch.setattr(source, "SERVER_SELECTION_TIMEOUT_MS", 100)
     settings.CHANGESOURCE_SOURCES = {"default": f"mongodb://127.0.0.1:{free_port()}/shop"}
-    assert publish_app(build_app()).number == 1
+    warnings: list[str] = []
+    assert publish_app(build_app(), warn=warnings.append).number == 1
+    [warning] = warnings
+    assert "CS103" in warning
 
 
 def test_problems_come_first(database: PlainDatabase, app: App) -> None:
@@ -96,6 +102,8 @@ def test_problems_come_first(database: PlainDatabase, app: App) -> None:
 def test_draft_that_changes_meanwhile(monkeypatch: pytest.MonkeyPatch, settings: Any, app: App, change: str) -> None:
     """What needs pre-images that nobody has switched on is not published."""
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/a", "archive": "mongodb://localhost/b"}
+
+    monkeypatch.setattr(publisher, "find_collection_problems", lambda _: CollectionProblems())
 
     def edit(*_: object) -> None:
         if change == "another table":
@@ -125,3 +133,55 @@ async def test_beside_a_running_loop(
     build_items(app)
     assert publish_app(app).number == 1
     assert records_pre_images(database, "orders")
+
+
+def test_view_is_refused(database: PlainDatabase, app: App) -> None:
+    """A view has no change stream, so nothing is published, no pre-image is switched on, and the table is named."""
+    database.create_collection("city", viewOn="orders", pipeline=[])
+    database.create_collection("orders")
+    with pytest.raises(InvalidDefinition, match=r"city\.collection: 'city' is a view, which has no change stream"):
+        publish_app(app)
+    assert not Version.objects.exists()
+    assert not records_pre_images(database, "orders")
+
+
+def test_time_series_is_refused(database: PlainDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is a time series collection, which the embedded MongoDB lists as an ordinary one."""
+
+    async def kinds(*_: object) -> dict[str, str]:
+        return {"city": "timeseries"}
+
+    monkeypatch.setattr(publish_estimate, "collection_kinds", kinds)
+    with pytest.raises(InvalidDefinition, match="is a time series collection"):
+        publish_app(build_app())
+    assert not Version.objects.exists()
+
+
+def test_missing_collection_is_a_warning(database: PlainDatabase) -> None:
+    """It may come later; whoever publishes is told of it, and of nothing else."""
+    app = build_app()
+    build_table(app, "land", {"_id": {}})
+    database.create_collection("land")
+    warnings: list[str] = []
+    assert publish_app(app, warn=warnings.append).number == 1
+    [warning] = warnings
+    assert warning.startswith("city.collection: There is no collection 'city'")
+
+
+@pytest.mark.parametrize(
+    "failure", [{"errorCode": 13}, {"errorCode": 6}, {"blockConnection": True, "blockTimeMS": 2_000}]
+)
+def test_collections_that_cannot_be_looked_at(
+    mongo_server: MongoServer, database: PlainDatabase, monkeypatch: pytest.MonkeyPatch, failure: dict[str, Any]
+) -> None:
+    """A user who may not list them, a server that is away and one that hangs keep nobody from publishing, and are named."""
+    monkeypatch.setattr(publish_estimate, "ESTIMATE_SECONDS", 0.5)
+    database.create_collection("city")
+    warnings: list[str] = []
+    started = time.monotonic()
+    with failing(mongo_server, "listCollections", **failure):
+        assert publish_app(build_app(), warn=warnings.append).number == 1
+    assert time.monotonic() - started < 1.9
+    [warning] = warnings
+    assert "It is not known whether the collections exist" in warning
+    assert "CS10" in warning

@@ -65,7 +65,7 @@ class Command(BaseCommand):
 
     def _load(self, schema: Schema, app_id: str, source: str, *, then_publish: bool) -> None:
         for warning in (warning for table in schema.tables for warning in find_warnings(table)):
-            self.stderr.write(self.style.WARNING(str(warning)))
+            self._warn(str(warning))
         if then_publish:
             version = finish_publish(when_free(lambda: self._replace_and_prepare(app_id, schema, source)))
             self.stdout.write(str(version.number))
@@ -74,7 +74,10 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def _replace_and_prepare(self, app_id: str, schema: Schema, source: str) -> Version:
-        return prepare_publish(replace_draft(app_id, schema, source))
+        return prepare_publish(replace_draft(app_id, schema, source), warn=self._warn)
+
+    def _warn(self, text: str) -> None:
+        self.stderr.write(self.style.WARNING(text))
 
 
 def _read(file: Path, mappings: Path | None, permissions: Path | None, publications: Path | None) -> Schema:

@@ -16,7 +16,7 @@ class Command(BaseCommand):
     help = (
         "Publishes the draft of an app into its running streams and prints the version number. "
         "A draft that equals the newest version is not stored again: that version's number is printed. "
-        "Which clients lose a table by it, or do not see a new one, is said on stderr."
+        "Which clients lose a table by it, or do not see a new one, and which collections do not exist, is said on stderr."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         before = newest_version(found)
         cut_off = find_cut_off(found, draft_definition(found))
         try:
-            version = publish_app(found, resets=reset)
+            version = publish_app(found, resets=reset, warn=self.stderr.write)
         except ChangeSourceError as exc:
             raise CommandError(str(exc)) from exc
         if version != before:

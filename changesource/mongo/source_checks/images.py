@@ -7,12 +7,11 @@ from typing import Any
 
 from pymongo.errors import OperationFailure, PyMongoError
 
+from changesource.mongo.collection_kinds import KINDS_WITHOUT_STREAM
 from changesource.mongo.faults import UNAUTHORIZED, explain
 from changesource.mongo.pre_images import OPTION, enabling_command
 from changesource.mongo.source import Database
 from changesource.mongo.source_checks.results import CheckResult, PublishedCollection
-
-KINDS_WITHOUT_STREAM = {"view": "a view", "timeseries": "a time series"}
 
 
 async def check_images(database: Database, collections: Sequence[PublishedCollection]) -> list[CheckResult]:
@@ -61,6 +60,8 @@ def _judge(collection: PublishedCollection, description: Mapping[str, Any] | Non
             f"Run {enabling_command(collection.name)}",
             values,
         )
-    absent = "" if description else " The collection does not exist yet."
-    text = f"{tables}: latest state. No post-images are recorded, so an update is looked up when it is read.{absent}"
+    if description is None:
+        text = f"{tables}: empty, because the collection does not exist yet."
+        return CheckResult(name, "warning", text, "Check the name, or create the collection.", values)
+    text = f"{tables}: latest state. No post-images are recorded, so an update is looked up when it is read."
     return CheckResult(name, "ok", text, f"For exact rows: {enabling_command(collection.name)}", values)

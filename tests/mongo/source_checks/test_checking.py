@@ -37,6 +37,7 @@ async def check_uri(uri: str) -> list[CheckResult]:
 
 async def test_all_is_well(database: Database) -> None:
     """A server of one's own has nothing wrong with it."""
+    await database.create_collection("city")
     found = statuses(await check_database(database, [CITY]))
     assert {
         "server",

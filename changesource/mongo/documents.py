@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from pymongo.asynchronous.cursor import AsyncRawBatchCursor
@@ -16,6 +17,7 @@ from changesource.mapping.bson_types import without_references
 from changesource.mapping.document_ids import is_readable
 from changesource.mongo.decoding import decode_batch_in_pieces
 from changesource.mongo.faults import explain
+from changesource.mongo.read_fields import EVERYTHING, Projection, projection_for
 from changesource.mongo.source import Database
 from changesource.tasks import end_tasks
 
@@ -25,6 +27,12 @@ MAX_SCAN_BATCH_SIZE = 1_000
 UNKNOWN_SCAN_BATCH_SIZE = 100
 SCAN_BATCH_BYTES = 2 * 2**20
 """About how much of a collection a scan holds at a time."""
+SAMPLE_SIZE = 50
+"""Documents by which a scan decides whether to ask for some of their fields only."""
+MIN_LEFT_OUT_BYTES = 512
+MIN_LEFT_OUT_SHARE = 0.5
+"""How much of an average document a projection has to leave out: of less, making smaller documents takes the server more
+than sending and decoding the whole ones takes both (tests/benchmarks/projections.py)."""
 LOOKUP_BATCH_SIZE = 500
 NOT_ON_A_VIEW = 166
 """CommandNotSupportedOnView."""
@@ -35,8 +43,12 @@ RETRY_SECONDS = 1.0
 Documents = list[dict[str, Any]]
 
 
-async def scan(database: Database, collection: str, batch_size: int | None = None) -> AsyncGenerator[Documents, None]:
+async def scan(
+    database: Database, collection: str, fields: Collection[str] = EVERYTHING, batch_size: int | None = None
+) -> AsyncGenerator[Documents, None]:
     """All documents of a collection in the order of `_id`, in batches; goes on after the last `_id` when interrupted.
+
+    They have `_id` and the top-level `fields`, and others where it is not cheaper to leave them out.
 
     Each document is one that a majority had at some moment of the scan, which may take as long as it likes: the caller
     closes the gap by replaying changes. A collection that is dropped or renamed meanwhile ends where it is. A view, or a time
@@ -46,11 +58,12 @@ async def scan(database: Database, collection: str, batch_size: int | None = Non
     Raises `SourceUnreachable` when MongoDB stays away, `SourceUnusable` when it refuses.
     """
     progress: list[Any] = []  # the last `_id`
+    plan: _ScanPlan | None = None
     retries = 0
     while True:
         try:
-            batch_size = batch_size or await _fitting_batch_size(database, collection)
-            if not batch_size:
+            plan = plan or await _plan_scan(database, collection, fields, batch_size)
+            if plan.is_without_stream:
                 logger.error(
                     "%s is a view or a time series collection now, which has no change stream: its tables are empty. "
                     "Publish tables of the collection behind it instead.",
@@ -58,7 +71,7 @@ async def scan(database: Database, collection: str, batch_size: int | None = Non
                     extra={"action": "collection-without-stream"},
                 )
                 return
-            async with aclosing(_scan_once(database, collection, batch_size, progress)) as batches:
+            async with aclosing(_scan_once(database, collection, plan, progress)) as batches:
                 async for documents in batches:
                     retries = 0
                     yield documents
@@ -74,12 +87,21 @@ async def scan(database: Database, collection: str, batch_size: int | None = Non
             return
 
 
+@dataclass(frozen=True, slots=True)
+class _ScanPlan:
+    batch_size: int
+    projection: Projection | None = None
+    is_without_stream: bool = False
+
+
 async def _scan_once(
-    database: Database, collection: str, batch_size: int, progress: Sequence[Any]
+    database: Database, collection: str, plan: _ScanPlan, progress: Sequence[Any]
 ) -> AsyncGenerator[Documents, None]:
     # `{_id: {$gt: x}}` compares within one BSON type and skips all later types without a word; `$expr` does not.
     after = {"$expr": {"$gt": ["$_id", {"$literal": without_references(progress[0])}]}} if progress else {}
-    cursor = database[collection].find_raw_batches(after, sort=[("_id", 1)], batch_size=batch_size)
+    cursor = database[collection].find_raw_batches(
+        after, plan.projection, sort=[("_id", 1)], batch_size=plan.batch_size
+    )
     request = asyncio.ensure_future(_next_batch(cursor))
     try:
         while (raw := await request) is not None:
@@ -101,26 +123,52 @@ async def _next_batch(cursor: AsyncRawBatchCursor[Any]) -> Any:
     return await anext(cursor, None)
 
 
-async def _fitting_batch_size(database: Database, collection: str) -> int:
-    """0 for a view and for a time series collection."""
+async def _plan_scan(database: Database, collection: str, fields: Collection[str], batch_size: int | None) -> _ScanPlan:
+    projection = projection_for(fields)
     try:
         statistics = await database.command("collStats", collection)
     except OperationFailure as error:
         # Else there is no such collection yet, or the user may not ask.
-        return 0 if error.code == NOT_ON_A_VIEW else UNKNOWN_SCAN_BATCH_SIZE
-    if statistics.get("timeseries"):
-        return 0
+        return _ScanPlan(batch_size or UNKNOWN_SCAN_BATCH_SIZE, projection, error.code == NOT_ON_A_VIEW)
     average_bytes = statistics.get("avgObjSize") or 1
-    return max(1, min(MAX_SCAN_BATCH_SIZE, int(SCAN_BATCH_BYTES / average_bytes)))
+    if projection is not None and not await _leaves_enough_out(database, collection, projection, average_bytes):
+        projection = None
+    fitting = max(1, min(MAX_SCAN_BATCH_SIZE, int(SCAN_BATCH_BYTES / average_bytes)))
+    return _ScanPlan(batch_size or fitting, projection, bool(statistics.get("timeseries")))
 
 
-async def find_documents(database: Database, collection: str, document_ids: Sequence[Any]) -> AsyncIterator[Documents]:
+async def _leaves_enough_out(database: Database, collection: str, projection: Projection, average_bytes: float) -> bool:
+    """Whether a scan is cheaper with the projection, by what it leaves of some documents."""
+    if average_bytes < MIN_LEFT_OUT_BYTES:
+        return False
+    size = number = 0
+    async for raw in database[collection].find_raw_batches({}, projection, limit=SAMPLE_SIZE):
+        size += len(raw)  # bytes, whatever PyMongo's annotation of the cursor says
+        number += len(await _decode(raw))
+    left_out = average_bytes - size / max(1, number)
+    return left_out >= max(MIN_LEFT_OUT_BYTES, MIN_LEFT_OUT_SHARE * average_bytes)
+
+
+async def choose_projection(database: Database, collection: str, fields: Collection[str]) -> Projection | None:
+    """What look-ups of documents of which `fields` are read do best to ask for; None for whole documents. It asks MongoDB for
+    the size of documents, so that it is for many look-ups. Raises `SourceUnreachable` or `SourceUnusable`."""
+    try:
+        return (await _plan_scan(database, collection, fields, None)).projection
+    except PyMongoError as error:
+        raise explain(error) from error
+
+
+async def find_documents(
+    database: Database, collection: str, document_ids: Sequence[Any], projection: Projection | None = None
+) -> AsyncIterator[Documents]:
     """The documents with these ids that exist now, in no order, and in batches: small updates can be of large documents, of
     which a reply of MongoDB holds 16 MB. Raises `SourceUnreachable` or `SourceUnusable`."""
     try:
         for start in range(0, len(document_ids), LOOKUP_BATCH_SIZE):
             wanted = list(map(without_references, document_ids[start : start + LOOKUP_BATCH_SIZE]))
-            cursor = database[collection].find_raw_batches({"_id": {"$in": wanted}}, batch_size=LOOKUP_BATCH_SIZE)
+            cursor = database[collection].find_raw_batches(
+                {"_id": {"$in": wanted}}, projection, batch_size=LOOKUP_BATCH_SIZE
+            )
             async for raw in cursor:
                 yield await _decode(raw)
     except PyMongoError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from changesource.mapping.definition import AppDefinition
 from changesource.mapping.tables import CompiledTable
@@ -20,6 +20,11 @@ class CompiledTableFrames:
     def __init__(self, table: CompiledTable) -> None:
         self.table = table
         self.frames = TableFrames(table.spec)
+
+
+def fields_read(tables: Iterable[CompiledTableFrames]) -> frozenset[str]:
+    """The top-level fields of a document on which its rows in `tables` depend; as `CompiledTable.reads`."""
+    return frozenset().union(*(table.table.reads for table in tables))
 
 
 class CompiledVersion:

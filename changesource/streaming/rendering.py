@@ -15,12 +15,13 @@ from changesource.mapping.document_ids import identity_of, is_readable
 from changesource.mapping.row_errors import RowError
 from changesource.mapping.tables import CompiledTable, describe_id
 from changesource.mongo.assembler import Part
-from changesource.mongo.documents import find_documents, scan
+from changesource.mongo.documents import choose_projection, find_documents, scan
 from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import MARKERS_COLLECTION, nonce_of
 from changesource.mongo.pre_images import restore_pre_images
+from changesource.mongo.read_fields import Projection
 from changesource.mongo.source import Database
-from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
+from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion, fields_read
 from changesource.streaming.document_frames import (
     DocumentChanges,
     RowFrame,
@@ -85,6 +86,7 @@ class Renderer:
         self._sink = sink
         self._notes = sink if isinstance(sink, RowErrorNotes) else None
         self._recorded_since: dict[str, int] = {}
+        self._projections: dict[str, Projection | None] = {}
         self._share = LoopShare()
 
     async def render(self, part: Part) -> AsyncIterator[Chunk]:
@@ -168,7 +170,7 @@ class Renderer:
     async def _all_rows(
         self, collection: str, tables: Sequence[CompiledTableFrames], errors: list[RowError]
     ) -> AsyncIterator[RowFrame]:
-        async for documents in scan(self._database, collection):
+        async for documents in scan(self._database, collection, fields_read(tables)):
             for table in tables:
                 async for rows in rows_in_batches(table.table, documents, errors, self._share):
                     for row in rows:
@@ -234,7 +236,8 @@ class Renderer:
         if not wanted:
             return
         ids = [document.last.document_id for document in wanted.values() if is_readable(document.last.document_id)]
-        async for found in find_documents(self._database, collection, ids):
+        projection = await self._projection_of(collection, tables)
+        async for found in find_documents(self._database, collection, ids, projection):
             for now in found:
                 looked_up = wanted.pop(identity_of(now["_id"]), None)
                 if looked_up is not None:
@@ -242,6 +245,12 @@ class Renderer:
                     yield looked_up
         for document in wanted.values():
             yield document
+
+    async def _projection_of(self, collection: str, tables: Sequence[CompiledTableFrames]) -> Projection | None:
+        """Chosen once for each collection of the version, whose tables `tables` are."""
+        if collection not in self._projections:
+            self._projections[collection] = await choose_projection(self._database, collection, fields_read(tables))
+        return self._projections[collection]
 
 
 def _note_ends(

@@ -27,7 +27,7 @@ from changesource.mongo.source import Database, inspect_source, majority_cluster
 from changesource.protocol import frames
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView
-from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
+from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion, fields_read
 from changesource.streaming.client_access import Turns
 from changesource.streaming.outlet import PacedOutlet
 from changesource.streaming.reading import EntryReader
@@ -200,7 +200,7 @@ class Snapshot:
     async def _send_collection(
         self, collection: str, tables: Sequence[CompiledTableFrames], position: Position, counts: DocumentCounts
     ) -> None:
-        async with aclosing(scan(self._database, collection)) as batches:
+        async with aclosing(scan(self._database, collection, fields_read(tables))) as batches:
             async for documents in batches:
                 errors: list[RowError] = []
                 for table in tables:

@@ -22,7 +22,7 @@ from changesource.mongo.source import Database
 from changesource.protocol import frames
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView, Withheld
-from changesource.publishing.compiled import CompiledTableFrames
+from changesource.publishing.compiled import CompiledTableFrames, fields_read
 from changesource.publishing.version_changes import VersionChanges, version_changes
 from changesource.streaming.client_access import Turns
 from changesource.streaming.rendering import RowErrorSink
@@ -103,7 +103,7 @@ class VersionSwitch:
         return replace(changes, reloaded=[*changes.reloaded, *again])
 
     async def _load(self, collection: str, tables: Sequence[CompiledTableFrames], withheld: Withheld) -> None:
-        async for documents in scan(self._database, collection):
+        async for documents in scan(self._database, collection, fields_read(tables)):
             errors: list[RowError] = []
             for table in tables:
                 async for rows in rows_in_batches(table.table, documents, errors, self._share):

@@ -19,7 +19,7 @@ import pymongo
 
 from changesource.mongo.change_stream import StreamContent, change_stream_pipeline
 from changesource.mongo.source import cluster_time_of
-from tests.benchmarks import rendering
+from tests.benchmarks import projections, rendering
 from tests.benchmarks.documents import make_document
 from tests.benchmarks.raw_client import RawClient
 from tests.e2e.deployment import Deployment
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=50_000)
     documents = parser.parse_args().documents
     rendering.main()
+    projections.main()
     EMBEDDED_DIR.mkdir(exist_ok=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=EMBEDDED_DIR, prefix="bench-")))

@@ -13,7 +13,7 @@ from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 
 from changesource.errors import SourceUnreachable, SourceUnusable
 from changesource.mongo import documents, source
-from changesource.mongo.documents import estimate_count, find_documents, scan
+from changesource.mongo.documents import choose_projection, estimate_count, find_documents, scan
 from changesource.mongo.source import Database
 from tests.mongo.failing import fail_commands
 from tests.mongo.opening import open_database
@@ -67,7 +67,7 @@ async def fill(database: Database, ids: list[Any]) -> None:
 
 
 async def scanned(database: Database, batch_size: int | None = 3) -> list[int]:
-    return [document["place"] async for batch in scan(database, "city", batch_size) for document in batch]
+    return [document["place"] async for batch in scan(database, "city", batch_size=batch_size) for document in batch]
 
 
 async def test_scan(database: Database) -> None:
@@ -79,7 +79,57 @@ async def test_scan(database: Database) -> None:
 async def test_batches(database: Database) -> None:
     """No batch is larger than asked for, none is empty."""
     await fill(database, list(range(10)))
-    assert [len(batch) async for batch in scan(database, "city", 3)] == [3, 3, 3, 1]
+    assert [len(batch) async for batch in scan(database, "city", batch_size=3)] == [3, 3, 3, 1]
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+async def test_scan_of_some_fields(mongo_server: MongoServer, database: Database, batch_size: int | None) -> None:
+    """Documents come with these fields and `_id` alone, also after an interruption."""
+    await database.city.insert_many([{"_id": number, "a": number, "b": "x", "text": "y" * 5000} for number in range(5)])
+    async with fail_commands(mongo_server, "getMore", errorCode=43):
+        batches = [batch async for batch in scan(database, "city", {"a", "nowhere"}, batch_size)]
+    assert [document for batch in batches for document in batch] == [{"_id": n, "a": n} for n in range(5)]
+
+
+async def test_field_that_no_projection_names(database: Database) -> None:
+    """A name with a dot is one name for us and a path for a projection, so whole documents are read."""
+    await database.city.insert_one({"_id": 1, "a.b": 2, "a": {"b": 3}, "c": "x" * 5000})
+    [[found]] = [batch async for batch in scan(database, "city", {"a.b"})]
+    assert found["a.b"] == 2
+    assert await choose_projection(database, "city", {"a.b"}) is None
+
+
+@pytest.mark.parametrize(
+    ("document", "is_projected"),
+    [
+        ({"a": 1, "b": "x" * 5000}, True),
+        ({"a": 1, "b": "x" * 100}, False),
+        ({"a": "x" * 5000, "b": "x" * 1000}, False),
+        ({"a": "x" * 5000, "b": "x" * 9000}, True),
+    ],
+)
+async def test_where_a_projection_is_chosen(database: Database, document: dict[str, Any], is_projected: bool) -> None:
+    """Where it leaves out much of the documents, of many bytes."""
+    await database.city.insert_many([{"_id": number, **document} for number in range(3)])
+    assert await choose_projection(database, "city", {"a"}) == ({"_id": 1, "a": 1} if is_projected else None)
+    [batch] = [batch async for batch in scan(database, "city", {"a"})]
+    assert all(("b" in found) != is_projected for found in batch)
+
+
+async def test_choice_without_the_size_of_documents(mongo_server: MongoServer, database: Database) -> None:
+    """A user who may not ask for it reads no more than is needed."""
+    await database.city.insert_one({"_id": 1, "a": 1, "b": 2})
+    async with fail_commands(mongo_server, "collStats", errorCode=13):
+        assert await choose_projection(database, "city", {"a"}) == {"_id": 1, "a": 1}
+        assert [batch async for batch in scan(database, "city", {"a"})] == [[{"_id": 1, "a": 1}]]
+
+
+async def test_find_some_fields(database: Database) -> None:
+    """Documents that are looked up have the fields of the projection."""
+    await database.city.insert_many([{"_id": number, "a": number, "b": "x"} for number in range(5)])
+    batches = [batch async for batch in find_documents(database, "city", [1, 3], {"_id": 1, "a": 1})]
+    assert sorted(document["_id"] for batch in batches for document in batch) == [1, 3]
+    assert all(document.keys() == {"_id", "a"} for batch in batches for document in batch)
 
 
 async def test_collection_that_became_a_view(
@@ -118,7 +168,7 @@ async def test_scan_interrupted_at_random(mongo_server: MongoServer, database: D
     dice = random.Random(seed)
     await fill(database, IN_ORDER)
     places: list[int] = []
-    async for batch in scan(database, "city", 2):
+    async for batch in scan(database, "city", batch_size=2):
         places += [document["place"] for document in batch]
         if dice.random() < 0.5:
             async with fail_commands(mongo_server, "getMore", "find", times=1, closeConnection=True):
@@ -130,7 +180,7 @@ async def test_scan_gives_up(mongo_server: MongoServer, database: Database, monk
     """A scan that does not get on any more says so, after some tries, and gives what it has read before."""
     monkeypatch.setattr(documents, "MAX_SCAN_RETRIES", 3)
     await fill(database, list(range(10)))
-    batches = scan(database, "city", 3)
+    batches = scan(database, "city", batch_size=3)
     first = await anext(batches)
     async with fail_commands(mongo_server, "getMore", "find", errorCode=6):
         rest = await asyncio.gather(all_of(batches), return_exceptions=True)
@@ -171,7 +221,7 @@ async def test_scan_while_documents_change(database: Database) -> None:
     """Documents that are there all the time are read, whatever happens to others meanwhile."""
     await database.city.insert_many([{"_id": number} for number in range(0, 100, 2)])
     seen: list[int] = []
-    async for batch in scan(database, "city", 5):
+    async for batch in scan(database, "city", batch_size=5):
         seen += [document["_id"] for document in batch]
         await database.city.insert_one({"_id": seen[-1] - 1})
         await database.city.delete_one({"_id": seen[-1]})
@@ -184,7 +234,7 @@ async def test_collection_dropped_during_a_scan(database: Database) -> None:
     """A collection that is dropped during its scan ends it, or is an error of ours; nothing else."""
     await database.city.insert_many([{"_id": number} for number in range(100)])
     with suppress(SourceUnreachable, SourceUnusable):
-        async for _ in scan(database, "city", 5):
+        async for _ in scan(database, "city", batch_size=5):
             await database.city.drop()
 
 
@@ -192,7 +242,7 @@ async def test_scan_that_is_left(database: Database) -> None:
     """Who leaves a scan leaves no cursor on the server."""
     await fill(database, list(range(100)))
     before = await open_cursors(database)
-    batches = scan(database, "city", 5)
+    batches = scan(database, "city", batch_size=5)
     await anext(batches)
     assert await open_cursors(database) > before
     await batches.aclose()  # type: ignore[attr-defined]

@@ -112,10 +112,11 @@ def decode_batch(raw: bytes) -> list[dict[str, Any]]:
     try:
         return bson.decode_all(raw, _STRICT)
     except InvalidBSON:
-        return [decode_document(document) for document in _split(raw)]
+        return [decode_document(document) for document in split_batch(raw)]
 
 
-def _split(raw: bytes) -> Iterator[bytes]:
+def split_batch(raw: bytes) -> Iterator[bytes]:
+    """The bytes of each document. Raises as `decode_document`."""
     start = 0
     while start < len(raw):
         end = start + _length_at(raw, start)

@@ -15,7 +15,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from changesource.errors import SourceUnreachable
 from changesource.mapping.bson_types import without_references
 from changesource.mapping.document_ids import is_readable
-from changesource.mongo.decoding import decode_batch_in_pieces
+from changesource.mongo.decoding import decode_batch_in_pieces, split_batch
 from changesource.mongo.faults import explain
 from changesource.mongo.read_fields import EVERYTHING, Projection, projection_for
 from changesource.mongo.source import Database
@@ -28,7 +28,7 @@ UNKNOWN_SCAN_BATCH_SIZE = 100
 SCAN_BATCH_BYTES = 2 * 2**20
 """About how much of a collection a scan holds at a time."""
 SAMPLE_SIZE = 50
-"""Documents by which a scan decides whether to ask for some of their fields only."""
+"""Documents by which it is decided whether to ask for some of their fields only."""
 MIN_LEFT_OUT_BYTES = 512
 MIN_LEFT_OUT_SHARE = 0.5
 """How much of an average document a projection has to leave out: of less, making smaller documents takes the server more
@@ -138,22 +138,30 @@ async def _plan_scan(database: Database, collection: str, fields: Collection[str
 
 
 async def _leaves_enough_out(database: Database, collection: str, projection: Projection, average_bytes: float) -> bool:
-    """Whether a scan is cheaper with the projection, by what it leaves of some documents."""
+    """Whether it is cheaper to read with the projection, by what it leaves of some documents."""
     if average_bytes < MIN_LEFT_OUT_BYTES:
         return False
-    size = number = 0
-    async for raw in database[collection].find_raw_batches({}, projection, limit=SAMPLE_SIZE):
-        size += len(raw)  # bytes, whatever PyMongo's annotation of the cursor says
-        number += len(await _decode(raw))
-    left_out = average_bytes - size / max(1, number)
+    left_out = average_bytes - await _sampled_bytes(database, collection, projection)
     return left_out >= max(MIN_LEFT_OUT_BYTES, MIN_LEFT_OUT_SHARE * average_bytes)
 
 
+async def _sampled_bytes(database: Database, collection: str, projection: Projection | None) -> float:
+    """The average of some documents, read with the projection; 0 where there are none."""
+    cursor = database[collection].find_raw_batches({}, projection, limit=SAMPLE_SIZE)
+    batch = await _next_batch(cursor) or b""  # which has 16 MB at most
+    await cursor.close()
+    return len(batch) / max(1, sum(1 for _ in split_batch(batch)))
+
+
 async def choose_projection(database: Database, collection: str, fields: Collection[str]) -> Projection | None:
-    """What look-ups of documents of which `fields` are read do best to ask for; None for whole documents. It asks MongoDB for
-    the size of documents, so that it is for many look-ups. Raises `SourceUnreachable` or `SourceUnusable`."""
+    """What look-ups of documents of which `fields` are read do best to ask for; None for whole documents. Call it once for
+    many look-ups: it reads some documents. Raises `SourceUnreachable` or `SourceUnusable`."""
+    projection = projection_for(fields)
+    if projection is None:
+        return None
     try:
-        return (await _plan_scan(database, collection, fields, None)).projection
+        average_bytes = await _sampled_bytes(database, collection, None)
+        return projection if await _leaves_enough_out(database, collection, projection, average_bytes) else None
     except PyMongoError as error:
         raise explain(error) from error
 

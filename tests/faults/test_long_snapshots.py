@@ -100,9 +100,10 @@ class Commands(monitoring.CommandListener):
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         command = dict(event.command)
         self.asked.append((event.command_name, command))
-        # Look-ups ask for documents by their ids.
-        is_find = event.command_name == "find" and command["find"] == "city" and "_id" not in command["filter"]
-        if is_find or (event.command_name == "getMore" and command["collection"] == "city"):
+        # Look-ups ask for documents by their ids, and samples for some.
+        is_find = event.command_name == "find" and command["find"] == "city"
+        is_scan = is_find and "_id" not in command["filter"] and "limit" not in command
+        if is_scan or (event.command_name == "getMore" and command["collection"] == "city"):
             self._of_scan.add(event.request_id)
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:

@@ -120,8 +120,20 @@ async def test_choice_without_the_size_of_documents(mongo_server: MongoServer, d
     """A user who may not ask for it reads no more than is needed."""
     await database.city.insert_one({"_id": 1, "a": 1, "b": 2})
     async with fail_commands(mongo_server, "collStats", errorCode=13):
-        assert await choose_projection(database, "city", {"a"}) == {"_id": 1, "a": 1}
         assert [batch async for batch in scan(database, "city", {"a"})] == [[{"_id": 1, "a": 1}]]
+
+
+async def test_choice_where_there_is_nothing(database: Database) -> None:
+    """Of an empty collection whole documents are asked for."""
+    assert await choose_projection(database, "city", {"a"}) is None
+
+
+async def test_choice_that_is_interrupted(mongo_server: MongoServer, database: Database) -> None:
+    """A source that is away is said to be."""
+    await database.city.insert_one({"_id": 1, "b": "x" * 5000})
+    async with fail_commands(mongo_server, "find", errorCode=6):
+        with pytest.raises(SourceUnreachable):
+            await choose_projection(database, "city", {"a"})
 
 
 async def test_find_some_fields(database: Database) -> None:

@@ -3,7 +3,7 @@ its change stream are in memory; the grant, what is stored of it, and the replic
 
 import copy
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -22,6 +22,7 @@ from changesource.models.store import Publication, StoredVersion
 from changesource.mongo.change_stream import Batch
 from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import MARKERS_COLLECTION, AccessMarker
+from changesource.mongo.read_fields import Projection, projection_for
 from changesource.mongo.source import SourceReport
 from changesource.protocol import closing
 from changesource.protocol.requests import Resume, StreamRequest
@@ -42,6 +43,7 @@ from changesource.streaming.reading import EntryReader
 from changesource.streaming.session import Session
 from changesource.streaming.transactions import TransactionSender
 from changesource.streaming.versions import VersionHistory
+from tests.streaming.projecting import choose_projection, projected
 
 APP_ID = "shop"
 BEGIN = 1_700_000_000 << 32
@@ -259,14 +261,18 @@ class World(VersionHistory):
             raise SourceUnreachable("Gone for a moment.")
         self.mark_access(marker)
 
-    async def scan(self, database: Any, collection: str) -> AsyncIterator[list[dict[str, Any]]]:
+    async def scan(
+        self, database: Any, collection: str, fields: Collection[str]
+    ) -> AsyncIterator[list[dict[str, Any]]]:
         for name in IDS:
             await self.act()
             if collection == "thing" and name in self.documents:
-                yield [self.documents[name]]
+                yield [projected(self.documents[name], projection_for(fields))]
 
-    async def find_documents(self, database: Any, collection: str, ids: Any) -> AsyncIterator[list[dict[str, Any]]]:
-        yield [copy.copy(self.documents[name]) for name in ids if name in self.documents]
+    async def find_documents(
+        self, database: Any, collection: str, ids: Any, projection: Projection | None
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        yield [projected(self.documents[name], projection) for name in ids if name in self.documents]
 
     async def estimate_count(self, database: Any, collection: str) -> int:
         return 0
@@ -290,6 +296,7 @@ class World(VersionHistory):
         }.items():
             for name in names:
                 stack.enter_context(patch.object(module, name, getattr(self, name)))
+        stack.enter_context(patch.object(rendering, "choose_projection", choose_projection))
         stack.enter_context(patch.object(source_witness, "majority_cluster_time", self.current_cluster_time))
         stack.enter_context(patch.object(session, "Feed", lambda *args: WorldFeed(self, args[3])))
         stack.enter_context(patch.object(client_access, "MARK_AGAIN_SECONDS", 0.0))

@@ -3,7 +3,7 @@ anywhere, with look-ups that see any later state. What no server does on demand,
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from changesource.log.entries import Entry
 from changesource.mongo.assembler import Part
 from changesource.mongo.events import ChangeEvent
+from changesource.mongo.read_fields import Projection, projection_for
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.streaming import rendering
@@ -20,6 +21,7 @@ from changesource.streaming.reading import Numbering, entry_of
 from changesource.streaming.rendering import Renderer
 from tests.mongo.builders import BEGIN
 from tests.streaming.mapped_tables import COLLECTION, MappedReplica, Rows, rows_of
+from tests.streaming.projecting import choose_projection, projected
 
 Document = dict[str, Any]
 State = dict[str, Document]
@@ -198,15 +200,17 @@ class Reading:
         """What is looked up or scanned is at least as new as the events."""
         moment = self.draw(st.integers(after, len(self.history.events)))
 
-        async def find_documents(_: Any, collection: str, ids: Sequence[Any]) -> AsyncIterator[list[Document]]:
+        async def find_documents(
+            _: Any, collection: str, ids: Sequence[Any], projection: Projection | None
+        ) -> AsyncIterator[list[Document]]:
             assert collection == COLLECTION
             state = self.history.states[moment]
-            yield [state[document_id] for document_id in ids if document_id in state]
+            yield [projected(state[document_id], projection) for document_id in ids if document_id in state]
 
-        async def scan(_: Any, collection: str) -> AsyncIterator[list[Document]]:
+        async def scan(_: Any, collection: str, fields: Collection[str]) -> AsyncIterator[list[Document]]:
             assert collection == COLLECTION
             for document in self._scanned(after, moment):
-                yield [document]
+                yield [projected(document, projection_for(fields))]
 
         async def restore_pre_images(_: Any, collection: str) -> int:
             return 0
@@ -218,7 +222,13 @@ class Reading:
                 for table, frame in self.frames_of(entry_of(Numbering(Position(BEGIN)), self.version, part, chunk)):
                     replica.apply(table, frame)
 
-        with patch.multiple(rendering, find_documents=find_documents, scan=scan, restore_pre_images=restore_pre_images):
+        with patch.multiple(
+            rendering,
+            choose_projection=choose_projection,
+            find_documents=find_documents,
+            scan=scan,
+            restore_pre_images=restore_pre_images,
+        ):
             asyncio.run(run())
 
     def _scanned(self, begin: int, end: int) -> list[Document]:

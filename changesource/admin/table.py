@@ -19,6 +19,7 @@ from django.forms.models import BaseInlineFormSet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils.html import format_html_join
 
 from changesource.admin.draft_state import draft_state
 from changesource.admin.json_editor import JsonEditor
@@ -29,8 +30,9 @@ from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import normal_mapping_text
 from changesource.mapping.problems import Problem, find_warnings
 from changesource.models import App, Column, Table
-from changesource.models.draft import table_definition
+from changesource.models.draft import draft_definition, table_definition
 from changesource.models.table import default_primary_key
+from changesource.publishing.index_proposals import propose_indexes
 from changesource.publishing.problems import problems_of_table
 from changesource.streaming.preview import preview_page
 
@@ -51,6 +53,19 @@ class NamesField(forms.CharField):
         if isinstance(value, list):
             return value
         return [name.strip() for name in (super().to_python(value) or "").split(",") if name.strip()]
+
+
+class IndexesField(forms.CharField):
+    """Lists of names: one on each line, written with commas."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(", ".join(map(str, index)) for index in value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return value
+        lines = (super().to_python(value) or "").splitlines()
+        return [[name.strip() for name in line.split(",") if name.strip()] for line in lines if line.strip()]
 
 
 class MappingField(forms.CharField):
@@ -92,6 +107,12 @@ class TableForm(forms.ModelForm):
         help_text=f"{Table._meta.get_field('filter_columns').help_text} Several: with commas.",
     )
 
+    indexes = IndexesField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "none", "spellcheck": "false"}),
+        help_text=f"{Table._meta.get_field('indexes').help_text} One index on each line, its columns with commas.",
+    )
+
     class Meta:
         model = Table
         fields = [
@@ -103,6 +124,7 @@ class TableForm(forms.ModelForm):
             "permissions",
             "primary_key",
             "filter_columns",
+            "indexes",
             "position",
         ]
 
@@ -158,6 +180,7 @@ class ColumnInline(admin.TabularInline):
 class TableAdmin(RulePages):
     form = TableForm
     inlines = [ColumnInline]
+    readonly_fields = ["proposed_indexes"]
     list_display = ["name", "app", "collection_read", "is_mapped", "column_count", "position"]
     list_filter = ["app"]
     list_select_related = ["app"]
@@ -177,6 +200,20 @@ class TableAdmin(RulePages):
     @admin.display(description="mapped", boolean=True)
     def is_mapped(self, table: Table) -> bool:
         return bool(table.mapping)
+
+    def get_fields(self, request: HttpRequest, obj: Table | None = None) -> Any:
+        """What is proposed stands below what can be written."""
+        fields = [name for name in TableForm.Meta.fields if name != "position"]
+        return [*fields, *(["proposed_indexes"] if obj else []), "position"]
+
+    @admin.display(description="proposed indexes")
+    def proposed_indexes(self, table: Table) -> str:
+        proposals = propose_indexes(draft_definition(table.app)).get(table.name, ())
+        return format_html_join(
+            "",
+            "<p><code>{}</code> – {}</p>",
+            ((", ".join(each.columns), "; ".join(each.reasons)) for each in proposals),
+        ) or ("No relationship and no rule of permissions of the app asks for columns without an index.")
 
     @admin.display(description="columns", ordering="column_count")
     def column_count(self, table: Any) -> Any:

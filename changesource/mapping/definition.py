@@ -45,6 +45,11 @@ MARKERS_COLLECTION = f"{RESERVED_COLLECTION_PREFIX}markers"
 MAX_FILTER_COLUMNS = 16
 """Of a table. The log carries the values of each before and after every change."""
 
+MAX_INDEXES = 64
+"""Of a table, beside the one of its primary key: MongoDB's own limit. Each makes every change of a row dearer."""
+MAX_INDEX_COLUMNS = 32
+"""Of an index: what MongoDB and PostgreSQL take."""
+
 MAX_TABLES = 1_000
 """Of an app. Each page of an app, and each publish, looks at all of them."""
 MAX_COLUMNS = 1_000
@@ -94,7 +99,8 @@ class Table:
     `mapping` is Extended JSON, `{"filter"?, "projection"?}` or `{"pipeline"}`, and says what becomes of a document before
     the columns are taken from it; empty: the document as it is. `permissions` is Extended JSON too, the rules of
     `rules.syntax`; empty: no rules, so that nobody sees a row by a query that a client defines. `filter_columns` are the
-    names of the columns that the row filters of clients may ask for.
+    names of the columns that the row filters of clients may ask for. Each of `indexes` holds the names of the columns of a
+    secondary index that the replica has, in the order of the index.
     """
 
     name: str
@@ -105,6 +111,7 @@ class Table:
     mapping: str = ""
     permissions: str = ""
     filter_columns: tuple[str, ...] = ()
+    indexes: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "server_name", self.server_name or self.name)
@@ -157,6 +164,7 @@ class AppDefinition:
                     **({"mapping": table.mapping} if table.mapping else {}),
                     **({"permissions": table.permissions} if table.permissions else {}),
                     **({"filterColumns": list(table.filter_columns)} if table.filter_columns else {}),
+                    **({"indexes": [list(index) for index in table.indexes]} if table.indexes else {}),
                 }
                 for table in self.tables
             ],
@@ -189,6 +197,7 @@ class AppDefinition:
                     mapping=table.get("mapping", ""),
                     permissions=table.get("permissions", ""),
                     filter_columns=tuple(table.get("filterColumns", ())),
+                    indexes=tuple(tuple(index) for index in table.get("indexes", ())),
                 )
                 for table in stored["tables"]
             ),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from changesource.mapping.compiled_mapping import CompiledMapping, compile_mapping
 from changesource.mapping.definition import (
@@ -18,6 +18,8 @@ from changesource.mapping.definition import (
     MAX_COLUMNS,
     MAX_FILTER_COLUMNS,
     MAX_IDENTIFIER_LENGTH,
+    MAX_INDEX_COLUMNS,
+    MAX_INDEXES,
     MAX_TABLES,
     MAX_TEXT_LENGTH,
     RESERVED_COLLECTION_PREFIX,
@@ -36,6 +38,8 @@ from changesource.mapping.rules.checks import RuleScope, permission_problems
 from changesource.mapping.stages import NEVER_THERE, Shape
 from changesource.mapping.values import FITTING_TYPES, TYPES_WITHOUT_VALUE
 from changesource.protocol.requests import MAX_PUBLICATION_LENGTH, MAX_PUBLICATIONS, PUBLICATION_PATTERN
+
+_Named = TypeVar("_Named", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,7 @@ def find_table_problems(table: Table) -> Iterator[Problem]:
             )
     yield from _primary_key_problems(table, problem)
     yield from _filter_column_problems(table, problem)
+    yield from _index_problems(table, problem)
     yield from _mapping_problems(table, problem)
 
 
@@ -241,6 +246,36 @@ def _filter_column_problems(table: Table, problem: Any) -> Iterator[Problem]:
             )
 
 
+def _index_problems(table: Table, problem: Any) -> Iterator[Problem]:
+    columns = {column.name: column for column in table.columns}
+    if len(table.indexes) > MAX_INDEXES:
+        yield problem("indexes", f"A table has at most {MAX_INDEXES} indexes. Take some out.")
+    for index in _repeated(table.indexes):
+        yield problem("indexes", f"The index on {_listed(index)} stands there twice. Name it once.")
+    for index in dict.fromkeys(table.indexes):
+        if not index:
+            yield problem("indexes", "An index has at least one column. Name columns of this table.")
+        elif index == table.primary_key:
+            yield problem("indexes", "The primary key has an index already. Take this one out.")
+        if len(index) > MAX_INDEX_COLUMNS:
+            yield problem("indexes", f"An index has at most {MAX_INDEX_COLUMNS} columns. Take some out.")
+        for name in _repeated(index):
+            yield problem("indexes", f"The column {name!r} stands twice in one index. Name it once.")
+        for name in dict.fromkeys(index):
+            if name not in columns:
+                yield problem("indexes", f"There is no column {name!r}. Name columns of this table.")
+            elif columns[name].type == "json":
+                yield problem(
+                    "indexes",
+                    f"The column {name!r} is json, by which no query looks for rows. Give what queries ask for a column of "
+                    "its own.",
+                )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(shown_name, names))
+
+
 def _group_problems(group: object, tables: Collection[str]) -> Iterator[str]:
     if not isinstance(group, list | tuple) or not all(isinstance(name, str) for name in group):
         yield "Write a list of names of tables."
@@ -306,5 +341,5 @@ def _why_not_identifier(name: str) -> str:
     return ""
 
 
-def _repeated(names: Iterator[str] | Sequence[str]) -> list[str]:
+def _repeated(names: Iterable[_Named]) -> list[_Named]:
     return [name for name, count in Counter(names).items() if count > 1]

@@ -85,6 +85,7 @@ class CompiledTable:
                 ColumnSpec(column.server_name, PG_TYPES[column.type], not column.optional) for column in table.columns
             ),
             key=tuple(column.server_name for column in key_columns),
+            indexes=tuple(tuple(columns[name].server_name for name in index) for index in table.indexes),
         )
         self._columns = _compile_columns(table.columns)
         self._key_columns = _compile_columns(key_columns)

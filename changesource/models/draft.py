@@ -45,4 +45,5 @@ def table_definition(table: Table, columns: Iterable[Column]) -> definition.Tabl
         mapping=table.mapping,
         permissions=table.permissions,
         filter_columns=tuple(table.filter_columns),
+        indexes=tuple(tuple(index) for index in table.indexes),
     )

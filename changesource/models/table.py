@@ -23,6 +23,14 @@ def validate_names(value: Any) -> None:
             raise ValidationError(f"{shown_name(name)}: {reason}")
 
 
+def validate_indexes(value: Any) -> None:
+    """Refuse JSON that is not a list of lists of names."""
+    if not isinstance(value, list):
+        raise ValidationError("Write a list of indexes, each a list of column names.")
+    for index in value:
+        validate_names(index)
+
+
 def default_primary_key() -> list[str]:
     return ["_id"]
 
@@ -64,6 +72,12 @@ class Table(models.Model):
         validators=[validate_names],
         help_text="Names of the columns that the row filters of clients may ask for. With any, the collection has to record "
         "pre-images.",
+    )
+    indexes = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[validate_indexes],
+        help_text="Names of the columns of each index that zero-cache keeps beside that of the primary key.",
     )
     position = models.PositiveIntegerField(default=0, help_text="Tables are shown and published in this order.")
 

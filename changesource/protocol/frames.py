@@ -32,17 +32,14 @@ class ColumnSpec:
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """A table as zero-cache is told of it. `schema` "public" stands for none: the table is called `name` in queries."""
+    """A table as zero-cache is told of it. `schema` "public" stands for none: the table is called `name` in queries. Each of
+    `indexes` holds the columns of one that is not unique."""
 
     name: str
     columns: tuple[ColumnSpec, ...]
     key: tuple[str, ...]
     schema: str = "public"
-
-    @property
-    def index_name(self) -> str:
-        """Global in the replica, and shared with the names of tables, none of which holds a colon."""
-        return f"{self.name}:key"
+    indexes: tuple[tuple[str, ...], ...] = ()
 
     @property
     def relation(self) -> dict[str, Any]:
@@ -124,27 +121,53 @@ def reset_required(message: str) -> bytes:
 
 
 def create_table(spec: TableSpec) -> list[bytes]:
-    """The table and its unique index: zero-cache hides a table that has none over required columns."""
+    """The table, its unique index, as zero-cache hides a table that has none over required columns, and its other ones."""
     columns = {
         column.name: {"pos": pos, "dataType": column.pg_type, "notNull": column.is_required}
         for pos, column in enumerate(spec.columns, start=1)
     }
     table = {"schema": spec.schema, "name": spec.name, "columns": columns, "primaryKey": list(spec.key)}
-    index = {
-        "schema": spec.schema,
-        "name": spec.index_name,
-        "tableName": spec.name,
-        "unique": True,
-        "columns": dict.fromkeys(spec.key, "ASC"),
-    }
     return [
         _frame(["data", {"tag": "create-table", "spec": table}]),
-        _frame(["data", {"tag": "create-index", "spec": index}]),
+        _create_index(spec, _key_index_name(spec.name), spec.key, is_unique=True),
+        *(create_index(spec, index) for index in spec.indexes),
     ]
 
 
+def create_index(spec: TableSpec, columns: Sequence[str]) -> bytes:
+    """One of the table's `indexes`. It must not be there: zero-cache ends for good otherwise."""
+    return _create_index(spec, _index_name(spec.name, columns), columns, is_unique=False)
+
+
+def drop_index(table: str, columns: Sequence[str]) -> bytes:
+    """Of a table without a schema. Does nothing for an index that is not there."""
+    return _frame(["data", {"tag": "drop-index", "id": {"schema": "public", "name": _index_name(table, columns)}}])
+
+
+def _create_index(spec: TableSpec, name: str, columns: Sequence[str], *, is_unique: bool) -> bytes:
+    index = {
+        "schema": spec.schema,
+        "name": name,
+        "tableName": spec.name,
+        "unique": is_unique,
+        "columns": dict.fromkeys(columns, "ASC"),  # SQLite reads an index backwards as well
+    }
+    return _frame(["data", {"tag": "create-index", "spec": index}])
+
+
+def _key_index_name(table: str) -> str:
+    """Names of indexes are global in the replica, and shared with tables. No name of a table or a column holds a colon."""
+    return f"{table}:key"
+
+
+def _index_name(table: str, columns: Sequence[str]) -> str:
+    """Told apart from that of the key's index by its second colon. Each list of columns has one name, which any version
+    knows."""
+    return ":".join((table, "index", *columns))
+
+
 def drop_table(name: str) -> bytes:
-    """Drops its index too. Does nothing for a table that is not there."""
+    """Drops its indexes too. Does nothing for a table that is not there."""
     return _frame(["data", {"tag": "drop-table", "id": {"schema": "public", "name": name}}])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from changesource.mapping.definition import AppDefinition, Column, Table
@@ -24,6 +24,7 @@ NAMED_ATTRIBUTES = {
     "collection": "collection",
     "primary_key": "primary key",
     "filter_columns": "filter columns",
+    "indexes": "indexes",
 }
 NOT_TEXTS_OF_TABLES = {*NAMED_ATTRIBUTES, "server_name", "columns"}
 NOT_TEXTS_OF_APPS = {"app_id", "source", "tables"}
@@ -163,6 +164,9 @@ def _table_differences(old: AppDefinition, new: AppDefinition, begins_anew: bool
             texts=_texts(earlier, table, NOT_TEXTS_OF_TABLES),
             notes=tuple(_notes(earlier.filter_columns, table, recording)),
         )
+        if difference.fate in ("kept", "reloaded") and not set(table.indexes) <= set(earlier.indexes):
+            note = "zero-cache makes the new indexes of the rows that it has."
+            difference = replace(difference, notes=(*difference.notes, note))
         if difference.fate != "kept" or difference.columns or difference.attributes or difference.texts:
             yield difference
     for table in before.values():
@@ -234,8 +238,10 @@ def _attributes(old: Table, new: Table) -> Iterator[AttributeDifference]:
             yield AttributeDifference(label, _listed(before), _listed(after))
 
 
-def _listed(value: str | Sequence[str]) -> str:
-    return value if isinstance(value, str) else ", ".join(value)
+def _listed(value: str | Sequence[str] | Sequence[Sequence[str]]) -> str:
+    if isinstance(value, str):
+        return value
+    return (", " if all(isinstance(each, str) for each in value) else "; ").join(map(_listed, value))
 
 
 def _texts(old: Any, new: Any, others: set[str]) -> tuple[TextDifference, ...]:

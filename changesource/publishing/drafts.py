@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from django.core.exceptions import ValidationError
@@ -19,8 +20,8 @@ from changesource.publishing.schema_file import Schema
 def replace_draft(app_id: str, schema: Schema, source: str = "") -> App:
     """Put the tables and relationships of `schema` in place of the draft of the app, which is created when missing.
 
-    An app keeps its source when `source` is empty, and its publications and filter columns where `schema` says nothing of
-    them; a new one gets `default`. Nothing changes on an error.
+    An app keeps its source when `source` is empty, and its publications, filter columns and indexes where `schema` says
+    nothing of them; a new one gets `default`. Nothing changes on an error.
     Raises `InvalidDefinition` with every reason why such a draft could not be published.
     """
     relationships = dict(schema.relationships)
@@ -40,7 +41,7 @@ def replace_draft(app_id: str, schema: Schema, source: str = "") -> App:
         app.relationships = relationships
         app.publications = app.publications if publications is None else publications
         app.save()
-        tables = _with_kept_filter_columns(schema, draft_definition(app))
+        tables = list(_with_what_is_kept(schema, draft_definition(app)))
         app.tables.all().delete()
         for position, table in enumerate(tables):
             _create_table(app, position, table)
@@ -56,24 +57,31 @@ def replace_draft_by_version(version: Version) -> App:
     """
     definition = version.to_definition()
     names = frozenset(table.name for table in definition.tables)
-    schema = Schema(definition.tables, definition.relationships, definition.publications, without_filter_columns=names)
+    schema = Schema(
+        definition.tables,
+        definition.relationships,
+        definition.publications,
+        without_filter_columns=names,
+        without_indexes=names,
+    )
     return replace_draft(definition.app_id, schema, definition.source)
 
 
-def _with_kept_filter_columns(schema: Schema, draft: definition.AppDefinition) -> list[definition.Table]:
-    """The tables of `schema`, those that keep their filter columns with those of `draft` that can still be some."""
-    before = {table.name: table.filter_columns for table in draft.tables}
-    return [
-        table
-        if table.filter_columns or table.name in schema.without_filter_columns
-        else replace(table, filter_columns=_kept(table, before.get(table.name, ())))
-        for table in schema.tables
-    ]
-
-
-def _kept(table: definition.Table, filter_columns: tuple[str, ...]) -> tuple[str, ...]:
-    possible = {column.name for column in table.columns if column.type != "json"}
-    return tuple(name for name in filter_columns if name in possible)
+def _with_what_is_kept(schema: Schema, draft: definition.AppDefinition) -> Iterator[definition.Table]:
+    """The tables of `schema`, with what they keep of those of `draft` where it can still be."""
+    before = {table.name: table for table in draft.tables}
+    for table in schema.tables:
+        if (earlier := before.get(table.name)) is not None:
+            possible = {column.name for column in table.columns if column.type != "json"}
+            if not table.filter_columns and table.name not in schema.without_filter_columns:
+                kept = tuple(name for name in earlier.filter_columns if name in possible)
+                table = replace(table, filter_columns=kept)
+            if not table.indexes and table.name not in schema.without_indexes:
+                indexes = tuple(
+                    index for index in earlier.indexes if possible.issuperset(index) and index != table.primary_key
+                )
+                table = replace(table, indexes=indexes)
+        yield table
 
 
 def _check_fields(app: App) -> None:
@@ -94,6 +102,7 @@ def _create_table(app: App, position: int, table: definition.Table) -> None:
         permissions=table.permissions,
         primary_key=list(table.primary_key),
         filter_columns=list(table.filter_columns),
+        indexes=[list(index) for index in table.indexes],
         position=position,
     )
     Column.objects.bulk_create(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from math import isfinite
 from typing import Any
 
@@ -80,8 +81,14 @@ class Proposal:
     warnings: list[str]
 
 
-def propose_table(collection: str, validator: Mapping[str, Any], documents: Sequence[Mapping[str, Any]]) -> Proposal:
-    """The table that fits the `$jsonSchema` of the `validator` of `collection`, and its `documents`.
+def propose_table(
+    collection: str,
+    validator: Mapping[str, Any],
+    documents: Sequence[Mapping[str, Any]],
+    indexes: Iterable[Mapping[str, Any]] = (),
+) -> Proposal:
+    """The table that fits the `$jsonSchema` of the `validator` of `collection`, and its `documents`. Its secondary indexes
+    are like those that the collection has in MongoDB, `indexes`, as far as they are of columns.
 
     It has the collection's name, or one like it where Zero takes no such name; its mapping then names the collection.
     Both may be empty. A column is optional when one of the documents has no value for it, even where the validator
@@ -116,7 +123,13 @@ def propose_table(collection: str, validator: Mapping[str, Any], documents: Sequ
     if name != collection:
         warnings.append(f"The table is called {name!r}, because Zero takes no table with the collection's name.")
     columns.sort(key=lambda column: column.name != KEY)
-    table = Table(name=name, columns=tuple(columns), primary_key=(KEY,), collection=collection)
+    table = Table(
+        name=name,
+        columns=tuple(columns),
+        primary_key=(KEY,),
+        collection=collection,
+        indexes=tuple(_indexes(columns, indexes)),
+    )
     warnings += [f"{problem} As it is, this table cannot be loaded." for problem in find_table_problems(table)]
     pipeline = [{"$addFields": {whole: "$$ROOT"}}] if shows_document else []
     return Proposal(_schema_json(table, pipeline), warnings)
@@ -231,6 +244,21 @@ def _type(known: _Field) -> ColumnType:
     return next(iter(known.types))
 
 
+def _indexes(columns: Iterable[Column], indexes: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Those of an index's fields that come before the first that is no column by which queries look for rows. An index that
+    begins like another one, or by the primary key, is of no use."""
+    usable = {column.name for column in columns if column.type != "json"}
+    found = {
+        tuple(takewhile(usable.__contains__, index["key"]))
+        for index in indexes
+        if not index.get("hidden") and "partialFilterExpression" not in index
+    }
+    for names in sorted(found):
+        is_beginning = any(other[: len(names)] == names for other in found - {names})
+        if names and names[0] != KEY and not is_beginning:
+            yield names
+
+
 def _why_not(column: Column, names: Mapping[str, Column]) -> str:
     """Why a table cannot have `column`; empty if it can. `names` has its columns, by their names in lower case."""
     if column.name == KEY:
@@ -265,6 +293,7 @@ def _schema_json(table: Table, pipeline: Sequence[dict[str, Any]]) -> dict[str, 
         **mapped,
         "columns": {column.name: {"type": column.type, "optional": column.optional} for column in table.columns},
         "primaryKey": list(table.primary_key),
+        **({"indexes": [list(index) for index in table.indexes]} if table.indexes else {}),
     }
 
 

@@ -2,7 +2,8 @@
 
 `{table: {"source", "filter"?, "projection"?} | {"source", "pipeline"}}`, bare or under `{"version": 1, "mappings": …}`;
 the values are in MongoDB's language, as Extended JSON. Tables are named as in the replica (their server names) or as in
-the schema. Beside its mapping each may have `"filterColumns"`, a list of names of columns.
+the schema. Beside its mapping each may have `"filterColumns"`, a list of names of columns, and `"indexes"`, a list of such
+lists.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from changesource.errors import InvalidSchemaFile
 from changesource.mapping.definition import Table
 from changesource.mapping.mapping_error import MappingError
 from changesource.mapping.mapping_text import normal_mapping_text
-from changesource.publishing.schema_file import Schema
+from changesource.publishing.schema_file import INDEXES, Schema, read_indexes
 from changesource.publishing.table_mappings import mapped_table
 
 FORMAT_VERSION = 1
@@ -36,6 +37,10 @@ def apply_mappings(schema: Schema, content: bytes) -> Schema:
         without_filter_columns=frozenset(
             name for name, mapping in by_table.items() if mapping.get(FILTER_COLUMNS) == []
         ),
+        without_indexes=schema.without_indexes.difference(
+            name for name, mapping in by_table.items() if INDEXES in mapping
+        )
+        | {name for name, mapping in by_table.items() if mapping.get(INDEXES) == []},
     )
 
 
@@ -55,13 +60,14 @@ def read_by_table(schema: Schema, content: bytes, key: Literal["mappings", "perm
 
 
 def _applied(table: Table, mapping: object, place: str) -> Table:
-    if not isinstance(mapping, dict) or FILTER_COLUMNS not in mapping:
+    if not isinstance(mapping, dict):
         return mapped_table(table, mapping, place)
-    names = mapping[FILTER_COLUMNS]
+    names = mapping.get(FILTER_COLUMNS, list(table.filter_columns))
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InvalidSchemaFile(f"{place}.{FILTER_COLUMNS}: Write a list of column names.")
-    others = {key: value for key, value in mapping.items() if key != FILTER_COLUMNS}
-    return replace(mapped_table(table, others, place), filter_columns=tuple(names))
+    indexes = read_indexes(mapping[INDEXES], f"{place}.{INDEXES}") if INDEXES in mapping else table.indexes
+    others = {key: value for key, value in mapping.items() if key not in (FILTER_COLUMNS, INDEXES)}
+    return replace(mapped_table(table, others, place), filter_columns=tuple(names), indexes=indexes)
 
 
 def read_entries(content: bytes, key: str, of: str) -> Mapping[str, Any]:

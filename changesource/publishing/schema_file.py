@@ -3,6 +3,8 @@
 `{"tables": {name: {"name", "serverName"?, "columns": {name: {"type", "optional"?, "serverName"?}}, "primaryKey"}},
 "relationships": …}` is what `JSON.stringify(createSchema(…))` gives. Keys that are not named here are left alone.
 
+A table may also have `"indexes": [[column, …], …]`, which Zero's form has not: secondary indexes of the replica.
+
 A table's `serverName` (in TypeScript: `.from()`) may also be a mapping as JSON text: `{"source", "filter"?, "projection"?}`
 or `{"source", "pipeline"}`.
 """
@@ -21,19 +23,22 @@ from changesource.mapping.mapping_text import normal_mapping_text
 from changesource.publishing.json_text import StorableJSONDecoder
 from changesource.publishing.table_mappings import mapped_table
 
+INDEXES = "indexes"
+
 
 @dataclass(frozen=True, slots=True)
 class Schema:
     """What a schema file says, with the files beside it. Whether it may be published is not asked here.
 
-    `publications` is None where no file says anything of them: a draft then keeps its own. It keeps the filter columns of a
-    table that has none here, unless the table's name is in `without_filter_columns`.
+    `publications` is None where no file says anything of them: a draft then keeps its own. It keeps the filter columns and
+    the indexes of a table that has none here, unless the table's name is in `without_filter_columns` or `without_indexes`.
     """
 
     tables: tuple[Table, ...]
     relationships: Mapping[str, Any]
     publications: Mapping[str, Any] | None = None
     without_filter_columns: frozenset[str] = frozenset()
+    without_indexes: frozenset[str] = frozenset()
 
 
 def read_schema(content: bytes) -> Schema:
@@ -52,6 +57,17 @@ def read_schema(content: bytes) -> Schema:
     return Schema(
         tables=tuple(_table(name, table, f"tables.{name}") for name, table in tables.items()),
         relationships=_object(schema.get("relationships", {}), "relationships"),
+        without_indexes=frozenset(name for name, table in tables.items() if table.get(INDEXES) == []),
+    )
+
+
+def read_indexes(value: object, place: str) -> tuple[tuple[str, ...], ...]:
+    """What a file says of the indexes of a table. Raises `InvalidSchemaFile` with the place, which begins with `place`."""
+    if not isinstance(value, list) or not all(isinstance(index, list) for index in value):
+        raise InvalidSchemaFile(f'{place}: Write a list of indexes, each a list of column names: [["city", "name"]].')
+    return tuple(
+        tuple(_name(name, f"{place}[{number}][{position}]") for position, name in enumerate(index))
+        for number, index in enumerate(value)
     )
 
 
@@ -68,6 +84,7 @@ def _table(name: str, table: Any, place: str) -> Table:
         server_name="" if has_mapping else _name(server_name, f"{place}.serverName", may_be_empty=True),
         columns=tuple(_column(key, column, f"{place}.columns.{key}") for key, column in columns.items()),
         primary_key=tuple(_name(column, f"{place}.primaryKey[{index}]") for index, column in enumerate(primary_key)),
+        indexes=read_indexes(table.get(INDEXES, []), f"{place}.{INDEXES}"),
     )
     return _with_mapping(read, server_name, f"{place}.serverName") if has_mapping else read
 

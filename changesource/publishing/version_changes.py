@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from changesource.mapping.definition import Table
 from changesource.publishing.client_view import ClientView
@@ -19,19 +19,38 @@ class DroppedColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class DroppedIndex:
+    """`table` and `columns` are server names."""
+
+    table: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AddedIndex:
+    """`columns` are server names."""
+
+    table: CompiledTableFrames
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class VersionChanges:
     """In the order in which they are to be made.
 
     `dropped` are server names of tables that go. `rebuilt` are dropped and made again, `added` are made, `reloaded`
     keep their columns but not their rows; the rows of all three are to be sent. The rows of a table of which nothing but
-    optional columns goes (`dropped_columns`), and of one that keeps what the replica knows of it, stay.
+    optional columns goes (`dropped_columns`), and of one that keeps what the replica knows of it, stay. `dropped_indexes`
+    and `added_indexes` are of tables that are neither dropped nor made.
     """
 
-    dropped: Sequence[str]
-    dropped_columns: Sequence[DroppedColumn]
-    rebuilt: Sequence[CompiledTableFrames]
-    added: Sequence[CompiledTableFrames]
-    reloaded: Sequence[CompiledTableFrames]
+    dropped_indexes: Sequence[DroppedIndex] = field(default_factory=list)
+    dropped_columns: Sequence[DroppedColumn] = field(default_factory=list)
+    dropped: Sequence[str] = field(default_factory=list)
+    rebuilt: Sequence[CompiledTableFrames] = field(default_factory=list)
+    added: Sequence[CompiledTableFrames] = field(default_factory=list)
+    reloaded: Sequence[CompiledTableFrames] = field(default_factory=list)
+    added_indexes: Sequence[AddedIndex] = field(default_factory=list)
 
     @property
     def changed_tables(self) -> frozenset[str]:
@@ -47,13 +66,15 @@ class VersionChanges:
 def version_changes(old: ClientView, new: ClientView) -> VersionChanges:
     """The changes between what a client saw of an app and what it sees.
 
-    Built so that zero-cache cannot meet what it ends for: no table is made that is there, no column goes that an index
-    holds, and a table whose columns change in any other way is made anew, with its index and all its rows.
+    Built so that zero-cache cannot meet what it ends for: no table and no index is made that is there, no column goes that
+    an index holds, and a table whose columns change in any other way is made anew, with its index and all its rows.
     """
     old_tables = {table.server_name: table for table in old.definition.tables}
     new_tables = {table.server_name: table for table in new.definition.tables}
     compiled = {table.table.name: table for table in new.tables}
+    dropped_indexes: list[DroppedIndex] = []
     dropped_columns: list[DroppedColumn] = []
+    added_indexes: list[AddedIndex] = []
     rebuilt: list[CompiledTableFrames] = []
     reloaded: list[CompiledTableFrames] = []
     for name in [name for name in old_tables if name in new_tables]:
@@ -61,17 +82,22 @@ def version_changes(old: ClientView, new: ClientView) -> VersionChanges:
         if gone is None:
             rebuilt.append(compiled[name])
             continue
+        before, after = _indexes(old_tables[name]), _indexes(new_tables[name])
+        dropped_indexes += [DroppedIndex(name, index) for index in before if index not in after]
+        added_indexes += [AddedIndex(compiled[name], index) for index in after if index not in before]
         dropped_columns += [DroppedColumn(name, column) for column in gone]
         if _says_other_rows(old_tables[name], new_tables[name]) or old.row_filters.get(name) != new.row_filters.get(
             name
         ):
             reloaded.append(compiled[name])
     return VersionChanges(
-        dropped=[name for name in old_tables if name not in new_tables],
+        dropped_indexes=dropped_indexes,
         dropped_columns=dropped_columns,
+        dropped=[name for name in old_tables if name not in new_tables],
         rebuilt=rebuilt,
         added=[compiled[name] for name in new_tables if name not in old_tables],
         reloaded=reloaded,
+        added_indexes=added_indexes,
     )
 
 
@@ -99,8 +125,16 @@ def _columns(table: Table) -> dict[str, _Known]:
 
 
 def _key(table: Table) -> Sequence[str]:
+    return _server_names(table, table.primary_key)
+
+
+def _indexes(table: Table) -> Sequence[tuple[str, ...]]:
+    return [_server_names(table, index) for index in table.indexes]
+
+
+def _server_names(table: Table, names: Sequence[str]) -> tuple[str, ...]:
     server_names = {column.name: column.server_name for column in table.columns}
-    return [server_names[name] for name in table.primary_key]
+    return tuple(server_names[name] for name in names)
 
 
 def _says_other_rows(old: Table, new: Table) -> bool:

@@ -145,6 +145,8 @@ def _is_shown_again(table: CompiledTableFrames, before: Withheld, withheld: With
 
 
 def _schema_frames(changes: VersionChanges) -> Iterator[bytes]:
+    for index in changes.dropped_indexes:
+        yield frames.drop_index(index.table, index.columns)
     for column in changes.dropped_columns:
         yield frames.drop_column(column.table, column.column)
     for name in [*changes.dropped, *(table.table.name for table in changes.rebuilt)]:
@@ -153,6 +155,8 @@ def _schema_frames(changes: VersionChanges) -> Iterator[bytes]:
         yield from frames.create_table(table.table.spec)
     for table in changes.reloaded:
         yield table.frames.truncate()
+    for added in changes.added_indexes:
+        yield frames.create_index(added.table.table.spec, added.columns)
 
 
 def _by_collection(tables: Sequence[CompiledTableFrames]) -> dict[str, list[CompiledTableFrames]]:

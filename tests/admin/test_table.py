@@ -62,6 +62,30 @@ def test_filter_column_that_is_deleted(browser, app: App) -> None:
     assert TablePage(browser, table_data(app, *rows, filter_columns=""), table).saved
 
 
+def test_indexes(browser, app: App) -> None:
+    """One is written on each line, and shown so; a table has none by default."""
+    size = {"name": "size", "type": "number"}
+    assert TablePage(browser, table_data(app, ID, size)).saved
+    table = Table.objects.get(name="country")
+    assert table.indexes == []
+    rows = [{"id": column.pk, "name": column.name} for column in table.columns.all()]
+    typed = "size ,_id,\r\n\r\nsize"
+    assert TablePage(browser, table_data(app, *rows, indexes=typed), table).saved
+    assert draft_definition(app).tables[1].indexes == (("size", "_id"), ("size",))
+    assert "\nsize, _id\nsize</textarea>" in browser.get(url("table_change", table.pk)).content.decode()
+
+
+def test_proposed_indexes(browser, app: App) -> None:
+    """The page of a table shows which are of use, and why; none for the page of a table that is not there yet."""
+    table = build_table(app, "country", {"_id": {}, "<b>": {}}, permissions='{"select": [{"<b>": "$auth.sub"}]}')
+    page = browser.get(url("table_change", table.pk)).content.decode()
+    assert "<code>&lt;b&gt;</code> – permissions of country, select[0]" in page
+    table.indexes = [["<b>"]]
+    table.save()
+    assert "asks for columns without an index" in browser.get(url("table_change", table.pk)).content.decode()
+    assert "proposed" not in browser.get(url("table_add")).content.decode()
+
+
 def test_place_in_a_mapping(browser, app: App) -> None:
     """What is wrong with a mapping is said at its input, with the place, and what was typed stays."""
     typed = '{"pipeline": [{"$match": {}}, {"$group": {}}]}'
@@ -112,6 +136,9 @@ def test_suggested_key_is_saved(browser, app: App) -> None:
         ({"primary_key": "_id, _id"}, "primary_key"),
         ({"filter_columns": "nope"}, "filter_columns"),
         ({"filter_columns": "size, size"}, "filter_columns"),
+        ({"indexes": "nope"}, "indexes"),
+        ({"indexes": "size\nsize"}, "indexes"),
+        ({"indexes": "_id"}, "indexes"),
         ({"mapping": "{"}, "mapping"),
         ({"mapping": '{"filter": {"a": {"$near": 1}}}'}, "mapping"),
         ({"mapping": '{"projection": {"name": 1}}'}, "columns-1-name"),

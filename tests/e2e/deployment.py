@@ -253,6 +253,7 @@ def published_definition(schema: dict[str, Any], mappings: dict[str, Any], app_i
         mapping = dict(mappings.get(name, {}))
         collection = mapping.pop("source", server_name)
         filter_columns = mapping.pop("filterColumns", [])
+        indexes = mapping.pop("indexes", [])
         columns = [
             {
                 "name": column_name,
@@ -272,6 +273,7 @@ def published_definition(schema: dict[str, Any], mappings: dict[str, Any], app_i
                 "primaryKey": table["primaryKey"],
                 "mapping": json.dumps(mapping) if mapping else "",
                 "filterColumns": filter_columns,
+                "indexes": indexes,
             }
         )
     return AppDefinition.from_json({"app": app_id, "source": "default", "tables": tables, "relationships": {}})

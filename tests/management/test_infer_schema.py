@@ -52,6 +52,23 @@ def test_documents(database) -> None:
     }
 
 
+def test_indexes(database) -> None:
+    """What MongoDB indexes, the replica is to index as well: plain columns, up to the first field that is none."""
+    database.city.insert_one({"name": "Bern", "land": "CH", "tags": [], "at": {"x": 1}})
+    for keys in (
+        "name",
+        [("land", 1), ("name", -1)],
+        "land",
+        "tags",
+        [("name", 1), ("at.x", 1)],
+        [("_id", 1), ("name", 1)],
+    ):
+        database.city.create_index(keys)
+    database.city.create_index("land", name="some", partialFilterExpression={"name": "Bern"})
+    schema, _ = infer("city")
+    assert schema["tables"]["city"]["indexes"] == [["land", "name"], ["name"]]
+
+
 async def test_value_that_is_not_bson(database, mongo_server, settings) -> None:
     """A value that cannot be decoded says nothing of its field but that a row can be without it."""
     database.city.insert_many([{"_id": 1, "name": SPOILT, "size": 4}, {"_id": 2, "name": "Bern", "size": 5}])

@@ -39,6 +39,7 @@ tables = st.builds(
     collection=names,
     mapping=names | mappings.map(json.dumps),
     filter_columns=st.lists(names, max_size=3).map(tuple),
+    indexes=st.lists(st.lists(names, max_size=3).map(tuple), max_size=3).map(tuple),
 )
 definitions = st.builds(
     AppDefinition,

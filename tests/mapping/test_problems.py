@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from changesource.mapping.definition import MARKERS_COLLECTION, MAX_FILTER_COLUMNS, AppDefinition, Column, Table
+from changesource.mapping.definition import (
+    MARKERS_COLLECTION,
+    MAX_FILTER_COLUMNS,
+    MAX_INDEX_COLUMNS,
+    MAX_INDEXES,
+    AppDefinition,
+    Column,
+    Table,
+)
 from changesource.mapping.problems import Problem, find_problems, find_table_problems, find_warnings
 from changesource.mapping.tables import CompiledTable
 from changesource.protocol.requests import MAX_PUBLICATIONS
@@ -223,6 +231,38 @@ def test_too_many_filter_columns() -> None:
     filtered = table(columns=(Column("_id", "string"), *columns))
     assert places(replace(filtered, filter_columns=names[1:])) == []
     assert places(replace(filtered, filter_columns=names)) == [("city", "", "filter_columns")]
+
+
+INDEXED = (*FILTERED, Column("size", "number"))
+
+
+@pytest.mark.parametrize(
+    ("indexes", "message"),
+    [
+        (((),), "An index has at least one column."),
+        ((("nope",),), "There is no column 'nope'."),
+        ((("size", "size"),), "The column 'size' stands twice in one index."),
+        ((("size", "tags"),), "The column 'tags' is json"),
+        ((("size", "tenant"), ("tenant",), ("size", "tenant")), "The index on size, tenant stands there twice."),
+        ((("_id",),), "The primary key has an index already."),
+    ],
+)
+def test_bad_indexes(indexes: tuple[tuple[str, ...], ...], message: str) -> None:
+    """An index is of columns by which queries can look for rows, and there is no other one like it."""
+    [problem] = find_problems(AppDefinition("shop", "default", (table(columns=INDEXED, indexes=indexes),)))
+    assert (problem.table, problem.column, problem.attribute) == ("city", "", "indexes")
+    assert problem.message.startswith(message)
+
+
+def test_most_indexes() -> None:
+    """So many indexes of so many columns, and no more."""
+    columns = tuple(Column(f"c{number}", "string") for number in range(MAX_INDEXES + MAX_INDEX_COLUMNS + 1))
+    names = [column.name for column in columns]
+    indexes = tuple(tuple(names[first : first + MAX_INDEX_COLUMNS]) for first in range(MAX_INDEXES))
+    indexed = table(columns=(Column("_id", "string"), *columns), indexes=indexes)
+    assert places(indexed) == []
+    assert places(replace(indexed, indexes=(*indexes, (names[0],)))) == [("city", "", "indexes")]
+    assert places(replace(indexed, indexes=(tuple(names[: MAX_INDEX_COLUMNS + 1]),))) == [("city", "", "indexes")]
 
 
 # Publications

@@ -62,6 +62,27 @@ def read_replica(path: Path, tables: Sequence[str] = ()) -> ReplicaContents:
     )
 
 
+def indexes_of(path: Path, table: str) -> dict[str, list[str]]:
+    """Columns of each index of a table of a replica, by its name."""
+    sql = "SELECT l.name, i.name AS col FROM pragma_index_list(?) l JOIN pragma_index_info(l.name) i ORDER BY l.name, i.seqno"
+    indexes: dict[str, list[str]] = {}
+    for row in query_replica(path, sql, table):
+        indexes.setdefault(row["name"], []).append(row["col"])
+    return indexes
+
+
+def query_replica(path: Path, sql: str, *parameters: str) -> list[dict[str, Any]]:
+    """The rows that SQLite gives, `sql` being one statement that changes nothing.
+
+    Raises:
+        ReplicaError: there is no replica there yet, or the statement is refused.
+    """
+    done = run_node("query_replica.mjs", str(path), sql, *parameters)
+    if done.returncode != 0:
+        raise ReplicaError(done.stderr.strip())
+    return json_lines(done.stdout)
+
+
 def validate_frames(frames: Iterable[str]) -> list[str]:
     """What zero-cache would say to each frame that it cannot read: "frame 3: …". Empty if all are good.
 

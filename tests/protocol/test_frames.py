@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 from changesource.protocol import frames
 from changesource.protocol.frames import MAX_BACKFILL_BYTES, ColumnSpec, TableFrames, TableSpec
@@ -23,7 +24,8 @@ def test_every_frame_is_one_that_zero_cache_takes() -> None:
     table = TableFrames(SPEC)
     every_kind = [
         frames.begin(POSITION),
-        *frames.create_table(SPEC),
+        *frames.create_table(replace(SPEC, indexes=(("a",),))),
+        frames.drop_index("items", ("a",)),
         *(frame for spec in frames.zero_tables("zero", 0) for frame in frames.create_table(spec)),
         *backfills([ROW, ROW]),
         table.upsert(ROW),
@@ -62,6 +64,21 @@ def test_a_delete_bears_the_key() -> None:
     """And nothing else of the row."""
     key = {"b": 1.5, "a": "x"}
     assert json.loads(TableFrames(SPEC).delete(key)) == ["data", {"tag": "delete", "relation": RELATION, "key": key}]
+
+
+def test_secondary_indexes() -> None:
+    """They come with their table or after it, are not unique, keep the order of their columns, and go by their name, which is
+    neither a table's nor another index's."""
+    spec = replace(SPEC, indexes=(("key",), ("b", "key")))
+    _, key, *others = (json.loads(frame)[1] for frame in frames.create_table(spec))
+    assert others == [json.loads(frames.create_index(spec, index))[1] for index in spec.indexes]
+    assert [(list(index["spec"]["columns"]), index["spec"]["unique"]) for index in others] == [
+        (["key"], False),
+        (["b", "key"], False),
+    ]
+    names = [index["spec"]["name"] for index in (key, *others)]
+    assert len({*names, spec.name}) == 4
+    assert [json.loads(frames.drop_index(spec.name, index))[1]["id"]["name"] for index in spec.indexes] == names[1:]
 
 
 def test_a_table_comes_with_a_unique_index_over_its_key() -> None:

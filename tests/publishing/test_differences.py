@@ -183,6 +183,15 @@ def test_other_filter_columns() -> None:
     )
 
 
+def test_indexes() -> None:
+    """They are listed, and no rows are read again."""
+    table, difference = change(replace(CITY, indexes=(("name",),)), indexes=(("size", "name"), ("size",)))
+    assert (table.fate, table.outcome) == ("kept", "Its rows stay.")
+    assert table.attributes == (AttributeDifference("indexes", "name", "size, name; size"),)
+    assert table.notes == ("zero-cache makes the new indexes of the rows that it has.",)
+    assert (difference.loaded_collections, difference.texts, difference.is_only_order) == ([], (), False)
+
+
 @pytest.mark.parametrize("old", [None, app(Table("land", (ID,), ("_id",)))])
 def test_filter_columns_of_an_added_table(old: AppDefinition | None) -> None:
     """A table that comes says what it takes, in a first version too."""

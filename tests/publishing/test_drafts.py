@@ -117,6 +117,23 @@ def test_files_that_say_filter_columns(filtered: App) -> None:
     assert draft_definition(replace_draft("shop", without)).tables == (CITY,)
 
 
+def test_indexes_of_a_draft() -> None:
+    """Files that say nothing of them leave those that can still be; others take their place, and so does saying none."""
+    city = replace(CITY, columns=(Column("_id", "string"), Column("name", "string"), Column("size", "number")))
+    indexes = (("size", "name"), ("size",), ("_id", "name"))
+
+    def loaded(table: Table, **said: frozenset[str]) -> Table:
+        [found] = draft_definition(replace_draft("shop", Schema((table,), {}, **said))).tables
+        return found
+
+    assert loaded(replace(city, indexes=indexes)).indexes == indexes
+    assert loaded(city).indexes == indexes
+    assert loaded(replace(city, primary_key=("_id", "name"))).indexes == indexes[:2]
+    assert loaded(replace(city, columns=(city.columns[0], *city.columns[2:]))).indexes == (("size",),)
+    assert loaded(replace(city, indexes=(("name",),))).indexes == (("name",),)
+    assert loaded(city, without_indexes=frozenset({"city"})).indexes == ()
+
+
 def test_files_that_say_nothing_of_publications(filtered: App) -> None:
     """The draft keeps its own; where they do not fit the new tables, nothing changes."""
     assert replace_draft("shop", LOADED).publications == {"mobile": ["city"]}
@@ -132,14 +149,14 @@ def test_files_that_say_publications(filtered: App, publications: dict[str, list
 
 
 def test_an_old_version_again(filtered: App, settings) -> None:
-    """Filter columns and publications are those of the version, also where it has none."""
+    """Filter columns, indexes and publications are those of the version, also where it has none."""
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
-    filtered.tables.update(filter_columns=["_id"])
+    filtered.tables.update(filter_columns=["_id"], indexes=[["name"]])
     filtered.refresh_from_db()
     recorded = PreImages("default", frozenset({"city"}))
     first = publish(filtered, recorded=recorded)
     App.objects.update(publications={})
-    filtered.tables.update(filter_columns=[])
+    filtered.tables.update(filter_columns=[], indexes=[])
     second = publish(App.objects.get())
     for version in (first, second):
         replace_draft_by_version(version)

@@ -155,9 +155,21 @@ def test_tables_without_filter_columns() -> None:
     assert mapped({"users": {"source": "people", "filterColumns": []}}).without_filter_columns == {"user"}
 
 
+def test_indexes() -> None:
+    """They stand beside the mapping, in place of those in the schema, and an empty list says that there are none."""
+    said = mapped({"users": {"source": "people", "filter": {"a": 1}, "indexes": [["age", "id"], ["age"]]}})
+    user, note = said.tables
+    assert (user.indexes, user.mapping, note.indexes) == ((("age", "id"), ("age",)), '{"filter":{"a":1}}', ())
+    assert said.without_indexes == frozenset()
+    assert mapped({"users": {"source": "people"}}).without_indexes == frozenset()
+    assert mapped({"users": {"source": "people", "indexes": []}}).without_indexes == {"user"}
+
+
 @pytest.mark.parametrize(
     ("mappings", "place"),
     [
+        ({"user": {"source": "x", "indexes": ["age"]}}, "mappings.user.indexes"),
+        ({"user": {"source": "x", "indexes": [["id"], [1]]}}, "mappings.user.indexes[1][0]"),
         ({"user": {"source": "x", "filterColumns": "age"}}, "mappings.user.filterColumns"),
         ({"user": {"source": "x", "filterColumns": [1]}}, "mappings.user.filterColumns"),
         ({"user": {"filterColumns": ["age"]}}, "mappings.user.source"),

@@ -108,6 +108,9 @@ def test_byte_order_mark() -> None:
         (city(columns={"id": 1}), "tables.city.columns.id: "),
         (city(primaryKey="id"), "tables.city.primaryKey: "),
         (city(primaryKey=[["id"]]), "tables.city.primaryKey[0]: "),
+        (city(indexes={}), "tables.city.indexes: "),
+        (city(indexes=["id"]), "tables.city.indexes: "),
+        (city(indexes=[["id"], ["id", ""]]), "tables.city.indexes[1][1]: "),
         ({"tables": {"city": {"columns": {}}}}, "tables.city.primaryKey: "),
         ({"tables": {"city": {"primaryKey": []}}}, "tables.city.columns: "),
         (column(type="text"), "tables.city.columns.id.type: "),
@@ -171,6 +174,14 @@ def test_pipeline_as_server_name() -> None:
     stages = [{"$match": {"at": {"$gt": {"$date": "2024-01-01T00:00:00Z"}}}}, {"$set": {"_id": "$code"}}]
     [table] = read(city(serverName=json.dumps({"source": "places", "pipeline": stages}))).tables
     assert json.loads(table.mapping) == {"pipeline": stages}
+
+
+def test_indexes() -> None:
+    """They are lists of names of columns. An empty list says that there are none, no list says nothing."""
+    schema = read(city(indexes=[["id"], ["id", "name"]]))
+    assert (schema.tables[0].indexes, schema.without_indexes) == ((("id",), ("id", "name")), frozenset())
+    assert read(city(indexes=[])).without_indexes == {"city"}
+    assert read(city()).without_indexes == frozenset()
 
 
 @pytest.mark.parametrize(

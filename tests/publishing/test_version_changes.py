@@ -1,6 +1,7 @@
 """version_changes.py: what a replica of one version needs to become one of another."""
 
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from changesource.mapping.definition import AppDefinition, Column, Table
 from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
-from changesource.publishing.version_changes import DroppedColumn, VersionChanges, version_changes
+from changesource.publishing.version_changes import DroppedColumn, DroppedIndex, VersionChanges, version_changes
 
 CITY = Table(
     "city", (Column("_id", "string"), Column("name", "string", optional=True), Column("n", "number")), ("_id",)
@@ -31,8 +32,8 @@ def names(tables: object) -> list[str]:
 def test_nothing() -> None:
     """The same tables, or tables that are only called otherwise in queries, change nothing in a replica."""
     renamed = replace(CITY, name="town", columns=(CITY.columns[0], *CITY.columns[1:]))
-    assert changes([CITY, RIVER], [RIVER, CITY]) == VersionChanges([], [], [], [], [])
-    assert changes([CITY], [renamed]) == VersionChanges([], [], [], [], [])
+    assert changes([CITY, RIVER], [RIVER, CITY]) == VersionChanges()
+    assert changes([CITY], [renamed]) == VersionChanges()
 
 
 def test_tables() -> None:
@@ -44,7 +45,7 @@ def test_tables() -> None:
 def test_dropped_column() -> None:
     """An optional column goes without a look at the rows."""
     found = changes([CITY], [replace(CITY, columns=(CITY.columns[0], CITY.columns[2]))])
-    assert found == VersionChanges([], [DroppedColumn("city", "name")], [], [], [])
+    assert found == VersionChanges(dropped_columns=[DroppedColumn("city", "name")])
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,26 @@ def test_reloaded(table: Table) -> None:
     assert not found.rebuilt
 
 
+def test_indexes() -> None:
+    """Indexes come and go without a look at the rows; they are known by the server names of their columns."""
+    old = replace(CITY, indexes=(("name",), ("n", "name")))
+    title = replace(CITY.columns[1], name="title")
+    new = replace(CITY, columns=(CITY.columns[0], title, CITY.columns[2]), indexes=(("title", "n"), ("title",)))
+    found = changes([old], [new])
+    assert found.dropped_indexes == [DroppedIndex("city", ("n", "name"))]
+    assert [(added.table.table.name, added.columns) for added in found.added_indexes] == [("city", ("name", "n"))]
+    assert not found.loaded
+
+
+def test_indexes_of_a_table_that_is_made() -> None:
+    """It is made with all its indexes, and dropped with them."""
+    old = replace(CITY, indexes=(("name",),))
+    new = replace(old, primary_key=("_id", "n"), indexes=(("n",),))
+    for found in (changes([old], [new]), changes([RIVER], [new])):
+        assert (found.dropped_indexes, found.added_indexes) == ([], [])
+        assert [table.table.spec.indexes for table in found.loaded] == [(("n",),)]
+
+
 columns = st.builds(
     Column,
     name=st.sampled_from(["a", "b", "c"]),
@@ -95,13 +116,18 @@ columns = st.builds(
     field=st.sampled_from(["", "x"]),
 )
 tables = st.builds(
-    lambda name, others, key, mapping: Table(
-        name, (Column("_id", "string"), *others), ("_id", *(column.name for column in others[:key])), mapping=mapping
+    lambda name, others, key, mapping, indexes: Table(
+        name,
+        (Column("_id", "string"), *others),
+        ("_id", *(column.name for column in others[:key])),
+        mapping=mapping,
+        indexes=tuple(index for index in indexes if set(index) <= {column.name for column in others}),
     ),
     name=st.sampled_from(["city", "river", "lake"]),
     others=st.lists(columns, max_size=3, unique_by=lambda column: column.name),
     key=st.integers(0, 1),
     mapping=st.sampled_from(["", '{"filter":{"x":1}}']),
+    indexes=st.lists(st.sampled_from([("a",), ("b",), ("a", "b"), ("b", "a"), ("c", "a")]), max_size=3, unique=True),
 )
 definitions = st.lists(tables, max_size=3, unique_by=lambda table: table.name)
 
@@ -111,16 +137,24 @@ def test_replica_follows(old: list[Table], new: list[Table]) -> None:
     """Whatever changes, zero-cache meets nothing that it ends for, and has the new version's tables afterwards."""
     found = changes(old, new)
     replica = {table.server_name: {column.server_name for column in table.columns} for table in old}
-    keys = {table.server_name: set(table.primary_key) for table in old}
+    indexes = {table.server_name: {table.primary_key, *table.indexes} for table in old}
+    for index in found.dropped_indexes:
+        indexes[index.table].remove(index.columns)
     for dropped in found.dropped_columns:
-        assert dropped.column not in keys[dropped.table], "the column is in an index"
+        assert dropped.column not in {*chain.from_iterable(indexes[dropped.table])}, "the column is in an index"
         replica[dropped.table].remove(dropped.column)
     for name in [*found.dropped, *names(found.rebuilt)]:
-        del replica[name]
+        del replica[name], indexes[name]
     for table in [*found.rebuilt, *found.added]:
         assert table.table.name not in replica, "the table is there"
         replica[table.table.name] = {column.name for column in table.table.spec.columns}
+        indexes[table.table.name] = {table.table.spec.key, *table.table.spec.indexes}
     for table in found.reloaded:
         assert table.table.name in replica
+    for added in found.added_indexes:
+        assert added.columns not in indexes[added.table.table.name], "the index is there"
+        assert replica[added.table.table.name].issuperset(added.columns), "a column of the index is missing"
+        indexes[added.table.table.name].add(added.columns)
     assert replica == {table.server_name: {column.server_name for column in table.columns} for table in new}
+    assert indexes == {table.server_name: {table.primary_key, *table.indexes} for table in new}
     assert len(set(names(found.loaded))) == len(found.loaded)

@@ -2,7 +2,7 @@
 
 import json
 from argparse import ArgumentTypeError
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ MAX_SAMPLE = 1_000_000
 
 class Command(BaseCommand):
     help = (
-        "Proposes a table for a collection, from its $jsonSchema validator and sampled documents, "
+        "Proposes a table for a collection, from its $jsonSchema validator, sampled documents and indexes, "
         "as a schema in Zero's JSON form, which load_schema reads. Doubts are written to stderr."
     )
 
@@ -51,7 +51,7 @@ class Command(BaseCommand):
             found = _look_at(source if app is None else _source_of(app), collection, sample)
         except ChangeSourceError as exc:
             raise CommandError(str(exc)) from exc
-        proposal = propose_table(collection, found.validator, found.documents)
+        proposal = propose_table(collection, found.validator, found.documents, found.indexes)
         for warning in proposal.warnings:
             self.stderr.write(self.style.WARNING(warning))
         schema = {"tables": {proposal.table["name"]: proposal.table}, "relationships": {}}
@@ -79,10 +79,11 @@ def _source_of(app_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Collection:
-    """What MongoDB has of a collection. `validator` is the option of that name."""
+    """What MongoDB has of a collection. `validator` is the option of that name, `indexes` is what `listIndexes` gives."""
 
     validator: dict[str, Any]
     documents: list[dict[str, Any]]
+    indexes: Sequence[Mapping[str, Any]]
 
 
 def _look_at(source: str, collection: str, sample: int) -> _Collection:
@@ -118,4 +119,5 @@ def _read(database: Database[dict[str, Any]], collection: str, sample: int) -> _
     # Bytes, whatever PyMongo's annotation says.
     batches: Iterable[Any] = database[collection].aggregate_raw_batches([{"$sample": {"size": sample}}])
     documents = [document for batch in batches for document in decode_batch(batch)]
-    return _Collection(listed[0].get("options", {}).get("validator", {}), documents)
+    indexes = list(database[collection].list_indexes())
+    return _Collection(listed[0].get("options", {}).get("validator", {}), documents, indexes)

@@ -1,0 +1,107 @@
+"""Indexes that the queries of an app can use, as far as its definition tells: for the columns by which relationships lead
+from table to table, and for those that the rules of permissions compare. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from changesource.mapping.definition import MAX_INDEX_COLUMNS, AppDefinition, Table
+from changesource.mapping.filters.tree import And, Compare, Filter, In, Or, Related
+from changesource.mapping.relationships import Relationship, read_relationships
+from changesource.mapping.rules.syntax import parse_permissions
+
+
+@dataclass(frozen=True, slots=True)
+class IndexProposal:
+    """`columns` are names of columns of one table; `reasons` say what asks for them, in words."""
+
+    columns: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    table: str
+    columns: tuple[str, ...]
+    reason: str
+
+
+def propose_indexes(app: AppDefinition) -> Mapping[str, tuple[IndexProposal, ...]]:
+    """Name of a table → indexes that it lacks. What is wrong with the definition, `find_problems` says.
+
+    An index serves what asks for the columns that it begins with, in any order, and the primary key is one. Of several
+    relationships and rules that ask for the same columns there is one proposal.
+    """
+    tables = {table.name: table for table in app.tables}
+    uses: dict[str, dict[frozenset[str], list[_Use]]] = {name: {} for name in tables}
+    for use in _uses(app, tables):
+        table = tables[use.table]
+        if _can_have(table, use.columns) and not _is_served(table, use.columns):
+            uses[use.table].setdefault(frozenset(use.columns), []).append(use)
+    return {name: tuple(map(_proposal, of_columns.values())) for name, of_columns in uses.items()}
+
+
+def _proposal(uses: Sequence[_Use]) -> IndexProposal:
+    return IndexProposal(uses[0].columns, tuple(dict.fromkeys(use.reason for use in uses)))
+
+
+def _can_have(table: Table, columns: tuple[str, ...]) -> bool:
+    kinds = {column.name: column.type for column in table.columns}
+    is_short = 0 < len(columns) <= MAX_INDEX_COLUMNS and len(set(columns)) == len(columns)
+    return is_short and all(kinds.get(name, "json") != "json" for name in columns)
+
+
+def _is_served(table: Table, columns: tuple[str, ...]) -> bool:
+    return any(set(index[: len(columns)]) == set(columns) for index in (table.primary_key, *table.indexes))
+
+
+def _uses(app: AppDefinition, tables: Mapping[str, Table]) -> Iterator[_Use]:
+    by_table = read_relationships(app).by_table
+    for named in by_table.values():
+        for relationship in named.values():
+            yield from _of_relationship(relationship)
+    for table in app.tables:
+        for rule in parse_permissions(table.permissions).rules["select"]:  # zero-cache makes queries of no others
+            yield from _of_rule(tables, by_table, table, rule.filter, f"permissions of {table.name}, {rule.place}")
+
+
+def _of_relationship(relationship: Relationship) -> Iterator[_Use]:
+    """From a row to the related ones; and back, for which zero-cache looks when a related row changes, and where a query
+    begins with the related rows."""
+    reason = f"relationship {relationship.source}.{relationship.name}"
+    source = relationship.source
+    for hop in relationship.hops:
+        yield _Use(hop.destination, hop.destination_columns, reason)
+        yield _Use(source, hop.source_columns, reason)
+        source = hop.destination
+
+
+def _of_rule(
+    tables: Mapping[str, Table],
+    by_table: Mapping[str, Mapping[str, Relationship]],
+    table: Table,
+    filter: Filter,
+    reason: str,
+) -> Iterator[_Use]:
+    """Each column that is compared for equality, by itself: which of them tells most, the definition does not say. No boolean
+    does: half of the rows is no less to read than all."""
+    match filter:
+        case And(members) | Or(members):
+            for member in members:
+                yield from _of_rule(tables, by_table, table, member, reason)
+        case Related(name, condition):
+            relationship = by_table.get(table.name, {}).get(name)
+            if relationship is not None:
+                yield from _of_rule(tables, by_table, tables[relationship.destination], condition, reason)
+        case Compare((name,), "$eq", value) if value is not None:
+            yield from _of_column(table, name, reason)
+        case In((name,), _, ()):
+            yield from _of_column(table, name, reason)
+        case _:
+            return  # also of what is left out, which is seldom most of the rows
+
+
+def _of_column(table: Table, name: str, reason: str) -> Iterator[_Use]:
+    if any(column.name == name and column.type in ("string", "number") for column in table.columns):
+        yield _Use(table.name, (name,), reason)

@@ -3,7 +3,8 @@
 #   make test    all tests; ARGS="-k name" for some, WORKERS=0 for all in one process; MONGODB=mongodb://… runs those that can
 #                against a replica set or a sharded cluster of yours, in databases of their own, which they drop
 #   make lint    ruff, mypy, and the files for Docker
-#   make bench   measurements; not part of the tests
+#   make bench   measurements; not part of the tests. By itself: .venv/bin/python -m tests.benchmarks.added_column, publishes that
+#                add a column to a large table
 #   make agreement  mappings against the embedded MongoDB, with new examples for SECONDS=600 a test
 #   make oracle  the whole system while things break, for SECONDS=3600 SEED="1 2 3", which share the time; or what a recording
 #                says: REPLAY=FILE; or SHRINK=FILE, to a smaller one that still fails

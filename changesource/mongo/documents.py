@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -44,9 +44,15 @@ Documents = list[dict[str, Any]]
 
 
 async def scan(
-    database: Database, collection: str, fields: Collection[str] = EVERYTHING, batch_size: int | None = None
+    database: Database,
+    collection: str,
+    fields: Collection[str] = EVERYTHING,
+    batch_size: int | None = None,
+    *,
+    with_one_of: Iterable[str] = (),
 ) -> AsyncGenerator[Documents, None]:
-    """All documents of a collection in the order of `_id`, in batches; goes on after the last `_id` when interrupted.
+    """All documents of a collection in the order of `_id`, in batches; goes on after the last `_id` when interrupted. With
+    names of top-level fields in `with_one_of`, those that have one of these.
 
     They have `_id` and the top-level `fields`, and others where it is not cheaper to leave them out.
 
@@ -57,6 +63,8 @@ async def scan(
 
     Raises `SourceUnreachable` when MongoDB stays away, `SourceUnusable` when it refuses.
     """
+    alternatives = [{name: {"$exists": True}} for name in sorted(with_one_of)]
+    filters = [{"$or": alternatives}] if alternatives else []
     progress: list[Any] = []  # the last `_id`
     plan: _ScanPlan | None = None
     retries = 0
@@ -71,7 +79,7 @@ async def scan(
                     extra={"action": "collection-without-stream"},
                 )
                 return
-            async with aclosing(_scan_once(database, collection, plan, progress)) as batches:
+            async with aclosing(_scan_once(database, collection, plan, filters, progress)) as batches:
                 async for documents in batches:
                     retries = 0
                     yield documents
@@ -95,12 +103,13 @@ class _ScanPlan:
 
 
 async def _scan_once(
-    database: Database, collection: str, plan: _ScanPlan, progress: Sequence[Any]
+    database: Database, collection: str, plan: _ScanPlan, filters: Sequence[Any], progress: Sequence[Any]
 ) -> AsyncGenerator[Documents, None]:
     # `{_id: {$gt: x}}` compares within one BSON type and skips all later types without a word; `$expr` does not.
-    after = {"$expr": {"$gt": ["$_id", {"$literal": without_references(progress[0])}]}} if progress else {}
+    after = [{"$expr": {"$gt": ["$_id", {"$literal": without_references(last)}]}} for last in progress]
+    wanted = {"$and": [*filters, *after]} if filters or after else {}
     cursor = database[collection].find_raw_batches(
-        after, plan.projection, sort=[("_id", 1)], batch_size=plan.batch_size
+        wanted, plan.projection, sort=[("_id", 1)], batch_size=plan.batch_size
     )
     request = asyncio.ensure_future(_next_batch(cursor))
     try:

@@ -122,10 +122,7 @@ def reset_required(message: str) -> bytes:
 
 def create_table(spec: TableSpec) -> list[bytes]:
     """The table, its unique index, as zero-cache hides a table that has none over required columns, and its other ones."""
-    columns = {
-        column.name: {"pos": pos, "dataType": column.pg_type, "notNull": column.is_required}
-        for pos, column in enumerate(spec.columns, start=1)
-    }
+    columns = {column.name: _column(column, pos) for pos, column in enumerate(spec.columns, start=1)}
     table = {"schema": spec.schema, "name": spec.name, "columns": columns, "primaryKey": list(spec.key)}
     return [
         _frame(["data", {"tag": "create-table", "spec": table}]),
@@ -169,6 +166,20 @@ def _index_name(table: str, columns: Sequence[str]) -> str:
 def drop_table(name: str) -> bytes:
     """Drops its indexes too. Does nothing for a table that is not there."""
     return _frame(["data", {"tag": "drop-table", "id": {"schema": "public", "name": name}}])
+
+
+def add_column(spec: TableSpec, name: str) -> bytes:
+    """One of the table's optional columns: it is null in the rows that are there. It must not be there: zero-cache ends for
+    good otherwise."""
+    pos, column = next((pos, column) for pos, column in enumerate(spec.columns, start=1) if column.name == name)
+    table = {"schema": spec.schema, "name": spec.name}
+    return _frame(
+        ["data", {"tag": "add-column", "table": table, "column": {"name": name, "spec": _column(column, pos)}}]
+    )
+
+
+def _column(column: ColumnSpec, pos: int) -> dict[str, Any]:
+    return {"pos": pos, "dataType": column.pg_type, "notNull": column.is_required}
 
 
 def drop_column(table: str, column: str) -> bytes:

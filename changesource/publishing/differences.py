@@ -14,10 +14,10 @@ from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
 from changesource.publishing.version_changes import version_changes
 
-Fate = Literal["added", "dropped", "rebuilt", "reloaded", "kept"]
+Fate = Literal["added", "dropped", "rebuilt", "reloaded", "extended", "kept"]
 """What becomes of a table's rows in every replica: `version_changes`."""
 
-LOADED: tuple[Fate, ...] = ("added", "rebuilt", "reloaded")
+READ: tuple[Fate, ...] = ("added", "rebuilt", "reloaded", "extended")
 
 NAMED_ATTRIBUTES = {
     "name": "name in queries",
@@ -93,12 +93,13 @@ class TableDifference:
             "dropped": "Dropped, with all its rows.",
             "rebuilt": "Rebuilt: dropped and made again, with all its rows.",
             "reloaded": "Reloaded: all its rows are read again.",
+            "extended": "Extended: optional columns are added. Its rows stay; those with a value for one are sent again.",
         }[self.fate]
 
     @property
     def loads(self) -> bool:
         """Whether its rows are read from the source."""
-        return self.fate in LOADED
+        return self.fate in READ
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ def _table_differences(old: AppDefinition, new: AppDefinition, begins_anew: bool
             texts=_texts(earlier, table, NOT_TEXTS_OF_TABLES),
             notes=tuple(_notes(earlier.filter_columns, table, recording)),
         )
-        if difference.fate in ("kept", "reloaded") and not set(table.indexes) <= set(earlier.indexes):
+        if difference.fate in ("kept", "reloaded", "extended") and not set(table.indexes) <= set(earlier.indexes):
             note = "zero-cache makes the new indexes of the rows that it has."
             difference = replace(difference, notes=(*difference.notes, note))
         if difference.fate != "kept" or difference.columns or difference.attributes or difference.texts:
@@ -177,8 +178,9 @@ def _fates(old: AppDefinition, new: AppDefinition) -> dict[str, Fate]:
     changes = version_changes(
         ClientView(CompiledVersion(old, 0), Access()), ClientView(CompiledVersion(new, 0), Access())
     )
-    rebuilt: dict[str, Fate] = {table.table.name: "rebuilt" for table in changes.rebuilt}
-    return rebuilt | {table.table.name: "reloaded" for table in changes.reloaded}
+    fates: dict[str, Fate] = {table.table.name: "rebuilt" for table in changes.rebuilt}
+    fates |= {table.table.name: "reloaded" for table in changes.reloaded}
+    return fates | {extended.table.table.name: "extended" for extended in changes.extended}
 
 
 def _added(table: Table, recording: Collection[str]) -> TableDifference:
@@ -289,6 +291,8 @@ def _notices(old: AppDefinition, new: AppDefinition, tables: Sequence[TableDiffe
     for table in tables:
         if table.fate == "rebuilt":
             yield f"Table {table.name} is made again: clients fetch its rows again."
+        if table.fate == "extended":
+            yield f"Table {table.name} gets columns: clients fetch its rows again."
         if table.fate == "reloaded":
             yield f"Table {table.name} is read again: clients get the rows that are different then."
         if any(text.label == "permissions" for text in table.texts):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from changesource.mapping.definition import Table
+from changesource.mapping.tables import CompiledTable
 from changesource.publishing.client_view import ClientView
 from changesource.publishing.compiled import CompiledTableFrames
 
@@ -16,6 +17,17 @@ class DroppedColumn:
 
     table: str
     column: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendedTable:
+    """A table that gets `columns` (server names), all optional, and is the same otherwise: `earlier` is how it was, with
+    the same rows. A row has a value in one of them only if its document has one of the top-level `fields`; None: any may."""
+
+    table: CompiledTableFrames
+    earlier: CompiledTableFrames
+    columns: tuple[str, ...]
+    fields: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +52,15 @@ class VersionChanges:
 
     `dropped` are server names of tables that go. `rebuilt` are dropped and made again, `added` are made, `reloaded`
     keep their columns but not their rows; the rows of all three are to be sent. The rows of a table of which nothing but
-    optional columns goes (`dropped_columns`), and of one that keeps what the replica knows of it, stay. `dropped_indexes`
-    and `added_indexes` are of tables that are neither dropped nor made.
+    optional columns goes (`dropped_columns`) or comes (`extended`), and of one that keeps what the replica knows of it, stay;
+    those of `extended` that have a value in a new column are to be sent. `dropped_indexes` and `added_indexes` are of tables
+    that are neither dropped nor made.
     """
 
     dropped_indexes: Sequence[DroppedIndex] = field(default_factory=list)
     dropped_columns: Sequence[DroppedColumn] = field(default_factory=list)
     dropped: Sequence[str] = field(default_factory=list)
+    extended: Sequence[ExtendedTable] = field(default_factory=list)
     rebuilt: Sequence[CompiledTableFrames] = field(default_factory=list)
     added: Sequence[CompiledTableFrames] = field(default_factory=list)
     reloaded: Sequence[CompiledTableFrames] = field(default_factory=list)
@@ -67,33 +81,41 @@ def version_changes(old: ClientView, new: ClientView) -> VersionChanges:
     """The changes between what a client saw of an app and what it sees.
 
     Built so that zero-cache cannot meet what it ends for: no table and no index is made that is there, no column goes that
-    an index holds, and a table whose columns change in any other way is made anew, with its index and all its rows.
+    an index holds, and a table whose columns change in any other way is made anew, with its indexes and all its rows.
     """
     old_tables = {table.server_name: table for table in old.definition.tables}
     new_tables = {table.server_name: table for table in new.definition.tables}
+    earlier = {table.table.name: table for table in old.tables}
     compiled = {table.table.name: table for table in new.tables}
     dropped_indexes: list[DroppedIndex] = []
     dropped_columns: list[DroppedColumn] = []
     added_indexes: list[AddedIndex] = []
+    extended: list[ExtendedTable] = []
     rebuilt: list[CompiledTableFrames] = []
     reloaded: list[CompiledTableFrames] = []
     for name in [name for name in old_tables if name in new_tables]:
-        gone = _columns_that_only_go(old_tables[name], new_tables[name])
-        if gone is None:
+        columns = _optional_columns(old_tables[name], new_tables[name])
+        says_other_rows = _says_other_rows(old_tables[name], new_tables[name]) or old.row_filters.get(
+            name
+        ) != new.row_filters.get(name)
+        if columns is None or (columns.come and (says_other_rows or not _keeps_its_rows(compiled[name].table))):
             rebuilt.append(compiled[name])
             continue
         before, after = _indexes(old_tables[name]), _indexes(new_tables[name])
         dropped_indexes += [DroppedIndex(name, index) for index in before if index not in after]
         added_indexes += [AddedIndex(compiled[name], index) for index in after if index not in before]
-        dropped_columns += [DroppedColumn(name, column) for column in gone]
-        if _says_other_rows(old_tables[name], new_tables[name]) or old.row_filters.get(name) != new.row_filters.get(
-            name
-        ):
+        dropped_columns += [DroppedColumn(name, column) for column in columns.gone]
+        if columns.come:
+            extended.append(
+                ExtendedTable(compiled[name], earlier[name], columns.come, _fields(new_tables[name], columns.come))
+            )
+        elif says_other_rows:
             reloaded.append(compiled[name])
     return VersionChanges(
         dropped_indexes=dropped_indexes,
         dropped_columns=dropped_columns,
         dropped=[name for name in old_tables if name not in new_tables],
+        extended=extended,
         rebuilt=rebuilt,
         added=[compiled[name] for name in new_tables if name not in old_tables],
         reloaded=reloaded,
@@ -101,15 +123,42 @@ def version_changes(old: ClientView, new: ClientView) -> VersionChanges:
     )
 
 
-def _columns_that_only_go(old: Table, new: Table) -> Sequence[str] | None:
-    """Server names of columns that `new` has no more, if that is all that is different about what a replica knows of the
-    columns, and nothing that is left depends on them; else None."""
+@dataclass(frozen=True, slots=True)
+class _OptionalColumns:
+    """Server names of optional columns that go, and that come."""
+
+    gone: tuple[str, ...]
+    come: tuple[str, ...]
+
+
+def _optional_columns(old: Table, new: Table) -> _OptionalColumns | None:
+    """The columns that go and come, if that is all that is different about what a replica knows of them, and nothing that
+    is left depends on them; else None."""
     before, after = _columns(old), _columns(new)
-    if _key(old) != _key(new) or any(before.get(name) != column for name, column in after.items()):
+    if _key(old) != _key(new) or any(before[name] != after[name] for name in before if name in after):
         return None
-    gone = [name for name in before if name not in after]
-    # A row without a value for a required column was left out, and is one now.
-    return gone if all(before[name].optional for name in gone) else None
+    gone = tuple(name for name in before if name not in after)
+    come = tuple(name for name in after if name not in before)
+    # A row without a value for a required column was left out, and is one now; or was one, and is left out.
+    is_optional = all(before[name].optional for name in gone) and all(after[name].optional for name in come)
+    return _OptionalColumns(gone, come) if is_optional else None
+
+
+def _keeps_its_rows(table: CompiledTable) -> bool:
+    """Whether each document has the rows that it had, or can be told to have lost them, when `table` has optional columns
+    more.
+
+    A column can cost a document its rows: when it cannot be computed, or is too much. Where a key comes from `_id`, whatever
+    happens to the document later removes its row. Otherwise that takes the rows of the pre-image, which has lost them
+    itself: only a row without a mapping is safe, as it has to be larger than `MAX_ROW_BYTES`, of a document half as large.
+    """
+    return not (table.needs_pre_images and table.has_mapping)
+
+
+def _fields(table: Table, columns: Collection[str]) -> frozenset[str] | None:
+    if table.mapping:
+        return None
+    return frozenset(column.field for column in table.columns if column.server_name in columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,5 +191,5 @@ def _says_other_rows(old: Table, new: Table) -> bool:
     return (
         old.collection != new.collection
         or old.mapping != new.mapping
-        or any(fields[column.server_name] != column.field for column in new.columns)
+        or any(fields.get(column.server_name, column.field) != column.field for column in new.columns)
     )

@@ -4,6 +4,22 @@ of what was shown into one of what is.
 It begins at the marker: schema changes, then the rows of new and changed tables, read from MongoDB, then
 what changed in all tables until a second marker, which closes it as it does a snapshot. The rows are then those of that
 moment. A reader that resumes at the transaction's watermark sees the changes after it again, which changes nothing.
+
+    change stream ──── changes ────M───────── changes, in the new version ─────────Q──── changes ────▶
+                                   │        ┌─ scan ─┐                           │
+    replica        rows as of M ───┴ schema ┘        └─ what changed since M ────┴ rows as of Q
+
+A table that gets optional columns, and is the same otherwise, keeps its rows, which have null there. Only rows with a value
+in a new column are sent, whole. Let the scan read a document at any moment S.
+
+- If it is as it was at M, its row in the replica is right but for the new columns, which are null, or come with the row of S.
+- If it changed between M and Q, the row of S may be newer than the rest, or belong to a document that is gone by Q. That does
+  not last: what changed since M comes later in the same transaction, as whole rows and removals.
+- A change that leaves a row as it was does not send it. Then its new columns were also the same before and after, so that
+  the row of S has them right.
+
+A part of a row is never sent, as zero-cache would make a row of it where there is none, with nulls in required columns. Where
+a document has lost its row, because a new column cannot be computed or is too much, the row is removed.
 """
 
 from __future__ import annotations
@@ -11,11 +27,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
+from typing import TypeVar
 
 from changesource.errors import BarrierNotSeen
 from changesource.log.entries import Entry
 from changesource.mapping.row_errors import RowError
+from changesource.mapping.tables import ID, Document, describe_id
 from changesource.mongo.documents import scan
 from changesource.mongo.markers import write_marker
 from changesource.mongo.source import Database
@@ -23,7 +42,7 @@ from changesource.protocol import frames
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView, Withheld
 from changesource.publishing.compiled import CompiledTableFrames, fields_read
-from changesource.publishing.version_changes import VersionChanges, version_changes
+from changesource.publishing.version_changes import ExtendedTable, VersionChanges, version_changes
 from changesource.streaming.client_access import Turns
 from changesource.streaming.rendering import RowErrorSink
 from changesource.streaming.slow_documents import rows_in_batches
@@ -32,6 +51,8 @@ from changesource.streaming.transactions import TransactionSender
 from changesource.tasks import LoopShare
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T", CompiledTableFrames, ExtendedTable)
 
 
 class VersionSwitch:
@@ -79,7 +100,10 @@ class VersionSwitch:
         loaded = [table for table in changes.loaded if table.table.name not in withheld.tables]
         for collection, tables in _by_collection(loaded).items():
             await self._load(collection, tables, withheld)
-        following = await self._reach_barrier() if loaded else None
+        extended = _still_to_extend(changes, withheld)
+        for collection, extended_tables in _by_collection(extended).items():
+            await self._extend(collection, extended_tables, withheld)
+        following = await self._reach_barrier() if loaded or extended else None
         await sender.add([frames.permissions_row(version.app_id, self._shard_num, self._new.permissions)])
         await sender.commit(position.seconds * 1000)
         logger.info(
@@ -110,6 +134,32 @@ class VersionSwitch:
                     await self._sender.add(self._new.upserts(table, iter(rows), withheld))
             if errors:
                 self._sink(errors)
+
+    async def _extend(self, collection: str, tables: Sequence[ExtendedTable], withheld: Withheld) -> None:
+        read = fields_read([version for table in tables for version in (table.earlier, table.table)])
+        async with aclosing(scan(self._database, collection, read, with_one_of=_fields(tables))) as batches:
+            async for documents in batches:
+                for table in tables:
+                    errors: list[RowError] = []
+                    async for rows in rows_in_batches(table.table.table, documents, errors, self._share):
+                        with_value = (row for row in rows if any(row[name] is not None for name in table.columns))
+                        await self._sender.add(self._new.upserts(table.table, with_value, withheld))
+                    if errors:
+                        self._sink(errors)
+                        await self._sender.add(self._removals(table, documents, errors))
+
+    def _removals(
+        self, extended: ExtendedTable, documents: Sequence[Document], errors: Sequence[RowError]
+    ) -> Iterator[bytes]:
+        """Of the rows of documents that have none any more, since a new column cannot be computed or is too much."""
+        without_rows = {error.document_id for error in errors if not error.column}
+        if not without_rows:
+            return
+        earlier = extended.earlier
+        for document in documents:
+            if describe_id(document.get(ID)) in without_rows:
+                for row in self._old.rows(earlier, iter(earlier.table.rows(document, []))):
+                    yield earlier.frames.delete({name: row[name] for name in earlier.table.spec.key})
 
     async def _reach_barrier(self) -> Entry | None:
         """Adds what changed up to a marker of now. Ends before the next turn, whose entry is then given back."""
@@ -144,11 +194,20 @@ def _is_shown_again(table: CompiledTableFrames, before: Withheld, withheld: With
     return name in before.tables or any(column.name in columns for column in table.table.spec.columns)
 
 
+def _still_to_extend(changes: VersionChanges, withheld: Withheld) -> list[ExtendedTable]:
+    """Those of which not all rows are sent anyway, now or later."""
+    others = {*withheld.tables, *(table.table.name for table in changes.loaded)}
+    return [extended for extended in changes.extended if extended.table.table.name not in others]
+
+
 def _schema_frames(changes: VersionChanges) -> Iterator[bytes]:
     for index in changes.dropped_indexes:
         yield frames.drop_index(index.table, index.columns)
     for column in changes.dropped_columns:
         yield frames.drop_column(column.table, column.column)
+    for extended in changes.extended:
+        for name in extended.columns:
+            yield frames.add_column(extended.table.table.spec, name)
     for name in [*changes.dropped, *(table.table.name for table in changes.rebuilt)]:
         yield frames.drop_table(name)
     for table in [*changes.rebuilt, *changes.added]:
@@ -159,8 +218,19 @@ def _schema_frames(changes: VersionChanges) -> Iterator[bytes]:
         yield frames.create_index(added.table.table.spec, added.columns)
 
 
-def _by_collection(tables: Sequence[CompiledTableFrames]) -> dict[str, list[CompiledTableFrames]]:
-    grouped: dict[str, list[CompiledTableFrames]] = {}
+def _by_collection(tables: Sequence[T]) -> dict[str, list[T]]:
+    grouped: dict[str, list[T]] = {}
     for table in tables:
-        grouped.setdefault(table.table.collection, []).append(table)
+        compiled = table.table if isinstance(table, ExtendedTable) else table
+        grouped.setdefault(compiled.table.collection, []).append(table)
     return grouped
+
+
+def _fields(tables: Sequence[ExtendedTable]) -> frozenset[str]:
+    """One of which a document has if a row of it has a value in a new column; empty: any may."""
+    fields: set[str] = set()
+    for table in tables:
+        if table.fields is None:
+            return frozenset()
+        fields |= table.fields
+    return frozenset(fields)

@@ -21,6 +21,7 @@ from tests.embedded.waiting import wait_until
 from tests.faults.fault import Fault, FaultMissed, Part
 from tests.faults.forged_markers import ForgedMarkers, LargeMarkers, MisusedMarkers
 from tests.faults.made_up_replicas import MadeUpReplicas, SlowReaders
+from tests.faults.publishes import Publish
 from tests.faults.system import LEASE_SECONDS, System
 from tests.faults.tables import LONG, long_documents
 from zerosources.embedded.project import ServeCommand, WatchChangesCommand
@@ -425,6 +426,7 @@ FAULTS: Mapping[str, Fault] = {
         LargeMarkers(),
         MadeUpReplicas(),
         SlowReaders(),
+        Publish(),
     )
 }
 """By name. Replies of Redis are waited for up to 5 seconds, so it is silent for longer."""

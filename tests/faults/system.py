@@ -70,6 +70,7 @@ class System:
         self._connections_before = 0
         self.zero_cache: ZeroCache
         self.snapshots_of_stranger = 0
+        self.publishes = 0
 
     def __enter__(self) -> System:
         # Not `pop_all`: the deployment goes on adding to the stack that it was given.

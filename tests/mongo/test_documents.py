@@ -76,6 +76,26 @@ async def test_scan(database: Database) -> None:
     assert await scanned(database) == list(range(len(IN_ORDER)))
 
 
+@pytest.mark.parametrize("size", [1, 3, None])
+async def test_scan_of_documents_with_a_field(mongo_server: MongoServer, database: Database, size: int | None) -> None:
+    """Those that have one of the fields, whatever is in it, also when the scan is interrupted."""
+    values: list[Any] = [None, [], [None], 0, "", {}, [1, None]]
+    with_field = [
+        {"_id": identity, "place": place, "a": value}
+        for place, (identity, value) in enumerate(zip(IN_ORDER, values, strict=False))
+    ]
+    others = [{"_id": identity, "place": place, "n": {"a": 1}} for place, identity in enumerate(IN_ORDER)][
+        len(values) :
+    ]
+    others[0]["b"] = 1
+    await database.city.insert_many([*with_field, *others])
+    expected = list(range(len(values) + 1))
+    async with fail_commands(mongo_server, "getMore", errorCode=43):
+        batches = scan(database, "city", size, with_one_of={"a", "b"})
+        assert [document["place"] async for batch in batches for document in batch] == expected
+    assert [batch async for batch in scan(database, "city", size, with_one_of={"c"})] == []
+
+
 async def test_batches(database: Database) -> None:
     """No batch is larger than asked for, none is empty."""
     await fill(database, list(range(10)))

@@ -26,6 +26,7 @@ def test_every_frame_is_one_that_zero_cache_takes() -> None:
         frames.begin(POSITION),
         *frames.create_table(replace(SPEC, indexes=(("a",),))),
         frames.drop_index("items", ("a",)),
+        frames.add_column(SPEC, "c"),
         *(frame for spec in frames.zero_tables("zero", 0) for frame in frames.create_table(spec)),
         *backfills([ROW, ROW]),
         table.upsert(ROW),

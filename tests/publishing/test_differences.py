@@ -77,10 +77,13 @@ def test_dropped_column() -> None:
 
 
 def test_added_column() -> None:
-    """A column that comes rebuilds its table; nobody is refused for it."""
-    table, difference = change(CITY, columns=(*CITY.columns, Column("flag", "boolean", optional=True)))
-    assert (table.fate, [(column.name, column.change) for column in table.columns]) == ("rebuilt", [("flag", "added")])
-    assert not any("refused" in notice for notice in difference.notices)
+    """An optional column comes to the rows that are there, one that is required rebuilds its table; no client is refused."""
+    for is_optional, fate in ((True, "extended"), (False, "rebuilt")):
+        table, difference = change(CITY, columns=(*CITY.columns, Column("flag", "boolean", optional=is_optional)))
+        assert (table.fate, [(column.name, column.change) for column in table.columns]) == (fate, [("flag", "added")])
+        assert difference.loaded_collections == ["city"]
+        assert "clients fetch its rows again" in difference.notices[0]
+        assert not any("refused" in notice for notice in difference.notices)
 
 
 @pytest.mark.parametrize(

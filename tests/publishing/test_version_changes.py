@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -51,20 +52,73 @@ def test_dropped_column() -> None:
 @pytest.mark.parametrize(
     "columns",
     [
-        (*CITY.columns, Column("new", "json", optional=True)),
+        (*CITY.columns, Column("new", "json")),
         CITY.columns[:2],
         (CITY.columns[0], Column("name", "json", optional=True), CITY.columns[2]),
         (CITY.columns[0], Column("name", "string"), CITY.columns[2]),
         (CITY.columns[0], CITY.columns[1], Column("n", "number", optional=True)),
         (Column("_id", "number"), *CITY.columns[1:]),
     ],
-    ids=["added", "required one dropped", "retyped", "required", "optional", "key retyped"],
+    ids=["required one added", "required one dropped", "retyped", "required", "optional", "key retyped"],
 )
 def test_rebuilt(columns: tuple[Column, ...]) -> None:
     """Any other change of columns makes the table anew, with its index and its rows."""
     found = changes([CITY], [replace(CITY, columns=columns)])
     assert names(found.rebuilt) == names(found.loaded) == ["city"]
     assert not found.dropped_columns
+    assert not found.extended
+
+
+NEW = Column("new", "json", optional=True, field="old")
+
+
+def test_added_column() -> None:
+    """An optional column comes to the rows that are there, beside others that go."""
+    found = changes([CITY], [replace(CITY, columns=(CITY.columns[0], NEW, CITY.columns[2]), indexes=(("n",),))])
+    [extended] = found.extended
+    assert (extended.columns, extended.fields) == (("new",), {"old"})
+    assert [column.name for column in extended.earlier.table.spec.columns] == ["_id", "name", "n"]
+    assert [column.name for column in extended.table.table.spec.columns] == ["_id", "new", "n"]
+    assert found.dropped_columns == [DroppedColumn("city", "name")]
+    assert [added.columns for added in found.added_indexes] == [("n",)]
+    assert not found.loaded
+
+
+def test_added_column_of_a_mapping() -> None:
+    """What it depends on is not known."""
+    mapped = replace(CITY, mapping='{"filter": {"n": 1}}')
+    [extended] = changes([mapped], [replace(mapped, columns=(*CITY.columns, NEW))]).extended
+    assert extended.fields is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({}, {"mapping": '{"filter": {"n": 1}}'}),
+        ({}, {"collection": "towns"}),
+        ({}, {"primary_key": ("_id", "n")}),
+        (
+            {"mapping": '{"pipeline": [{"$unwind": "$n"}]}', "primary_key": ("n",)},
+            {"mapping": '{"pipeline": [{"$unwind": "$n"}]}', "primary_key": ("n",)},
+        ),
+    ],
+    ids=["mapping", "collection", "key", "rows of arrays"],
+)
+def test_added_column_to_other_rows(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Where rows may be others as well, the table is made anew."""
+    found = changes([replace(CITY, **old)], [replace(CITY, columns=(*CITY.columns, NEW), **new)])
+    assert names(found.rebuilt) == ["city"]
+    assert (found.extended, found.added_indexes) == ([], [])
+
+
+def test_added_column_with_another_row_filter() -> None:
+    """A client that is shown other rows gets the table anew."""
+    filtered = replace(CITY, filter_columns=("name",))
+    old, new = (
+        ClientView(CompiledVersion(AppDefinition("shop", "default", (table,)), 1), Access(row_filters={"city": rule}))
+        for table, rule in [(filtered, {"name": "a"}), (replace(filtered, columns=(*CITY.columns, NEW)), {"name": "b"})]
+    )
+    assert names(version_changes(old, new).rebuilt) == ["city"]
 
 
 def test_another_key() -> None:
@@ -143,6 +197,9 @@ def test_replica_follows(old: list[Table], new: list[Table]) -> None:
     for dropped in found.dropped_columns:
         assert dropped.column not in {*chain.from_iterable(indexes[dropped.table])}, "the column is in an index"
         replica[dropped.table].remove(dropped.column)
+    for extended in found.extended:
+        assert replica[extended.table.table.name].isdisjoint(extended.columns), "the column is there"
+        replica[extended.table.table.name].update(extended.columns)
     for name in [*found.dropped, *names(found.rebuilt)]:
         del replica[name], indexes[name]
     for table in [*found.rebuilt, *found.added]:
@@ -157,4 +214,5 @@ def test_replica_follows(old: list[Table], new: list[Table]) -> None:
         indexes[added.table.table.name].add(added.columns)
     assert replica == {table.server_name: {column.server_name for column in table.columns} for table in new}
     assert indexes == {table.server_name: {table.primary_key, *table.indexes} for table in new}
-    assert len(set(names(found.loaded))) == len(found.loaded)
+    sent = [*names(found.loaded), *(extended.table.table.name for extended in found.extended)]
+    assert len(set(sent)) == len(sent)

@@ -22,7 +22,7 @@ from changesource.models.store import Publication, StoredVersion
 from changesource.mongo.change_stream import Batch
 from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import MARKERS_COLLECTION, AccessMarker
-from changesource.mongo.read_fields import Projection, projection_for
+from changesource.mongo.read_fields import EVERYTHING, Projection, projection_for
 from changesource.mongo.source import SourceReport
 from changesource.protocol import closing
 from changesource.protocol.requests import Resume, StreamRequest
@@ -49,6 +49,7 @@ APP_ID = "shop"
 BEGIN = 1_700_000_000 << 32
 IDS = ("x", "y", "z")
 TENANTS = ("a", "b", None)
+NUMBERS: Sequence[dict[str, Any]] = ({"n": 1}, {"n": 2}, {"n": 3}, {"n": None}, {})
 
 ATTRIBUTES: Sequence[dict[str, Any]] = ({"t": "a"}, {"t": "b"}, {}, {"t": 1}, {"t": True})
 FILTERS: Sequence[dict[str, Any]] = (
@@ -61,7 +62,15 @@ FILTERS: Sequence[dict[str, Any]] = (
     {"city": {}},
     {"lake": {}, "city": {"tenant": "$client.t"}},
 )
+HALF_COMPUTED = '{"projection": {"tenant": 1, "owner": 1, "n": {"$divide": [6, {"$subtract": ["$n", 2]}]}}}'
+"""A document with 2 as `n` has no row in a table with the column, and one in a table without it."""
+
 GRANTED: Sequence[list[str] | None] = (None, ["city"], ["river"], ["city", "lake"], [])
+
+
+FEW_PUBLISHES = ("nothing", "document", "document", "grant", "attributes", "publish", "tick", "tick", "elsewhere")
+MANY_PUBLISHES = ("nothing", *("document",) * 6, "publish", "tick")
+"""What happens next."""
 
 
 class BrokeOff(Exception):
@@ -100,12 +109,42 @@ def definition(draw: Any) -> AppDefinition:
     return AppDefinition(APP_ID, "default", tables)
 
 
+def changed(draw: Any, app: AppDefinition) -> AppDefinition:
+    """`app` with an optional column more or less and other indexes in its first table; now and then with a mapping for which
+    the column cannot be computed, or without filter columns."""
+    city, *others = app.tables
+    if city.name != "city":
+        return definition(draw)
+    columns = [column for column in city.columns if column.name != "n"]
+    if len(columns) == len(city.columns):
+        columns.append(Column("n", "number", optional=True))
+    names = [column.name for column in columns]
+    indexes = draw(((), (("tenant",),), (("owner", "tenant"), ("owner",)), (("n", "tenant"),)))
+    others_of = ({"mapping": HALF_COMPUTED}, {"mapping": ""}, {"filter_columns": ()}, {"collection": "thing"})
+    changes: dict[str, Any] = draw(({},) * 8 + others_of)
+    city = replace(
+        city,
+        columns=tuple(columns),
+        filter_columns=tuple(name for name in city.filter_columns if name in names),
+        indexes=tuple(index for index in indexes if set(index) <= set(names)),
+    )
+    return replace(app, tables=(replace(city, **changes), *others))
+
+
 class World(VersionHistory):
     """`draw` takes one of some values. At most `actions` things happen by themselves; then all comes to rest. With
-    `has_filters` the grant has row filters, or a list of tables, at any time."""
+    `has_filters` the grant has row filters, or a list of tables, at any time. With `has_small_changes` most versions
+    are the one before with other columns and indexes."""
 
     def __init__(
-        self, draw: Any, client: Client, actions: int, *, has_filters: bool = False, first: AppDefinition | None = None
+        self,
+        draw: Any,
+        client: Client,
+        actions: int,
+        *,
+        has_filters: bool = False,
+        has_small_changes: bool = False,
+        first: AppDefinition | None = None,
     ) -> None:
         super().__init__(APP_ID)
         self.draw = draw
@@ -117,6 +156,7 @@ class World(VersionHistory):
         self.versions: list[StoredVersion] = []
         self.compiled: dict[int, CompiledVersion] = {}
         self.has_filters = has_filters
+        self.has_small_changes = has_small_changes
         self.named: set[tuple[str, str]] = set()
         """Names of tables, each with the collection that it read when a grant was saved that named it."""
         self._store(first or definition(draw), 0)
@@ -133,9 +173,7 @@ class World(VersionHistory):
         """Perhaps something."""
         if self.actions <= 0:
             return
-        kind = self.draw(
-            ("nothing", "document", "document", "grant", "attributes", "publish", "tick", "tick", "elsewhere")
-        )
+        kind = self.draw(FEW_PUBLISHES if not self.has_small_changes else MANY_PUBLISHES)
         self.actions -= kind != "nothing"
         if kind == "document":
             self._write_document()
@@ -182,13 +220,17 @@ class World(VersionHistory):
             after = None
             del self.documents[name]
         else:
-            after = {"_id": name, "tenant": self.draw(TENANTS), "owner": self.draw(TENANTS), "n": self.draw((1, 2, 3))}
+            numbers = NUMBERS if self.has_small_changes else NUMBERS[:3]
+            after = {"_id": name, "tenant": self.draw(TENANTS), "owner": self.draw(TENANTS), **self.draw(numbers)}
             self.documents[name] = after
         is_looked_up = after is not None and before is not None and self.draw((False, True))
         self._add("thing", "upsert" if after else "delete", name, None if is_looked_up else after, before)
 
     def _publish(self) -> None:
-        self.publish(definition(self.draw))
+        is_small = self.has_small_changes and self.draw((True,) * 9 + (False,))
+        self.publish(
+            changed(self.draw, self.compiled[len(self.versions)].definition) if is_small else definition(self.draw)
+        )
 
     def publish(self, published: AppDefinition) -> None:
         number = len(self.versions) + 1
@@ -262,12 +304,13 @@ class World(VersionHistory):
         self.mark_access(marker)
 
     async def scan(
-        self, database: Any, collection: str, fields: Collection[str]
-    ) -> AsyncIterator[list[dict[str, Any]]]:
+        self, database: Any, collection: str, fields: Collection[str] = EVERYTHING, *, with_one_of: Collection[str] = ()
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:
         for name in IDS:
             await self.act()
-            if collection == "thing" and name in self.documents:
-                yield [projected(self.documents[name], projection_for(fields))]
+            document = self.documents.get(name) if collection == "thing" else None
+            if document is not None and (not with_one_of or not document.keys().isdisjoint(with_one_of)):
+                yield [projected(document, projection_for(fields))]
 
     async def find_documents(
         self, database: Any, collection: str, ids: Any, projection: Projection | None
@@ -337,8 +380,8 @@ class World(VersionHistory):
             standing=lambda key: self.seen,
         )
 
-    def expected(self) -> tuple[dict[str, dict[str, Any]], Any]:
-        """Tables with rows by `_id`, and the permissions row, that the newest version and the grant give now."""
+    def expected(self) -> tuple[dict[str, dict[str, Any]], Any, Any]:
+        """Tables with rows by `_id`, indexes, and the permissions row, that the newest version and the grant give now."""
         grant = self.client.grants.get()
         view = ClientView(
             self.compiled[len(self.versions)], Access.from_json(json.dumps(grant.access())), access_number=0
@@ -358,7 +401,9 @@ class World(VersionHistory):
             }
             for table in view.tables
         }
-        return tables, view.permissions.permissions
+        specs = [table.table.spec for table in view.tables]
+        indexes = sorted((spec.name, *index) for spec in specs for index in (spec.key, *spec.indexes))
+        return tables, indexes, view.permissions.permissions
 
 
 class Stream:
@@ -422,6 +467,7 @@ class ZeroCache:
         self.watermark: Position | None = None
         self.tables: dict[str, dict[str, Any]] = {}
         self._columns: dict[str, set[str]] = {}
+        self._indexes: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._open: Any = None
         self.watermarks: list[tuple[Position, Any]] = []
 
@@ -430,7 +476,7 @@ class ZeroCache:
         world = self._world
         self._open = None
         if self.watermarks and world.actions > 0 and world.draw((False, False, True)):
-            self.watermark, (self.tables, self._columns) = world.draw(self.watermarks)
+            self.watermark, (self.tables, self._columns, self._indexes) = world.draw(self.watermarks)
         resume = None if self.version is None else Resume(self.watermark or self.version, self.version)
         request = StreamRequest(APP_ID, 0, (), resume)
         world.session = Session(world.service(), request, Identity(world.client.pk, "tenant"), self, lambda how: None)
@@ -450,7 +496,7 @@ class ZeroCache:
             assert self._open is None
             self._open = (
                 Position.from_watermark(message[2]["commitWatermark"]),
-                copy.deepcopy((self.tables, self._columns)),
+                copy.deepcopy((self.tables, self._columns, self._indexes)),
             )
         elif kind == "rollback":
             assert self._open is not None
@@ -463,25 +509,49 @@ class ZeroCache:
             self._change(*self._open[1], change)
 
     def _commit(self, watermark: Position) -> None:
-        begun, (self.tables, self._columns) = self._open
+        begun, (self.tables, self._columns, self._indexes) = self._open
         assert begun == watermark
         assert self.watermark is None or self.version is None or watermark > self.watermark
         self._open = None
         if self.version is None:
             self.version = watermark
         self.watermark = watermark
-        self.watermarks = [*self.watermarks[-5:], (watermark, (self.tables, self._columns))]
+        self.watermarks = [*self.watermarks[-5:], (watermark, (self.tables, self._columns, self._indexes))]
 
-    def _change(self, tables: dict[str, dict[str, Any]], columns: dict[str, set[str]], change: Any) -> None:
+    def _change(
+        self,
+        tables: dict[str, dict[str, Any]],
+        columns: dict[str, set[str]],
+        indexes: dict[str, tuple[str, tuple[str, ...]]],
+        change: Any,
+    ) -> None:
         tag = change["tag"]
         if tag == "create-table":
             name = change["spec"]["name"]
             assert name not in tables
             tables[name], columns[name] = {}, set(change["spec"]["columns"])
         elif tag == "drop-table":
-            del tables[change["id"]["name"]], columns[change["id"]["name"]]
+            name = change["id"]["name"]
+            del tables[name], columns[name]
+            for index in [index for index, (table, _) in indexes.items() if table == name]:
+                del indexes[index]
+        elif tag == "create-index":
+            spec = change["spec"]
+            assert spec["name"] not in {*indexes, *tables}
+            assert spec["columns"].keys() <= columns[spec["tableName"]]
+            indexes[spec["name"]] = (spec["tableName"], tuple(spec["columns"]))
+        elif tag == "drop-index":
+            del indexes[change["id"]["name"]]
+        elif tag == "add-column":
+            name, column = change["table"]["name"], change["column"]
+            assert column["name"] not in columns[name]
+            assert not column["spec"]["notNull"]
+            columns[name].add(column["name"])
+            for row in tables[name].values():
+                row[column["name"]] = None
         elif tag == "drop-column":
             name = change["table"]["name"]
+            assert not any(table == name and change["column"] in index for table, index in indexes.values())
             columns[name].remove(change["column"])
             for row in tables[name].values():
                 row.pop(change["column"], None)
@@ -515,10 +585,11 @@ class ZeroCache:
             if gone.isdisjoint(shown[name].table.filter_columns):
                 assert list(view.rows(shown[name], iter([row])))
 
-    def contents(self) -> tuple[dict[str, dict[str, Any]], Any]:
+    def contents(self) -> tuple[dict[str, dict[str, Any]], Any, Any]:
         """As `World.expected`."""
         rows = {name: rows for name, rows in self.tables.items() if name in ("city", "river")}
-        return rows, self.tables["permissions"][None]["permissions"]
+        indexes = sorted((table, *index) for table, index in self._indexes.values() if table in rows)
+        return rows, indexes, self.tables["permissions"][None]["permissions"]
 
 
 def new_client(name: str) -> Client:

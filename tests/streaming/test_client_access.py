@@ -57,6 +57,15 @@ def test_tables_published_later(seed: int) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("seed", range(20_000, 20_000 + SEEDS // 2))
+def test_columns_and_indexes(seed: int) -> None:
+    """The same with optional columns, some of which cannot be computed, and indexes that come and go in tables which stay."""
+    world = World(random.Random(seed).choice, new_client("tenant"), actions=5 + seed % 40, has_small_changes=True)
+    with world.patched():
+        asyncio.run(run(world))
+
+
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("seed", sorted({*range(SEEDS), *FOUND}))
 def test_replicas_follow(seed: int) -> None:
     """Documents, tables, filters, attributes and versions change while sessions come, break off anywhere and resume at any

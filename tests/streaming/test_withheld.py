@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.mapping.definition import Column, Table
 from changesource.models import Grant
 from tests.models.builders import set_grant
-from tests.streaming.client_world import APP_ID, Done, World, ZeroCache, in_this_thread, new_client
+from tests.streaming.client_world import in_this_thread
+from tests.streaming.stories import Recorded, Story, definition_of
 
 ID, TENANT = Column("_id", "string"), Column("tenant", "string", optional=True)
 SECRET = Column("secret", "string", optional=True)
@@ -31,42 +32,6 @@ def in_loop(monkeypatch: pytest.MonkeyPatch) -> Any:
     with in_this_thread():
         yield
     logging.disable(logging.NOTSET)
-
-
-def definition_of(tables: Sequence[Table]) -> AppDefinition:
-    return AppDefinition(APP_ID, "default", tuple(tables))
-
-
-class Recorded(ZeroCache):
-    """With all that it was sent."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self.frames: list[str] = []
-
-    async def send_frames(self, frames: Sequence[bytes]) -> None:
-        self.frames += [frame.decode() for frame in frames]
-        await super().send_frames(frames)
-
-
-class Story(World):
-    """A world in which only that happens which a test says."""
-
-    def __init__(self, *tables: Table) -> None:
-        super().__init__(lambda values: values[0], new_client("tenant"), actions=0, first=definition_of(tables))
-
-    def write(self, **fields: Any) -> None:
-        """Changes the document x, by an event that has to be looked up."""
-        before = self.documents.get("x")
-        self.documents["x"] = {**(before or {"_id": "x"}), **fields}
-        self._add("thing", "upsert", "x", None, before)
-
-    async def connect(self, cache: ZeroCache) -> None:
-        self.idle = 0
-        try:
-            await cache.connect()
-        except Done:
-            return
 
 
 def sent_after(story: Story, *published: Sequence[Table]) -> list[str]:

@@ -1,6 +1,5 @@
 """Servers that tests share. They keep apart by using databases and key prefixes of their own."""
 
-import asyncio
 import os
 import shutil
 import signal
@@ -11,9 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from django.conf import settings
-from pytest_django import DjangoDbBlocker
 
-from changesource.models.database_threads import close_connections
 from tests.given_mongodb import EMBEDDED, GivenMongo, given_mongo, given_uri, hosts_of
 from zerosources.embedded import EMBEDDED_DIR
 from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
@@ -56,14 +53,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
-
-
-@pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """The threads that ask for the streams keep their connections, and PostgreSQL deletes no database that is in use."""
-    yield
-    with django_db_blocker.unblock():
-        asyncio.run(close_connections())
 
 
 @pytest.fixture(scope="session")

@@ -91,9 +91,9 @@ async def test_scan_of_documents_with_a_field(mongo_server: MongoServer, databas
     await database.city.insert_many([*with_field, *others])
     expected = list(range(len(values) + 1))
     async with fail_commands(mongo_server, "getMore", errorCode=43):
-        batches = scan(database, "city", size, with_one_of={"a", "b"})
+        batches = scan(database, "city", batch_size=size, with_one_of={"a", "b"})
         assert [document["place"] async for batch in batches for document in batch] == expected
-    assert [batch async for batch in scan(database, "city", size, with_one_of={"c"})] == []
+    assert [batch async for batch in scan(database, "city", batch_size=size, with_one_of={"c"})] == []
 
 
 async def test_batches(database: Database) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequ
 from typing import Any
 
 from changesource.mapping.definition import AppDefinition, Table
+from changesource.mongo.read_fields import EVERYTHING
 from tests.streaming.client_world import APP_ID, Done, World, ZeroCache, new_client
 
 
@@ -51,9 +52,9 @@ class Story(World):
         self._add("thing", "delete", name, None, self.documents.pop(name))
 
     async def scan(
-        self, database: Any, collection: str, *, with_one_of: Collection[str] = ()
+        self, database: Any, collection: str, fields: Collection[str] = EVERYTHING, *, with_one_of: Collection[str] = ()
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
-        async for documents in super().scan(database, collection, with_one_of=with_one_of):
+        async for documents in super().scan(database, collection, fields, with_one_of=with_one_of):
             yield documents
             if self.after_reading:
                 self.after_reading.pop(0)()

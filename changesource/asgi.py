@@ -8,6 +8,8 @@ from channels.routing import ProtocolTypeRouter
 
 from changesource.conf import ChangeSourceSettings, load_settings
 from changesource.consumers import ChangeStreamConsumer
+from changesource.daphne.hook import take_over_daphne
+from changesource.lifespan import lifespan
 from changesource.limits.buckets import TokenBuckets
 from changesource.limits.gate import Gate
 
@@ -16,9 +18,13 @@ def make_application(http_application: Any, settings: ChangeSourceSettings | Non
     """An application that serves `http_application`, Django's own, and the change stream, with the gate in front of both.
 
     Django has to be set up: `django.core.asgi.get_asgi_application` does that. Without `settings` they are loaded from
-    Django's. Health has buckets of its own, so that neither probes nor people can keep the other from being answered.
+    Django's. From here on Daphne's servers in this process are ours. Health has buckets of its own, so that neither probes
+    nor people can keep the other from being answered.
     """
     settings = settings or load_settings()
+    take_over_daphne()
     health = TokenBuckets(settings.requests_per_address)
-    router = ProtocolTypeRouter({"http": http_application, "websocket": ChangeStreamConsumer.as_asgi()})
+    router = ProtocolTypeRouter(
+        {"http": http_application, "websocket": ChangeStreamConsumer.as_asgi(), "lifespan": lifespan}
+    )
     return Gate(router, settings, machine_paths={"/healthz": health, "/readyz": health})

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.db import Error as DatabaseError
 
+from changesource.asgi_extensions import DENIAL_RESPONSE, SEND_FRAMES
 from changesource.authentication.tokens import authenticate
 from changesource.errors import InvalidRequest, TokenRefused, TooManyStreams
 from changesource.limits.addresses import address_of, network_of
@@ -21,7 +22,6 @@ from changesource.models.client_store import Identity, Refused
 from changesource.protocol import closing
 from changesource.protocol.closing import Closing
 from changesource.protocol.requests import StreamRequest, find_token, parse_stream_request
-from changesource.server import DENIAL_RESPONSE, SEND_FRAMES
 from changesource.streaming.service import StreamService, running_service
 from changesource.streaming.session import Session
 from changesource.tasks import end_tasks
@@ -30,6 +30,12 @@ logger = logging.getLogger(__name__)
 
 STREAM_PATH = "/changes/v0/stream"
 """Where zero-cache connects. The consumer gets the WebSockets of all paths, so that each is counted before it is routed."""
+CLOSE_SECONDS = 2.0
+"""How long a server may take to take the end of a stream: others than ours wait with it for a client that reads nothing."""
+
+
+class _ClientGone(Exception):
+    """The client has gone, says a server that is not ours; its `websocket.disconnect` follows."""
 
 
 class ChangeStreamConsumer(AsyncConsumer):
@@ -57,13 +63,18 @@ class ChangeStreamConsumer(AsyncConsumer):
         self._client_name = ""
         service = await running_service()
         self._limits: Limits = service.limits
+        self._max_length = service.settings.max_upstream_bytes
         self._task = asyncio.create_task(self._run(service))
         service.add_session(self._task)
 
     async def websocket_receive(self, message: dict[str, Any]) -> None:
         if self._session is None or self._ending is not None:
             return
-        how = self._session.receive(message.get("text") or message.get("bytes") or b"")
+        content = message.get("text") or message.get("bytes") or b""
+        if 0 < self._max_length < len(content):  # our own server takes none
+            self.end(closing.message_too_long(self._max_length))
+            return
+        how = self._session.receive(content)
         if how is not None:
             self.end(how)
 
@@ -87,6 +98,9 @@ class ChangeStreamConsumer(AsyncConsumer):
             how = await self._serve(service)
         except asyncio.CancelledError:
             how = closing.going_away() if service.is_stopping and self._ending is None else None
+        except _ClientGone:
+            await self._slot.aclose()
+            how = None
         except Exception:
             logger.exception("a stream failed")
             how = closing.internal_error()
@@ -145,9 +159,17 @@ class ChangeStreamConsumer(AsyncConsumer):
             await self._deny(403, error.reason, error.client)
         return None
 
+    async def send(self, message: dict[str, Any]) -> None:
+        try:
+            await super().send(message)
+        except (OSError, RuntimeError) as error:  # the latter is uvicorn's, once it has ended the connection itself
+            if self._is_on_our_server:
+                raise
+            raise _ClientGone from error
+
     async def send_frames(self, frames: Sequence[bytes]) -> None:
         """`Outlet`: in one message to our own server, in many to any other."""
-        if SEND_FRAMES in self.scope.get("extensions", {}):
+        if self._is_on_our_server:
             await self.send({"type": SEND_FRAMES, "frames": frames})
             return
         for frame in frames:
@@ -169,4 +191,10 @@ class ChangeStreamConsumer(AsyncConsumer):
         self._is_closed = True
         if (reason := closing.REFUSALS.get(how.code)) is not None:
             self._limits.refusals.note(Refused(self._address, self._client_name, how.code, reason))
-        await self.send({"type": "websocket.close", "code": how.code, "reason": how.reason})
+        with suppress(TimeoutError, _ClientGone):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.send({"type": "websocket.close", "code": how.code, "reason": how.reason})
+
+    @property
+    def _is_on_our_server(self) -> bool:
+        return SEND_FRAMES in self.scope.get("extensions", {})

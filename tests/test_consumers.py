@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from changesource import consumers
+from changesource.asgi_extensions import SEND_FRAMES, UPSTREAM_REFUSED
 from changesource.conf import ChangeSourceSettings
 from changesource.consumers import ChangeStreamConsumer
 from changesource.limits.refusals import RefusalNotes
 from changesource.models import client_store
 from changesource.models.client_store import Identity, Refused
 from changesource.protocol.closing import Closing
-from changesource.server import SEND_FRAMES, UPSTREAM_REFUSED
 from changesource.streaming.service import StreamService
 
 REVOKED = Closing(4401, "Revoked.")
@@ -130,4 +130,77 @@ async def test_what_the_server_refuses_ends_the_connection(connection: Connectio
         await connection.consumer.dispatch({"type": UPSTREAM_REFUSED, "how": Closing(1009, "Long.")})
         await connection.is_closed.wait()
     assert connection.sent[-1]["code"] == 1009
+    await connection.service.limits.close()
+
+
+class OtherServer:
+    """An ASGI server that is not ours: what it is sent, and how it takes that."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        connection.consumer.scope["extensions"] = {}
+        connection.consumer.base_send = self._send
+        self.takes_close = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        self.connection.sent.append(message)
+        if message["type"] == "websocket.send":
+            self.connection.is_stalled.set()
+            if self.error is not None:
+                raise self.error
+            await asyncio.Event().wait()
+        if message["type"] == "websocket.close":
+            self.connection.is_closed.set()
+            await self.takes_close.wait()
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), RuntimeError("after 'websocket.close'")])
+async def test_another_server_says_that_the_client_has_gone(
+    connection: Connection, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """By an exception, as ASGI says, or as uvicorn does: no fault of ours, and the client's slot is free."""
+    other = OtherServer(connection)
+    other.error = error
+    async with asyncio.timeout(5):
+        await connection.consumer.websocket_connect({})
+        await connection.is_stalled.wait()
+        await asyncio.wait([connection.consumer._task])
+        async with connection.service.limits.stream_slot(1):
+            pass
+    assert connection.consumer._task.exception() is None
+    assert "a stream failed" not in caplog.text
+    await connection.service.limits.close()
+
+
+async def test_another_server_waits_with_the_end_for_who_reads_nothing(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvicorn does, for ever; the client's slot is free all the same."""
+    monkeypatch.setattr(consumers, "CLOSE_SECONDS", 0.01)
+    OtherServer(connection)
+    async with asyncio.timeout(5):
+        await connection.consumer.websocket_connect({})
+        await connection.is_stalled.wait()
+        connection.consumer.end(REVOKED)
+        assert connection.consumer._ending is not None
+        await asyncio.wait([connection.consumer._ending])
+        async with connection.service.limits.stream_slot(1):
+            pass
+    await connection.service.limits.close()
+
+
+@pytest.mark.parametrize("kind", ["text", "bytes"])
+async def test_a_long_message_that_another_server_takes(connection: Connection, kind: str) -> None:
+    """Ends the connection, as with our own."""
+    other = OtherServer(connection)
+    other.takes_close.set()
+    async with asyncio.timeout(5):
+        await connection.consumer.websocket_connect({})
+        await connection.is_stalled.wait()
+        long = "x" * 65_537
+        await connection.consumer.websocket_receive({kind: long if kind == "text" else long.encode()})
+        await connection.is_closed.wait()
+    assert connection.sent[-1]["code"] == 1009
+    assert "65536" in connection.sent[-1]["reason"]
     await connection.service.limits.close()

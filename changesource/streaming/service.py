@@ -44,6 +44,11 @@ SESSION_GRACE_SECONDS = 3.0
 """How long sessions may take to reach the end of a transaction when the process stops."""
 ENDING_SECONDS = 1.5
 """How long tasks may then take to end, and after them connections to close: a server that does not answer holds them up."""
+NOT_OUR_SERVER = (
+    "this ASGI server is not Daphne, or was imported after the application: it does not limit messages a second, connections "
+    "of an address or the time for a header, and it cuts streams off when it ends (docs/operations.md#asgi-servers)"
+)
+"""What is missing, for the log."""
 
 
 class Connection(Protocol):
@@ -65,7 +70,6 @@ class StreamService:
         self.sources = Sources(settings.sources)
         self.limits = Limits(settings)
         self.is_stopping = False
-        self._has_started = asyncio.Event()
         self._app_ids = app_ids
         self._publications: dict[str, store.Publication] = {}
         self._histories: dict[str, VersionHistory] = {}
@@ -87,7 +91,6 @@ class StreamService:
         self._garbage.begin()
         await self._know_row_errors()
         await self._refresh()
-        self._has_started.set()
         # Apart: nothing that takes long may hold up the end of what is revoked.
         self._refreshers = [
             asyncio.create_task(self._each_second(self._end_invalid_connections)),
@@ -101,9 +104,6 @@ class StreamService:
                 )
             ),
         ]
-
-    async def wait_until_started(self) -> None:
-        await self._has_started.wait()
 
     async def stop(self) -> None:
         """Sessions end at the next end of a transaction, or after a grace time in the middle; watchers give up."""
@@ -298,10 +298,18 @@ async def _in_time(works: Mapping[str, Coroutine[Any, Any, None]]) -> None:
 
 
 _service: StreamService | None = None
+_start: asyncio.Future[StreamService] | None = None
 
 
-async def start_service(*, watch: bool, app_ids: Collection[str] = ()) -> StreamService:
-    """Makes the service of this process and starts it."""
+def begin_service(*, watch: bool, app_ids: Collection[str] = ()) -> asyncio.Future[StreamService]:
+    """Makes the service of this process, in a task that starts it and goes on whether anybody waits for it or not. The event
+    loop need not run yet."""
+    global _start
+    _start = asyncio.ensure_future(_start_service(watch, app_ids))
+    return _start
+
+
+async def _start_service(watch: bool, app_ids: Collection[str]) -> StreamService:
     global _service
     _service = StreamService(load_settings(), app_ids)
     await _service.start(watch=watch)
@@ -309,15 +317,16 @@ async def start_service(*, watch: bool, app_ids: Collection[str] = ()) -> Stream
 
 
 async def running_service() -> StreamService:
-    """The service of this process; made at the first call under a server that is not `manage.py serve`."""
-    if _service is None:
-        settings = load_settings()
-        return await start_service(watch=not settings.redis_url)
-    await _service.wait_until_started()
-    return _service
+    """The service of this process, once it has started. Raises what kept it from that."""
+    if (start := _start) is None:
+        logger.warning(NOT_OUR_SERVER)
+        start = begin_service(watch=not load_settings().redis_url)
+    return await asyncio.shield(start)
 
 
 async def stop_service() -> None:
-    """Ends what `start_service` has made. Who asks for the service until the process has ended gets the one that stops."""
+    """Ends the service, also while it starts. Who asks for it until the process has ended gets the one that stops."""
+    if _start is not None:
+        await _in_time({"the start": end_tasks(_start)})
     if _service is not None:
         await _service.stop()

@@ -1,7 +1,6 @@
-"""Every header that a package gives a meaning has hostile rows, and defined answers, of `serve` and of plain Daphne."""
+"""Every header that a package gives a meaning has hostile rows, and defined answers, of `serve` and of Daphne's command."""
 
 import re
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from changesource.http_channel import MEANINGLESS_HEADERS
+from changesource.daphne.http_channel import MEANINGLESS_HEADERS
+from tests.e2e.asgi_servers import DaphneCommand
 from tests.e2e.hostile_headers import HEADERS, LOG_IN, MEANT_OTHERWISE, REQUESTS, STREAM, Header, Request
 from tests.e2e.raw_websocket import RawConnection, handshake
 from zerosources.embedded.project import ServeCommand, manage, project_environment
@@ -30,30 +30,17 @@ GOOD_HANDSHAKE = {
 }
 
 
-class PlainDaphne(ServeCommand):
-    """Daphne's own command, on our application."""
-
-    name = "daphne"
-
-    def command(self) -> list[str]:
-        return [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "zerosources.asgi:application"]
-
-    def environment(self) -> dict[str, str]:
-        return {**super().environment(), "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-
-
 @dataclass(frozen=True)
 class Answers:
     """Whole answers, by case and place, and the log."""
 
-    is_plain: bool
     pages: dict[str, bytes]
     streams: dict[str, bytes]
     requests: dict[str, bytes]
     log: str
 
 
-@pytest.fixture(scope="module", params=[ServeCommand, PlainDaphne], ids=["serve", "plain Daphne"])
+@pytest.fixture(scope="module", params=[ServeCommand, DaphneCommand], ids=["serve", "daphne"])
 def answers(request: pytest.FixtureRequest, run_dir: Path) -> Iterator[Answers]:
     folder = run_dir / f"headers-{request.param.name}"
     with request.param(folder, environment=environment_in(folder)) as server, ThreadPoolExecutor(AT_A_TIME) as threads:
@@ -68,7 +55,6 @@ def answers(request: pytest.FixtureRequest, run_dir: Path) -> Iterator[Answers]:
         requests = threads.map(lambda case: answer(case.sends), REQUESTS)
         by_id = [case.id for case in HEADERS]
         yield Answers(
-            request.param is PlainDaphne,
             dict(zip(by_id, pages, strict=True)),
             dict(zip(by_id, streams, strict=True)),
             {case.name: answer for case, answer in zip(REQUESTS, requests, strict=True)},
@@ -116,7 +102,7 @@ HEADER_CASES = pytest.mark.parametrize("case", [pytest.param(case, id=case.id) f
 def test_header_of_a_page(answers: Answers, case: Header) -> None:
     """Its status; where it leads to is a page of our own."""
     answer = answers.pages[case.id]
-    assert last_status(answer) == (case.plain.get("page", case.page) if answers.is_plain else case.page)
+    assert last_status(answer) == case.page
     assert set(re.findall(rb"\r\nLocation: ([^\r]*)\r\n", answer)) <= {LOG_IN.encode()}
     assert b"Set-Cookie: a=b" not in answer
 
@@ -125,25 +111,22 @@ def test_header_of_a_page(answers: Answers, case: Header) -> None:
 def test_header_of_a_handshake(answers: Answers, case: Header) -> None:
     """Its status, and nothing of what was sent."""
     answer = answers.streams[case.id]
-    assert last_status(answer) == (case.plain.get("stream", case.stream) if answers.is_plain else case.stream)
-    if not answers.is_plain:
-        assert b"evil" not in answer
-        assert b"99999" not in answer
+    assert last_status(answer) == case.stream
+    assert b"evil" not in answer
+    assert b"99999" not in answer
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in REQUESTS])
 def test_request(answers: Answers, case: Request) -> None:
     """Its status; the answer may be lost where the server ends the connection while more comes in."""
     answer = answers.requests[case.name]
-    status = case.plain if answers.is_plain and case.plain is not None else case.status
-    assert last_status(answer) in ({status, 0} if len(case.sends) > 10_000 else {status})
+    assert last_status(answer) in ({case.status, 0} if len(case.sends) > 10_000 else {case.status})
     assert b"evil" not in b"".join(re.findall(rb"\r\nLocation: [^\r]*\r\n", answer))
 
 
 def test_log_is_quiet(answers: Answers) -> None:
-    """No traceback, and no line that somebody else has written. Plain Daphne has lines of its own for each request."""
-    if not answers.is_plain:
-        assert "Traceback" not in answers.log
+    """No traceback, and no line that somebody else has written. Daphne's command has lines of its own for each request."""
+    assert "Traceback" not in answers.log
     lines = answers.log.splitlines()
     begin = next(number for number, line in enumerate(lines) if line.startswith("2"))
     assert [

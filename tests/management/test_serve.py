@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.management.base import CommandError
 
-import changesource.server  # noqa: F401 (installs Twisted's reactor)
+import changesource.daphne.server  # noqa: F401 (installs Twisted's reactor)
 from changesource.management.commands.serve import check_endpoint, warn_of_endless_redirect
 from tests.e2e.certificates import Certificate, self_signed
 

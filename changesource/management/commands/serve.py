@@ -1,4 +1,4 @@
-"""`manage.py serve`: HTTP and WebSockets, by Daphne as this project needs it."""
+"""`manage.py serve`: a Daphne worker, with options of the project's own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from twisted.internet.endpoints import quoteStringArgument
 
-from changesource.management.stopping import call_when_told, end_when_told
+from changesource.management.stopping import end_when_told
 
 HOST = "127.0.0.1"
 PORT = 8000
@@ -52,8 +52,7 @@ class Command(BaseCommand):
 
         from changesource.asgi import make_application
         from changesource.conf import load_settings
-        from changesource.server import StreamServer  # installs Twisted's reactor
-        from changesource.streaming.service import start_service, stop_service
+        from changesource.daphne.server import StreamServer  # installs Twisted's reactor
 
         end_when_told()
         settings = load_settings()
@@ -66,19 +65,11 @@ class Command(BaseCommand):
             check_endpoint(description)
         warn_of_endless_redirect(endpoints)
 
-        async def start() -> None:
-            await start_service(watch=not settings.redis_url)
-
         server = StreamServer(
             make_application(get_asgi_application(), settings),
             endpoints=endpoints,
-            on_start=start,
-            on_stop=stop_service,
-            settings=settings,
             server_name="zero-sources",
-            signal_handlers=False,  # Twisted's raise an error when a second signal comes
         )
-        call_when_told(server.stop_soon)
         server.run()
         if server.failure:
             raise CommandError(server.failure)

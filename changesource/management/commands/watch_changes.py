@@ -14,8 +14,7 @@ from changesource.conf import load_settings
 from changesource.errors import LogUnavailable
 from changesource.management.stopping import call_when_told, end_when_told, fail_when_told
 from changesource.streaming.leadership import WatchedApp, watched_apps
-from changesource.streaming.service import start_service, stop_service
-from changesource.tasks import end_tasks
+from changesource.streaming.service import begin_service, stop_service
 
 HEADINGS = ("app", "leader", "lease left", "standbys", "log until", "age")
 
@@ -96,11 +95,10 @@ async def _watch(app_ids: Collection[str]) -> None:
         loop.call_soon_threadsafe(told_to_stop.set)
 
     call_when_told(tell)
-    told = asyncio.ensure_future(told_to_stop.wait())
-    started = asyncio.ensure_future(start_service(watch=True, app_ids=app_ids))
+    told: asyncio.Future[Any] = asyncio.ensure_future(told_to_stop.wait())
+    started: asyncio.Future[Any] = begin_service(watch=True, app_ids=app_ids)
     await asyncio.wait([told, started], return_when=asyncio.FIRST_COMPLETED)
     if started.done():
         started.result()  # raises what kept it from starting
     await told
-    await end_tasks(started)
     await stop_service()

@@ -1,8 +1,9 @@
-"""changesource/server.py, where no server is needed."""
+"""changesource/daphne/stream_protocol.py, where no server is needed."""
 
 import pytest
 
-from changesource.server import SEND_FRAMES, StreamProtocol
+from changesource.asgi_extensions import SEND_FRAMES
+from changesource.daphne.stream_protocol import StreamProtocol
 
 
 @pytest.mark.parametrize("state", ["STATE_CLOSING", "STATE_CLOSED"])

@@ -1,4 +1,4 @@
-"""changesource/http_channel.py, on a transport and a clock of the test's own."""
+"""changesource/daphne/http_channel.py, on a transport and a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from changesource import http_channel
-from changesource.http_channel import FLUSH_SECONDS, BoundedHTTPChannel, BoundedHTTPFactory
+from changesource.daphne import http_channel
+from changesource.daphne.http_channel import FLUSH_SECONDS, BoundedHTTPChannel, BoundedHTTPFactory
 
 SECONDS = 10
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -1,5 +1,4 @@
-"""Daphne, with what a stream needs: sending waits for the socket, permessage-deflate, no lifetime limit, and bounds for what
-comes in.
+"""A WebSocket as a stream needs it: sending waits for the socket, closing says why, and what comes in is bounded.
 
 Daphne writes without waiting, so a client that does not read would be buffered without bound. Here Twisted tells a
 producer, registered on the WebSocket's transport, when its buffer is full and when it has drained. Nor does Daphne bound
@@ -9,39 +8,22 @@ what a client sends before its handshake is answered, or how many small messages
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autobahn.websocket import ConnectionDeny
-from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
-from daphne.http_protocol import HTTPFactory
-from daphne.server import Server
-from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
-from twisted.internet.defer import Deferred, maybeDeferred
+from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from zope.interface import implementer
 
-from changesource.conf import ChangeSourceSettings
-from changesource.http_channel import BoundedHTTPFactory
+from changesource.asgi_extensions import SEND_FRAMES, UPSTREAM_REFUSED
 from changesource.protocol.closing import Closing, message_too_long, not_a_websocket
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from changesource.daphne.server import StreamServer
 
-SEND_FRAMES = "changesource.send_frames"
-"""ASGI extension and message type: `{"type": SEND_FRAMES, "frames": [bytes]}` sends text frames without a call for each."""
-
-DENIAL_RESPONSE = "websocket.http.response"
-"""ASGI's extension by which a WebSocket is denied with a status of the application's choice."""
-UPSTREAM_REFUSED = "changesource.refused"
-"""ASGI message type: `{"type": UPSTREAM_REFUSED, "how": Closing}` tells the application that no more is taken."""
-
-PING_SECONDS = 30
-CLOSE_SECONDS = 2.0
-"""How long a client may take to read what was sent before its stream was closed, and to answer that."""
 MAX_EARLY_BYTES = 4096
 """What a client may send before its handshake is answered. zero-cache waits for the answer."""
 READ_SLICE_SECONDS = 0.05
@@ -226,145 +208,3 @@ class StreamProtocol(WebSocketProtocol):
             self.sendMessage(frame, False)
         finally:
             self.maxMessagePayloadSize = limit
-
-
-class StreamServer(Server):
-    """`on_start` and `on_stop` run in the server's event loop, before it serves and when it has been told to stop."""
-
-    def __init__(
-        self,
-        *args: Any,
-        on_start: Callable[[], Awaitable[None]],
-        on_stop: Callable[[], Awaitable[None]],
-        settings: ChangeSourceSettings,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            *args,
-            websocket_timeout=-1,
-            ping_interval=PING_SECONDS,
-            ping_timeout=settings.stall_seconds,
-            websocket_handshake_timeout=settings.handshake_seconds,
-            websocket_max_message_size=settings.max_upstream_bytes,
-            websocket_max_frame_size=settings.max_upstream_bytes,
-            **kwargs,
-        )
-        self._on_start = on_start
-        self._on_stop = on_stop
-        self.settings = settings
-        self._ports: list[Any] = []
-        self._started: asyncio.Future[None] | None = None
-        self._is_stopping = False
-        self.failure = ""
-        """Why it could not serve; empty when it did."""
-
-    @property
-    def ws_factory(self) -> WebSocketFactory:
-        return self._ws_factory
-
-    @ws_factory.setter
-    def ws_factory(self, factory: WebSocketFactory) -> None:
-        """Daphne makes its factory in the middle of `run`; this is where it can be given our protocol."""
-        factory.protocol = StreamProtocol
-        factory.setProtocolOptions(closeHandshakeTimeout=CLOSE_SECONDS)
-        if self.settings.deflate:
-            factory.setProtocolOptions(perMessageCompressionAccept=_accept_deflate)
-        self._ws_factory = factory
-
-    @property
-    def http_factory(self) -> BoundedHTTPFactory:
-        return self._http_factory
-
-    @http_factory.setter
-    def http_factory(self, factory: HTTPFactory) -> None:
-        """In the same way: `factory` is replaced by one whose requests are bounded. Whatever comes through a proxy has the
-        proxy's address, which has no limit of connections."""
-        connections = 0 if self.settings.proxy_headers else self.settings.connections_per_address
-        self._http_factory = BoundedHTTPFactory(self, self.settings.handshake_seconds, connections)
-
-    def run(self) -> None:
-        from twisted.internet import reactor
-
-        reactor.callWhenRunning(self._start)
-        super().run()
-
-    def _start(self) -> None:
-        self._started = asyncio.ensure_future(self._on_start())
-        self._started.add_done_callback(self._report_start)
-
-    def _report_start(self, started: asyncio.Future[None]) -> None:
-        if not started.cancelled() and (error := started.exception()) is not None:
-            logger.critical("the server could not start", exc_info=error)
-            self.failure = f"The server could not start ({type(error).__name__})."
-            self.stop()
-
-    def stop(self) -> None:
-        """Again changes nothing."""
-        if not self._is_stopping:
-            self._is_stopping = True
-            super().stop()
-
-    def stop_soon(self) -> None:
-        """`stop` for signal handlers and other threads, also before `run`."""
-        from twisted.internet import reactor
-
-        reactor.callFromThread(self.stop)
-
-    def listen_success(self, port: Any) -> None:
-        self._ports.append(port)
-        super().listen_success(port)
-
-    def listen_error(self, failure: Any) -> None:
-        self.failure = failure.getErrorMessage()
-        self.stop()
-
-    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
-        if scope["type"] == "websocket":
-            scope.setdefault("extensions", {}).update({SEND_FRAMES: {}, DENIAL_RESPONSE: {}})
-        return super().create_application(protocol, scope)
-
-    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
-        if not isinstance(protocol, StreamProtocol):
-            await super().handle_reply(protocol, message)
-            return
-        details = self.connections.get(protocol)
-        if details is not None and not details.get("disconnected"):
-            await protocol.handle_reply_and_drain(message)
-
-    def kill_all_applications(self) -> Deferred[Any]:
-        return Deferred.fromFuture(asyncio.ensure_future(self._stop_all()))
-
-    async def _stop_all(self) -> None:
-        """Nobody new is let in, streams are closed in order, then the rest is cancelled; Twisted waits for this before it
-        stops. Whoever was closed would come back at once, while the others end."""
-        for port in self._ports:
-            await maybeDeferred(port.stopListening).asFuture(asyncio.get_running_loop())
-        if self._started is not None:
-            self._started.cancel()
-            await asyncio.wait([self._started], timeout=CLOSE_SECONDS)
-        await self._on_stop()
-        deadline = asyncio.get_running_loop().time() + CLOSE_SECONDS
-        while self._open_websockets() and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)
-        running = [
-            details["application_instance"]
-            for details in self.connections.values()
-            if "application_instance" in details and not details["application_instance"].done()
-        ]
-        for application in running:
-            application.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-    def _open_websockets(self) -> int:
-        return sum(
-            1
-            for protocol, details in self.connections.items()
-            if isinstance(protocol, StreamProtocol) and not details.get("disconnected")
-        )
-
-
-def _accept_deflate(offers: list[Any]) -> PerMessageDeflateOfferAccept | None:
-    for offer in offers:
-        if isinstance(offer, PerMessageDeflateOffer):
-            return PerMessageDeflateOfferAccept(offer)
-    return None

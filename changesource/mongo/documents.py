@@ -28,7 +28,7 @@ UNKNOWN_SCAN_BATCH_SIZE = 100
 SCAN_BATCH_BYTES = 2 * 2**20
 """About how much of a collection a scan holds at a time."""
 SAMPLE_SIZE = 50
-"""Documents by which it is decided whether to ask for some of their fields only."""
+"""How many documents show whether it is cheaper to ask for some fields only."""
 MIN_LEFT_OUT_BYTES = 512
 MIN_LEFT_OUT_SHARE = 0.5
 """How much of an average document a projection has to leave out: of less, making smaller documents takes the server more

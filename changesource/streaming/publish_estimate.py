@@ -77,7 +77,7 @@ async def _collection_problems(database: Database, draft: AppDefinition) -> Coll
 
 
 async def _judge_collections(database: Database, draft: AppDefinition) -> CollectionProblems:
-    """Raises `SourceUnreachable`. A user who may not ask learns that it is not known."""
+    """Raises `SourceUnreachable`. Without the right to list collections, it is a warning that they are not known."""
     try:
         kinds = await collection_kinds(database, {table.collection for table in draft.tables})
     except SourceUnusable as error:

@@ -27,7 +27,7 @@ SCHEMA: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def default_source(settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is away, which nobody waits for."""
+    """A source that is away, for which a test does not wait."""
     monkeypatch.setattr("changesource.mongo.source.SERVER_SELECTION_TIMEOUT_MS", 100)
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
 

@@ -137,7 +137,7 @@ async def test_where_a_projection_is_chosen(database: Database, document: dict[s
 
 
 async def test_choice_without_the_size_of_documents(mongo_server: MongoServer, database: Database) -> None:
-    """A user who may not ask for it reads no more than is needed."""
+    """A scan by a user without the right to ask for it reads no more than is needed."""
     await database.city.insert_one({"_id": 1, "a": 1, "b": 2})
     async with fail_commands(mongo_server, "collStats", errorCode=13):
         assert [batch async for batch in scan(database, "city", {"a"})] == [[{"_id": 1, "a": 1}]]

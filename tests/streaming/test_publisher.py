@@ -158,7 +158,7 @@ def test_time_series_is_refused(database: PlainDatabase, monkeypatch: pytest.Mon
 
 
 def test_missing_collection_is_a_warning(database: PlainDatabase) -> None:
-    """It may come later; whoever publishes is told of it, and of nothing else."""
+    """It may come later; the person who publishes is told of it, and of nothing else."""
     app = build_app()
     build_table(app, "land", {"_id": {}})
     database.create_collection("land")
@@ -174,7 +174,7 @@ def test_missing_collection_is_a_warning(database: PlainDatabase) -> None:
 def test_collections_that_cannot_be_looked_at(
     mongo_server: MongoServer, database: PlainDatabase, monkeypatch: pytest.MonkeyPatch, failure: dict[str, Any]
 ) -> None:
-    """A user who may not list them, a server that is away and one that hangs keep nobody from publishing, and are named."""
+    """A refusal, a server that is away and one that hangs are warnings, and do not stop a publish."""
     monkeypatch.setattr(publish_estimate, "ESTIMATE_SECONDS", 0.5)
     database.create_collection("city")
     warnings: list[str] = []

@@ -59,7 +59,7 @@ def found() -> FoundCommands:
 async def reading(
     mongo_server: MongoServer, database: Database, found: FoundCommands, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Database]:
-    """The test's database as the product reads it, by a user who may not write markers, with commands that are seen."""
+    """The test's database as the product reads it. Markers are refused, and its commands are seen."""
 
     async def refuse(*args: object) -> str:
         raise SourceReadOnly("The user of the URI may not do this.")

@@ -54,7 +54,7 @@ def test_indexes_come_and_go_in_a_running_stream(deploy: Deploy) -> None:
     schema = schema_of("city", "land", "name", "size")
     deployment = deploy(schema, permissions={"city": {"select": [{}]}})
     deployment.database.city.insert_many(
-        [{"_id": str(number), "land": f"l{number % 50}", "name": "x"} for number in range(300)]
+        [{"_id": str(number), "land": f"l{number % 50}", "name": f"n{number}"} for number in range(300)]
     )
     publish(deployment, schema, ["land"])
     proxy = deployment.proxy(deployment.start())

@@ -59,8 +59,8 @@ class Transaction:
 class RecordingProxy:
     """Listens on a free port of 127.0.0.1 in a thread of its own. `target` may be changed: new connections go there.
 
-    With `hold_at`, the next frame that it holds for is not passed on, nor anything after it on that connection, which is
-    ended by `release`; `is_held` is set meanwhile.
+    With `hold_at`, the next frame that it holds for is not passed on, nor anything after it on that connection, until `go_on`
+    passes all of it on, or `release` ends the connection without it; `is_held` is set from then on, and cleared by `hold`.
 
     With `kept_frames`, only so many of the last frames are kept, and only those of the latest two connections.
     """
@@ -72,6 +72,7 @@ class RecordingProxy:
         self.hold_at: Callable[[str], bool] | None = None
         self.is_held = threading.Event()
         self._released = asyncio.Event()
+        self._goes_on = False
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
@@ -88,7 +89,17 @@ class RecordingProxy:
         self._thread.join()
         self._loop.close()
 
+    def hold(self, at: Callable[[str], bool]) -> None:
+        """`hold_at`, also where it has held before."""
+        self.is_held.clear()
+        self.hold_at = at
+
+    def go_on(self) -> None:
+        self._goes_on = True
+        self._loop.call_soon_threadsafe(self._released.set)
+
     def release(self) -> None:
+        self._goes_on = False
         self._loop.call_soon_threadsafe(self._released.set)
 
     def stream_url(self) -> str:
@@ -137,11 +148,13 @@ class RecordingProxy:
                 assert isinstance(message, str)
                 if self.hold_at is not None and self.hold_at(message):
                     self.hold_at = None
+                    self._released.clear()
                     self.is_held.set()
                     await self._released.wait()
-                    async for _ in upstream:  # reads to the end, without which it cannot be closed
-                        pass
-                    return
+                    if not self._goes_on:
+                        async for _ in upstream:  # reads to the end, without which it cannot be closed
+                            pass
+                        return
                 connection.frames.append(message)
                 if self.kept_frames is not None and len(connection.frames) >= 2 * self.kept_frames:
                     del connection.frames[: -self.kept_frames]

@@ -354,6 +354,7 @@ def strict(open_site: Callable[..., Site]) -> Iterator[Site]:
         STREAMS_PER_CLIENT="1",
         MAX_UPSTREAM_BYTES="1000",
         PROXY_HEADERS="1",
+        WEBSOCKET_DEFLATE="0",
     )
     yield site
     log = site.server.log_path.read_text()
@@ -440,6 +441,47 @@ def test_the_size_of_a_message_is_a_setting(strict: Site, tokens: list[str]) -> 
         connection.send(json.dumps(["x", "y" * 1000]))
         assert closing_of(connection)[0] == 1009
     assert "192.0.2.30 of client sizes: 1009" in strict.server.log_path.read_text()
+
+
+def accepted_extensions(site: Site, address: str) -> str:
+    """Of WebSocket, of those that a client offers, as zero-cache does."""
+    with connect(site.url(), additional_headers={"X-Forwarded-For": address}, compression="deflate") as connection:
+        assert connection.response is not None
+        return connection.response.headers.get("Sec-WebSocket-Extensions", "")
+
+
+def test_compression_is_a_setting(site: Site, strict: Site) -> None:
+    """A stream is compressed where the client offers it, and never with WEBSOCKET_DEFLATE=0."""
+    assert "permessage-deflate" in accepted_extensions(site, "192.0.2.40")
+    assert accepted_extensions(strict, "192.0.2.40") == ""
+
+
+# Time
+
+
+TWO_DAYS_AGO = """
+import os, time
+
+now = time.time
+time.time = lambda: now() - (0 if os.path.exists(os.environ["TWO_DAYS_HAVE_PASSED"]) else 2 * 86_400)
+"""
+"""What a process begins with in which two days pass at once, when a file is there. Durations are measured as they are."""
+LOOK_SECONDS = 2.0
+"""How often Daphne looks how old each WebSocket is, of which it ends those of more than a day by default."""
+
+
+def test_a_stream_has_no_end(deployment: Deployment, open_site: Callable[..., Site]) -> None:
+    """It goes on after two days as after the first second."""
+    folder = deployment.folder / "two-days-ago"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(TWO_DAYS_AGO)
+    passed = folder / "passed"
+    site = open_site("endless", PYTHONPATH=str(folder), TWO_DAYS_HAVE_PASSED=str(passed))
+    with other_stream(site) as other:
+        passed.touch()
+        began = time.monotonic()
+        while time.monotonic() - began < 2 * LOOK_SECONDS + 1:
+            other.delay()
 
 
 # HTTP

@@ -1,9 +1,15 @@
 """Several servers, several zero-caches, one change stream."""
 
+import statistics
+import time
+import uuid
+
 import pytest
 
+from changesource.streaming.feed import POLL_SECONDS
 from tests.e2e.conftest import Deploy
 from tests.e2e.deployment import Deployment, check_protocol, replica_or_none
+from tests.e2e.recording_proxy import RecordingProxy
 from tests.e2e.workload import SCHEMA, Workload, fill
 from tests.embedded.waiting import wait_until
 
@@ -15,6 +21,20 @@ def open_change_streams(deployment: Deployment) -> int:
     operations = deployment.client.admin.command({"currentOp": 1, "$all": True})["inprog"]
     namespace = f"{deployment.app_id}.$cmd.aggregate"
     return sum(1 for operation in operations if operation["type"] == "idleCursor" and operation["ns"] == namespace)
+
+
+CROSSINGS = 9
+
+
+def crossing_seconds(deployment: Deployment, proxy: RecordingProxy) -> float:
+    """From a write to MongoDB until its row is sent by the server, which is another process than the watcher."""
+    document_id = f"crossing-{uuid.uuid4().hex}"
+    frames = proxy.connections[-1].frames
+    before = len(frames)
+    began = time.monotonic()
+    deployment.database.notes.insert_one({"_id": document_id})
+    wait_until(lambda: any(document_id in frame for frame in frames[before:]))
+    return time.monotonic() - began
 
 
 def test_two_servers_and_two_zero_caches(deploy: Deploy) -> None:
@@ -39,7 +59,8 @@ def test_two_servers_and_two_zero_caches(deploy: Deploy) -> None:
 
 
 def test_another_server_takes_over(deploy: Deploy) -> None:
-    """A replica that was built by one server goes on with another, at its watermark."""
+    """A replica that was built by one server goes on with another, at its watermark. There, a change comes when the watcher
+    has rung, not when the server looks at the log by itself."""
     deployment = deploy(SCHEMA, log="redis")
     fill(deployment.database, 200)
     deployment.watch()
@@ -54,6 +75,8 @@ def test_another_server_takes_over(deploy: Deploy) -> None:
 
     assert contents.replica_version == snapshot.replica_version
     assert proxy.connections[-1].last_watermark >= snapshot.watermark
+    seconds = statistics.median(crossing_seconds(deployment, proxy) for _ in range(CROSSINGS))
+    assert seconds < POLL_SECONDS / 2, f"half of {CROSSINGS} changes took more than {seconds:.2f} s"
     check_protocol(proxy)
 
 

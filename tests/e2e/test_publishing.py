@@ -1,6 +1,8 @@
 """Publishing into running streams: a real zero-cache follows each change of the schema without a restart or a resync."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
 from typing import Any
 
@@ -8,9 +10,12 @@ import pytest
 
 from tests.e2e.conftest import Deploy
 from tests.e2e.deployment import Deployment, check_protocol
+from tests.e2e.recording_proxy import RecordingProxy
 from tests.e2e.workload import SCHEMA as WORKLOAD_SCHEMA
 from tests.e2e.workload import Workload, fill
+from tests.embedded.waiting import wait_until
 from zerosources.embedded.ports import free_port
+from zerosources.embedded.project import ServeCommand
 from zerosources.embedded.server import ServerError
 
 pytestmark = pytest.mark.timeout(300)
@@ -224,27 +229,51 @@ def test_failed_publish_changes_nothing(deploy: Deploy) -> None:
     deployment.wait_until_equal(zero_cache)
 
 
+LARGE = 3_000
+"""Characters of a text: three thousand of them are more than the sockets between a server and zero-cache hold."""
+
+
+@contextmanager
+def held_while_switching(proxy: RecordingProxy, server: ServeCommand, number: int) -> Iterator[None]:
+    """The body publishes version `number`. Afterwards zero-cache has the beginning of the transaction that switches to it,
+    nothing more is passed on, and the server has not come to the end of the transaction."""
+    proxy.hold(lambda frame: '"tag":"create-table"' in frame)
+    yield
+    assert proxy.is_held.wait(30), "no switch has begun"
+    assert f"version {number} in force" not in server.log_path.read_text(), "the switch was over already"
+
+
 def test_killed_while_switching(deploy: Deploy) -> None:
     """The server, the watcher and zero-cache are killed while a publish that loads thousands of rows is under way: whoever
     goes on begins the transaction again, and it counts once."""
     draft = Draft()
     deployment = deploy(draft.schema, log="redis")
     fill(deployment.database, 3_000)
-    watcher, server = deployment.watch(), deployment.serve()
-    proxy = deployment.proxy(server)
+    for name in ("notes", "accounts"):
+        deployment.database[name].update_many({}, {"$set": {"text": "x" * LARGE}})
+    watcher, first = deployment.watch(), deployment.serve()
+    proxy = deployment.proxy(first)
     zero_cache = deployment.zero_cache(proxy)
     snapshot = deployment.wait_until_equal(zero_cache)
     with Workload(deployment.database, seed=1, rate=100):
-        add_a_column(draft)
-        publish(deployment, draft)
-        server.kill()
-        proxy.target = deployment.serve("second").stream_url(deployment.token)
-        change_a_key(draft)
-        publish(deployment, draft)
+        with held_while_switching(proxy, first, 2):
+            add_a_column(draft)
+            publish(deployment, draft)
+        first.kill()
+        second = deployment.serve("second")
+        proxy.target = second.stream_url(deployment.token)
+        proxy.release()
+        wait_until(lambda: "version 2 in force" in second.log_path.read_text())
+        with held_while_switching(proxy, second, 3):
+            change_a_key(draft)
+            publish(deployment, draft)
         watcher.kill()
         deployment.watch("second-watcher")
-        retype_a_column(draft)
-        publish(deployment, draft)
+        proxy.go_on()
+        wait_until(lambda: "version 3 in force" in second.log_path.read_text())
+        with held_while_switching(proxy, second, 4):
+            retype_a_column(draft)
+            publish(deployment, draft)
         zero_cache.kill()
         zero_cache.start(wait=False)
     contents = deployment.wait_until_equal(zero_cache)

@@ -43,6 +43,9 @@ WATCHER, SERVER, REDIS, MONGODB = "watcher killed, paused, twice", "server kille
 OPLOG, LARGE, DROP, RENAME = "oplog rolled over", "event over 16 MB", "drop", "rename, dropDatabase"
 DOCUMENT, REQUEST, SIGTERM = "bad document", "bad request", "SIGTERM"
 SLOW, MARKERS, STRANGER = "slow document", "forged markers", "a client's made-up replicas and slow snapshots"
+REPLACED, SECONDARY, REVOKED = "source replaced", "URI that names a secondary", "client revoked"
+PUBLISH, AT_ONCE, UNDECIDED = "publish", "two snapshots at once", "row that cannot be judged"
+ENDLESS, DOORBELL = "stream for days", "doorbell that does not ring"
 
 REMOVALS = (
     Removal(
@@ -337,6 +340,110 @@ REMOVALS = (
         "asyncio.timeout(min(self._stall_seconds, seconds_left))",
         "asyncio.timeout(self._stall_seconds)",
         ["tests/streaming/test_outlet.py::test_reads_too_little_over_the_whole"],
+    ),
+    Removal(
+        REPLACED,
+        "waiting for the source's clock",
+        "changesource/streaming/session.py",
+        "await self._wait_for_the_clock(database)\n",
+        "",
+        ["tests/streaming/test_session.py::test_a_snapshot_begins_after_what_the_client_has_had"],
+    ),
+    Removal(
+        REPLACED,
+        "an end of the wait for the source's clock",
+        "changesource/streaming/session.py",
+        "if time.monotonic() > deadline:\n                logger.error(",
+        "if False:\n                logger.error(",
+        ["tests/streaming/test_session.py::test_a_snapshot_does_not_wait_for_a_clock_without_an_end"],
+    ),
+    Removal(
+        REPLACED,
+        "a look at the source after a snapshot",
+        "changesource/streaming/session.py",
+        "await self._service.history_of(publication).check_source(database)\n        await store.register_replica(",
+        "await store.register_replica(",
+        ["tests/streaming/test_session.py::test_a_source_that_is_replaced_during_a_snapshot"],
+    ),
+    Removal(
+        SECONDARY,
+        "reads from the primary",
+        "changesource/mongo/source.py",
+        "read_preference=ReadPreference.PRIMARY,\n",
+        "",
+        ["tests/mongo/test_source.py::test_read_preference_of_the_uri"],
+    ),
+    Removal(
+        REVOKED,
+        "the end of a snapshot under way",
+        "changesource/streaming/session.py",
+        "self._service.add_connection(self)\n",
+        "if self._request.resume is not None:\n            self._service.add_connection(self)\n",
+        ["tests/streaming/test_session.py::test_a_client_that_is_revoked_during_a_snapshot"],
+    ),
+    Removal(
+        PUBLISH,
+        "refusing an entry of a newer version",
+        "changesource/streaming/session.py",
+        "if entry.version > version.number:\n",
+        "if False:\n",
+        ["tests/streaming/test_session.py::test_what_another_version_rendered_is_not_passed_on"],
+    ),
+    Removal(
+        PUBLISH,
+        "passing over an entry of an older version",
+        "changesource/streaming/session.py",
+        "if entry.is_publish or entry.version < version.number:\n",
+        "if entry.is_publish:\n",
+        ["tests/streaming/test_session.py::test_what_another_version_rendered_is_not_passed_on"],
+    ),
+    Removal(
+        AT_ONCE,
+        "an ordinal that is drawn",
+        "changesource/streaming/session.py",
+        "secrets.randbelow(end - position.ordinal)",
+        "0",
+        ["tests/streaming/test_session.py::test_snapshots_that_begin_at_once"],
+    ),
+    Removal(
+        AT_ONCE,
+        "an ordinal that no replica has",
+        "changesource/streaming/session.py",
+        "if await store.find_replica(self._request.app_id, self._request.shard_num, drawn.watermark) is None:\n",
+        "if True:\n",
+        ["tests/streaming/test_session.py::test_a_position_that_is_taken_is_not_taken_again"],
+    ),
+    Removal(
+        UNDECIDED,
+        "a row filter that does not let it pass",
+        "changesource/mapping/rules/row_filter.py",
+        "except MappingError:\n                known = False\n",
+        "except MappingError:\n                known = True\n",
+        ["tests/mapping/rules/test_row_filter.py::test_row_for_which_it_cannot_be_computed"],
+    ),
+    Removal(
+        ENDLESS,
+        "no limit of its lifetime",
+        "changesource/server.py",
+        "websocket_timeout=-1,\n",
+        "",
+        ["tests/e2e/test_limits.py::test_a_stream_has_no_end"],
+    ),
+    Removal(
+        ENDLESS,
+        "WEBSOCKET_DEFLATE=0",
+        "changesource/server.py",
+        "if self.settings.deflate:\n",
+        "if True:\n",
+        ["tests/e2e/test_limits.py::test_compression_is_a_setting"],
+    ),
+    Removal(
+        DOORBELL,
+        "ringing when the log has grown",
+        "changesource/log/redis.py",
+        "self._doorbell.ring()\n",
+        "",
+        ["tests/e2e/test_many.py::test_another_server_takes_over"],
     ),
 )
 

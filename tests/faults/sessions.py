@@ -211,5 +211,20 @@ class Replica:
         return name.endswith(("clients", "mutations", "permissions"))
 
 
+class ToldReplica(Replica):
+    """One that also takes what it is told besides changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = asyncio.get_running_loop().create_future()
+
+    async def send_frames(self, frames: Sequence[bytes]) -> None:
+        message = json.loads(frames[0])
+        if message[0] == "control":
+            self.told.set_result(message[1])
+        else:
+            await super().send_frames(frames)
+
+
 def key_of(row: dict[str, Any], key: Sequence[str]) -> str:
     return json.dumps([row[column] for column in key])

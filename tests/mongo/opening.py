@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from pymongo.errors import PyMongoError
 
@@ -21,3 +22,18 @@ async def open_database(server: MongoServer) -> AsyncIterator[Database]:
             await database.client.drop_database(database.name)
     finally:
         await sources.close()
+
+
+class AskedDatabase:
+    """`database`, and the commands that it is asked to run."""
+
+    def __init__(self, database: Database) -> None:
+        self.commands: list[Any] = []
+        self._database = database
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    async def command(self, command: Any, *arguments: Any, **options: Any) -> Any:
+        self.commands.append(command)
+        return await self._database.command(command, *arguments, **options)

@@ -13,9 +13,9 @@ from changesource.errors import ChangeSourceError, HistoryLost, SourceUnreachabl
 from changesource.mongo import change_stream, source
 from changesource.mongo.change_stream import Batch, ChangeStream, StreamContent, open_change_stream
 from changesource.mongo.events import ChangeEvent
-from changesource.mongo.source import Database, current_cluster_time
+from changesource.mongo.source import Database, current_cluster_time, timestamp_of
 from tests.mongo.failing import fail_commands
-from tests.mongo.opening import open_database
+from tests.mongo.opening import AskedDatabase, open_database
 from zerosources.embedded.servers import MongoServer
 
 AT_ONCE_SECONDS = 0.5
@@ -58,6 +58,20 @@ def summary(events: Sequence[ChangeEvent]) -> list[tuple[str, str, Any]]:
 
 
 # What is read
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_concern(database: Database, start: int, is_known: bool) -> None:
+    """Only what a majority has is read, of a server that knows of everything until the given time. The embedded server
+    has one member, which always does: so what is asked has to show it."""
+    asked: Any = AskedDatabase(database)
+    known_until = start if is_known else None
+    stream = await open_change_stream(
+        asked, StreamContent(["city"]), start, splits_large_events=False, known_until=known_until
+    )
+    await stream.close()
+    after = {"afterClusterTime": timestamp_of(start)} if is_known else {}
+    assert asked.commands[0]["readConcern"] == {"level": "majority"} | after
 
 
 async def test_order(database: Database, start: int) -> None:

@@ -17,6 +17,7 @@ from changesource.conf import ChangeSourceSettings
 from changesource.errors import ChangeSourceError, SourceUnreachable, SourceUnusable, UnknownSource
 from changesource.mongo import source
 from changesource.mongo.change_stream import StreamContent, open_change_stream
+from changesource.mongo.documents import find_documents, scan
 from changesource.mongo.source import (
     Database,
     SourceReport,
@@ -25,9 +26,11 @@ from changesource.mongo.source import (
     cluster_time_of,
     current_cluster_time,
     inspect_source,
+    majority_cluster_time,
     timestamp_of,
 )
 from tests.mongo.failing import fail_commands
+from tests.mongo.opening import AskedDatabase
 from zerosources.embedded.ports import free_port
 from zerosources.embedded.servers import MongoServer
 
@@ -117,6 +120,22 @@ async def test_concerns_of_the_uri(mongo_server: MongoServer) -> None:
     sources = Sources({"eu": mongo_server.uri("shop") + "&w=0&readConcernLevel=local"})
     database = sources.database("eu")
     assert (database.read_concern.level, database.write_concern.document["w"]) == ("majority", "majority")
+    await sources.close()
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_read_preference_of_the_uri(mongo_server: MongoServer) -> None:
+    """A URI cannot have a secondary asked, which may be behind what the change stream has shown. Here there is none."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    sources = Sources({"eu": f"{mongo_server.uri(name)}&readPreference=secondary"})
+    database = sources.database("eu")
+    start = await current_cluster_time(database)
+    await database.city.insert_one({"_id": 1})
+    for found in (find_documents(database, "city", [1]), scan(database, "city")):
+        assert [dict(document) async for documents in found for document in documents] == [{"_id": 1}]
+    stream = await open_change_stream(database, StreamContent(["city"]), start, splits_large_events=False)
+    assert [event.document_id for event in (await stream.next_batch()).events] == [1]
+    await stream.close()
     await sources.close()
 
 
@@ -244,6 +263,13 @@ async def test_cluster_time_after_a_write(database: Database) -> None:
         times.append(await current_cluster_time(database))
     assert times == sorted(times)
     assert len(set(times)) == 5
+
+
+async def test_what_a_majority_has_is_asked_of_a_majority(database: Database) -> None:
+    """The embedded server has one member, so what is asked has to show that writes which may be rolled back do not count."""
+    asked: Any = AskedDatabase(database)
+    await majority_cluster_time(asked)
+    assert [command["readConcern"] for command in asked.commands] == [{"level": "majority"}]
 
 
 async def test_no_cluster_time() -> None:

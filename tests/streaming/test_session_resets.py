@@ -1,10 +1,7 @@
 """session.py: what a zero-cache is told when its replica cannot go on."""
 
 import asyncio
-import json
 import time
-import uuid
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +10,7 @@ from asgiref.sync import sync_to_async
 
 from changesource.errors import HistoryLost
 from changesource.limits.limits import Limits
-from changesource.models import App, AwaitedReplica, Version
+from changesource.models import AwaitedReplica, Version
 from changesource.models import Replica as RegisteredReplica
 from changesource.models.source_store import begin_anew, newest_watermark_of_client
 from changesource.mongo.source import current_cluster_time
@@ -24,42 +21,11 @@ from changesource.streaming import session as session_module
 from changesource.streaming import source_witness
 from changesource.streaming.readiness import find_missing
 from changesource.streaming.session import Session
-from tests.faults.sessions import ChangeSource, Replica, change_source
-from tests.models.builders import build_app
-from zerosources.embedded.servers import MongoServer
+from tests.faults.sessions import ChangeSource, Replica, ToldReplica
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SOON_SECONDS = 20.0
-
-
-@pytest.fixture
-def app(mongo_server: MongoServer, settings: Any) -> App:
-    uri = mongo_server.uri(f"resets_{uuid.uuid4().hex[:12]}")
-    settings.CHANGESOURCE_SOURCES = {"default": uri}
-    return build_app()
-
-
-@pytest.fixture
-async def source(app: App, settings: Any) -> AsyncIterator[ChangeSource]:
-    async with change_source(settings.CHANGESOURCE_SOURCES["default"], app, heartbeat_seconds=0.1) as source:
-        await source.database.city.insert_one({"_id": 1, "name": "Bern"})
-        yield source
-
-
-class ToldReplica(Replica):
-    """One that also takes what it is told besides changes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told = asyncio.get_running_loop().create_future()
-
-    async def send_frames(self, frames: Sequence[bytes]) -> None:
-        message = json.loads(frames[0])
-        if message[0] == "control":
-            self.told.set_result(message[1])
-        else:
-            await super().send_frames(frames)
 
 
 @pytest.mark.parametrize("when", ["streaming", "away"])
@@ -164,6 +130,7 @@ async def test_lost_history(source: ChangeSource, quick: None, monkeypatch: pyte
     assert list(missing) == (["replicas shop"] if claim == "as it was" else [])
 
 
+@pytest.mark.usefixtures("any_source")
 async def test_turn_of_a_snapshot_that_waits_for_the_clock(
     source: ChangeSource, far_future: Position, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +139,6 @@ async def test_turn_of_a_snapshot_that_waits_for_the_clock(
     waiting, other = Replica(), Replica()
     await source.take_snapshot(other)
     await sync_to_async(RegisteredReplica.objects.update)(acknowledged=far_future.watermark)
-    monkeypatch.setattr(source_witness.SourceWitness, "check", pass_any_source)
     source.service.limits = Limits(replace(source.service.settings, snapshots_per_app=1))
     waiting.connect(source.session(waiting))
     task = asyncio.create_task(waiting.session.run())
@@ -181,7 +147,3 @@ async def test_turn_of_a_snapshot_that_waits_for_the_clock(
     assert not task.done()
     task.cancel()
     await asyncio.wait([task])
-
-
-async def pass_any_source(*arguments: Any) -> None:
-    """No source is another one."""

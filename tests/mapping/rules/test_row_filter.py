@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from changesource.mapping.definition import AppDefinition, Column, Table
+from changesource.mapping.filters import regexes
 from changesource.mapping.rules import row_filter
 from changesource.mapping.rules.row_filter import RowFilter, row_filter_problems
 
@@ -108,6 +109,15 @@ def test_constant(source: Any, attributes: dict[str, Any], expected: bool | None
     plain = replace(CITY, filter_columns=())
     if expected is not None:
         assert RowFilter(plain, source, attributes).passes([]) is expected
+
+
+@pytest.mark.parametrize("source", [{"tenant": {"$regex": "^ac"}}, {"tenant": {"$not": {"$regex": "^x"}}}])
+def test_row_for_which_it_cannot_be_computed(monkeypatch: pytest.MonkeyPatch, source: Any) -> None:
+    """It does not pass, whether the filter says what must hold or what must not, and neither does it when it comes again."""
+    assert passes(source, {})
+    monkeypatch.setattr(regexes, "MAX_CALL_STEPS", -1)
+    filter = RowFilter(CITY, source, {})
+    assert [filter.passes(ACME) for _ in range(2)] == [False, False]
 
 
 def test_equal() -> None:

@@ -1,6 +1,7 @@
 """pre_images.py: which collections record them, and switching them on."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from pymongo.errors import PyMongoError
@@ -14,6 +15,7 @@ from changesource.mongo.pre_images import (
 )
 from changesource.mongo.source import Database, current_cluster_time
 from tests.mongo.failing import fail_commands
+from tests.mongo.opening import AskedDatabase
 from zerosources.embedded.servers import MongoServer
 
 ON = {"changeStreamPreAndPostImages": {"enabled": True}}
@@ -86,6 +88,14 @@ async def test_restoring(database: Database) -> None:
     since = await restore_pre_images(database, "city")
     assert before < since <= await current_cluster_time(database)
     assert await collections_without_pre_images(database, ["city", "other"]) == ["other"]
+
+
+async def test_restoring_does_not_wait_for_long(database: Database) -> None:
+    """collMod waits for operations under way on the collection, and later ones wait behind it: so it is given up soon."""
+    await enable_pre_images(database, ["city"])
+    asked: Any = AskedDatabase(database)
+    await restore_pre_images(asked, "city")
+    assert [command["maxTimeMS"] for command in asked.commands] == [1000]
 
 
 async def test_restoring_what_does_not_exist(database: Database) -> None:

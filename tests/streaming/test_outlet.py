@@ -77,3 +77,24 @@ async def test_reads_nothing(least: int) -> None:
 async def test_no_least_rate() -> None:
     """A live stream goes as slowly as its client likes."""
     await PacedOutlet(Reader(STALL_SECONDS / 3), STALL_SECONDS).send([FRAME] * 6)
+
+
+class Everything:
+    """A socket that takes everything at once."""
+
+    async def send_frames(self, frames: Sequence[bytes]) -> None:
+        return None
+
+
+async def test_others_have_their_turn() -> None:
+    """Also where the client never lets us wait, and there is always more to send."""
+    has_been_their_turn = asyncio.Event()
+    deadline = time.monotonic() + 5
+
+    def more() -> Iterator[bytes]:
+        while not has_been_their_turn.is_set() and time.monotonic() < deadline:
+            yield FRAME
+
+    asyncio.get_running_loop().call_soon(has_been_their_turn.set)
+    await PacedOutlet(Everything(), STALL_SECONDS).send(more())
+    assert has_been_their_turn.is_set()

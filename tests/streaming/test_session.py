@@ -4,7 +4,8 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -23,8 +24,12 @@ from changesource.protocol.requests import StreamRequest
 from changesource.protocol.watermarks import Position
 from changesource.streaming import session as session_module
 from changesource.streaming import snapshot as snapshot_module
+from changesource.streaming import version_switch
+from changesource.streaming.feed import Feed
+from changesource.streaming.publisher import publish_app
 from changesource.streaming.session import Session
 from tests.faults.sessions import ChangeSource, Replica, ToldReplica
+from tests.models.builders import build_table
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,6 +113,40 @@ async def test_a_client_that_is_revoked_during_a_snapshot(source: ChangeSource) 
     assert how.code == closing.revoked().code
     task.cancel()
     await asyncio.wait([task])
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A marker has to come back soon, and a refusal is told at once."""
+    monkeypatch.setattr(snapshot_module, "BARRIER_SECONDS", 0.2)
+    monkeypatch.setattr(version_switch, "BARRIER_SECONDS", 0.2)
+    monkeypatch.setattr(closing, "REFUSAL_DELAY_SECONDS", 0)
+
+
+class MutedFeed(Feed):
+    """A feed that has nothing any more, after a publish or from the beginning."""
+
+    is_muted = True
+
+    async def entries(self) -> AsyncGenerator[Entry | None, None]:
+        async with aclosing(super().entries()) as entries:
+            while not self.is_muted:
+                entry = await anext(entries)
+                yield entry
+                self.is_muted = entry is not None and entry.is_publish
+        while True:
+            yield None
+            await asyncio.sleep(0.01)
+
+
+async def test_a_marker_of_a_snapshot_that_does_not_come_back(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hurried: None
+) -> None:
+    """It is not waited for without an end: the connection is closed, and the log says what to look at."""
+    monkeypatch.setattr(session_module, "Feed", MutedFeed)
+    async with asyncio.timeout(SOON_SECONDS):
+        assert await source.take_snapshot(Replica()) == closing.source_unavailable()
+    assert "did not come back" in caplog.text
 
 
 @pytest.fixture
@@ -195,3 +234,40 @@ async def test_what_another_version_rendered_is_not_passed_on(
     async with asyncio.timeout(SOON_SECONDS):
         assert await replica.session.run() == how
     assert replica.rows_taken == rows_before
+
+
+async def test_a_marker_of_a_switch_that_does_not_come_back(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hurried: None
+) -> None:
+    """As in a snapshot; the replica keeps what it has."""
+    replica = Replica()
+    await source.take_snapshot(replica)
+    monkeypatch.setattr(MutedFeed, "is_muted", False)
+    monkeypatch.setattr(session_module, "Feed", MutedFeed)
+    replica.connect(source.session(replica))
+    stream = asyncio.create_task(replica.session.run())
+    await source.database.city.insert_one({"_id": 2})
+    await replica.until(lambda: replica.rows_taken == 2)
+
+    def publish_another_table() -> None:
+        build_table(source.app, "river", {"_id": {}})
+        publish_app(source.app)
+
+    await sync_to_async(publish_another_table)()
+    async with asyncio.timeout(SOON_SECONDS):
+        assert await stream == closing.source_unavailable()
+    assert "did not come back" in caplog.text
+    assert list(replica.published) == ["city"]
+
+
+async def test_what_a_replica_has_is_noted(source: ChangeSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Now and then what zero-cache acknowledged is stored: by that it is known later what it may have lost."""
+    monkeypatch.setattr(session_module, "NOTE_SECONDS", 0.05)
+    replica = Replica()
+    await source.take_snapshot(replica)
+    async with source.streaming(replica), asyncio.timeout(SOON_SECONDS):
+        await source.database.city.insert_one({"_id": 2})
+        await replica.until(lambda: replica.rows_taken == 2)
+        assert replica.watermark is not None
+        while (await RegisteredReplica.objects.aget()).acknowledged != replica.watermark.watermark:
+            await asyncio.sleep(0.02)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import transaction
 
 from changesource.errors import HistoryLost
 from changesource.limits.limits import Limits
-from changesource.models import AwaitedReplica, Version
+from changesource.models import AccessVersion, AwaitedReplica, Version
 from changesource.models import Replica as RegisteredReplica
 from changesource.models.source_store import begin_anew, newest_watermark_of_client
 from changesource.mongo.source import current_cluster_time
@@ -20,8 +21,9 @@ from changesource.protocol.watermarks import Position
 from changesource.streaming import session as session_module
 from changesource.streaming import source_witness
 from changesource.streaming.readiness import find_missing
-from changesource.streaming.session import Session
+from changesource.streaming.session import ACCESS_WITHOUT_A_PLACE, Session
 from tests.faults.sessions import ChangeSource, Replica, ToldReplica
+from tests.models.builders import set_grant
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -147,3 +149,63 @@ async def test_turn_of_a_snapshot_that_waits_for_the_clock(
     assert not task.done()
     task.cancel()
     await asyncio.wait([task])
+
+
+# What a client may read
+
+
+def store_access(source: ChangeSource, number: int, cluster_time: int) -> None:
+    """Another access of the client, as the grant then says it, is in force from this cluster time on."""
+    with transaction.atomic():
+        grant = set_grant(source.client, all_tables=False, tables=["city"])
+        AccessVersion.objects.create(
+            client=source.client, app=source.app, number=number, access=grant.access(), cluster_time=cluster_time
+        )
+
+
+async def test_replica_of_other_attributes(source: ChangeSource, quick: None) -> None:
+    """What the token says of the client decides which rows it has: with another token, a replica has others."""
+    replica = ToldReplica()
+    await source.take_snapshot(replica)
+    session = source.session(replica)
+    identity = replace(session.identity, attributes=(("tenant", "a"),))
+    replica.connect(Session(source.service, session._request, identity, replica, lambda how: None))
+    async with asyncio.timeout(SOON_SECONDS):
+        assert await replica.session.run() is None
+    assert "other attributes" in replica.told.result()["message"]
+
+
+async def test_replica_of_another_access_than_was_in_force(source: ChangeSource, quick: None) -> None:
+    """A replica that began under one access, where another is known to have been in force, may have been shown anything."""
+    replica = Replica()
+    await source.take_snapshot(replica)
+    version = replica.replica_version
+    assert version is not None
+    await sync_to_async(store_access)(source, 2, version.cluster_time - 1)
+    assert await told(source, version, version) == ACCESS_WITHOUT_A_PLACE
+
+
+async def test_replica_of_an_access_that_is_kept_no_more(source: ChangeSource, quick: None) -> None:
+    """The replica is told so. Its connection is not closed as if the source were away."""
+    replica = Replica()
+    await source.take_snapshot(replica)
+    version = replica.replica_version
+    assert version is not None
+    now = Position(await current_cluster_time(source.database))
+    await sync_to_async(store_access)(source, 2, now.cluster_time)
+    await AccessVersion.objects.filter(number=1).adelete()
+    assert await told(source, version, version) == ACCESS_WITHOUT_A_PLACE
+
+
+async def test_access_whose_marker_never_came(source: ChangeSource, quick: None) -> None:
+    """A stream that has come past the place of an access, and met no marker there, ends: it would show what was before."""
+    replica = ToldReplica()
+    await source.take_snapshot(replica)
+    replica.connect(source.session(replica))
+    stream = asyncio.create_task(replica.session.run())
+    await source.database.city.insert_one({"_id": 2})
+    await replica.until(lambda: replica.rows_taken == 2)
+    await sync_to_async(store_access)(source, 2, await current_cluster_time(source.database))
+    told = await asyncio.wait_for(replica.told, SOON_SECONDS)
+    assert told["message"] == ACCESS_WITHOUT_A_PLACE
+    assert await stream is None

@@ -344,6 +344,23 @@ async def test_log_of_the_process(database: Database) -> None:
         await expect_whole_log(log, database)
 
 
+class TrimmedLog(MemoryLog):
+    """Counts how often it was trimmed."""
+
+    trimmed = 0
+
+    async def trim(self) -> None:
+        self.trimmed += 1
+
+
+async def test_log_is_trimmed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The leader trims it again and again: nothing else keeps a log in Redis from growing."""
+    monkeypatch.setattr(watcher_module, "TRIM_SECONDS", 0.05)
+    log = TrimmedLog()
+    async with Watching(database, log):
+        await eventually(lambda: log.trimmed > 2)
+
+
 async def test_heartbeat(database: Database) -> None:
     """The leader writes markers, so that a quiet source's position moves on."""
     log = MemoryLog()

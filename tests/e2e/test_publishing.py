@@ -233,11 +233,15 @@ LARGE = 3_000
 """Characters of a text: three thousand of them are more than the sockets between a server and zero-cache hold."""
 
 
+SCHEMA_CHANGES = ("create-table", "drop-table", "add-column", "truncate")
+"""With one of which a switch that loads rows begins."""
+
+
 @contextmanager
 def held_while_switching(proxy: RecordingProxy, server: ServeCommand, number: int) -> Iterator[None]:
     """The body publishes version `number`. Afterwards zero-cache has the beginning of the transaction that switches to it,
     nothing more is passed on, and the server has not come to the end of the transaction."""
-    proxy.hold(lambda frame: '"tag":"create-table"' in frame)
+    proxy.hold(lambda frame: any(f'"tag":"{tag}"' in frame for tag in SCHEMA_CHANGES))
     yield
     assert proxy.is_held.wait(30), "no switch has begun"
     assert f"version {number} in force" not in server.log_path.read_text(), "the switch was over already"

@@ -52,7 +52,8 @@ def fill(database: Database[dict[str, Any]], count: int) -> None:
 class Workload:
     """Threads that insert, update, replace and delete at random, a few of them in multi-document transactions.
 
-    `rate` is writes a second over all threads. As a context manager it begins on entry and has ended on exit.
+    `rate` is operations a second over all threads, some of which are several writes. As a context manager it begins on entry
+    and has ended on exit; `writes_per_second` is of the time from its entry until it is asked, or has ended.
     """
 
     def __init__(self, database: Database[dict[str, Any]], *, seed: int, rate: float = 400, threads: int = 2) -> None:
@@ -66,10 +67,15 @@ class Workload:
         self._counts = [0] * threads
         self._errors: list[PyMongoError] = []
         self._started_at = 0.0
+        self._ended_at: float | None = None
 
     @property
     def writes(self) -> int:
         return sum(self._counts)
+
+    @property
+    def writes_per_second(self) -> float:
+        return self.writes / ((self._ended_at or time.monotonic()) - self._started_at)
 
     def __enter__(self) -> "Workload":
         self._started_at = time.monotonic()
@@ -81,7 +87,7 @@ class Workload:
         self._stop.set()
         for thread in self._threads:
             thread.join()
-        self.rate = self.writes / (time.monotonic() - self._started_at)
+        self._ended_at = time.monotonic()
         assert not self._errors, self._errors
 
     def _run(self, rng: random.Random, index: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from changesource.errors import HistoryLost, SourceUnusable
 from changesource.log import redis as redis_module
-from changesource.log.entries import ChangeLog, Entry
+from changesource.log.entries import ChangeLog, Entry, EntryId
 from changesource.log.memory import MemoryLog
 from changesource.mongo import change_stream
 from changesource.mongo.markers import write_marker
@@ -312,6 +312,82 @@ async def test_replaced_log(
     await until(4 if goes_on else 3)
     await end_tasks(reading)
     assert given[2:] == [b"1\n2\n3\n4", b"5"][: len(given) - 2]
+
+
+class HeldReader:
+    """A reader of a log in memory. While it is held it reads nothing, and afterwards it reads on: it does not look at the log
+    as a whole first, as it does now and then, and would find out in another way."""
+
+    def __init__(self, database: Database, log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(feed, "POLL_SECONDS", 60.0)
+        monkeypatch.setattr(log, "read", self._read)
+        self._read_log = MemoryLog.read
+        self._log = log
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self.given: list[bytes] = []
+        start = Position(entries.cluster_time(1))
+        self.feed = feed.Feed(database, BUSY_HISTORY, log, start, lambda errors: None)
+
+    async def __aenter__(self) -> "HeldReader":
+        self._task = asyncio.create_task(self._follow())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await end_tasks(self._task)
+
+    def hold(self) -> None:
+        self._may_read.clear()
+
+    def go_on(self) -> None:
+        self._may_read.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    async def _read(self, after: EntryId | None, limit: int) -> list[Entry]:
+        await self._may_read.wait()
+        return await self._read_log(self._log, after, limit)
+
+    async def _follow(self) -> None:
+        async with aclosing(self.feed.entries()) as found:
+            async for entry in found:
+                self.given.extend(entry.tables.values() if entry is not None else ())
+
+
+async def test_replaced_log_that_goes_on(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the next entry of another log would fit, the reader first begins again with all of its cluster time."""
+    log = MemoryLog()
+    await log.acquire_lease("somebody", 60)
+    await log.append(entries.start(1), None)
+    await log.append(entries.entry(2, tables={"city": b"1"}), entries.place(1))
+    async with HeldReader(database, log, monkeypatch) as reader:
+        await reader.until(lambda: reader.given == [b"1"])
+        reader.hold()
+        await log.append(entries.start(1), entries.place(2))
+        await log.append(entries.entry(2, tables={"city": b"1\n2"}), entries.place(1))
+        await log.append(entries.entry(3, tables={"city": b"3"}), entries.place(2))
+        reader.go_on()
+        await reader.until(lambda: len(reader.given) == 3)
+        assert reader.given == [b"1", b"1\n2", b"3"]
+
+
+async def test_hole_in_the_log(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that does not follow the last one is not given: what is missing is read from MongoDB."""
+    log = MemoryLog(max_bytes=1_000)
+    await log.acquire_lease("somebody", 60)
+    await log.append(entries.start(1), None)
+    await log.append(entries.entry(2, tables={"city": b"1"}), entries.place(1))
+    async with HeldReader(database, log, monkeypatch) as reader:
+        await reader.until(lambda: reader.given == [b"1"])
+        reader.hold()
+        await log.append(entries.entry(3, tables={"city": b"2" * 900}), entries.place(2))
+        await log.append(entries.entry(4, tables={"city": b"3" * 900}), entries.place(3))
+        reader.go_on()
+        await reader.until(lambda: reader.feed.reads_from == "MongoDB")
+        assert reader.given == [b"1"]
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -560,6 +560,30 @@ REMOVALS = (
         "if False:\n",
         ["tests/log/test_doorbell.py"],
     ),
+    Removal(
+        MARKERS,
+        "asking again for a marker of an earlier time",
+        "changesource/streaming/lookups.py",
+        " and self._since <= since:",
+        ":",
+        ["tests/streaming/test_lookups.py"],
+    ),
+    Removal(
+        BARRIER,
+        "writing the marker of an access no more than now and then",
+        "changesource/streaming/client_access.py",
+        "if time.monotonic() - self._marked_at.get(newest.nonce, -MARK_AGAIN_SECONDS) < MARK_AGAIN_SECONDS:\n",
+        "if False:\n",
+        ["tests/streaming/test_access_markers.py"],
+    ),
+    Removal(
+        BARRIER,
+        "writing the marker of an access again",
+        "changesource/streaming/client_access.py",
+        "if time.monotonic() - self._marked_at.get(newest.nonce, -MARK_AGAIN_SECONDS) < MARK_AGAIN_SECONDS:\n",
+        "if newest.nonce in self._marked_at:\n",
+        ["tests/streaming/test_access_markers.py"],
+    ),
 )
 
 

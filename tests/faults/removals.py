@@ -427,7 +427,7 @@ REMOVALS = (
     Removal(
         ENDLESS,
         "no limit of its lifetime",
-        "changesource/server.py",
+        "changesource/daphne/server.py",
         "websocket_timeout=-1,\n",
         "",
         ["tests/e2e/test_limits.py::test_a_stream_has_no_end"],
@@ -435,7 +435,7 @@ REMOVALS = (
     Removal(
         ENDLESS,
         "WEBSOCKET_DEFLATE=0",
-        "changesource/server.py",
+        "changesource/daphne/server.py",
         "if self.settings.deflate:\n",
         "if True:\n",
         ["tests/e2e/test_limits.py::test_compression_is_a_setting"],

@@ -11,6 +11,7 @@ from typing import Any
 import pymongo
 from pymongo.database import Database
 
+from tests.embedded.django_database import make_sqlite, manage_in_turn
 from zerosources.embedded.project import ServeCommand, manage, project_environment
 from zerosources.embedded.servers import MongoServer
 
@@ -35,10 +36,15 @@ class Site:
             # One address and two users are everybody here.
             **dict.fromkeys(("REQUESTS_PER_ADDRESS", "LOGINS_PER_ADDRESS", "LOGINS_PER_USER"), "0"),
         }
-        self.manage("migrate", "--verbosity", "0")
-        for user in ("ada", "grace"):
-            self.environment["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
-            self.manage("createsuperuser", "--noinput", "--username", user, "--email", f"{user}@example.org")
+        make_sqlite(folder / "django.sqlite3")
+        self.environment["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
+        manage_in_turn(
+            self.environment,
+            [
+                ["createsuperuser", "--noinput", "--username", user, "--email", f"{user}@example.org"]
+                for user in ("ada", "grace")
+            ],
+        )
         server = ServeCommand(folder / "serve", environment=self.environment)
         stack.callback(server.stop)
         server.start()

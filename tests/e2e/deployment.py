@@ -16,6 +16,7 @@ from changesource.mapping.definition import AppDefinition
 from changesource.mapping.tables import CompiledTable
 from changesource.mapping.values import CODEC_OPTIONS
 from tests.e2e.recording_proxy import RecordingProxy
+from tests.embedded.django_database import make_sqlite, manage_in_turn
 from tests.embedded.waiting import wait_until
 from tests.node.tools import ReplicaContents, ReplicaError, read_replica, validate_frames
 from zerosources.embedded.project import ServeCommand, WatchChangesCommand, manage, project_environment
@@ -66,9 +67,16 @@ class Deployment:
             "LEASE_SECONDS": "2",
             **environment,
         }
-        self.manage("migrate", "--verbosity", "0")
-        self.publish(schema, mappings or {}, permissions or {})
-        self.token = self.manage("create_client", "zero-cache", "--app", self.app_id).splitlines()[-1]
+        if "DATABASE_URL" in environment:
+            self.manage("migrate", "--verbosity", "0")
+        else:
+            make_sqlite(folder / "django.sqlite3")
+        commands = [
+            self._load_schema(schema, mappings or {}, permissions),
+            ["create_client", "zero-cache", "--app", self.app_id],
+        ]
+        self.token = manage_in_turn(self.environment, commands).splitlines()[-1]
+        self.definition = published_definition(schema, mappings or {}, self.app_id)
 
     def manage(self, *arguments: str) -> str:
         return manage(self.environment, *arguments)
@@ -76,6 +84,13 @@ class Deployment:
     def publish(
         self, schema: dict[str, Any], mappings: dict[str, Any], permissions: dict[str, Any] | None = None
     ) -> None:
+        self.manage(*self._load_schema(schema, mappings, permissions))
+        self.definition = published_definition(schema, mappings, self.app_id)
+
+    def _load_schema(
+        self, schema: dict[str, Any], mappings: dict[str, Any], permissions: dict[str, Any] | None
+    ) -> list[str]:
+        """The command that publishes this, from files that it writes."""
         path = self.folder / "schema.json"
         path.write_text(json.dumps(schema))
         arguments = []
@@ -84,8 +99,7 @@ class Deployment:
                 option_path = self.folder / f"{option}.json"
                 option_path.write_text(json.dumps(content))
                 arguments += [f"--{option}", str(option_path)]
-        self.manage("load_schema", str(path), *arguments, "--app", self.app_id, "--publish")
-        self.definition = published_definition(schema, mappings, self.app_id)
+        return ["load_schema", str(path), *arguments, "--app", self.app_id, "--publish"]
 
     def serve(self, name: str = "serve") -> ServeCommand:
         server = ServeCommand(self.folder / name, environment=self.environment)

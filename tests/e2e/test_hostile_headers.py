@@ -13,7 +13,8 @@ from changesource.daphne.http_channel import MEANINGLESS_HEADERS
 from tests.e2e.asgi_servers import DaphneCommand
 from tests.e2e.hostile_headers import HEADERS, LOG_IN, MEANT_OTHERWISE, REQUESTS, STREAM, Header, Request
 from tests.e2e.raw_websocket import RawConnection, handshake
-from zerosources.embedded.project import ServeCommand, manage, project_environment
+from tests.embedded.django_database import make_sqlite
+from zerosources.embedded.project import ServeCommand, project_environment
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -70,7 +71,7 @@ def environment_in(folder: Path) -> dict[str, str]:
         "DEBUG": "0",
         "ALLOWED_HOSTS": "localhost,127.0.0.1",
     }
-    manage(environment, "migrate", "--verbosity", "0")
+    make_sqlite(folder / "django.sqlite3")
     return environment
 
 

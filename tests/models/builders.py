@@ -1,5 +1,6 @@
 """Drafts to begin a test with."""
 
+import time
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -39,7 +40,9 @@ def publish(app: App, user: User | None = None, **options: Any) -> Version:
         try:
             version = begin_publish(app, user, **options)
         except PublishUnderWay:
-            continue  # somebody else's, which ends soon
+            # Somebody else's, which ends soon. Whoever asks SQLite for its lock again at once may keep it from them for ever.
+            time.sleep(0.02)
+            continue
         break
     if version.cluster_time is None:
         assert Version.objects.confirm(version.nonce, version.number << 32)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,8 @@ def wait_for(path):
 class Database:
     """A migrated database of its own, and processes that work on it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, stack: ExitStack, url: str) -> None:
+        self._stack = stack
         self.url = url
         self.finish(self.start("from django.core.management import call_command; call_command('migrate', verbosity=0)"))
 
@@ -44,9 +47,13 @@ class Database:
             "SECRET_KEY": "for tests",
         }
         command = [sys.executable, "-c", SET_UP + textwrap.dedent(script), *args]
-        return subprocess.Popen(
-            command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        process = self._stack.enter_context(
+            subprocess.Popen(
+                command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
         )
+        self._stack.callback(process.kill)  # nothing of a test that has failed stays behind
+        return process
 
     def finish(self, process: subprocess.Popen[str]) -> str:
         """What the process printed, when it has ended well."""
@@ -63,11 +70,17 @@ def postgresql(postgres_server) -> str:
     return postgres_server.create_database(f"django_{os.getpid()}_{os.urandom(4).hex()}")
 
 
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+def database(request: pytest.FixtureRequest, tmp_path: Path, stack: ExitStack) -> Database:
     if request.param == "sqlite":
-        return Database(f"sqlite:///{tmp_path / 'db.sqlite3'}")
-    return Database(request.getfixturevalue("postgresql"))
+        return Database(stack, f"sqlite:///{tmp_path / 'db.sqlite3'}")
+    return Database(stack, request.getfixturevalue("postgresql"))
 
 
 def test_publishing_at_once(database: Database, tmp_path: Path) -> None:
@@ -105,9 +118,9 @@ def test_row_errors_at_once(database: Database, tmp_path: Path) -> None:
     assert counts == [str(10 * PROCESSES)] * 10
 
 
-def test_lost_connection_is_replaced(postgresql: str) -> None:
+def test_lost_connection_is_replaced(stack: ExitStack, postgresql: str) -> None:
     """After the server ended a kept connection, at most one call fails."""
-    database = Database(f"{postgresql}?conn_max_age=600")
+    database = Database(stack, f"{postgresql}?conn_max_age=600")
     output = database.run(
         """
         import psycopg

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 import subprocess
 import threading
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.node.tools import SCRIPT_DIR
-from zerosources.embedded.node import ensure_packages, node_executable
+from zerosources.embedded.node import ensure_packages, node_environment, node_executable
 
 WAIT_SECONDS = 60
 STOP_SECONDS = 20
@@ -63,7 +62,7 @@ class ZeroClient:
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(node_executable()), str(SCRIPT_DIR / "client.mjs")],
-                env={**os.environ, "ZERO_NODE_MODULES": str(ensure_packages())},
+                env={**node_environment(), "ZERO_NODE_MODULES": str(ensure_packages())},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

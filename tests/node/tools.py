@@ -2,14 +2,13 @@
 
 import base64
 import json
-import os
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zerosources.embedded.node import ensure_packages, node_executable
+from zerosources.embedded.node import ensure_packages, node_environment, node_executable
 
 SCRIPT_DIR = Path(__file__).parent
 
@@ -102,7 +101,7 @@ def validate_frames(frames: Iterable[str]) -> list[str]:
 def run_node(script: str, *arguments: str, input_text: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(node_executable()), str(SCRIPT_DIR / script), *arguments],
-        env={**os.environ, "ZERO_NODE_MODULES": str(ensure_packages())},
+        env={**node_environment(), "ZERO_NODE_MODULES": str(ensure_packages())},
         input=input_text,
         capture_output=True,
         encoding="utf-8",

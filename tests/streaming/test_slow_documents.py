@@ -100,21 +100,25 @@ async def test_few_threads_at_a_time() -> None:
 async def test_what_a_cancelled_task_waited_for_goes_nowhere() -> None:
     """The task ends at once. A call that has begun ends by itself, one that has not never begins, and others follow."""
     go_on = threading.Event()
+    started: list[str] = []
     done: list[str] = []
 
     def work(name: str) -> None:
+        started.append(name)
         go_on.wait()
         done.append(name)
 
     begun = [asyncio.create_task(in_thread(work, "begun")) for _ in range(MAX_THREADS)]
     waiting = asyncio.create_task(in_thread(work, "waiting"))
-    await asyncio.sleep(0.05)
+    await eventually(lambda: len(started) == MAX_THREADS)
     for task in (*begun, waiting):
         task.cancel()
     await asyncio.wait_for(asyncio.gather(*begun, waiting, return_exceptions=True), 1)
     assert all(task.cancelled() for task in (*begun, waiting))
     go_on.set()
     await in_thread(work, "after")
+    # One thread may still be at its first call when another has had both that and the last one.
+    await eventually(lambda: len(done) == len(started))
     assert sorted(done) == ["after", *["begun"] * MAX_THREADS]
 
 

@@ -20,6 +20,7 @@ from zerosources.embedded import EMBEDDED_DIR
 from zerosources.embedded.wheels import wheel_dir
 
 PACKAGE_DIR = EMBEDDED_DIR / "node"
+COMPILED_DIR = EMBEDDED_DIR / "node-compiled"
 PINNED_FILES = ("package.json", "package-lock.json")
 
 
@@ -33,9 +34,16 @@ def node_executable() -> Path:
 
 
 def node_environment() -> dict[str, str]:
-    """The environment of this process, with the wheel's `node` before all others."""
+    """The environment of this process, with the wheel's `node` before all others.
+
+    Node keeps what it has compiled in a folder of ours: zero-cache has six processes, each of which loads the same code.
+    """
     directory = str(node_executable().parent)
-    return {**os.environ, "PATH": os.pathsep.join([directory, os.environ.get("PATH", os.defpath)])}
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([directory, os.environ.get("PATH", os.defpath)]),
+        "NODE_COMPILE_CACHE": str(COMPILED_DIR),
+    }
 
 
 def ensure_packages() -> Path:

@@ -172,8 +172,6 @@ class VersionSwitch:
                 deadline = time.monotonic() + BARRIER_SECONDS
                 if await self._turns.after(entry, self._new) is not None:
                     return entry
-                if entry.access_turn is not None:  # by which more may have become known of what the client is to lose
-                    self._sender.withhold(self._turns.access.withheld(self._new))
                 if entry.version == self._new.version.number:
                     await self._sender.add_changes(entry)
                 is_seen = is_seen or nonce in entry.markers

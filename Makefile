@@ -69,7 +69,7 @@ bench: node
 	@$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
 agreement: node
-	@AGREEMENT_SECONDS=$(SECONDS) $(VENV_PYTHON) -m pytest tests/mapping/agreement $(ARGS)
+	@AGREEMENT_SECONDS=$(SECONDS) $(VENV_PYTHON) -m pytest tests/mql/agreement $(ARGS)
 
 oracle: node
 	@$(VENV_PYTHON) -m tests.faults --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(REPLAY),--replay $(REPLAY)) $(if $(SHRINK),--shrink $(SHRINK)) $(ARGS)

@@ -9,7 +9,7 @@ RUN_UNTIL_TOLD = ("serve", "watch_changes")
 
 def main() -> None:
     if sys.argv[1:2] and sys.argv[1] in RUN_UNTIL_TOLD:
-        from changesource.management.stopping import end_when_told
+        from changesource.stopping import end_when_told
 
         end_when_told()  # Django takes a second to begin
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zerosources.settings")

@@ -22,8 +22,8 @@ from changesource.models.client_store import Identity, Refused
 from changesource.protocol import closing
 from changesource.protocol.closing import Closing
 from changesource.protocol.requests import StreamRequest, find_token, parse_stream_request
-from changesource.streaming.service import StreamService, running_service
-from changesource.streaming.session import Session
+from changesource.service import StreamService, running_service
+from changesource.sessions.session import Session
 from changesource.tasks import end_tasks
 
 logger = logging.getLogger(__name__)

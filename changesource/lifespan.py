@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from changesource.streaming.service import running_service, stop_service
+from changesource.service import running_service, stop_service
 
 logger = logging.getLogger(__name__)
 

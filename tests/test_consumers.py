@@ -13,7 +13,7 @@ from changesource.limits.refusals import RefusalNotes
 from changesource.models import client_store
 from changesource.models.client_store import Identity, Refused
 from changesource.protocol.closing import Closing
-from changesource.streaming.service import StreamService
+from changesource.service import StreamService
 
 REVOKED = Closing(4401, "Revoked.")
 QUERY = b"token=t&appID=app&shardNum=0"

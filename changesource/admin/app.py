@@ -24,15 +24,15 @@ from changesource.admin.source_check import URL_NAME as SOURCE_CHECK
 from changesource.admin.source_check import SourceCheckPage
 from changesource.conf import load_settings
 from changesource.errors import ChangeSourceError
-from changesource.mapping.problems import find_publication_problems
 from changesource.models import App, AwaitedReplica, Replica, RowErrorRecord, RunningSnapshot, Table, Version
 from changesource.models.app import DEFAULT_SOURCE, validate_json_object
 from changesource.models.draft import draft_definition, table_definition
 from changesource.models.roles import may_view, may_view_draft
+from changesource.operations.publisher import publish_app
+from changesource.publishing.definition_problems import find_publication_problems
 from changesource.publishing.grants import find_cut_off
 from changesource.publishing.json_text import IndentedJSONEncoder, StorableJSONDecoder
 from changesource.publishing.versions import describe_draft, newest_version
-from changesource.streaming.publisher import publish_app
 
 
 class AppForm(forms.ModelForm):

@@ -21,10 +21,12 @@ from django.utils.safestring import SafeString
 
 from changesource.admin.draft_state import draft_state
 from changesource.errors import ChangeSourceError, ClientsCutOff, DraftChanged, PublishUnderWay, SourceUnusable
-from changesource.mapping.problems import Problem, find_problems
 from changesource.models import App, Version
 from changesource.models.draft import draft_definition
 from changesource.models.roles import may_view, may_view_draft
+from changesource.operations.publish_estimate import PublishEstimate, estimate_publish
+from changesource.operations.publisher import publish_app
+from changesource.publishing.definition_problems import Problem, find_problems
 from changesource.publishing.differences import Difference, compare_versions
 from changesource.publishing.drafts import replace_draft_by_version
 from changesource.publishing.grants import CutOff, find_cut_off
@@ -34,8 +36,6 @@ from changesource.publishing.versions import (
     publishable_draft,
     review_digest,
 )
-from changesource.streaming.publish_estimate import PublishEstimate, estimate_publish
-from changesource.streaming.publisher import publish_app
 
 
 @dataclass(frozen=True, slots=True)

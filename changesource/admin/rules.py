@@ -19,9 +19,9 @@ from django.urls import URLPattern, path
 from changesource.admin.draft_state import draft_state
 from changesource.admin.json_editor import JsonEditor
 from changesource.errors import ChangeSourceError, InvalidClaims
-from changesource.mapping.rules.syntax import ACTIONS
 from changesource.models.draft import table_definition
-from changesource.streaming.rule_trial import claims_of_token, read_claims, try_rules
+from changesource.operations.rule_trial import claims_of_token, read_claims, try_rules
+from changesource.rules.syntax import ACTIONS
 from changesource.trials.rules import RELATED_DOCUMENTS
 
 TRIED_DOCUMENTS = 20

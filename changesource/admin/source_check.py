@@ -15,7 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from changesource.models import App
-from changesource.streaming.source_report import check_source, published_collections
+from changesource.operations.source_report import check_source, published_collections
 
 URL_NAME = "changesource_app_check_source"
 

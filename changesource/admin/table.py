@@ -25,16 +25,16 @@ from changesource.admin.draft_state import draft_state
 from changesource.admin.json_editor import JsonEditor
 from changesource.admin.rules import RulePages
 from changesource.errors import ChangeSourceError
-from changesource.mapping.definition import MAX_TEXT_LENGTH
-from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.mapping_text import normal_mapping_text
-from changesource.mapping.problems import Problem, find_warnings
 from changesource.models import App, Column, Table
 from changesource.models.draft import draft_definition, table_definition
 from changesource.models.table import default_primary_key
+from changesource.mql.errors import MappingError
+from changesource.mql.text import normal_mapping_text
+from changesource.operations.preview import preview_page
+from changesource.publishing.definition_problems import Problem, find_warnings
+from changesource.publishing.draft_problems import problems_of_table
 from changesource.publishing.index_proposals import propose_indexes
-from changesource.publishing.problems import problems_of_table
-from changesource.streaming.preview import preview_page
+from changesource.tables.definition import MAX_TEXT_LENGTH
 
 DEFAULTS_FROM = {"collection": "server_name", "field": "server_name", "server_name": "name"}
 """Where the value of an input that was left empty comes from."""

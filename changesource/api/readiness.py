@@ -9,8 +9,8 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
 from changesource.models.roles import may_view
-from changesource.streaming.readiness import kinds_of, missing_of
-from changesource.streaming.service import running_service
+from changesource.operations.readiness import kinds_of, missing_of
+from changesource.service import running_service
 
 
 @require_safe

@@ -18,8 +18,8 @@ from changesource.asgi_extensions import DENIAL_RESPONSE, SEND_FRAMES
 from changesource.conf import load_settings
 from changesource.daphne.http_channel import BoundedHTTPFactory
 from changesource.daphne.stream_protocol import StreamProtocol
-from changesource.management.stopping import call_when_told, end_when_told
-from changesource.streaming.service import begin_service, stop_service
+from changesource.service import begin_service, stop_service
+from changesource.stopping import call_when_told, end_when_told
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 
-from changesource.mapping.definition import APP_ID_PATTERN, MAX_IDENTIFIER_LENGTH
+from changesource.tables.definition import APP_ID_PATTERN, MAX_IDENTIFIER_LENGTH
 
 SOURCE_PATTERN = r"\A[a-z0-9_]+\Z"
 DEFAULT_SOURCE = "default"

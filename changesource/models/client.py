@@ -9,13 +9,13 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models, transaction
 
-from changesource.mapping.definition import AppDefinition, why_not_a_name
-from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.mapping_text import read_mapping_text
 from changesource.models.app import App, validate_json_object
 from changesource.models.history import keep_history
 from changesource.models.table import validate_names
 from changesource.models.version import Version
+from changesource.mql.errors import MappingError
+from changesource.mql.text import read_mapping_text
+from changesource.tables.definition import AppDefinition, why_not_a_name
 
 WHAT_ROW_FILTERS_ARE = "Row filters are a JSON object: the name of a table → a filter."
 SHARDS_PATTERN = r"\A(\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*)?\Z"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
-from changesource.mapping.definition import COLUMN_TYPES, MAX_IDENTIFIER_LENGTH
 from changesource.models.table import Table
+from changesource.tables.definition import COLUMN_TYPES, MAX_IDENTIFIER_LENGTH
 
 
 class Column(models.Model):

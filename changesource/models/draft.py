@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
-from changesource.mapping import definition
 from changesource.models.app import App
 from changesource.models.column import Column
 from changesource.models.table import Table
+from changesource.tables import definition
 
 
 def draft_definition(app: App) -> definition.AppDefinition:

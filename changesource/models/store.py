@@ -16,8 +16,6 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from changesource.mapping.definition import AppDefinition
-from changesource.mapping.row_errors import RowError
 from changesource.models.app import App
 from changesource.models.awaited_replica import AwaitedReplica
 from changesource.models.client import Client
@@ -26,6 +24,8 @@ from changesource.models.replica import Replica
 from changesource.models.replica_pruning import keep_newest_replicas
 from changesource.models.row_error import MAX_DOCUMENT_ID_LENGTH, MAX_REASON_LENGTH, RowErrorRecord
 from changesource.models.version import Version
+from changesource.tables.definition import AppDefinition
+from changesource.tables.row_errors import RowError
 
 MAX_ROW_ERRORS = 1_000
 """Row errors kept in an app. More are of no use to a reader, and one bad field can give millions."""

@@ -7,8 +7,8 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from changesource.mapping.definition import MAX_IDENTIFIER_LENGTH, shown_name, why_not_a_name
 from changesource.models.app import App
+from changesource.tables.definition import MAX_IDENTIFIER_LENGTH, shown_name, why_not_a_name
 
 MAX_COLLECTION_LENGTH = 255
 """MongoDB's limit, in bytes, of a database's and a collection's name together."""

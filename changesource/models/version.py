@@ -8,8 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
-from changesource.mapping.definition import AppDefinition
 from changesource.models.app import App
+from changesource.tables.definition import AppDefinition
 
 
 def new_nonce() -> str:

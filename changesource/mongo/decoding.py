@@ -19,8 +19,8 @@ import bson
 from bson.errors import InvalidBSON
 
 from changesource.errors import SourceUnusable
-from changesource.mapping.bson_types import Undecodable
-from changesource.mapping.values import CODEC_OPTIONS
+from changesource.mql.bson_types import Undecodable
+from changesource.tables.values import CODEC_OPTIONS
 from changesource.tasks import LoopShare
 
 PIECE_BYTES = 64 * 1024

@@ -13,12 +13,12 @@ from pymongo.asynchronous.cursor import AsyncRawBatchCursor
 from pymongo.errors import OperationFailure, PyMongoError
 
 from changesource.errors import SourceUnreachable
-from changesource.mapping.bson_types import without_references
-from changesource.mapping.document_ids import is_readable
 from changesource.mongo.decoding import decode_batch_in_pieces, split_batch
 from changesource.mongo.faults import explain
 from changesource.mongo.read_fields import EVERYTHING, Projection, projection_for
 from changesource.mongo.source import Database
+from changesource.mql.bson_types import without_references
+from changesource.tables.document_ids import is_readable
 from changesource.tasks import end_tasks
 
 logger = logging.getLogger(__name__)

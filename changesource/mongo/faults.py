@@ -7,7 +7,7 @@ import re
 from pymongo.errors import ConnectionFailure, ExecutionTimeout, OperationFailure, PyMongoError
 
 from changesource.errors import ChangeSourceError, HistoryLost, SourceUnreachable, SourceUnusable
-from changesource.mapping.definition import shown_name
+from changesource.tables.definition import shown_name
 
 NO_WAY_ON = frozenset({136, 260, 280, 286})
 """CappedPositionLost, InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost."""

@@ -22,10 +22,10 @@ from typing import Any, Literal
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
 from changesource.errors import ChangeSourceError, SourceReadOnly
-from changesource.mapping.definition import MARKERS_COLLECTION as MARKERS_COLLECTION
 from changesource.mongo.events import ChangeEvent
 from changesource.mongo.faults import UNAUTHORIZED, explain
 from changesource.mongo.source import Database
+from changesource.tables.definition import MARKERS_COLLECTION as MARKERS_COLLECTION
 
 MarkerKind = Literal["barrier", "heartbeat"]
 

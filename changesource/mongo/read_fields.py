@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from changesource.mapping.expressions import WHOLE_DOCUMENT
-from changesource.mapping.tables import ID
+from changesource.mql.expressions import WHOLE_DOCUMENT
+from changesource.tables.compiled_table import ID
 
 Projection = dict[str, int]
 

@@ -16,9 +16,9 @@ from pymongo.server_description import ServerDescription
 from pymongo.write_concern import WriteConcern
 
 from changesource.errors import ChangeSourceError, SourceUnreachable, SourceUnusable, UnknownSource
-from changesource.mapping.definition import MARKERS_COLLECTION
-from changesource.mapping.values import CODEC_OPTIONS
 from changesource.mongo.faults import explain
+from changesource.tables.definition import MARKERS_COLLECTION
+from changesource.tables.values import CODEC_OPTIONS
 
 Database = AsyncDatabase[dict[str, Any]]
 

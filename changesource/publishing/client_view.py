@@ -11,13 +11,13 @@ import orjson
 
 from changesource.log.entries import Entry
 from changesource.log.filter_values import FilterValues, unpack_filter_values
-from changesource.mapping.definition import AppDefinition, Table
-from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.rules.row_filter import RowFilter, row_filter_problems
-from changesource.mapping.tables import Row
+from changesource.mql.errors import MappingError
 from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
 from changesource.publishing.permissions import permissions_row_of
 from changesource.publishing.row_filters import read_row_filters
+from changesource.rules.row_filter import RowFilter, row_filter_problems
+from changesource.tables.compiled_table import Row
+from changesource.tables.definition import AppDefinition, Table
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from changesource.errors import ChangeSourceError
-from changesource.mapping.definition import AppDefinition
-from changesource.mapping.problems import Problem
 from changesource.mongo.collection_kinds import KINDS_WITHOUT_STREAM
+from changesource.publishing.definition_problems import Problem
+from changesource.tables.definition import AppDefinition
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 
-from changesource.mapping.definition import AppDefinition
-from changesource.mapping.tables import CompiledTable
 from changesource.protocol.frames import TableFrames
 from changesource.publishing.permissions import permissions_row_of
+from changesource.tables.compiled_table import CompiledTable
+from changesource.tables.definition import AppDefinition
 
 
 class CompiledTableFrames:

@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from changesource.mapping.definition import AppDefinition, Column, Table
-from changesource.mapping.tables import CompiledTable
 from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
 from changesource.publishing.version_changes import version_changes
+from changesource.tables.compiled_table import CompiledTable
+from changesource.tables.definition import AppDefinition, Column, Table
 
 Fate = Literal["added", "dropped", "rebuilt", "reloaded", "extended", "kept"]
 """What becomes of a table's rows in every replica: `version_changes`."""

@@ -9,12 +9,12 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from changesource.errors import InvalidDefinition
-from changesource.mapping import definition
-from changesource.mapping.problems import find_problems
 from changesource.models import App, Column, Table, Version
 from changesource.models.app import DEFAULT_SOURCE
 from changesource.models.draft import draft_definition
+from changesource.publishing.definition_problems import find_problems
 from changesource.publishing.schema_file import Schema
+from changesource.tables import definition
 
 
 def replace_draft(app_id: str, schema: Schema, source: str = "") -> App:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from changesource.errors import InvalidDefinition, UnknownVersion
-from changesource.mapping.definition import AppDefinition
-from changesource.mapping.problems import find_problems
 from changesource.models import App
 from changesource.models.draft import draft_definition
+from changesource.publishing.definition_problems import find_problems
 from changesource.publishing.exports import ExportFormat
 from changesource.publishing.versions import newest_version
+from changesource.tables.definition import AppDefinition
 
 DRAFT = "draft"
 """What stands for the number of a version."""

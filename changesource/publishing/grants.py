@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from changesource.mapping.definition import AppDefinition, Table
-from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.mapping_text import normal_mapping_text
 from changesource.models import App, Client, Grant, Version
+from changesource.mql.errors import MappingError
+from changesource.mql.text import normal_mapping_text
 from changesource.publishing.row_filters import find_row_filter_problems
+from changesource.tables.definition import AppDefinition, Table
 
 CONFIRM_ACTION = "Confirm what the grants of selected clients name"
 """The action in the list of clients, as messages name it."""

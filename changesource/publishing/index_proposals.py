@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from changesource.mapping.definition import MAX_INDEX_COLUMNS, AppDefinition, Table
-from changesource.mapping.filters.tree import And, Compare, Filter, In, Or, Related
-from changesource.mapping.relationships import Relationship, read_relationships
-from changesource.mapping.rules.syntax import parse_permissions
+from changesource.mql.filters.tree import And, Compare, Filter, In, Or, Related
+from changesource.rules.syntax import parse_permissions
+from changesource.tables.definition import MAX_INDEX_COLUMNS, AppDefinition, Table
+from changesource.tables.relationships import Relationship, read_relationships
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from typing import Any
 
 from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
-from changesource.mapping.bson_types import Undecodable
-from changesource.mapping.definition import (
+from changesource.mql.bson_types import Undecodable
+from changesource.publishing.definition_problems import find_table_problems
+from changesource.tables.definition import (
     IDENTIFIER_PATTERN,
     MAX_COLUMNS,
     MAX_IDENTIFIER_LENGTH,
@@ -25,8 +26,7 @@ from changesource.mapping.definition import (
     Table,
     shown_name,
 )
-from changesource.mapping.problems import find_table_problems
-from changesource.mapping.values import MAX_SAFE_INTEGER
+from changesource.tables.values import MAX_SAFE_INTEGER
 
 KEY = "_id"
 

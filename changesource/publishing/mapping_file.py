@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from changesource.errors import InvalidSchemaFile
-from changesource.mapping.definition import Table
-from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.mapping_text import normal_mapping_text
+from changesource.mql.errors import MappingError
+from changesource.mql.text import normal_mapping_text
 from changesource.publishing.schema_file import INDEXES, Schema, read_indexes
 from changesource.publishing.table_mappings import mapped_table
+from changesource.tables.definition import Table
 
 FORMAT_VERSION = 1
 FILTER_COLUMNS = "filterColumns"

@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from changesource.mapping.definition import AppDefinition, Table
-from changesource.mapping.filters.tree import And, Filter, Nor, Not, Or, Related
-from changesource.mapping.rules.checks import RuleScope
-from changesource.mapping.rules.syntax import Rule, parse_permissions
-from changesource.mapping.rules.zero_condition import NOBODY, any_of, zero_condition
+from changesource.mql.filters.tree import And, Filter, Nor, Not, Or, Related
 from changesource.protocol.frames import PermissionsRow
+from changesource.rules.checks import RuleScope
+from changesource.rules.syntax import Rule, parse_permissions
+from changesource.rules.zero_condition import NOBODY, any_of, zero_condition
+from changesource.tables.definition import AppDefinition, Table
 
 
 def permissions_row_of(definition: AppDefinition) -> PermissionsRow:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from changesource.mapping.definition import AppDefinition
-from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.mapping_text import read_mapping_text
-from changesource.mapping.rules.row_filter import row_filter_problems
+from changesource.mql.errors import MappingError
+from changesource.mql.text import read_mapping_text
+from changesource.rules.row_filter import row_filter_problems
+from changesource.tables.definition import AppDefinition
 
 _WHAT_IT_IS = 'Row filters are a JSON object: {"order": {"tenantId": "$client.tenant"}}.'
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from changesource.errors import InvalidSchemaFile
-from changesource.mapping.definition import COLUMN_TYPES, MAX_IDENTIFIER_LENGTH, Column, ColumnType, Table
-from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.mapping_text import normal_mapping_text
+from changesource.mql.errors import MappingError
+from changesource.mql.text import normal_mapping_text
 from changesource.publishing.json_text import StorableJSONDecoder
 from changesource.publishing.table_mappings import mapped_table
+from changesource.tables.definition import COLUMN_TYPES, MAX_IDENTIFIER_LENGTH, Column, ColumnType, Table
 
 INDEXES = "indexes"
 

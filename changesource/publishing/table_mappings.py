@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from changesource.errors import InvalidSchemaFile
-from changesource.mapping.compiled_mapping import compile_mapping
-from changesource.mapping.definition import Column, Table
-from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.mapping_text import read_mapping_text
-from changesource.mapping.stages import NEVER_THERE, Shape
+from changesource.mql.errors import MappingError
+from changesource.mql.pipeline import compile_mapping
+from changesource.mql.stages import NEVER_THERE, Shape
+from changesource.mql.text import read_mapping_text
+from changesource.tables.definition import Column, Table
 
 ID = "_id"
 SAYS_NOTHING: tuple[tuple[str, Any], ...] = (("filter", {}), ("filter", None), ("projection", {}), ("projection", None))

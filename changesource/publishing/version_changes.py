@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from changesource.mapping.definition import Table
-from changesource.mapping.tables import CompiledTable
 from changesource.publishing.client_view import ClientView
 from changesource.publishing.compiled import CompiledTableFrames
+from changesource.tables.compiled_table import CompiledTable
+from changesource.tables.definition import Table
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from django.utils import timezone
 
 from changesource.conf import load_settings
 from changesource.errors import ClientsCutOff, DraftChanged, InvalidDefinition, PublishUnderWay, UnknownSource
-from changesource.mapping.definition import AppDefinition
-from changesource.mapping.problems import find_problems
 from changesource.models import AccessVersion, App, Version
 from changesource.models.app import source_variable
 from changesource.models.draft import draft_definition
 from changesource.publishing.compiled import CompiledVersion
+from changesource.publishing.definition_problems import find_problems
 from changesource.publishing.grants import find_cut_off
+from changesource.tables.definition import AppDefinition
 
 FORGOTTEN_AFTER = timedelta(seconds=30)
 """After which a publish that is under way has lost its publisher, who waits for much less."""

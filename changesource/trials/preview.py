@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from bson import json_util
 
 from changesource.errors import InvalidDefinition
-from changesource.mapping.definition import AppDefinition, Table
-from changesource.mapping.problems import find_problems
-from changesource.mapping.row_errors import RowError
-from changesource.mapping.tables import CompiledTable, Document, Row
 from changesource.mongo.documents import first_documents
 from changesource.mongo.source import Sources
+from changesource.publishing.definition_problems import find_problems
+from changesource.tables.compiled_table import CompiledTable, Document, Row
+from changesource.tables.definition import AppDefinition, Table
+from changesource.tables.row_errors import RowError
 
 MAX_DOCUMENT_TEXT = 20_000
 MAX_CELL_TEXT = 1_000

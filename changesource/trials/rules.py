@@ -6,9 +6,9 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from changesource.mapping.definition import AppDefinition
-from changesource.mapping.rules.checks import RuleScope
-from changesource.mapping.rules.matching import RuleOutcome, explain, rows_in
+from changesource.rules.checks import RuleScope
+from changesource.rules.matching import RuleOutcome, explain, rows_in
+from changesource.tables.definition import AppDefinition
 from changesource.trials.preview import MAX_CELL_TEXT, cut_text, find_table, previews
 
 RELATED_DOCUMENTS = 1_000

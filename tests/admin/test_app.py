@@ -8,8 +8,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client as Browser
 
 from changesource.models import App, Column, Version
+from changesource.operations import publisher
 from changesource.publishing.collection_problems import CollectionProblems
-from changesource.streaming import publisher
 from tests.admin.pages import messages_of, url
 from tests.models.builders import build_app, publish
 

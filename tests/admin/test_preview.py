@@ -13,7 +13,7 @@ from django.test import Client as Browser
 from changesource.models import App, Table
 from changesource.trials import process
 from tests.admin.pages import url
-from tests.streaming.sources import PlainDatabase, default_source
+from tests.simulation.sources import PlainDatabase, default_source
 from zerosources.embedded.servers import MongoServer
 
 

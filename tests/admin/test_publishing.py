@@ -6,11 +6,11 @@ from django.test import Client as Browser
 
 from changesource.models import App, Client, Column, Version
 from changesource.models.draft import draft_definition
+from changesource.operations import publisher
 from changesource.publishing.versions import PreImages, begin_publish, review_digest
-from changesource.streaming import publisher
 from tests.admin.pages import messages_of, url
 from tests.models.builders import build_app, build_table, set_grant
-from tests.streaming.sources import default_source
+from tests.simulation.sources import default_source
 from zerosources.embedded.servers import MongoServer
 
 

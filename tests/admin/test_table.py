@@ -270,7 +270,7 @@ def test_too_large_a_form(browser, app: App) -> None:
 
 def test_too_many_tables(browser, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table beyond those that an app may have is refused."""
-    monkeypatch.setattr("changesource.mapping.problems.MAX_TABLES", 2)
+    monkeypatch.setattr("changesource.publishing.definition_problems.MAX_TABLES", 2)
     assert TablePage(browser, table_data(app, ID, name="one")).saved
     page = TablePage(browser, table_data(app, ID, name="two"))
     assert "at most 2 tables" in str(page.errors)

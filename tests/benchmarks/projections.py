@@ -19,13 +19,13 @@ import pymongo
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
-from changesource.mapping.definition import Column, Table
-from changesource.mapping.tables import CompiledTable
-from changesource.mapping.values import CODEC_OPTIONS
 from changesource.mongo.change_stream import StreamContent, change_stream_pipeline
 from changesource.mongo.documents import choose_projection, find_documents, scan
 from changesource.mongo.read_fields import EVERYTHING, projection_for
 from changesource.mongo.source import Sources, cluster_time_of
+from changesource.tables.compiled_table import CompiledTable
+from changesource.tables.definition import Column, Table
+from changesource.tables.values import CODEC_OPTIONS
 from tests.benchmarks.documents import make_document
 from zerosources.embedded import EMBEDDED_DIR
 from zerosources.embedded.servers import MongoServer

@@ -13,12 +13,12 @@ import bson
 import orjson
 from bson import ObjectId
 
-from changesource.mapping.definition import AppDefinition, Column, Table
-from changesource.mapping.row_errors import RowError
-from changesource.mapping.values import CODEC_OPTIONS
 from changesource.mongo.events import ChangeEvent
 from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
-from changesource.streaming.document_frames import DocumentChanges, frames_by_pre_images
+from changesource.replication.document_changes import DocumentChanges, frames_by_pre_images
+from changesource.tables.definition import AppDefinition, Column, Table
+from changesource.tables.row_errors import RowError
+from changesource.tables.values import CODEC_OPTIONS
 from tests.benchmarks.documents import make_document
 from tests.benchmarks.without_budget import table_without_budget
 

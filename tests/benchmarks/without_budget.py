@@ -15,10 +15,10 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import CodeType
 from typing import Any
 
-from changesource.mapping.budget import Budget
-from changesource.mapping.definition import Table
+from changesource.mql.budget import Budget
+from changesource.tables.definition import Table
 
-PACKAGE = "changesource.mapping"
+PACKAGE = "changesource.mql"
 PAYING = frozenset(name for name in vars(Budget) if name.startswith(("spend_", "make_", "copy_", "read_")))
 
 

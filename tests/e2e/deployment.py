@@ -12,9 +12,9 @@ import pymongo
 from pymongo.database import Database
 from pymongo.write_concern import WriteConcern
 
-from changesource.mapping.definition import AppDefinition
-from changesource.mapping.tables import CompiledTable
-from changesource.mapping.values import CODEC_OPTIONS
+from changesource.tables.compiled_table import CompiledTable
+from changesource.tables.definition import AppDefinition
+from changesource.tables.values import CODEC_OPTIONS
 from tests.e2e.recording_proxy import RecordingProxy
 from tests.embedded.django_database import make_sqlite, manage_in_turn
 from tests.embedded.waiting import wait_until

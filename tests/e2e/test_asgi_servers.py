@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
 from changesource.protocol.closing import going_away
-from changesource.streaming.service import NOT_OUR_SERVER
+from changesource.service import NOT_OUR_SERVER
 from tests.e2e.asgi_servers import APPLICATION, AsgiServer, DaphneCommand, DaphneRunserver, Uvicorn
 from tests.e2e.certificates import self_signed
 from tests.e2e.conftest import Deploy

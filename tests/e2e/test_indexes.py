@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from changesource.mapping.definition import MAX_IDENTIFIER_LENGTH, MAX_INDEX_COLUMNS, MAX_INDEXES
+from changesource.tables.definition import MAX_IDENTIFIER_LENGTH, MAX_INDEX_COLUMNS, MAX_INDEXES
 from tests.e2e.conftest import Deploy
 from tests.e2e.deployment import Deployment, check_protocol
 from tests.embedded.waiting import wait_until

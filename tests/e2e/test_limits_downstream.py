@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from changesource.mapping.definition import MAX_APP_ID_LENGTH, MAX_IDENTIFIER_LENGTH, MAX_KEY_BYTES
-from changesource.mapping.tables import KEY_COLUMN_BYTES
+from changesource.tables.compiled_table import KEY_COLUMN_BYTES
+from changesource.tables.definition import MAX_APP_ID_LENGTH, MAX_IDENTIFIER_LENGTH, MAX_KEY_BYTES
 from tests.e2e.conftest import Deploy
 from tests.embedded.scripted_source import ScriptedSource, create_table, insert, required_tables, transaction
 from tests.node.client import ZeroClient, signed_token

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from changesource.streaming.feed import POLL_SECONDS
+from changesource.replication.feed import POLL_SECONDS
 from tests.e2e.conftest import Deploy
 from tests.e2e.deployment import Deployment, check_protocol, replica_or_none
 from tests.e2e.recording_proxy import RecordingProxy

@@ -8,8 +8,8 @@ from typing import Any
 
 from websockets.sync.client import connect
 
+from changesource.operations.readiness import KINDS
 from changesource.protocol.watermarks import Position
-from changesource.streaming.readiness import KINDS
 from tests.e2e.conftest import Deploy
 from tests.e2e.workload import SCHEMA
 from tests.embedded.waiting import wait_until

@@ -11,7 +11,7 @@ from zerosources.embedded.server import ServerError
 
 def test_acknowledged_commit() -> None:
     """The time and the message are shown."""
-    line = "2026-01-31 12:30:59,123 INFO changesource.streaming.session acknowledged 13zz of sample by run-1"
+    line = "2026-01-31 12:30:59,123 INFO changesource.sessions.session acknowledged 13zz of sample by run-1"
     assert acknowledged_commit(line) == "12:30:59  acknowledged 13zz of sample by run-1"
 
 
@@ -20,7 +20,7 @@ def test_acknowledged_commit() -> None:
     [
         "",
         "Traceback (most recent call last):",
-        "2026-01-31 12:30:59,123 INFO changesource.streaming.session started",
+        "2026-01-31 12:30:59,123 INFO changesource.sessions.session started",
         "2026-01-31 12:30:59,123 INFO elsewhere acknowledged 13zz",
     ],
 )

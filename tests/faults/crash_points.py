@@ -16,10 +16,10 @@ from changesource.log.entries import ChangeLog
 from changesource.log.memory import MAX_BYTES, MemoryLog
 from changesource.log.redis import RedisLog
 from changesource.protocol.watermarks import Position
-from changesource.streaming import feed, watcher
-from changesource.streaming.acknowledgements import InFlight
-from changesource.streaming.outlet import PacedOutlet
-from changesource.streaming.transactions import TransactionSender
+from changesource.replication import feed, watcher
+from changesource.sessions.acknowledgements import InFlight
+from changesource.sessions.outlet import PacedOutlet
+from changesource.sessions.transactions import TransactionSender
 from tests.faults.scripted_source import (
     GatedLog,
     Oplog,
@@ -31,8 +31,8 @@ from tests.faults.scripted_source import (
     settle,
 )
 from tests.log.builders import cluster_time
-from tests.streaming.builders import BUSY, BUSY_HISTORY, whole_view
-from tests.streaming.workload import COLLECTIONS, LONE, PAIRED
+from tests.simulation.builders import BUSY, BUSY_HISTORY, whole_view
+from tests.simulation.workload import COLLECTIONS, LONE, PAIRED
 
 FOREVER_SECONDS = 1e6
 MAX_WATCHERS = 3

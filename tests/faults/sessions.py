@@ -12,16 +12,16 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from changesource.conf import ChangeSourceSettings
-from changesource.mapping.tables import CompiledTable
 from changesource.models import App, Client
 from changesource.models.client_store import Identity
 from changesource.mongo.source import Database
+from changesource.operations.publisher import publish_app
 from changesource.protocol.closing import Closing
 from changesource.protocol.requests import Resume, StreamRequest
 from changesource.protocol.watermarks import Position
-from changesource.streaming.publisher import publish_app
-from changesource.streaming.service import StreamService
-from changesource.streaming.session import Session
+from changesource.service import StreamService
+from changesource.sessions.session import Session
+from changesource.tables.compiled_table import CompiledTable
 from tests.models.builders import set_grant
 
 SOON_SECONDS = 30.0

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import redis
 
-from changesource.mapping.rules.row_filter import RowFilter
+from changesource.rules.row_filter import RowFilter
 from tests.e2e.deployment import Deployment, Rows, sorted_rows
 from tests.faults.tables import (
     ATTIC,

@@ -11,20 +11,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from changesource.mongo.assembler import TransactionAssembler
-from changesource.streaming import feed, reading, rendering, watcher
+from changesource.replication import entry_reader, feed, renderer, watcher
 from tests.faults.crash_points import CrashPoints, MemoryTestLog, RedisTestLog, TestLog
 from tests.faults.scripted_source import inspect_scripted_source, open_scripted_stream, scripted_cluster_time
-from tests.streaming.workload import LONE
+from tests.simulation.workload import LONE
 from zerosources.embedded.servers import ValkeyServer
 
 
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The source is the test's, nothing waits for a clock, and transactions come in many parts."""
-    monkeypatch.setattr(reading, "open_change_stream", open_scripted_stream)
-    monkeypatch.setattr(reading, "inspect_source", inspect_scripted_source)
-    monkeypatch.setattr(reading, "TransactionAssembler", functools.partial(TransactionAssembler, 4))
-    monkeypatch.setattr(rendering, "MAX_CHUNK_BYTES", 300)
+    monkeypatch.setattr(entry_reader, "open_change_stream", open_scripted_stream)
+    monkeypatch.setattr(entry_reader, "inspect_source", inspect_scripted_source)
+    monkeypatch.setattr(entry_reader, "TransactionAssembler", functools.partial(TransactionAssembler, 4))
+    monkeypatch.setattr(renderer, "MAX_CHUNK_BYTES", 300)
     monkeypatch.setattr(watcher, "current_cluster_time", scripted_cluster_time)
     monkeypatch.setattr(watcher, "RETRY_SECONDS", 0)
     monkeypatch.setattr(watcher.logger, "exception", fail)

@@ -286,7 +286,7 @@ def catches_sigterm(pid: int) -> bool:
 
 IMPORTS = """
 import os, signal
-from changesource.management.stopping import end_when_told
+from changesource.stopping import end_when_told
 end_when_told()
 class Told:
     def __set_name__(self, owner, name):
@@ -315,7 +315,7 @@ def test_in_an_import(statement: str) -> None:
 
 NEVER_ENDS = """
 import time
-from changesource.management import stopping
+from changesource import stopping
 stopping.STOP_SECONDS = 0.3
 stopping.end_when_told()
 stopping.call_when_told(lambda: None)

@@ -23,7 +23,8 @@ from changesource.models import App, RunningSnapshot
 from changesource.mongo import change_stream, documents
 from changesource.mongo import source as source_module
 from changesource.mongo.source import APP_NAME, Database
-from changesource.streaming import feed, snapshot_progress, watcher
+from changesource.replication import feed, watcher
+from changesource.sessions import snapshot_progress
 from tests.e2e import workload
 from tests.e2e.deployment import Deployment
 from tests.embedded.waiting import wait_until
@@ -375,7 +376,7 @@ async def test_progress(uri: str, app: App, caplog: pytest.LogCaptureFixture, mo
     """Rows are counted for each table; documents once for a collection, whatever its tables leave out or unwind; a collection
     that grows is expected to have more, and one that is empty nothing. What runs is seen by all, and gone in the end."""
     monkeypatch.setattr(snapshot_progress, "NOTE_SECONDS", 0.01)
-    caplog.set_level("INFO", "changesource.streaming.snapshot_progress")
+    caplog.set_level("INFO", "changesource.sessions.snapshot_progress")
     await sync_to_async(add_tables)(app)
     async with change_source(uri, app, heartbeat_seconds=0.2) as source:
         await source.database.city.insert_many({"_id": n, "name": "n", "size": n, "parts": [1, 2]} for n in range(40))

@@ -16,7 +16,8 @@ from changesource.errors import SourceReadOnly
 from changesource.models import App
 from changesource.mongo import change_stream
 from changesource.mongo.source import current_cluster_time
-from changesource.streaming import feed, reading, snapshot, watcher
+from changesource.replication import entry_reader, feed, watcher
+from changesource.sessions import snapshot
 from tests.faults.sessions import ChangeSource, Replica, change_source
 from tests.models.builders import build_app
 from zerosources.embedded.servers import MongoServer, ValkeyServer
@@ -32,7 +33,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(change_stream, "AWAIT_MS", 50)
     monkeypatch.setattr(feed, "POLL_SECONDS", 0.1)
     monkeypatch.setattr(feed, "PATIENCE_SECONDS", 0.3)
-    monkeypatch.setattr(reading, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(entry_reader, "QUIET_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ async def test_nothing_to_pass(silent_source: ChangeSource, monkeypatch: pytest.
         asked += 1
         return reached
 
-    monkeypatch.setattr(reading, "majority_cluster_time", majority_cluster_time)
+    monkeypatch.setattr(entry_reader, "majority_cluster_time", majority_cluster_time)
     async with silent_source.streaming(replica):
         await replica.until(lambda: has_passed(replica, reached))
         commits, asked_before = replica.empty_commits, asked

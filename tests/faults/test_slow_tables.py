@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from changesource.mapping.row_errors import RowError
-from changesource.mapping.tables import CompiledTable
+from changesource.tables.compiled_table import CompiledTable
+from changesource.tables.row_errors import RowError
 from tests.e2e.deployment import published_definition
 from tests.faults.tables import GRID_SIDES, HEAP_ITEMS, HEAP_TABLES, MAPPINGS, SCHEMA, heap_table
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import changesource.mapping.expressions  # noqa: F401 (fills the registry)
-from changesource.mapping.expressions.compiler import OPERATORS
+import changesource.mql.expressions  # noqa: F401 (fills the registry)
+from changesource.mql.expressions.compiler import OPERATORS
 from tests.fuzzing.inputs import PATTERNS, Bytes, bson_value
 
 EXPRESSIONS = sorted(OPERATORS)

@@ -1,7 +1,7 @@
 """The rule by which a follower notices that a log has a hole, against writers that race and a Redis that forgets.
 
 The source is a list of events, the log's entries carry their numbers. Writers and follower do what the watcher and the
-feed do (changesource/streaming), on a real log.
+feed do (changesource/replication), on a real log.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from changesource.errors import LogMismatch
 from changesource.log.entries import ChangeLog, Entry, EntryId, Extent
 from changesource.protocol.watermarks import Position
-from changesource.streaming.reading import Numbering
+from changesource.replication.entry_reader import Numbering
 from tests.log.builders import cluster_time
 from tests.log.opening import RedisLogs
 

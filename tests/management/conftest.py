@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.streaming.sources import PlainDatabase, default_source
+from tests.simulation.sources import PlainDatabase, default_source
 from zerosources.embedded.servers import MongoServer
 
 

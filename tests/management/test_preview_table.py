@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 
 from changesource.models import App
 from tests.models.builders import build_app, build_table
-from tests.streaming.sources import PlainDatabase
+from tests.simulation.sources import PlainDatabase
 
 pytestmark = pytest.mark.django_db
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from changesource.mapping.definition import Column, Table
 from changesource.models import App, Client, Version
 from changesource.publishing.drafts import replace_draft
 from changesource.publishing.schema_file import Schema
 from changesource.publishing.versions import PreImages, begin_publish
+from changesource.tables.definition import Column, Table
 from tests.models.builders import build_app, set_grant
-from tests.streaming.sources import ITEMS, PlainDatabase, records_pre_images, refused
+from tests.simulation.sources import ITEMS, PlainDatabase, records_pre_images, refused
 from zerosources.embedded.servers import MongoServer
 
 pytestmark = pytest.mark.django_db

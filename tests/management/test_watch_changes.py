@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 
 from changesource.errors import LogUnavailable
 from changesource.management.commands import watch_changes
-from changesource.streaming.leadership import WatchedApp
+from changesource.operations.leadership import WatchedApp
 
 LED = WatchedApp("shop", "host:1:one", 4.12, 1, "abc", 3.0)
 ALONE = WatchedApp("wiki", None, 0.0, 0, None, None)

@@ -5,11 +5,11 @@ from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from changesource.mapping.definition import Column, Table
 from changesource.models import App, Client, Credential, client_changes
 from changesource.models.client_changes import HISTORIES, FieldChange, newest_changes
 from changesource.publishing.drafts import replace_draft
 from changesource.publishing.schema_file import Schema
+from changesource.tables.definition import Column, Table
 from tests.models.builders import build_app
 
 pytestmark = pytest.mark.django_db

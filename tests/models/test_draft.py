@@ -2,9 +2,9 @@
 
 import pytest
 
-from changesource.mapping.definition import AppDefinition, Column, Table
 from changesource.models import App
 from changesource.models.draft import draft_definition
+from changesource.tables.definition import AppDefinition, Column, Table
 from tests.models.builders import build_app, build_table
 
 pytestmark = pytest.mark.django_db

@@ -19,7 +19,7 @@ import asyncio, os, sys, time
 import django
 django.setup()
 from pathlib import Path
-from changesource.mapping.row_errors import RowError
+from changesource.tables.row_errors import RowError
 from changesource.models import App, RowErrorRecord, Table, Version, store
 from tests.models.builders import build_app, publish
 

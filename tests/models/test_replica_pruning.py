@@ -17,7 +17,7 @@ from changesource.models.replica_pruning import SUPERSEDED_FOR, UNSEEN_FOR, prun
 from changesource.models.source_store import ResetNotice, note_reset
 from changesource.models.store import ReplicaRecord, register_replica
 from changesource.protocol.watermarks import Position
-from changesource.streaming.versions import FIRST_ORDINAL_AFTER_MARKER, number_in_force
+from changesource.replication.version_history import FIRST_ORDINAL_AFTER_MARKER, number_in_force
 from tests.models.builders import build_app
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -9,10 +9,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from changesource.mapping.row_errors import RowError
 from changesource.models import App, Client, Replica, RowErrorRecord, store
 from changesource.models.database_threads import STREAMS
 from changesource.models.store import MAX_ROW_ERRORS, ReplicaRecord
+from changesource.tables.row_errors import RowError
 from tests.models.builders import build_app, build_table, publish
 
 pytestmark = [pytest.mark.django_db(transaction=True)]

@@ -15,9 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.errors import SourceUnusable
-from changesource.mapping.bson_types import Undecodable
-from changesource.mapping.document_ids import is_readable
-from changesource.mapping.values import CODEC_OPTIONS
 from changesource.mongo import decoding
 from changesource.mongo.decoding import (
     decode_batch,
@@ -25,6 +22,9 @@ from changesource.mongo.decoding import (
     decode_document,
     decode_document_in_pieces,
 )
+from changesource.mql.bson_types import Undecodable
+from changesource.tables.document_ids import is_readable
+from changesource.tables.values import CODEC_OPTIONS
 from tests.mongo.undecodable import WRONG_BINARY, document_of, undecodable_field
 
 EVERY_TYPE: dict[str, Any] = {

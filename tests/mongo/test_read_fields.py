@@ -3,11 +3,11 @@
 import bson
 import pytest
 
-from changesource.mapping.definition import Column, Table
-from changesource.mapping.row_errors import RowError
-from changesource.mapping.tables import CompiledTable
 from changesource.mongo.decoding import decode_document
 from changesource.mongo.read_fields import EVERYTHING, projection_for
+from changesource.tables.compiled_table import CompiledTable
+from changesource.tables.definition import Column, Table
+from changesource.tables.row_errors import RowError
 from tests.mongo.undecodable import document_of, undecodable_field
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import bson
 from bson import Int64, Timestamp
 
-from changesource.mapping.document_ids import identity_of
+from changesource.tables.document_ids import identity_of
 
 _HEADER = Struct("<iiii")
 _OP_REPLY, _OP_QUERY, _OP_MSG = 1, 2004, 2013

@@ -10,17 +10,17 @@ from bson import Timestamp
 
 from changesource.errors import ChangeSourceError, HistoryLost, SourceUnreachable, SourceUnusable
 from changesource.log.entries import Entry
-from changesource.mapping.definition import Column, Table
-from changesource.mapping.row_errors import RowError
 from changesource.mongo.faults import RESUMABLE
 from changesource.mongo.source import Database, Sources, cluster_time_of
 from changesource.protocol.watermarks import Position
-from changesource.streaming.reading import EntryReader
+from changesource.replication.entry_reader import EntryReader
+from changesource.tables.definition import Column, Table
+from changesource.tables.row_errors import RowError
 from tests.mongod.events import DATABASE, SECONDS, insert
 from tests.mongod.known_streams import KNOWN_STREAMS, Change, KnownStream, bern, row
 from tests.mongod.scripted_server import Failure, Reply, ScriptedServer, running
-from tests.streaming.builders import KnownVersions, table, version
-from tests.streaming.replica import frame_summary
+from tests.simulation.builders import KnownVersions, table, version
+from tests.simulation.replica import frame_summary
 
 CITY = table("city", Column("name", "string", optional=True), Column("tags", "json", optional=True))
 ITEM = Table(

@@ -7,10 +7,10 @@ import pytest
 
 from changesource.log.entries import Entry, EntryId
 from changesource.log.filter_values import FilterValues, pack_filter_values, unpack_filter_values
-from changesource.mapping.definition import AppDefinition, Column, Table
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import Access, ClientView, Withheld
 from changesource.publishing.compiled import CompiledVersion
+from changesource.tables.definition import AppDefinition, Column, Table
 
 TENANT = Column("tenant", "string", server_name="tenant_id")
 ANYBODY = {"select": [{}]}

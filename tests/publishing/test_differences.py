@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from changesource.mapping.definition import AppDefinition, Column, Table
 from changesource.publishing.differences import (
     AttributeDifference,
     ColumnDifference,
@@ -15,6 +14,7 @@ from changesource.publishing.differences import (
     TableDifference,
     compare_versions,
 )
+from changesource.tables.definition import AppDefinition, Column, Table
 
 ID = Column("_id", "string")
 NAME = Column("name", "string", optional=True)

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from changesource.errors import InvalidDefinition
-from changesource.mapping.definition import Column, Table
 from changesource.models import App
 from changesource.models.draft import draft_definition
 from changesource.publishing.drafts import replace_draft, replace_draft_by_version
 from changesource.publishing.schema_file import Schema
 from changesource.publishing.versions import PreImages
+from changesource.tables.definition import Column, Table
 from tests.models.builders import build_app, publish
 
 pytestmark = pytest.mark.django_db

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from changesource.errors import InvalidDefinition
-from changesource.mapping.definition import AppDefinition, Column, Table
 from changesource.models import App, Client, Grant, Version
 from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
@@ -19,6 +18,7 @@ from changesource.publishing.drafts import replace_draft
 from changesource.publishing.grants import find_cut_off, find_not_shown
 from changesource.publishing.schema_file import Schema
 from changesource.publishing.versions import PreImages, publishable_draft
+from changesource.tables.definition import AppDefinition, Column, Table
 from tests.models.builders import build_table, publish, set_grant
 
 pytestmark = pytest.mark.django_db

@@ -8,10 +8,10 @@ from typing import Any
 
 from hypothesis import given
 
-from changesource.mapping.definition import AppDefinition, Column, Table
-from changesource.mapping.problems import find_problems
+from changesource.publishing.definition_problems import find_problems
 from changesource.publishing.index_proposals import propose_indexes
-from tests.mapping.definitions import definitions
+from changesource.tables.definition import AppDefinition, Column, Table
+from tests.tables.definitions import definitions
 
 ID = Column("_id", "string")
 LAND = Table("land", (ID, Column("name", "string")), ("_id",))

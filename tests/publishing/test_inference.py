@@ -11,11 +11,11 @@ from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, Min
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changesource.mapping.definition import AppDefinition, why_not_a_name
-from changesource.mapping.problems import find_problems
-from changesource.mapping.values import DoesNotFit, convert
+from changesource.publishing.definition_problems import find_problems
 from changesource.publishing.inference import propose_table
 from changesource.publishing.schema_file import read_schema
+from changesource.tables.definition import AppDefinition, why_not_a_name
+from changesource.tables.values import DoesNotFit, convert
 
 scalars = st.one_of(
     st.none(),

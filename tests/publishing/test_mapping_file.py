@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.errors import InvalidSchemaFile
-from changesource.mapping.definition import Column
-from changesource.mapping.row_errors import RowError
-from changesource.mapping.tables import CompiledTable
 from changesource.publishing.mapping_file import apply_mappings
 from changesource.publishing.schema_file import Schema, read_schema
+from changesource.tables.compiled_table import CompiledTable
+from changesource.tables.definition import Column
+from changesource.tables.row_errors import RowError
 
 SCHEMA = read_schema(
     json.dumps(

@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from changesource.mapping.definition import AppDefinition
 from changesource.publishing.compiled import CompiledVersion
 from changesource.publishing.permissions import compile_permissions, permissions_row_of
-from tests.mapping.rules.schema import TABLES_IN_REPLICA, app
+from changesource.tables.definition import AppDefinition
 from tests.node.tools import json_lines, run_node
+from tests.rules.schema import TABLES_IN_REPLICA, app
 
 
 def compiled(rule: Any) -> Any:

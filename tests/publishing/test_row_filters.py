@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from changesource.mapping.definition import AppDefinition, Column
 from changesource.publishing.row_filters import find_row_filter_problems
-from tests.mapping.definitions import table
+from changesource.tables.definition import AppDefinition, Column
+from tests.tables.definitions import table
 
 APP = AppDefinition(
     "shop",

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.errors import InvalidSchemaFile
-from changesource.mapping.definition import AppDefinition, Column, Table
-from changesource.mapping.problems import find_problems
-from changesource.mapping.tables import CompiledTable
+from changesource.publishing.definition_problems import find_problems
 from changesource.publishing.schema_file import Schema, read_schema
+from changesource.tables.compiled_table import CompiledTable
+from changesource.tables.definition import AppDefinition, Column, Table
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),

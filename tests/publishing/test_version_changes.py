@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changesource.mapping.definition import AppDefinition, Column, Table
 from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
 from changesource.publishing.version_changes import DroppedColumn, DroppedIndex, VersionChanges, version_changes
+from changesource.tables.definition import AppDefinition, Column, Table
 
 CITY = Table(
     "city", (Column("_id", "string"), Column("name", "string", optional=True), Column("n", "number")), ("_id",)

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from changesource.mongo.source_checks.results import CheckResult, PublishedCollection
-from changesource.streaming.source_report import SourceCheck, check_source, published_collections
+from changesource.operations.source_report import SourceCheck, check_source, published_collections
 
 STATUS_WIDTH = 9
 

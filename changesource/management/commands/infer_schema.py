@@ -13,14 +13,14 @@ from pymongo.errors import PyMongoError
 
 from changesource.conf import load_settings
 from changesource.errors import ChangeSourceError, SourceUnusable, UnknownSource
-from changesource.mapping.definition import why_not_a_name
-from changesource.mapping.values import CODEC_OPTIONS
 from changesource.models import App
 from changesource.models.app import DEFAULT_SOURCE, source_variable
 from changesource.mongo.decoding import decode_batch
 from changesource.mongo.faults import explain
 from changesource.mongo.source import APP_NAME, SERVER_SELECTION_TIMEOUT_MS
 from changesource.publishing.inference import propose_table
+from changesource.tables.definition import why_not_a_name
+from changesource.tables.values import CODEC_OPTIONS
 
 DEFAULT_SAMPLE = 1_000
 MAX_SAMPLE = 1_000_000

@@ -7,15 +7,15 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from changesource.errors import ChangeSourceError
-from changesource.mapping.problems import find_warnings
 from changesource.models import Version
 from changesource.models.app import DEFAULT_SOURCE
+from changesource.operations.publisher import finish_publish, prepare_publish, when_free
+from changesource.publishing.definition_problems import find_warnings
 from changesource.publishing.drafts import replace_draft
 from changesource.publishing.mapping_file import apply_mappings
 from changesource.publishing.permission_file import apply_permissions
 from changesource.publishing.publication_file import apply_publications
 from changesource.publishing.schema_file import Schema, read_schema
-from changesource.streaming.publisher import finish_publish, prepare_publish, when_free
 
 
 class Command(BaseCommand):

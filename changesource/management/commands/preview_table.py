@@ -7,10 +7,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from changesource.errors import ChangeSourceError, InvalidDefinition
-from changesource.mapping.problems import find_warnings
 from changesource.models import App
 from changesource.models.draft import draft_definition
-from changesource.streaming.preview import preview_table
+from changesource.operations.preview import preview_table
+from changesource.publishing.definition_problems import find_warnings
 from changesource.trials.preview import find_table
 
 DEFAULT_LIMIT = 10

@@ -7,9 +7,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from changesource.errors import ChangeSourceError
 from changesource.models import App
 from changesource.models.draft import draft_definition
+from changesource.operations.publisher import publish_app
 from changesource.publishing.grants import find_cut_off
 from changesource.publishing.versions import newest_version
-from changesource.streaming.publisher import publish_app
 
 
 class Command(BaseCommand):

@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from twisted.internet.endpoints import quoteStringArgument
 
-from changesource.management.stopping import end_when_told
+from changesource.stopping import end_when_told
 
 HOST = "127.0.0.1"
 PORT = 8000

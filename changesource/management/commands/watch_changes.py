@@ -12,9 +12,9 @@ from django.db import Error as DatabaseError
 
 from changesource.conf import load_settings
 from changesource.errors import LogUnavailable
-from changesource.management.stopping import call_when_told, end_when_told, fail_when_told
-from changesource.streaming.leadership import WatchedApp, watched_apps
-from changesource.streaming.service import begin_service, stop_service
+from changesource.operations.leadership import WatchedApp, watched_apps
+from changesource.service import begin_service, stop_service
+from changesource.stopping import call_when_told, end_when_told, fail_when_told
 
 HEADINGS = ("app", "leader", "lease left", "standbys", "log until", "age")
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from changesource.mapping.definition import AppDefinition
 from changesource.publishing.exports.typescript import typescript_schema
 from changesource.publishing.exports.zero_json import zero_schema
 from changesource.publishing.permissions import compile_permissions
+from changesource.tables.definition import AppDefinition
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from changesource.errors import InvalidDefinition
-from changesource.mapping.definition import AppDefinition, Table
+from changesource.tables.definition import AppDefinition, Table
 
 CARDINALITIES = ("one", "many")
 MAX_CONNECTIONS = 2

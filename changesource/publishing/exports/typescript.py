@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, count
 
-from changesource.mapping.definition import AppDefinition, Column, Table
 from changesource.publishing.exports.relationships import Connection, Relationship, relationships_by_table
+from changesource.tables.definition import AppDefinition, Column, Table
 
 PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 """What needs no quotes as the key of an object. Any word may be a key."""

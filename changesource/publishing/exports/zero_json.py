@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from changesource.mapping.definition import AppDefinition, Column, Table
 from changesource.publishing.exports.relationships import Relationship, relationships_by_table
+from changesource.tables.definition import AppDefinition, Column, Table
 
 
 def zero_schema(definition: AppDefinition) -> dict[str, Any]:

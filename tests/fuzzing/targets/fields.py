@@ -11,13 +11,13 @@ from django.core.exceptions import ValidationError
 django.setup()
 
 from changesource.errors import InvalidSchemaFile  # noqa: E402 (models load after Django is set up)
-from changesource.mapping.definition import AppDefinition, Column, Table  # noqa: E402
-from changesource.mapping.problems import find_problems  # noqa: E402
-from changesource.mapping.relationships import read_relationships  # noqa: E402
 from changesource.models import App, Client, Credential, Grant  # noqa: E402
 from changesource.models import Table as TableDraft  # noqa: E402
+from changesource.publishing.definition_problems import find_problems  # noqa: E402
 from changesource.publishing.json_text import StorableJSONDecoder  # noqa: E402
 from changesource.publishing.schema_file import read_schema  # noqa: E402
+from changesource.tables.definition import AppDefinition, Column, Table  # noqa: E402
+from changesource.tables.relationships import read_relationships  # noqa: E402
 from tests.fuzzing.bounds import in_time  # noqa: E402
 
 MAX_SHARD = 999_999_999

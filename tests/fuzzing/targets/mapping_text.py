@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from changesource.mapping.compiled_mapping import compile_mapping
-from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.mapping_text import normal_mapping_text, read_mapping_text
-from changesource.mapping.rules.checks import permission_problems, rule_problems
-from changesource.mapping.rules.syntax import parse_permissions, parse_rule
+from changesource.mql.errors import MappingError
+from changesource.mql.pipeline import compile_mapping
+from changesource.mql.text import normal_mapping_text, read_mapping_text
+from changesource.rules.checks import permission_problems, rule_problems
+from changesource.rules.syntax import parse_permissions, parse_rule
 from tests.fuzzing.bounds import in_time
 from tests.fuzzing.inputs import Bytes, document
-from tests.mapping.rules.schema import SCOPE, app
+from tests.rules.schema import SCOPE, app
 
 
 def check(data: bytes) -> None:

@@ -5,25 +5,25 @@ from __future__ import annotations
 import orjson
 from bson import json_util
 
-from changesource.mapping.budget import Budget
-from changesource.mapping.compiled_mapping import compile_mapping
-from changesource.mapping.definition import Column, Table
-from changesource.mapping.expressions import WHOLE_DOCUMENT
-from changesource.mapping.filters import Scope, compile_filter, compile_predicate, fields, parse_filter
-from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.mapping_text import normal_mapping_text, read_mapping_text
-from changesource.mapping.nesting import check_nesting
-from changesource.mapping.row_errors import RowError
-from changesource.mapping.rules.checks import rule_problems
-from changesource.mapping.rules.matching import bound, rows_in, rule_matches
-from changesource.mapping.rules.query import find_query
-from changesource.mapping.rules.syntax import parse_rule
-from changesource.mapping.rules.zero_condition import zero_condition
-from changesource.mapping.tables import CompiledTable
+from changesource.mql.budget import Budget
+from changesource.mql.errors import MappingError
+from changesource.mql.expressions import WHOLE_DOCUMENT
+from changesource.mql.filters import Scope, compile_filter, compile_predicate, fields, parse_filter
+from changesource.mql.nesting import check_nesting
+from changesource.mql.pipeline import compile_mapping
+from changesource.mql.text import normal_mapping_text, read_mapping_text
+from changesource.rules.checks import rule_problems
+from changesource.rules.matching import bound, rows_in, rule_matches
+from changesource.rules.query import find_query
+from changesource.rules.syntax import parse_rule
+from changesource.rules.zero_condition import zero_condition
+from changesource.tables.compiled_table import CompiledTable
+from changesource.tables.definition import Column, Table
+from changesource.tables.row_errors import RowError
 from tests.fuzzing import specifications
 from tests.fuzzing.bounds import in_time
 from tests.fuzzing.inputs import Bytes, document
-from tests.mapping.rules.schema import ROWS, SCOPE
+from tests.rules.schema import ROWS, SCOPE
 
 MAX_DOCUMENTS = 10_000
 NEEDED = frozenset({"a", "items"})

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from changesource.mapping.budget import Budget, BudgetExceeded
-from changesource.mapping.definition import Column, Table
-from changesource.mapping.mapping_error import MappingError
-from changesource.mapping.row_errors import RowError
-from changesource.mapping.tables import CompiledTable
+from changesource.mql.budget import Budget, BudgetExceeded
+from changesource.mql.errors import MappingError
+from changesource.tables.compiled_table import CompiledTable
+from changesource.tables.definition import Column, Table
+from changesource.tables.row_errors import RowError
 from tests.fuzzing.bounds import in_time
 from tests.fuzzing.inputs import Bytes
 

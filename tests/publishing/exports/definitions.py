@@ -4,8 +4,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from changesource.mapping.definition import COLUMN_TYPES, IDENTIFIER_PATTERN, AppDefinition, Column, Table
-from changesource.mapping.problems import find_problems
+from changesource.publishing.definition_problems import find_problems
+from changesource.tables.definition import COLUMN_TYPES, IDENTIFIER_PATTERN, AppDefinition, Column, Table
 
 
 def table(name: str, *columns: Column, key: tuple[str, ...] = ("_id",), **values: str) -> Table:

@@ -11,9 +11,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from changesource.mapping.definition import AppDefinition
 from changesource.publishing.exports.typescript import typescript_schema
 from changesource.publishing.exports.zero_json import zero_schema
+from changesource.tables.definition import AppDefinition
 from tests.publishing.exports.definitions import EVERYTHING, publishable_definitions, table
 from zerosources.embedded.node import ensure_packages, node_executable
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 
 from changesource.errors import InvalidDefinition
-from changesource.mapping.definition import AppDefinition
 from changesource.publishing.exports import EXPORT_FORMATS
 from changesource.publishing.exports.zero_json import zero_schema
 from changesource.publishing.permissions import compile_permissions
 from changesource.publishing.schema_file import Schema, read_schema
+from changesource.tables.definition import AppDefinition
 from tests.publishing.exports.definitions import EVERYTHING, connection, publishable_definitions, table
 
 

@@ -1,0 +1,89 @@
+"""What a publish will find at its source: which collections there are, how many documents it reads, and which pre-images it
+switches on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from pymongo.errors import PyMongoError
+
+from changesource.errors import ChangeSourceError, SourceUnreachable, SourceUnusable
+from changesource.mongo.collection_kinds import collection_kinds
+from changesource.mongo.faults import explain
+from changesource.mongo.pre_images import collections_without_pre_images
+from changesource.mongo.source import Database
+from changesource.operations.ask_source import ask_source
+from changesource.publishing.collection_problems import CollectionProblems
+from changesource.tables.definition import AppDefinition
+
+ESTIMATE_SECONDS = 3.0
+"""Somebody waits for a page that can be shown without."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishEstimate:
+    """`documents`: collection → how many it holds, by MongoDB's own count. `missing_pre_images`: collections."""
+
+    documents: Mapping[str, int]
+    missing_pre_images: tuple[str, ...]
+    collections: CollectionProblems
+
+    @property
+    def total(self) -> int:
+        return sum(self.documents.values())
+
+
+def estimate_publish(
+    draft: AppDefinition, loaded: Collection[str], with_pre_images: Collection[str]
+) -> PublishEstimate:
+    """For a publish of `draft` that reads the collections `loaded` and needs the pre-images of `with_pre_images`.
+
+    Raises `UnknownSource`, `SourceUnusable`, and `SourceUnreachable` after `ESTIMATE_SECONDS` at the latest.
+    """
+    return ask_source(draft.source, lambda database: _estimate(database, draft, loaded, with_pre_images))
+
+
+def find_collection_problems(draft: AppDefinition) -> CollectionProblems:
+    """What the source says of the collections of `draft`. A source that does not say it within `ESTIMATE_SECONDS` is a
+    warning. Raises `UnknownSource`."""
+    return ask_source(draft.source, lambda database: _collection_problems(database, draft))
+
+
+async def _estimate(
+    database: Database, draft: AppDefinition, loaded: Collection[str], with_pre_images: Collection[str]
+) -> PublishEstimate:
+    try:
+        async with asyncio.timeout(ESTIMATE_SECONDS):
+            problems = await _judge_collections(database, draft)
+            missing = await collections_without_pre_images(database, with_pre_images) if with_pre_images else []
+            documents = {name: await database[name].estimated_document_count() for name in loaded}
+    except TimeoutError as error:
+        raise _no_answer() from error
+    except PyMongoError as error:
+        raise explain(error) from error
+    return PublishEstimate(documents, tuple(missing), problems)
+
+
+async def _collection_problems(database: Database, draft: AppDefinition) -> CollectionProblems:
+    try:
+        async with asyncio.timeout(ESTIMATE_SECONDS):
+            return await _judge_collections(database, draft)
+    except TimeoutError:
+        return CollectionProblems.unknown(_no_answer())
+    except ChangeSourceError as error:
+        return CollectionProblems.unknown(error)
+
+
+async def _judge_collections(database: Database, draft: AppDefinition) -> CollectionProblems:
+    """Raises `SourceUnreachable`. Without the right to list collections, it is a warning that they are not known."""
+    try:
+        kinds = await collection_kinds(database, {table.collection for table in draft.tables})
+    except SourceUnusable as error:
+        return CollectionProblems.unknown(error)
+    return CollectionProblems.of(draft, kinds)
+
+
+def _no_answer() -> SourceUnreachable:
+    return SourceUnreachable(f"MongoDB did not answer within {ESTIMATE_SECONDS:.0f} seconds.")

@@ -1,0 +1,1 @@
+"""From the change stream of MongoDB to the change log."""

@@ -1,0 +1,280 @@
+"""MongoDB's change stream, read and rendered: the entries that the watcher appends, and that a session reads for itself
+where the log does not reach."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from changesource.log.entries import AccessTurn, Entry, EntryId
+from changesource.log.filter_values import pack_filter_values
+from changesource.mongo.assembler import Part, TransactionAssembler
+from changesource.mongo.change_stream import Batch, ChangeStream, StreamContent, open_change_stream
+from changesource.mongo.markers import (
+    MARKERS_COLLECTION,
+    AccessMarker,
+    access_marker_of,
+    publish_marker_of,
+)
+from changesource.mongo.source import Database, inspect_source, majority_cluster_time
+from changesource.protocol.watermarks import Position
+from changesource.publishing.compiled import CompiledVersion
+from changesource.replication.renderer import Chunk, Renderer, RowErrorSink
+from changesource.replication.version_history import VersionHistory, position_of_turn
+from changesource.tasks import end_tasks
+
+QUIET_SECONDS = 30.0
+"""After how long without an event the position follows the source's clock instead: longer than between two heartbeats, which
+are events where we may write them."""
+
+
+@dataclass(slots=True)
+class Numbering:
+    """Gives entries their places: positions that only grow, and part numbers within a transaction.
+
+    A reader that begins a transaction of the log again, which its writer left unfinished, meets events of earlier cluster
+    times than the position `last` that it had. No place for them is left before `last`, and at a later watermark a replica
+    would lack what lies between: so they become parts of one transaction, until one comes that `is_behind` does not hold for.
+    """
+
+    last: Position
+    _open: Position | None = None
+    _next_part: int = 0
+
+    def is_behind(self, cluster_time: int) -> bool:
+        """Whether events of `cluster_time` are from before the last position, so that more has to come with them."""
+        return cluster_time < self.last.cluster_time
+
+    def next(self, cluster_time: int, *, is_final: bool) -> EntryId:
+        if self._open is None:
+            self._open = self.last = self.last.next_for(cluster_time)
+        entry_id = EntryId(self._open, self._next_part)
+        self._next_part += 1
+        if is_final:
+            self._open, self._next_part = None, 0
+        return entry_id
+
+
+class EntryReader:
+    """Reads the change stream of one app from `cluster_time` on, inclusive, where `version` is in force, and numbers what it
+    gives after `last`. On a replica set, everything until `known_until` comes before the first None."""
+
+    def __init__(
+        self,
+        database: Database,
+        history: VersionHistory,
+        version: CompiledVersion,
+        cluster_time: int,
+        last: Position,
+        sink: RowErrorSink,
+        *,
+        known_until: int | None = None,
+    ) -> None:
+        self._database = database
+        self._known_until = known_until
+        self._history = history
+        self._version = version
+        self._cluster_time = cluster_time
+        self._numbering = Numbering(last)
+        self._sink = sink
+        self._renderer = Renderer(database, version, sink)
+
+    async def entries(self) -> AsyncGenerator[Entry | None, None]:
+        """Entries, and None whenever the stream was read to its end. Close it (`contextlib.aclosing`) to free the cursor.
+
+        While an entry is worked on, the next batch is under way. Raises `HistoryLost`, `SourceUnreachable`,
+        `SourceUnusable`, and `django.db.Error` when a publish is met and the Django database fails; before all,
+        `SourceReplaced`.
+        """
+        report = await inspect_source(self._database)
+        await self._history.check_source(self._database, self._numbering.last)
+        quiet = _QuietStream(self._database, is_known=not report.is_sharded)
+        while True:
+            stream = await open_change_stream(
+                self._database,
+                _content_for(self._version),
+                self._cluster_time,
+                splits_large_events=report.can_split_large_events,
+                known_until=self._known_until,
+            )
+            async with aclosing(self._entries_of(stream, quiet)) as entries:
+                async for entry in entries:
+                    yield entry
+
+    async def _entries_of(self, stream: ChangeStream, quiet: _QuietStream) -> AsyncGenerator[Entry | None, None]:
+        """Ends where another stream has to be opened, at `self._cluster_time`."""
+        assembler = TransactionAssembler()
+        request = asyncio.ensure_future(stream.next_batch())
+        try:
+            while True:
+                batch = await request
+                if self._history.source is not None:
+                    await self._history.source.restore_after(self._database, batch)
+                parts = assembler.finish() if batch.is_end else assembler.add(batch.events, batch.size)
+                is_invalidated = _is_invalidated(batch)
+                if is_invalidated:
+                    # The database was dropped; what follows has a later cluster time.
+                    self._cluster_time = batch.events[-1].cluster_time + 1
+                    parts += assembler.finish()
+                else:
+                    request = asyncio.ensure_future(stream.next_batch(wait=not assembler.is_holding))
+                received_at = time.monotonic()
+                for part in parts:
+                    for piece in split_at_turns(part, await self._turns_in(part, received_at)):
+                        content = _content_for(self._version)
+                        async for entry in self._entries_of_piece(piece):
+                            yield entry
+                        if _content_for(self._version) != content:
+                            # The marker is met again, and is then the marker of the version that is in force.
+                            self._cluster_time = piece.cluster_time
+                            return
+                if is_invalidated:
+                    return
+                cluster_time = await quiet.position_after(batch)
+                if cluster_time is not None and cluster_time > self._numbering.last.cluster_time:
+                    yield self._empty_entry(cluster_time)
+                if batch.is_end:
+                    yield None
+        finally:
+            await _end(request, stream)
+
+    def _empty_entry(self, cluster_time: int) -> Entry:
+        return Entry(
+            id=self._numbering.next(cluster_time, is_final=True),
+            commit_time_ms=(cluster_time >> 32) * 1000,
+            version=self._version.number,
+        )
+
+    async def _turns_in(self, part: Part, received_at: float) -> dict[int, Turn]:
+        """The turns among the events of a part, by their places. Raises `django.db.Error` for a publish."""
+        turns: dict[int, Turn] = {}
+        if part.index or not part.is_final:
+            return turns  # of a MongoDB transaction, in which no marker is written
+        number = self._version.number
+        for index, event in enumerate(part.events):
+            if event.collection != MARKERS_COLLECTION:
+                continue
+            if (publish := publish_marker_of(event, self._version.app_id)) is not None and publish.number > number:
+                version = await self._history.published_by(publish, event.cluster_time, received_at)
+                if version is not None:
+                    number = version.number
+                    turns[index] = Turn(version, event.cluster_time, event.wall_time_ms)
+            access = access_marker_of(event, self._version.app_id)
+            if access is not None and await self._history.begins_access(access, event.cluster_time, received_at):
+                turns[index] = Turn(access, event.cluster_time, event.wall_time_ms)
+        return turns
+
+    async def _entries_of_piece(self, piece: Part | Turn) -> AsyncGenerator[Entry, None]:
+        if isinstance(piece, Part):
+            async for chunk in self._renderer.render(piece):
+                yield entry_of(self._numbering, self._version, piece, chunk)
+            return
+        if self._numbering.is_behind(piece.cluster_time):
+            return  # the log has it already, before the transaction that begins again
+        access_turn = None
+        if isinstance(piece.to, CompiledVersion):
+            self._version = piece.to
+            self._renderer = Renderer(self._database, piece.to, self._sink)
+        else:
+            access_turn = AccessTurn(piece.to.client_id, piece.to.nonce, piece.cluster_time)
+        self._numbering.last = max(
+            self._numbering.last, Position.from_number(position_of_turn(piece.cluster_time).number - 1)
+        )
+        yield Entry(
+            id=self._numbering.next(piece.cluster_time, is_final=True),
+            commit_time_ms=piece.wall_time_ms,
+            version=self._version.number,
+            is_publish=access_turn is None,
+            access_turn=access_turn,
+        )
+
+
+class _QuietStream:
+    """How far a stream has been read that gives nothing: of the collections that are not in it, it says nothing itself.
+
+    A position that stays behind would fall out of the oplog by what is written there. `is_known`: on a router, whose empty
+    batch says nothing of its shards, it is not.
+    """
+
+    def __init__(self, database: Database, *, is_known: bool) -> None:
+        self._database = database
+        self._is_known = is_known
+        self._since = time.monotonic()
+        self._reached: int | None = None
+        self._empty_batches = 0
+
+    async def position_after(self, batch: Batch) -> int | None:
+        """A cluster time until which, inclusive, all has been read, now and then; else None. Raises `SourceUnreachable` and
+        `SourceUnusable`."""
+        if not batch.is_end:
+            self._since, self._reached = time.monotonic(), None
+        elif self._reached is not None:
+            # The request for the first batch after that was on its way; the second was asked for when a majority had it.
+            self._empty_batches += 1
+            if self._empty_batches == 2:
+                self._since = time.monotonic()
+                reached, self._reached = self._reached, None
+                return reached
+        elif self._is_known and time.monotonic() - self._since > QUIET_SECONDS:
+            self._reached, self._empty_batches = await majority_cluster_time(self._database), 0
+        return None
+
+
+def _content_for(version: CompiledVersion) -> StreamContent:
+    return StreamContent(
+        collections=frozenset(version.tables_of_collection),
+        markers_of=version.app_id,
+        has_pre_images=bool(version.collections_with_pre_images),
+        has_changed_fields=version.has_mappings,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A marker in the stream from which on something else is sent: a published version, or what a client may read."""
+
+    to: CompiledVersion | AccessMarker
+    cluster_time: int
+    wall_time_ms: int
+
+
+def split_at_turns(part: Part, turns: Mapping[int, Turn]) -> Iterator[Part | Turn]:
+    """The pieces of a part before, between and after the turns at these places: each has one version in force throughout."""
+    start = 0
+    for index, turn in turns.items():
+        if index > start:
+            before = part.events[start:index]
+            yield Part(before, before[-1].cluster_time)
+        yield turn
+        start = index + 1
+    if start == 0:
+        yield part
+    elif start < len(part.events):
+        yield Part(part.events[start:], part.cluster_time)
+
+
+def _is_invalidated(batch: Batch) -> bool:
+    return bool(batch.events) and batch.events[-1].operation == "invalidate"
+
+
+def entry_of(numbering: Numbering, version: CompiledVersion, part: Part, chunk: Chunk) -> Entry:
+    """What the log keeps of a part that was rendered, or of a piece of it."""
+    wall_time_ms = part.events[-1].wall_time_ms if part.events else (part.cluster_time >> 32) * 1000
+    is_final = chunk.is_final and not numbering.is_behind(part.cluster_time)
+    return Entry(
+        id=numbering.next(part.cluster_time, is_final=is_final),
+        commit_time_ms=wall_time_ms,
+        tables={table: b"\n".join(frames) for table, frames in chunk.frames.items()},
+        markers=tuple(chunk.markers),
+        is_final=is_final,
+        version=version.number,
+        filter_values={table: pack_filter_values(values) for table, values in chunk.filter_values.items()},
+    )
+
+
+async def _end(request: asyncio.Future[Batch], stream: ChangeStream) -> None:
+    await end_tasks(request)
+    await stream.close()

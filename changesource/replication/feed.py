@@ -1,0 +1,159 @@
+"""What a session reads: entries of one app from a position on, from the log where it reaches, else from MongoDB itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from changesource.errors import LogUnavailable, SourceUnreachable
+from changesource.log.entries import ChangeLog, Entry, EntryId, Extent
+from changesource.mongo.source import Database
+from changesource.protocol.watermarks import Position
+from changesource.replication.entry_reader import EntryReader
+from changesource.replication.renderer import RowErrorSink
+from changesource.replication.version_history import VersionHistory
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+"""After how long a session looks at the log without having been told to."""
+PATIENCE_SECONDS = 3.0
+"""How long a log without a leader is waited for before MongoDB is read instead."""
+RETURN_CHECK_SECONDS = 0.5
+"""How often a session that reads MongoDB asks whether the log has caught up with it."""
+RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
+MAX_READ_ENTRIES = 32
+
+
+class Feed:
+    """`position` is that of the last whole transaction given. `reads_from` says where it reads now, for people."""
+
+    def __init__(
+        self, database: Database, history: VersionHistory, log: ChangeLog, after: Position, sink: RowErrorSink
+    ) -> None:
+        self.position = after
+        self.reads_from = "nowhere"
+        self._database = database
+        self._history = history
+        self._log = log
+        self._sink = sink
+        self._leaderless_since: float | None = None
+
+    async def entries(self) -> AsyncGenerator[Entry | None, None]:
+        """Entries from the cluster time of the start on, inclusive, and then without an end; None when there is nothing
+        for now. Where the source of entries changes, a transaction that was begun begins again with its part 0.
+
+        Raises `HistoryLost` when nobody reaches back to the position any more, `SourceUnusable` when MongoDB refuses.
+        Everything else is tried again.
+        """
+        failures = 0
+        while True:
+            if await self._log_serves():
+                self.reads_from = "log"
+                async for entry in self._from_log():
+                    yield entry
+                continue
+            if not self._has_lost_patience():
+                yield None
+                await self._log.wait(self._log.generation, POLL_SECONDS)
+                continue
+            self.reads_from = "MongoDB"
+            try:
+                async with aclosing(self._from_mongodb()) as entries:
+                    async for entry in entries:
+                        failures = 0
+                        yield entry
+            except SourceUnreachable as error:
+                delay = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
+                failures += 1
+                logger.warning("feed of %s: %s Trying again in %s s.", self._history.app_id, error, delay)
+                yield None
+                await asyncio.sleep(delay)
+
+    async def _from_log(self) -> AsyncGenerator[Entry | None, None]:
+        """Ends when the log has a hole after what was given, or nobody writes it."""
+        after = EntryId.before(self.position.cluster_time)
+        log_id: str | None = None  # places of two logs say nothing about each other
+        while True:
+            generation = self._log.generation
+            try:
+                found = await self._log.read(after, MAX_READ_ENTRIES)
+            except LogUnavailable:
+                return
+            for entry in found:
+                if log_id not in (None, entry.log_id) or not self._follows(entry, after):
+                    return
+                after, log_id = entry.id, entry.log_id
+                if entry.is_start:
+                    continue
+                if entry.is_final:
+                    self.position = max(self.position, entry.position)
+                yield entry
+            if not found:
+                yield None
+                await self._log.wait(generation, POLL_SECONDS)
+                if self._log.generation == generation and not await self._log_serves(log_id):
+                    return
+
+    def _follows(self, entry: Entry, after: EntryId) -> bool:
+        if entry.is_start:
+            return entry.position.cluster_time <= self.position.cluster_time
+        return entry.previous is not None and entry.previous <= after
+
+    async def _from_mongodb(self) -> AsyncGenerator[Entry | None, None]:
+        """Ends when the log has caught up."""
+        logger.info("feed of %s: reading MongoDB from %s", self._history.app_id, self.position.watermark)
+        checked_at = time.monotonic()
+        check: asyncio.Task[bool] | None = None
+        version = await self._history.at(self.position)
+        reader = EntryReader(
+            self._database, self._history, version, self.position.cluster_time, self.position, self._sink
+        )
+        entries = reader.entries()
+        try:
+            async for entry in entries:
+                if entry is not None and entry.is_final:
+                    self.position = max(self.position, entry.position)
+                yield entry
+                if check is not None and check.done() and (entry is None or entry.is_final):
+                    if check.result():
+                        logger.info("feed of %s: back to the log", self._history.app_id)
+                        return
+                    check = None
+                if check is None and time.monotonic() - checked_at > RETURN_CHECK_SECONDS:
+                    checked_at = time.monotonic()
+                    # Beside the stream: a Redis that does not answer must not hold it up.
+                    check = asyncio.create_task(self._log_has_caught_up())
+        finally:
+            if check is not None:
+                check.cancel()
+            await entries.aclose()
+
+    async def _log_serves(self, log_id: str | None = None) -> bool:
+        """Whether the log reaches back to the position and somebody writes it, or did until a moment ago; and whether it is
+        still the one of `log_id`, if that is given."""
+        extent, leader = await self._look()
+        if leader is not None:
+            self._leaderless_since = None
+        elif self._leaderless_since is None:
+            self._leaderless_since = time.monotonic()
+        is_same = log_id in (None, extent.log_id)
+        return is_same and extent.covers(self.position) and (leader is not None or not self._has_lost_patience())
+
+    def _has_lost_patience(self) -> bool:
+        since = self._leaderless_since
+        return since is None or time.monotonic() - since > PATIENCE_SECONDS
+
+    async def _log_has_caught_up(self) -> bool:
+        extent, leader = await self._look()
+        is_ahead = extent.tail is not None and extent.tail.position >= self.position
+        return leader is not None and is_ahead and extent.covers(self.position)
+
+    async def _look(self) -> tuple[Extent, str | None]:
+        try:
+            return await self._log.extent(), await self._log.leader()
+        except LogUnavailable:
+            return Extent(), None

@@ -1,0 +1,269 @@
+"""What is wrong with rules for a table: columns that are not there, and what zero-cache has no condition for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from bson import DatetimeMS, Decimal128, ObjectId
+
+from changesource.mql.errors import MappingError
+from changesource.mql.filters.tree import (
+    And,
+    Compare,
+    ElemMatchValue,
+    Exists,
+    Filter,
+    HasRemainder,
+    HasSize,
+    HasType,
+    In,
+    MatchesPattern,
+    Nor,
+    Not,
+    Or,
+    Related,
+    Variable,
+    VariableCondition,
+)
+from changesource.rules.patterns import like_pattern
+from changesource.rules.syntax import PermissionProblem, Permissions, Rule, parse_permissions
+from changesource.tables.definition import AppDefinition, Column, ColumnType, Table
+from changesource.tables.relationships import Relationship, read_relationships
+from changesource.tables.values import MAX_SAFE_INTEGER
+
+MAX_RELATED_DEPTH: Final = 4
+"""`$exists` inside each other: each is a join that zero-cache keeps up to date for every query of the table."""
+
+MAX_CONDITIONS: Final = 1_000
+"""In one rule. zero-cache copies the rules of a table into every query of it; SQLite takes expressions 1000 deep."""
+
+_NO_CONDITION = "zero-cache has no condition for it"
+
+
+@dataclass(frozen=True)
+class RuleScope:
+    """What rules may name: the tables of an app and its relationships."""
+
+    app: AppDefinition
+
+    @cached_property
+    def tables(self) -> Mapping[str, Table]:
+        return {table.name: table for table in self.app.tables}
+
+    @cached_property
+    def relationships(self) -> Mapping[str, Mapping[str, Relationship]]:
+        return read_relationships(self.app).by_table
+
+    def relationship(self, table: Table, name: str) -> Relationship | None:
+        return self.relationships.get(table.name, {}).get(name)
+
+    def column(self, table: Table, name: str) -> Column | None:
+        return next((column for column in table.columns if column.name == name), None)
+
+
+def permission_problems(scope: RuleScope, table: Table) -> Iterator[PermissionProblem]:
+    """What is wrong with the permissions of `table`, each with its place inside them."""
+    permissions = parse_permissions(table.permissions)
+    yield from permissions.problems
+    for rule in _all_rules(permissions):
+        yield from rule_problems(scope, table, rule)
+
+
+def rule_problems(scope: RuleScope, table: Table, rule: Rule) -> Iterator[PermissionProblem]:
+    """What is wrong with a rule that could be parsed."""
+    if _count(rule.filter) > MAX_CONDITIONS:
+        message = f"A rule has at most {MAX_CONDITIONS} conditions. Make it shorter, with $in for one."
+        yield PermissionProblem((rule.place,), message)
+        return
+    for problem in _problems(scope, table, rule.filter, MAX_RELATED_DEPTH):
+        yield PermissionProblem((rule.place, *problem.place), problem.message)
+
+
+def _all_rules(permissions: Permissions) -> Iterator[Rule]:
+    for rules in permissions.rules.values():
+        yield from rules
+
+
+def _count(filter: Filter) -> int:
+    match filter:
+        case And(members) | Or(members) | Nor(members):
+            return 1 + sum(map(_count, members))
+        case Not(member) | Related(_, member):
+            return 1 + _count(member)
+        case In(_, tuple() as values, _):
+            return 1 + len(values)
+        case _:
+            return 1
+
+
+def _problems(scope: RuleScope, table: Table, filter: Filter, depth: int) -> Iterator[MappingError]:
+    match filter:
+        case And(members) | Or(members) | Nor(members):
+            for member in members:
+                yield from _problems(scope, table, member, depth)
+        case Not(member):
+            yield from _problems(scope, table, member, depth)
+        case VariableCondition(variable, condition):
+            for error in _variable_problems(condition):
+                yield error.within(str(variable))
+        case Related(name, condition):
+            relationship = scope.relationship(table, name)
+            if relationship is None:
+                yield MappingError(f"The table {table.name!r} has no relationship {name!r}.", ("$exists",))
+            elif depth == 0:
+                yield MappingError(f"Put at most {MAX_RELATED_DEPTH} $exists inside each other.", ("$exists",))
+            else:
+                destination = scope.tables[relationship.destination]
+                for error in _problems(scope, destination, condition, depth - 1):
+                    yield error.within("$exists", "where")
+        case Compare(path) | In(path) | MatchesPattern(path):
+            for error in _field_problems(scope, table, path, filter):
+                yield error.within(".".join(path))
+        case _:
+            yield MappingError(*_refusal(filter))
+
+
+def _field_problems(scope: RuleScope, table: Table, path: tuple[str, ...], filter: Filter) -> Iterator[MappingError]:
+    column = scope.column(table, path[0]) if len(path) == 1 else None
+    if column is not None:
+        yield from _column_problems(column, filter)
+    elif len(path) > 1 and scope.column(table, path[0]) is not None:
+        yield MappingError("A column has no fields. Give the field a column of its own in the mapping.")
+    else:
+        yield MappingError(f"The table {table.name!r} has no column {'.'.join(path)!r}.")
+
+
+def _refusal(filter: Filter) -> tuple[str, tuple[str, ...]]:
+    path = ".".join(getattr(filter, "path", ()))
+    place = (path,) if path else ()
+    match filter:
+        case Exists():
+            return 'A column does not tell missing from null. Use {"$ne": null} or {"$eq": null}.', place
+        case HasType():
+            return "$type: the type of a column is known; leave this out, or compare with null.", place
+        case HasRemainder():
+            return f"$mod: {_NO_CONDITION}. Compute a column for it in the mapping.", place
+        case HasSize():
+            return f"$size: {_NO_CONDITION}. Compute a column for it in the mapping.", place
+        case _:
+            name = {"ElemMatch": "$elemMatch", "ElemMatchValue": "$elemMatch", "All": "$all", "Expr": "$expr"}
+            operator = name.get(type(filter).__name__, type(filter).__name__)
+            return f"{operator}: {_NO_CONDITION}. Compute a column for it in the mapping.", place
+
+
+# Columns
+
+
+def _column_problems(column: Column, filter: Filter) -> Iterator[MappingError]:
+    match filter:
+        case MatchesPattern(_, pattern):
+            if column.type != "string":
+                yield MappingError("Only a string column has text to search.", ("$regex",))
+            elif like_pattern(pattern) is None:
+                yield _no_pattern()
+        case In(_, Variable(), _) if column.type == "json":
+            yield _no_json()
+        case In(_, tuple() as values, patterns):
+            if patterns:
+                yield MappingError("Write values only, and $regex beside them in an $or.", ("$in",))
+            for value in values:
+                yield from _value_problems(column.type, value, "$in")
+        case Compare(_, operator, value):
+            yield from _value_problems(column.type, value, operator)
+
+
+def _value_problems(column_type: ColumnType, value: Any, operator: str) -> Iterator[MappingError]:
+    if value is None:
+        return
+    if column_type == "json":
+        yield _no_json()
+    elif not isinstance(value, Variable) and (reason := why_not_literal(column_type, value)):
+        yield MappingError(reason, () if operator == "$eq" else (operator,))
+
+
+def why_not_literal(column_type: ColumnType, value: Any) -> str:
+    """Why no value of a column can be compared with `value`; empty when some can."""
+    kind = _kind(value)
+    if kind == column_type:
+        return _why_not_number(value) if kind == "number" else ""
+    if isinstance(value, DatetimeMS) and column_type == "number":
+        return f"A number column holds a date as milliseconds: write {int(value)}."
+    if isinstance(value, ObjectId) and column_type == "string":
+        return f'A string column holds an ObjectId as text: write "{value}".'
+    if isinstance(value, Decimal128):
+        return "Columns hold no decimals. Write a number or a text, as the column's type is."
+    return f"A {column_type} column never equals {'such a value' if kind is None else f'a {kind}'}."
+
+
+def _why_not_number(value: Any) -> str:
+    if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
+        return "No number column holds integers beyond ±(2^53 - 1)."
+    return "" if math.isfinite(value) else "A number column holds finite numbers only."
+
+
+def _kind(value: Any) -> ColumnType | None:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    return "string" if type(value) is str else None
+
+
+def _no_json() -> MappingError:
+    return MappingError("A json column can only be compared with null. Give what is asked for a column of its own.")
+
+
+def _no_pattern() -> MappingError:
+    return MappingError(
+        "Only patterns without special characters can be asked of zero-cache, as its LIKE is no regular expression: "
+        '"text" anywhere, or "^text" at the beginning. A special character after a backslash stands for itself.',
+        ("$regex",),
+    )
+
+
+# Variables
+
+
+def _variable_problems(condition: Filter) -> Iterator[MappingError]:
+    match condition:
+        case And(members):
+            for member in members:
+                yield from _variable_problems(member)
+        case Not(member):
+            yield from _variable_problems(member)
+        case Exists():
+            return
+        case Compare(_, operator, value):
+            yield from _claim_value_problems(value, operator)
+        case In(_, tuple() as values, ()):
+            for value in values:
+                yield from _claim_value_problems(value, "$in")
+        case ElemMatchValue(_, Compare(_, "$eq", value)):
+            yield from _claim_value_problems(value, "$elemMatch", may_be_null=False)
+        case ElemMatchValue(_, In(_, tuple() as values, ())):
+            for value in values:
+                yield from _claim_value_problems(value, "$elemMatch", may_be_null=False)
+        case _:
+            yield MappingError(
+                "A claim can be compared with values, looked for in a list ($in), asked whether it is there ($exists), "
+                'and, when it is a list, whether it holds a value: {"$elemMatch": {"$eq": …}} or '
+                '{"$elemMatch": {"$in": […]}}.'
+            )
+
+
+def _claim_value_problems(value: Any, operator: str, *, may_be_null: bool = True) -> Iterator[MappingError]:
+    if value is None and may_be_null:
+        return
+    kind = _kind(value)
+    if isinstance(value, Variable):
+        yield MappingError(
+            "A claim is compared with values that stand in the rule, not with other claims.", (operator,)
+        )
+    elif kind is None:
+        yield MappingError("A claim is compared with a string, a number, true or false, or null.", (operator,))
+    elif kind == "number" and (reason := _why_not_number(value)):
+        yield MappingError(reason, (operator,))

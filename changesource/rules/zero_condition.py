@@ -1,0 +1,247 @@
+"""Rules as Zero's conditions, which zero-cache puts into the queries that clients define themselves.
+
+Zero's conditions are SQL's: a comparison with null, also a negated one, is not true (zql/builder/filter.ts). MongoDB's are
+not: what is not equal, less … is everything else, null among it. So negations go inwards to the comparisons, where
+"or null" is added. All names are those of the replica.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from changesource.mql.filters.tree import (
+    And,
+    Compare,
+    ElemMatchValue,
+    Exists,
+    Filter,
+    In,
+    MatchesPattern,
+    Nor,
+    Not,
+    Or,
+    Related,
+    Variable,
+    VariableCondition,
+)
+from changesource.rules.checks import RuleScope
+from changesource.rules.patterns import like_pattern
+from changesource.rules.syntax import NAMESPACE, Rule
+from changesource.tables.definition import Column, Table
+from changesource.tables.relationships import Hop
+
+Condition = dict[str, Any]
+"""Zero: zero-protocol/ast.ts, `conditionSchema`."""
+
+EVERYBODY: Final[Condition] = {"type": "and", "conditions": []}
+NOBODY: Final[Condition] = {"type": "or", "conditions": []}
+
+_OPPOSITES: Final = {"=": "!=", "<": ">=", "<=": ">", ">": "<=", ">=": "<", "LIKE": "NOT LIKE", "IN": "NOT IN"}
+_ORDER: Final = {"$lt": "<", "$lte": "<=", "$gt": ">", "$gte": ">="}
+
+
+def any_of(conditions: Sequence[Condition]) -> list[Condition]:
+    """`conditions` as zero-cache may join them by OR: no EXISTS that stands under an OR may become a flipped join.
+
+    In zero-cache 1.9.0, an OR with a flipped join drops changes (docs/permissions.md, "A fault of zero-cache"), so a row
+    would stay visible that no rule allows any longer. The planner flips no join whose `flip` is given (planner-builder.ts).
+    """
+    return [_without_flips(condition, under_or=len(conditions) > 1) for condition in conditions]
+
+
+def _without_flips(condition: Condition, *, under_or: bool = False) -> Condition:
+    match condition:
+        case {"type": "and" | "or" as kind, "conditions": parts}:
+            under_or = under_or or (kind == "or" and len(parts) > 1)
+            return {**condition, "conditions": [_without_flips(part, under_or=under_or) for part in parts]}
+        case {"type": "correlatedSubquery", "op": op, "related": {"subquery": subquery} as related}:
+            if "where" in subquery:
+                subquery = {**subquery, "where": _without_flips(subquery["where"])}
+            unflipped = {**condition, "related": {**related, "subquery": subquery}}
+            return {**unflipped, "flip": False} if under_or and op == "EXISTS" else unflipped
+        case _:
+            return condition
+
+
+def zero_condition(scope: RuleScope, table: Table, rule: Rule) -> Condition:
+    """The condition of `rule`, which has no problems: `NOBODY` for one that no row passes.
+
+    It begins with the claims that the caller must have, as a comparison with a claim that is missing could be true: `!=`
+    with "or null" is.
+    """
+    needed = [_simple("IS NOT", _static(variable), _literal(None)) for variable in rule.variables]
+    return _all([*needed, _condition(scope, table, rule.filter, negated=False)])
+
+
+def _condition(scope: RuleScope, table: Table, filter: Filter, *, negated: bool) -> Condition:
+    match filter:
+        case And(members):
+            parts = [_condition(scope, table, member, negated=negated) for member in members]
+            return _any(parts) if negated else _all(parts)
+        case Or(members):
+            parts = [_condition(scope, table, member, negated=negated) for member in members]
+            return _all(parts) if negated else _any(parts)
+        case Nor(members):
+            return _condition(scope, table, Or(members), negated=not negated)
+        case Not(member):
+            return _condition(scope, table, member, negated=not negated)
+        case Related():
+            return _related(scope, table, filter, negated=negated)
+        case VariableCondition(variable, condition):
+            return _claim(_static(variable), condition, negated=negated)
+        case Compare((name,)) | In((name,)) | MatchesPattern((name,)):
+            column = scope.column(table, name)
+            if column is None:
+                raise TypeError(f"there is no column {name!r}")
+            return _column(column, filter, negated=negated)
+        case _:
+            raise TypeError(f"{type(filter).__name__} is not in a rule without problems")
+
+
+# Columns
+
+
+def _column(column: Column, filter: Filter, *, negated: bool) -> Condition:
+    value = {"type": "column", "name": column.server_name}
+    match filter:
+        case MatchesPattern(_, pattern):
+            return _comparison(value, "LIKE", _literal(like_pattern(pattern)), column.optional, negated=negated)
+        case In(_, Variable() as variable, _):
+            return _comparison(value, "IN", _static(variable), column.optional, negated=negated)
+        case In(_, tuple() as values, _):
+            return _membership(value, values, column.optional, negated=negated)
+        case Compare(_, operator, operand):
+            return _ordered(value, operator, operand, column.optional, negated=negated)
+        case _:
+            raise TypeError(f"{type(filter).__name__} is not about a column")
+
+
+def _ordered(value: Condition, operator: str, operand: Any, may_be_null: bool, *, negated: bool) -> Condition:
+    if operand is None:
+        if operator in ("$lt", "$gt"):
+            return EVERYBODY if negated else NOBODY
+        return _null(value, negated=negated)
+    right = _static(operand) if isinstance(operand, Variable) else _literal(operand)
+    return _comparison(value, _ORDER.get(operator, "="), right, may_be_null, negated=negated)
+
+
+def _comparison(value: Condition, operator: str, right: Condition, may_be_null: bool, *, negated: bool) -> Condition:
+    if not negated:
+        return _simple(operator, value, right)
+    opposite = _simple(_OPPOSITES[operator], value, right)
+    return _any([opposite, _null(value)]) if may_be_null else opposite
+
+
+def _membership(value: Condition, values: Sequence[Any], may_be_null: bool, *, negated: bool) -> Condition:
+    named = [member for member in values if isinstance(member, Variable)]
+    literals = [member for member in values if member is not None and not isinstance(member, Variable)]
+    parts = [_ordered(value, "$eq", member, may_be_null, negated=negated) for member in named]
+    if literals:
+        parts.append(_comparison(value, "IN", _literal(literals), may_be_null, negated=negated))
+    if None in values:
+        parts.append(_null(value, negated=negated))
+    return _all(parts) if negated else _any(parts)
+
+
+# Claims
+
+
+def _claim(value: Condition, filter: Filter, *, negated: bool) -> Condition:
+    """Of a claim: where it could be missing, the rule asks for it already, unless `filter` is about just that."""
+    match filter:
+        case And(members):
+            parts = [_claim(value, member, negated=negated) for member in members]
+            return _any(parts) if negated else _all(parts)
+        case Not(member):
+            return _claim(value, member, negated=not negated)
+        case Exists():
+            return _null(value, negated=not negated)
+        case Compare(_, operator, operand):
+            return _ordered(value, operator, operand, may_be_null=False, negated=negated)
+        case In(_, tuple() as values, _):
+            return _membership(value, values, may_be_null=False, negated=negated)
+        case ElemMatchValue(_, Compare(_, "$eq", operand)):
+            return _simple("NOT IN" if negated else "IN", _literal(operand), value)
+        case ElemMatchValue(_, In(_, tuple() as values, _)):
+            parts = [_simple("NOT IN" if negated else "IN", _literal(member), value) for member in values]
+            return _all(parts) if negated else _any(parts)
+        case _:
+            raise TypeError(f"{type(filter).__name__} is not in a rule without problems")
+
+
+# Related rows
+
+
+def _related(scope: RuleScope, table: Table, filter: Related, *, negated: bool) -> Condition:
+    relationship = scope.relationship(table, filter.relationship)
+    if relationship is None:
+        raise TypeError(f"there is no relationship {filter.relationship!r}")
+    destination = scope.tables[relationship.destination]
+    condition = _condition(scope, destination, filter.filter, negated=False)
+    if condition == NOBODY:
+        return EVERYBODY if negated else NOBODY
+    *junctions, last = _with_sources(scope, table, relationship.hops)
+    exists = _exists(scope, *last, condition, f"zsubq_{relationship.name}")
+    for source, hop in reversed(junctions):
+        exists = _exists(scope, source, hop, exists, f"zsubq_{relationship.name}_junction")
+    return {**exists, "op": "NOT EXISTS"} if negated else exists
+
+
+def _with_sources(scope: RuleScope, table: Table, hops: Sequence[Hop]) -> list[tuple[Table, Hop]]:
+    sources = [table, *(scope.tables[hop.destination] for hop in hops)]
+    return list(zip(sources, hops, strict=False))
+
+
+def _exists(scope: RuleScope, source: Table, hop: Hop, condition: Condition, alias: str) -> Condition:
+    destination = scope.tables[hop.destination]
+    subquery: Condition = {"table": destination.server_name, "alias": alias}
+    if condition != EVERYBODY:
+        subquery["where"] = condition
+    correlation = {
+        "parentField": _server_names(source, hop.source_columns),
+        "childField": _server_names(destination, hop.destination_columns),
+    }
+    related = {"system": "permissions", "correlation": correlation, "subquery": subquery}
+    return {"type": "correlatedSubquery", "op": "EXISTS", "related": related}
+
+
+def _server_names(table: Table, names: Sequence[str]) -> list[str]:
+    server_names = {column.name: column.server_name for column in table.columns}
+    return [server_names[name] for name in names]
+
+
+# Parts
+
+
+def _all(parts: Sequence[Condition]) -> Condition:
+    parts = [part for part in parts if part != EVERYBODY]
+    if NOBODY in parts:
+        return NOBODY
+    return parts[0] if len(parts) == 1 else {"type": "and", "conditions": parts}
+
+
+def _any(parts: Sequence[Condition]) -> Condition:
+    parts = [part for part in parts if part != NOBODY]
+    if EVERYBODY in parts:
+        return EVERYBODY
+    return parts[0] if len(parts) == 1 else {"type": "or", "conditions": parts}
+
+
+def _null(value: Condition, *, negated: bool = False) -> Condition:
+    return _simple("IS NOT" if negated else "IS", value, _literal(None))
+
+
+def _simple(operator: str, left: Condition, right: Condition) -> Condition:
+    return {"type": "simple", "op": operator, "left": left, "right": right}
+
+
+def _literal(value: Any) -> Condition:
+    return {"type": "literal", "value": value}
+
+
+def _static(variable: Variable) -> Condition:
+    if variable.namespace != NAMESPACE:
+        raise TypeError(f"zero-cache knows no {variable}")
+    field = variable.path[0] if len(variable.path) == 1 else list(variable.path)
+    return {"type": "static", "anchor": "authData", "field": field}

@@ -1,0 +1,1 @@
+"""From the change log to one WebSocket of one zero-cache."""

@@ -1,0 +1,508 @@
+"""One WebSocket of one zero-cache: a snapshot, or the stream from a watermark on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+from django.db import Error as DatabaseError
+
+from changesource.conf import ChangeSourceSettings
+from changesource.errors import (
+    BarrierNotSeen,
+    HistoryLost,
+    InvalidUpstreamMessage,
+    InvalidWatermark,
+    SourceReplaced,
+    SourceUnreachable,
+    SourceUnusable,
+    UnknownSource,
+    UnknownVersion,
+)
+from changesource.log.entries import Entry
+from changesource.models import client_store, source_store, store
+from changesource.models.client_store import ClientInApp, Identity, Standing
+from changesource.mongo.source import Database, current_cluster_time
+from changesource.protocol import closing, frames
+from changesource.protocol.closing import Closing
+from changesource.protocol.requests import StreamRequest
+from changesource.protocol.upstream import parse_upstream
+from changesource.protocol.watermarks import Position
+from changesource.publishing.client_view import ClientView
+from changesource.publishing.compiled import CompiledVersion
+from changesource.replication.feed import Feed
+from changesource.replication.source_identity import reaches
+from changesource.replication.version_history import FIRST_ORDINAL_AFTER_MARKER
+from changesource.service import StreamService
+from changesource.sessions.acknowledgements import InFlight
+from changesource.sessions.client_access import ClientAccess, Turns
+from changesource.sessions.outlet import ClientStalled, Outlet, PacedOutlet, SnapshotTooSlow
+from changesource.sessions.snapshot import Snapshot
+from changesource.sessions.snapshot_progress import SnapshotProgress, shown
+from changesource.sessions.transactions import TransactionSender
+from changesource.sessions.transition import VersionSwitch
+
+logger = logging.getLogger(__name__)
+
+NOTE_SECONDS = 10.0
+"""How often the newest acknowledgement, and that the replica is in use, is kept in the Django DB."""
+ACCESS_WITHOUT_A_PLACE = "What this client may read was changed without a place in the stream."
+CLOCK_BEHIND_SECONDS = 60.0
+"""How long a snapshot waits for the clock of a source that has taken the place of another."""
+CLOCK_POLL_SECONDS = 0.2
+
+
+class Session:
+    """`run` does everything and says how to close; `receive` takes what zero-cache says meanwhile; `end` ends it from
+    outside, whatever it is doing."""
+
+    def __init__(
+        self,
+        service: StreamService,
+        request: StreamRequest,
+        client: Identity,
+        outlet: Outlet,
+        end: Callable[[Closing], None],
+    ) -> None:
+        self._service = service
+        self._settings: ChangeSourceSettings = service.settings
+        self._request = request
+        self.identity = client
+        self.app_id = request.app_id
+        self.shard_num = request.shard_num
+        self._end = end
+        self._known: object = None
+        least = self._settings.snapshot_min_bytes_per_second if request.resume is None else 0
+        self._outlet = PacedOutlet(outlet, self._settings.stall_seconds, least)
+        self._in_flight = InFlight(self._settings.stall_seconds)
+        self._replica: store.ReplicaRecord | None = None
+        """What is registered of the replica, once it is known to be this client's."""
+        self._reached: Position | None = None
+        """Where zero-cache says that the replica is, once the source is known to have come there."""
+        self._replica_version = "" if request.resume is None else request.resume.replica_version.watermark
+        self._noted_at = time.monotonic()
+        self._label = f"{request.app_id}/{request.shard_num}"
+
+    def receive(self, message: str | bytes) -> Closing | None:
+        """Takes a message from zero-cache; how to close when it is not in the protocol."""
+        try:
+            acknowledgement = parse_upstream(message)
+        except InvalidUpstreamMessage as error:
+            logger.warning("%s: refused a message: %s", self._label, error)
+            return closing.invalid_message(str(error))
+        if acknowledgement is not None:
+            confirmed = self._in_flight.acknowledge(acknowledgement.position)
+            if confirmed.transactions:
+                logger.info(
+                    "acknowledged %s by %s: %d transactions, %d rows",
+                    acknowledgement.position.watermark,
+                    self._label,
+                    confirmed.transactions,
+                    confirmed.rows,
+                    extra={"action": "acknowledged"},
+                )
+        return None
+
+    def end(self, how: Closing) -> None:
+        self._end(how)
+
+    async def run(self) -> Closing | None:
+        """How to close the connection; None to leave that to zero-cache, after `reset-required`."""
+        publication = self._service.publication(self._request.app_id)
+        try:
+            standing = await self._read_standing()
+        except DatabaseError as error:
+            return await self._refuse_for(error)
+        if publication is None or standing is None or not standing.admits(self.identity):
+            return await self._refuse(closing.not_allowed())
+        if not standing.may_be_shard(self._request.shard_num):
+            return await self._refuse(closing.shard_not_allowed(self._request.shard_num))
+        # Not before: the service would end at once what is refused slowly here.
+        self._service.add_connection(self)
+        try:
+            return await self._run(publication, standing)
+        finally:
+            self._service.remove_connection(self)
+
+    async def _run(self, publication: store.Publication, standing: Standing) -> Closing | None:
+        self._access = ClientAccess(self.identity, self._request.app_id, self._request.publications, standing)
+        self._turns = Turns(self._service.history_of(publication), self._access)
+        try:
+            if self._request.resume is None:
+                return await self._take_snapshot(publication)
+            return await self._resume(publication)
+        except HistoryLost as error:
+            is_fault = isinstance(error, SourceReplaced) or self._is_where_it_was()
+            await self._require_reset(str(error), is_fault=is_fault)
+            return None
+        except ClientStalled as error:
+            logger.warning("%s: dropped: %s", self._label, error)
+            return closing.stalled(self._settings.stall_seconds)
+        except SnapshotTooSlow as error:
+            logger.warning("%s: dropped: %s", self._label, error)
+            return closing.snapshot_too_slow(self._settings.snapshot_min_bytes_per_second)
+        except (SourceUnreachable, SourceUnusable, UnknownSource, UnknownVersion, BarrierNotSeen) as error:
+            logger.error("%s: %s", self._label, error)
+            return await self._refuse(closing.source_unavailable())
+        except DatabaseError as error:
+            return await self._refuse_for(error)
+
+    async def _read_standing(self) -> Standing | None:
+        key = ClientInApp(self.identity.client_id, self._request.app_id)
+        return (await client_store.standings([key.client_id])).get(key)
+
+    async def _refuse_for(self, error: DatabaseError) -> Closing:
+        logger.error("%s: the Django database failed (%s)", self._label, type(error).__name__)
+        return await self._refuse(closing.internal_error())
+
+    # A snapshot
+
+    async def _take_snapshot(self, publication: store.Publication) -> Closing:
+        """All that can take long, or refuses, and needs no turn comes before the turn, or after it."""
+        progress = SnapshotProgress(self.app_id, self.shard_num, self.identity.client_id)
+        async with shown(progress):
+            while True:
+                if not self._has_publications(publication):
+                    return await self._refuse(
+                        closing.invalid_request("publications: the app has no publication of that name.")
+                    )
+                await self._wait_for_the_source(publication)
+                async with self._service.limits.snapshot_turn(publication.app_id, self.identity.client_id):
+                    current = self._service.publication(publication.app_id) or publication
+                    # Otherwise the app began anew in the meantime, perhaps with another source, or the version that was
+                    # published in the meantime has other publications.
+                    if current.log_name == publication.log_name and self._has_publications(current):
+                        progress.begin()
+                        if (how := await self._send_snapshot(current, progress)) is not None:
+                            return how
+                        break
+                publication = current
+        return await self._refuse(closing.not_allowed())
+
+    def _has_publications(self, publication: store.Publication) -> bool:
+        return all(name in publication.definition.publications for name in self._request.publications)
+
+    async def _wait_for_the_source(self, publication: store.Publication) -> None:
+        """Until it is the one that was read before, and its clock is as far as it was."""
+        database = self._service.sources.database(publication.definition.source)
+        await self._service.history_of(publication).check_source(database)
+        await self._wait_for_the_clock(database)
+
+    async def _send_snapshot(self, publication: store.Publication, progress: SnapshotProgress) -> Closing | None:
+        """How to close; None when the client may not have the app any more."""
+        logger.info("%s: snapshot for client %s", self._label, self.identity.name)
+        database = self._service.sources.database(publication.definition.source)
+        start = Position(await current_cluster_time(database))
+        # Only now: the line may have been long, and a marker that lies before the start is not met any more.
+        standing = await self._read_standing()
+        if standing is None:
+            return None
+        self._access.note(standing)
+        # Its marker comes before the snapshot's own: nothing is shown that is not to be shown any more.
+        await self._access.settle(database)
+        view = await self._turns.view_at(start)
+        feed = self._feed(publication, start)
+        async with aclosing(feed.entries()) as entries:
+            snapshot = Snapshot(
+                database,
+                self._turns,
+                view,
+                self._request.shard_num,
+                self._outlet,
+                entries,
+                self._service.row_error_sink(publication.app_id),
+                plain_inserts=self._settings.snapshot_plain_inserts,
+                unused=self._unused,
+                progress=progress.state,
+            )
+            result = await snapshot.send()
+        await self._service.history_of(publication).check_source(database)
+        await store.register_replica(
+            store.ReplicaRecord(
+                app_id=publication.app_id,
+                shard_num=self._request.shard_num,
+                replica_version=result.begin.watermark,
+                snapshot_end=result.end.watermark,
+                version_number=result.view.version.number,
+                client_id=self.identity.client_id,
+                access_number=result.view.access_number,
+                scope=self._access.scope,
+            )
+        )
+        await self._outlet.send([frames.commit(result.begin, int(time.time() * 1000))])
+        logger.info("%s: snapshot sent, %d rows, %d bytes", self._label, result.rows, self._outlet.sent_bytes)
+        return closing.snapshot_sent()
+
+    async def _wait_for_the_clock(self, database: Database) -> None:
+        """Until the source's clock has reached what the client's replicas have had: zero-cache takes a watermark for newer
+        than another by its place, and its clients begin anew at one that is older than theirs."""
+        try:
+            watermark = await source_store.newest_watermark_of_client(
+                self.app_id, self.identity.client_id, self.shard_num
+            )
+            newest = Position.from_watermark(watermark)
+        except InvalidWatermark:
+            return
+        deadline = time.monotonic() + CLOCK_BEHIND_SECONDS
+        while (now := await current_cluster_time(database)) < newest.cluster_time:
+            if time.monotonic() > deadline:
+                logger.error(
+                    "%s: the clock of the source is %d seconds behind that of a former one; the clients of zero-cache "
+                    "will load everything again",
+                    self._label,
+                    newest.seconds - (now >> 32),
+                )
+                return
+            await asyncio.sleep(CLOCK_POLL_SECONDS)
+
+    async def _unused(self, position: Position) -> Position:
+        """A position at this cluster time that no replica of the shard began at. Two snapshots may see their markers in one
+        transaction, and what is registered of the one would be taken for the other's: so it is drawn."""
+        end = (
+            FIRST_ORDINAL_AFTER_MARKER
+            if position.ordinal < FIRST_ORDINAL_AFTER_MARKER
+            else FIRST_ORDINAL_AFTER_MARKER * 2
+        )
+        while True:
+            ordinal = position.ordinal + secrets.randbelow(end - position.ordinal)
+            drawn = Position(position.cluster_time, ordinal)
+            if await store.find_replica(self._request.app_id, self._request.shard_num, drawn.watermark) is None:
+                return drawn
+
+    # The stream
+
+    async def _resume(self, publication: store.Publication) -> Closing | None:
+        assert self._request.resume is not None  # noqa: S101 (the caller asked)
+        last = self._request.resume.last_watermark
+        replica = await store.find_replica(publication.app_id, self._request.shard_num, self._replica_version)
+        if replica is None:
+            await self._require_reset("This replica was not built from a snapshot of this change source.")
+            return None
+        if replica.client_id != self.identity.client_id:
+            await self._require_reset("This replica was built for another client.")
+            return None
+        self._replica = replica
+        if replica.version_number < publication.base_number:
+            await self._require_reset(
+                f"{_begins_anew(publication)} The replica has version {replica.version_number}.",
+                is_fault=bool(publication.base_reason),
+            )
+            return None
+        if reason := self._why_not_of_this_access(replica):
+            await self._require_reset_for(reason, publication)
+            return None
+        database = self._service.sources.database(publication.definition.source)
+        await self._service.history_of(publication).check_source(database)
+        if not await reaches(database, last):  # its own word, which says nothing of the source or of other replicas
+            await self._require_reset("The replica is ahead of the source: it was built from another one.")
+            return None
+        self._reached = last
+        is_first = last == self._request.resume.replica_version
+        start = Position.from_watermark(replica.snapshot_end) if is_first else last
+        view = await self._turns.view_at(last)
+        await self._turns.look_ahead(view)
+        logger.info(
+            "%s: resumes after %s with version %d for client %s",
+            self._label,
+            last.watermark,
+            view.version.number,
+            self.identity.name,
+        )
+        return await self._stream(publication, view, start, last)
+
+    def _is_where_it_was(self) -> bool:
+        """Whether zero-cache asks for what follows the newest that its replica is known to have. What came before that may
+        well be lost by now."""
+        resume = self._request.resume
+        if resume is None or self._replica is None:
+            return False
+        return resume.last_watermark.watermark >= self._replica.acknowledged
+
+    def _why_not_of_this_access(self, replica: store.ReplicaRecord) -> str:
+        if replica.scope != self._access.scope:
+            return "This replica was built for other publications, or with other attributes of the client."
+        standing = self._access.standing
+        if not standing.oldest_number <= replica.access_number <= standing.newest_number:
+            return ACCESS_WITHOUT_A_PLACE
+        if self._access.number_at(Position.from_watermark(replica.replica_version)) != replica.access_number:
+            return ACCESS_WITHOUT_A_PLACE  # nobody can say what it has been shown
+        return ""
+
+    async def _stream(
+        self, publication: store.Publication, view: ClientView, start: Position, last: Position
+    ) -> Closing | None:
+        sender = TransactionSender(self._outlet, self._in_flight, view, last)
+        database = self._service.sources.database(publication.definition.source)
+        feed = self._feed(publication, start)
+        committed_at = time.monotonic()
+        async with aclosing(feed.entries()) as entries:
+            async for entry in entries:
+                is_between = not sender.is_open or (entry is not None and entry.id.part == 0)
+                if is_between and self._service.is_stopping:
+                    return closing.going_away()
+                if is_between:
+                    await self._settle(database, view)
+                    self._withhold(view, sender)
+                    if reason := self._why_not_go_on(publication, view):
+                        await self._require_reset_for(reason, publication)
+                        return None
+                following = entry
+                while following is not None and (new := await self._turns.after(following, view)) is not None:
+                    following = await self._switch(database, view, new, following.position, sender, entries)
+                    view = new
+                    self._known = None
+                    committed_at = time.monotonic()
+                if following is not None and await self._pass_on(following, view.version, sender):
+                    committed_at = time.monotonic()
+                if not sender.is_open and self._access.number_at(feed.position) > view.access_number:
+                    # Its place has gone by, and nothing was met there: the source is not the one where it was.
+                    await self._require_reset_for(ACCESS_WITHOUT_A_PLACE, publication)
+                    return None
+                is_quiet = time.monotonic() - committed_at > self._settings.quiet_commit_seconds
+                if is_quiet and not sender.is_open and feed.position.number > sender.last.number:
+                    await sender.send_empty(feed.position, feed.position.seconds * 1000)
+                    committed_at = time.monotonic()
+                await self._note_acknowledged()
+        return closing.going_away()
+
+    async def _settle(self, database: Database, view: ClientView) -> None:
+        """Looks whether the client may read something else now, or another version has been published. What that changes
+        comes with a marker."""
+        current = self._service.standing(self._access.key)
+        if current is not None:
+            self._access.note(current)
+        if not self._access.is_settled:
+            try:
+                await self._access.settle(database)
+            except (SourceUnreachable, SourceUnusable) as error:
+                logger.warning("%s: a change of what the client may read has to wait: %s", self._label, error)
+            except DatabaseError as error:
+                logger.warning("%s: the access of the client was not read (%s)", self._label, type(error).__name__)
+        published = self._service.publication(self.app_id)
+        newest = max([view.version.number, *(version.number for version in self._access.coming)])
+        if published is not None and published.number > newest:
+            try:
+                await self._turns.look_ahead(view)
+            except DatabaseError as error:
+                logger.warning("%s: published versions were not read (%s)", self._label, type(error).__name__)
+
+    def _withhold(self, view: ClientView, sender: TransactionSender) -> None:
+        """What is about to change is not sent any more from here on."""
+        known = (self._access.standing, self._access.coming)
+        if known != self._known:
+            self._known = known
+            sender.withhold(self._access.withheld(view))
+
+    def _why_not_go_on(self, publication: store.Publication, view: ClientView) -> str:
+        current = self._service.publication(publication.app_id)
+        if current is None:
+            return "The app is no more."
+        if current.log_name != publication.log_name:
+            return _begins_anew(current)
+        if view.access_number < self._access.standing.oldest_number:
+            return ACCESS_WITHOUT_A_PLACE
+        return ""
+
+    async def _pass_on(self, entry: Entry, version: CompiledVersion, sender: TransactionSender) -> bool:
+        """Whether the entry ended a transaction. What another version rendered never reaches the replica: zero-cache ends for
+        good on a table or column that it does not have."""
+        if entry.is_publish or entry.version < version.number:
+            return False  # from before the publish, at its cluster time, which a resume begins with
+        if entry.version > version.number:
+            raise UnknownVersion(f"Version {entry.version} of {version.app_id} came without its publish.")
+        return await sender.send(entry)
+
+    async def _switch(
+        self,
+        database: Database,
+        old: ClientView,
+        new: ClientView,
+        position: Position,
+        sender: TransactionSender,
+        entries: AsyncIterator[Entry | None],
+    ) -> Entry | None:
+        """Sends what changes from one view to the next. The entry of the next turn if that was met already."""
+        sink = self._service.row_error_sink(self._request.app_id)
+        switch = VersionSwitch(
+            database,
+            old,
+            new,
+            self._request.shard_num,
+            sender,
+            entries,
+            self._turns,
+            sink,
+        )
+        return await switch.send(position)
+
+    async def _note_acknowledged(self) -> None:
+        if time.monotonic() - self._noted_at < NOTE_SECONDS:
+            return
+        self._noted_at = time.monotonic()
+        newest = "" if self._in_flight.newest is None else self._in_flight.newest.watermark
+        try:
+            await store.note_acknowledged(self._request.app_id, self._request.shard_num, self._replica_version, newest)
+        except DatabaseError as error:  # the next note says the same
+            logger.warning("%s: acknowledgement not kept (%s)", self._label, type(error).__name__)
+
+    # Parts of both
+
+    def _feed(self, publication: store.Publication, start: Position) -> Feed:
+        return Feed(
+            self._service.sources.database(publication.definition.source),
+            self._service.history_of(publication),
+            self._service.log_of(publication),
+            start,
+            self._service.row_error_sink(publication.app_id),
+        )
+
+    async def _require_reset_for(self, reason: str, publication: store.Publication) -> None:
+        """`reason`, unless the app begins anew: with it all that clients may read does, and either may be known first."""
+        current = (await store.latest_publications([publication.app_id])).get(publication.app_id)
+        if current is not None and current.log_name != publication.log_name:
+            await self._require_reset(_begins_anew(current), is_fault=bool(current.base_reason))
+        else:
+            await self._require_reset(reason)
+
+    async def _require_reset(self, reason: str, *, is_fault: bool = False) -> None:
+        """Said once for each connection, which is then left to zero-cache to end, and never in a hurry. `is_fault`: nobody
+        asked for it, which makes `/readyz` say so until the next snapshot is there.
+
+        It is kept for a replica that is registered alone, and with no position that the source has not given: all else is
+        what a client says, and would make alarms, rows and waiting out of nothing.
+        """
+        logger.warning("%s: reset-required: %s", self._label, reason, extra={"action": "reset-required"})
+        if self._replica is not None:
+            newest = self._in_flight.newest or self._reached
+            await self._note_reset(
+                source_store.ResetNotice(
+                    app_id=self.app_id,
+                    client_id=self.identity.client_id,
+                    shard_num=self.shard_num,
+                    replica_version=self._replica.replica_version,
+                    watermark="" if newest is None else newest.watermark,
+                    reason=reason,
+                    is_fault=is_fault,
+                )
+            )
+        await asyncio.sleep(closing.RESET_DELAY_SECONDS)
+        await self._outlet.send([frames.reset_required(reason)])
+
+    async def _note_reset(self, notice: source_store.ResetNotice) -> None:
+        try:
+            await source_store.note_reset(notice)
+        except DatabaseError as error:  # a zero-cache that builds no new replica is only missed less
+            logger.warning("%s: reset-required not kept (%s)", self._label, type(error).__name__)
+
+    async def _refuse(self, how: Closing) -> Closing:
+        await asyncio.sleep(closing.REFUSAL_DELAY_SECONDS)
+        return how
+
+
+def _begins_anew(publication: store.Publication) -> str:
+    because = f": {publication.base_reason}" if publication.base_reason else ""
+    return f"Version {publication.base_number} of the app begins anew{because}."

@@ -1,1 +1,0 @@
-"""The watcher (change stream → log) and the session (log → one WebSocket)."""

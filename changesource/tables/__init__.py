@@ -1,0 +1,1 @@
+"""What an app shows: tables and columns, and how documents become rows."""

@@ -1,0 +1,46 @@
+"""Where the embedded server departs from MongoDB, we do not."""
+
+from typing import Any
+
+import pytest
+from pymongo.collection import Collection
+
+from changesource.mql import MappingError, compile_mapping
+from tests.mql.agreement.departures import DEPARTURES, ERROR, Departure
+from tests.mql.agreement.outcomes import FAILED, Outcome, in_bson, store, their_outcome
+from tests.mql.agreement.spelled_out import pipeline_for_server
+
+each_departure = pytest.mark.parametrize("departure", DEPARTURES, ids=lambda departure: departure.name)
+
+
+def documented(departure: Departure) -> Outcome:
+    return FAILED if departure.rows == ERROR else in_bson(list(departure.rows))
+
+
+@each_departure
+def test_mapping_gives_the_documented_rows(departure: Departure) -> None:
+    """The mapping gives MongoDB's rows, or fails where MongoDB does."""
+    try:
+        rows: Outcome = in_bson(compile_mapping({"pipeline": departure.pipeline})({"_id": 1, **departure.document}))
+    except MappingError:
+        rows = FAILED
+    assert rows == documented(departure)
+
+
+@pytest.mark.embedded_mongodb
+@each_departure
+def test_server_departs(collection: Collection[dict[str, Any]], departure: Departure) -> None:
+    """The server gives something else: what it has learned in a later version is to go from the table."""
+    store(collection, [{"_id": 1, **departure.document}])
+    assert their_outcome(collection, departure.pipeline) != documented(departure)
+
+
+@pytest.mark.parametrize(
+    "departure",
+    [found for found in DEPARTURES if found.way_around == "spelled out"],
+    ids=lambda departure: departure.name,
+)
+def test_spelled_out(collection: Collection[dict[str, Any]], departure: Departure) -> None:
+    """Spelled out, the server gives MongoDB's rows."""
+    store(collection, [{"_id": 1, **departure.document}])
+    assert their_outcome(collection, pipeline_for_server(list(departure.pipeline))) == documented(departure)

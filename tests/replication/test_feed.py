@@ -1,0 +1,425 @@
+"""feed.py: a session follows the log where it reaches, else MongoDB, while writers are busy."""
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from changesource.errors import HistoryLost, SourceUnusable
+from changesource.log import redis as redis_module
+from changesource.log.entries import ChangeLog, Entry, EntryId
+from changesource.log.memory import MemoryLog
+from changesource.mongo import change_stream
+from changesource.mongo.markers import write_marker
+from changesource.mongo.source import Database, current_cluster_time
+from changesource.protocol.watermarks import Position
+from changesource.replication import feed, watcher
+from changesource.tasks import end_tasks
+from tests.log import builders as entries
+from tests.log.opening import RedisLogs
+from tests.mongo.failing import fail_commands
+from tests.simulation.builders import APP_ID, BUSY_HISTORY
+from tests.simulation.following import Following, Watching
+from tests.simulation.workload import contents, several
+from zerosources.embedded.servers import MongoServer, ValkeyServer
+
+A_WHILE_SECONDS = 0.3
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that is waited for by the clock comes soon."""
+    monkeypatch.setattr(feed, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(feed, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(feed, "RETURN_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(feed, "RETRY_SECONDS", (0.05,))
+    monkeypatch.setattr(watcher, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(change_stream, "AWAIT_MS", 100)
+
+
+async def expect_contents(database: Database, following: Following) -> None:
+    """The writers have ended: the replica becomes what the database holds."""
+    nonce = await write_marker(database, APP_ID, "barrier")
+    wanted = await contents(database)
+    replica = following.replica
+    try:
+        await replica.until(lambda: nonce in replica.markers and replica.tables == wanted)
+    except TimeoutError:
+        assert nonce in replica.markers, f"it reads {following.feed.reads_from} and does not get on"
+        assert replica.tables == wanted
+
+
+async def begun(log: ChangeLog) -> Position:
+    """Where the log begins; waits until it does."""
+    async with asyncio.timeout(10):
+        while (first := (await log.extent()).first) is None:
+            await asyncio.sleep(0.01)
+    return first.position
+
+
+async def test_log(database: Database, redis_logs: RedisLogs) -> None:
+    """A session whose position the log covers reads the log."""
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open()):
+        start = await begun(log)
+        async with Following(database, log, start) as following:
+            async with several(database, 2):
+                await asyncio.sleep(A_WHILE_SECONDS)
+            assert following.sources == ["log"]
+            await expect_contents(database, following)
+            assert following.sources == ["log"]
+
+
+async def test_log_from_the_cluster_time_on(database: Database) -> None:
+    """A session's position says nothing about which events of its cluster time it has: the log gives all of them again."""
+    log = MemoryLog()
+    await log.acquire_lease("somebody", 60)
+    await log.append(entries.start(1), None)
+    places = [entries.place(step, ordinal) for step, ordinal in [(1, 0), (2, 0), (2, 1), (3, 0)]]
+    for before, here in itertools.pairwise(places):
+        await log.append(Entry(here, 0), before)
+    async with Following(database, log, Position(entries.cluster_time(2), 9)) as following:
+        await following.replica.until(lambda: len(following.replica.committed) == 3)
+    assert following.replica.committed == places[1:]
+
+
+async def test_mongodb_from_the_cluster_time_on(database: Database, redis_logs: RedisLogs) -> None:
+    """So does MongoDB."""
+    await database.city.insert_one({"_id": "a"})
+    start = Position(await current_cluster_time(database), 9)
+    async with Following(database, redis_logs.open(), start) as following:
+        await expect_contents(database, following)
+
+
+async def test_log_of_the_process(database: Database) -> None:
+    """The log in memory serves as well."""
+    log = MemoryLog()
+    async with Watching(database, log):
+        start = await begun(log)
+        async with Following(database, log, start) as following:
+            async with several(database, 2):
+                await asyncio.sleep(A_WHILE_SECONDS)
+            await expect_contents(database, following)
+            assert following.sources == ["log"]
+
+
+async def test_log_that_starts_later(database: Database, redis_logs: RedisLogs, start: Position) -> None:
+    """A session whose position is before the log reads MongoDB until it has caught up, and then the log."""
+    async with several(database, 2):
+        await asyncio.sleep(A_WHILE_SECONDS)
+        async with Watching(database, redis_logs.open()), Following(database, redis_logs.open(), start) as following:
+            await following.reads_from("log")
+            await asyncio.sleep(A_WHILE_SECONDS)
+            assert following.sources == ["MongoDB", "log"]
+    async with Watching(database, redis_logs.open()), Following(database, redis_logs.open(), start) as following:
+        await expect_contents(database, following)
+
+
+async def test_nobody_watches(database: Database, redis_logs: RedisLogs, start: Position) -> None:
+    """Without a watcher a session reads MongoDB."""
+    async with Following(database, redis_logs.open(), start) as following:
+        async with several(database, 2):
+            await asyncio.sleep(A_WHILE_SECONDS)
+        await expect_contents(database, following)
+        assert following.sources == ["MongoDB"]
+
+
+async def test_trimmed_past_the_reader(database: Database, redis_logs: RedisLogs) -> None:
+    """A session that was slower than the log's trimming reads what is missing from MongoDB, and comes back."""
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open()):
+        start = await begun(log)
+        async with Following(database, log, start) as following:
+            async with several(database, 2):
+                await following.reads_from("log")
+                following.pause()
+                await asyncio.sleep(A_WHILE_SECONDS)
+                await redis_logs.shorten(1)
+                following.go_on()
+                await following.reads_from("MongoDB")
+                await following.reads_from("log")
+            await expect_contents(database, following)
+
+
+@pytest.mark.parametrize("lost", [("log", "tail", "leader"), ("log",), ("tail",)], ids="+".join)
+async def test_log_lost(database: Database, redis_logs: RedisLogs, lost: tuple[str, ...]) -> None:
+    """Redis forgets the log, again and again, while it is written and read: nothing is missing in the end."""
+    log = redis_logs.open()
+    async with Watching(database, redis_logs.open()):
+        start = await begun(log)
+        async with Following(database, log, start) as following:
+            async with several(database, 2):
+                for _ in range(4):
+                    await asyncio.sleep(A_WHILE_SECONDS / 2)
+                    await redis_logs.lose(*lost)
+            await expect_contents(database, following)
+            await following.reads_from("log")
+
+
+async def test_leader_gone(database: Database, redis_logs: RedisLogs) -> None:
+    """When the watcher ends a session reads MongoDB; when one is back it returns to the log."""
+    log = redis_logs.open()
+    async with AsyncExitStack() as stack:
+        async with Watching(database, redis_logs.open()):
+            start = await begun(log)
+            following = await stack.enter_async_context(Following(database, log, start))
+            loads = several(database, 2)
+            await loads.__aenter__()
+            await following.reads_from("log")
+        await following.reads_from("MongoDB")
+        async with Watching(database, redis_logs.open()):
+            await following.reads_from("log")
+            await loads.__aexit__(None, None, None)
+            await expect_contents(database, following)
+
+
+async def test_history_lost(
+    mongo_server: MongoServer, database: Database, redis_logs: RedisLogs, start: Position
+) -> None:
+    """Where neither the log nor MongoDB reaches back there is no way on."""
+    async with fail_commands(mongo_server, "aggregate", errorCode=286):
+        following = Following(database, redis_logs.open(), start)
+        assert isinstance(await following.failure(), HistoryLost)
+
+
+async def test_refused(mongo_server: MongoServer, database: Database, redis_logs: RedisLogs, start: Position) -> None:
+    """What MongoDB refuses is not asked for again and again."""
+    async with fail_commands(mongo_server, "aggregate", errorCode=13):
+        following = Following(database, redis_logs.open(), start)
+        assert isinstance(await following.failure(), SourceUnusable)
+
+
+async def test_mongodb_interrupted(
+    mongo_server: MongoServer, database: Database, redis_logs: RedisLogs, start: Position
+) -> None:
+    """A session that reads MongoDB outlives interruptions of every kind that pass."""
+    async with Following(database, redis_logs.open(), start) as following:
+        async with several(database, 2):
+            for failure in ({"closeConnection": True}, {"errorCode": 43}, {"errorCode": 6}):
+                async with fail_commands(mongo_server, "getMore", times=2, **failure):
+                    await asyncio.sleep(A_WHILE_SECONDS / 2)
+        await expect_contents(database, following)
+
+
+@pytest.fixture(scope="module")
+def own_valkey(run_dir: Path) -> Iterator[ValkeyServer]:
+    """A Valkey that tests may freeze and restart."""
+    with ValkeyServer(run_dir / "valkey-feed") as server:
+        yield server
+
+
+@pytest.fixture
+async def own_logs(own_valkey: ValkeyServer, settings: Any) -> AsyncIterator[RedisLogs]:
+    async with RedisLogs(own_valkey.url, settings) as logs:
+        yield logs
+
+
+async def test_redis_restarted(database: Database, own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
+    """Redis goes away and comes back empty: the stream goes on from MongoDB meanwhile, and returns to the log."""
+    log = own_logs.open()
+    async with Watching(database, own_logs.open()):
+        start = await begun(log)
+        async with Following(database, log, start) as following:
+            async with several(database, 2):
+                await following.reads_from("log")
+                await asyncio.to_thread(own_valkey.stop)
+                try:
+                    await following.reads_from("MongoDB")
+                    count = len(following.replica.committed)
+                    await following.replica.until(lambda: len(following.replica.committed) > count + 3)
+                finally:
+                    await asyncio.to_thread(own_valkey.start)
+                await following.reads_from("log")
+            await expect_contents(database, following)
+
+
+async def test_redis_frozen(
+    database: Database, own_valkey: ValkeyServer, own_logs: RedisLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Redis that does not answer does not hold up the stream for longer than it is waited for once."""
+    monkeypatch.setattr(redis_module, "TIMEOUT_SECONDS", 1.0)
+    log = own_logs.open()
+    async with Watching(database, own_logs.open()):
+        start = await begun(log)
+        async with Following(database, log, start) as following:
+            async with several(database, 2):
+                await following.reads_from("log")
+                os.kill(own_valkey.pid, signal.SIGSTOP)
+                try:
+                    await following.reads_from("MongoDB")
+                    count = len(following.replica.committed)
+                    async with asyncio.timeout(1.0):
+                        await following.replica.until(lambda: len(following.replica.committed) > count + 3)
+                finally:
+                    os.kill(own_valkey.pid, signal.SIGCONT)
+                await following.reads_from("log")
+            await expect_contents(database, following)
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["ends there", "goes on"])
+async def test_replaced_log(
+    database: Database, redis_logs: RedisLogs, goes_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Places of two logs say nothing about each other: a reader begins again with all of its cluster time, whether the other
+    log ends where it is, or its next entry would fit."""
+    log = redis_logs.open()
+    await log.acquire_lease("somebody", 60)
+    await log.append(entries.start(1), None)
+    await log.append(entries.entry(2, tables={"city": b"1\n2"}), entries.place(1))
+    await log.append(entries.entry(2, ordinal=1, tables={"city": b"3"}), entries.place(2))
+    may_look = asyncio.Event()
+    may_look.set()
+
+    def held(look: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def wait_and_look(*arguments: Any) -> Any:
+            await may_look.wait()
+            return await look(*arguments)
+
+        return wait_and_look
+
+    monkeypatch.setattr(log, "read", held(log.read))
+    monkeypatch.setattr(log, "extent", held(log.extent))
+    given: list[bytes] = []
+    reader = feed.Feed(database, BUSY_HISTORY, log, Position(entries.cluster_time(1)), lambda errors: None)
+
+    async def read() -> None:
+        async with aclosing(reader.entries()) as found:
+            async for entry in found:
+                given.extend(entry.tables.values() if entry is not None else ())
+
+    async def until(count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(given) < count:
+                await asyncio.sleep(0.01)
+
+    reading = asyncio.create_task(read())
+    await until(2)
+    may_look.clear()
+    await redis_logs.lose("log", "tail")
+    writer = redis_logs.open()
+    await writer.append(entries.start(2), None)
+    await writer.append(entries.entry(2, ordinal=1, tables={"city": b"1\n2\n3\n4"}), entries.place(2))
+    if goes_on:
+        await writer.append(entries.entry(3, tables={"city": b"5"}), entries.place(2, 1))
+    may_look.set()
+    await until(4 if goes_on else 3)
+    await end_tasks(reading)
+    assert given[2:] == [b"1\n2\n3\n4", b"5"][: len(given) - 2]
+
+
+class HeldReader:
+    """A reader of a log in memory. While it is held it reads nothing, and afterwards it reads on: it does not look at the log
+    as a whole first, as it does now and then, and would find out in another way."""
+
+    def __init__(self, database: Database, log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(feed, "POLL_SECONDS", 60.0)
+        monkeypatch.setattr(log, "read", self._read)
+        self._read_log = MemoryLog.read
+        self._log = log
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self.given: list[bytes] = []
+        start = Position(entries.cluster_time(1))
+        self.feed = feed.Feed(database, BUSY_HISTORY, log, start, lambda errors: None)
+
+    async def __aenter__(self) -> "HeldReader":
+        self._task = asyncio.create_task(self._follow())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await end_tasks(self._task)
+
+    def hold(self) -> None:
+        self._may_read.clear()
+
+    def go_on(self) -> None:
+        self._may_read.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    async def _read(self, after: EntryId | None, limit: int) -> list[Entry]:
+        await self._may_read.wait()
+        return await self._read_log(self._log, after, limit)
+
+    async def _follow(self) -> None:
+        async with aclosing(self.feed.entries()) as found:
+            async for entry in found:
+                self.given.extend(entry.tables.values() if entry is not None else ())
+
+
+async def test_replaced_log_that_goes_on(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the next entry of another log would fit, the reader first begins again with all of its cluster time."""
+    log = MemoryLog()
+    await log.acquire_lease("somebody", 60)
+    await log.append(entries.start(1), None)
+    await log.append(entries.entry(2, tables={"city": b"1"}), entries.place(1))
+    async with HeldReader(database, log, monkeypatch) as reader:
+        await reader.until(lambda: reader.given == [b"1"])
+        reader.hold()
+        await log.append(entries.start(1), entries.place(2))
+        await log.append(entries.entry(2, tables={"city": b"1\n2"}), entries.place(1))
+        await log.append(entries.entry(3, tables={"city": b"3"}), entries.place(2))
+        reader.go_on()
+        await reader.until(lambda: len(reader.given) == 3)
+        assert reader.given == [b"1", b"1\n2", b"3"]
+
+
+async def test_hole_in_the_log(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that does not follow the last one is not given: what is missing is read from MongoDB."""
+    log = MemoryLog(max_bytes=1_000)
+    await log.acquire_lease("somebody", 60)
+    await log.append(entries.start(1), None)
+    await log.append(entries.entry(2, tables={"city": b"1"}), entries.place(1))
+    async with HeldReader(database, log, monkeypatch) as reader:
+        await reader.until(lambda: reader.given == [b"1"])
+        reader.hold()
+        await log.append(entries.entry(3, tables={"city": b"2" * 900}), entries.place(2))
+        await log.append(entries.entry(4, tables={"city": b"3" * 900}), entries.place(3))
+        reader.go_on()
+        await reader.until(lambda: reader.feed.reads_from == "MongoDB")
+        assert reader.given == [b"1"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_everything_at_once(
+    mongo_server: MongoServer, database: Database, redis_logs: RedisLogs, seed: int
+) -> None:
+    """Watchers that come and go, a log that is lost and trimmed, a source that fails and a slow session, at random."""
+    dice = random.Random(seed)
+    log = redis_logs.open()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(Watching(database, redis_logs.open()))
+        following = await stack.enter_async_context(Following(database, log, await begun(log)))
+        async with several(database, 2, seed):
+            for _ in range(10):
+                match dice.randrange(6):
+                    case 0:
+                        await redis_logs.lose(*dice.sample(("log", "tail", "leader"), dice.randint(1, 3)))
+                    case 1:
+                        await redis_logs.shorten(dice.randint(1, 3))
+                    case 2:
+                        async with Watching(database, redis_logs.open()):
+                            await asyncio.sleep(dice.random() * A_WHILE_SECONDS)
+                    case 3:
+                        async with fail_commands(
+                            mongo_server, "getMore", times=dice.randint(1, 3), closeConnection=True
+                        ):
+                            await asyncio.sleep(dice.random() * A_WHILE_SECONDS)
+                    case 4:
+                        following.pause()
+                        await asyncio.sleep(dice.random() * A_WHILE_SECONDS)
+                        following.go_on()
+                    case 5:
+                        await asyncio.sleep(dice.random() * A_WHILE_SECONDS)
+        await expect_contents(database, following)
+        await following.reads_from("log")

@@ -1,0 +1,166 @@
+"""service.py: whose connections end, and when."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import Error as DatabaseError
+from django.utils import timezone
+
+from changesource import service as service_module
+from changesource.conf import ChangeSourceSettings
+from changesource.models import client_store, source_store, store
+from changesource.models.client_store import ClientInApp, Identity, Standing
+from changesource.protocol.closing import Closing
+from changesource.service import StreamService
+
+KEY = ClientInApp(1, "shop")
+PAST, LATER = timezone.now() - timedelta(seconds=1), timezone.now() + timedelta(hours=1)
+VALID = Standing(True, LATER, frozenset({0}), frozenset({7}), accepts_jwt=False, wanted="{}", versions=())
+BY_CREDENTIAL = Identity(1, "tenant", 7, expires_at=LATER)
+BY_JWT = Identity(1, "tenant", expires_at=LATER)
+
+
+class Connection:
+    app_id = "shop"
+
+    def __init__(self, identity: Identity = BY_CREDENTIAL, shard_num: int = 0) -> None:
+        self.identity = identity
+        self.shard_num = shard_num
+        self.ended: list[Closing] = []
+        self.has_ended = asyncio.Event()
+
+    def end(self, how: Closing) -> None:
+        self.ended.append(how)
+        self.has_ended.set()
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> dict[ClientInApp, Standing]:
+    """What the Django database says of clients; an exception in place of a standing is raised."""
+    found: dict[ClientInApp, Any] = {KEY: VALID}
+
+    async def standings(client_ids: Any) -> dict[ClientInApp, Standing]:
+        for standing in found.values():
+            if isinstance(standing, Exception):
+                raise standing
+        return {key: replace(standing) for key, standing in found.items()}
+
+    async def latest_publications(app_ids: Any) -> dict[str, Any]:
+        return {}
+
+    async def prune_replicas() -> int:
+        return 0
+
+    monkeypatch.setattr(client_store, "standings", standings)
+    monkeypatch.setattr(source_store, "prune_replicas", prune_replicas)
+    monkeypatch.setattr(store, "latest_publications", latest_publications)
+    monkeypatch.setattr(service_module, "REFRESH_SECONDS", 0.01)
+    return found
+
+
+async def ended(connection: Connection, service: StreamService | None = None) -> list[int]:
+    """The close codes of a connection after a second of the service's has passed."""
+    service = service or StreamService(ChangeSourceSettings(audit_days=0))
+    service.add_connection(connection)
+    await service._end_invalid_connections()
+    return [how.code for how in connection.ended]
+
+
+@pytest.mark.parametrize(
+    ("identity", "shard_num", "standing", "codes"),
+    [
+        (BY_CREDENTIAL, 0, VALID, []),
+        (BY_CREDENTIAL, 0, replace(VALID, credentials=frozenset()), [4401]),
+        (BY_CREDENTIAL, 0, replace(VALID, credentials=frozenset({8}), accepts_jwt=True), [4401]),
+        (replace(BY_CREDENTIAL, expires_at=PAST), 0, VALID, [4401]),
+        (BY_CREDENTIAL, 0, replace(VALID, expires_at=PAST), [4401]),
+        (BY_CREDENTIAL, 0, replace(VALID, is_active=False), [4401]),
+        (BY_CREDENTIAL, 0, None, [4403]),
+        (BY_CREDENTIAL, 1, VALID, [4403]),
+        (BY_CREDENTIAL, 1, replace(VALID, shards=frozenset()), []),
+        (BY_JWT, 0, VALID, [4401]),
+        (BY_JWT, 0, replace(VALID, accepts_jwt=True), []),
+        (replace(BY_JWT, expires_at=PAST), 0, replace(VALID, accepts_jwt=True), [4401]),
+    ],
+)
+async def test_who_is_ended(
+    found: dict[ClientInApp, Any], identity: Identity, shard_num: int, standing: Standing | None, codes: list[int]
+) -> None:
+    """Whose credential, token, client, grant or shard is not valid any more."""
+    found.clear()
+    if standing is not None:
+        found[KEY] = standing
+    assert await ended(Connection(identity, shard_num)) == codes
+
+
+async def test_database_away(found: dict[ClientInApp, Any]) -> None:
+    """Nobody is ended for it, but by the clock: of the token, and of the client as it was known."""
+    service = StreamService(ChangeSourceSettings(audit_days=0))
+    assert await ended(Connection(), service) == []
+    found[KEY] = DatabaseError()
+    assert await ended(Connection(), service) == []
+    assert await ended(Connection(replace(BY_CREDENTIAL, expires_at=PAST)), service) == [4401]
+    service._standings[KEY] = replace(VALID, expires_at=PAST)
+    assert await ended(Connection(), service) == [4401]
+
+
+async def test_same_standing(found: dict[ClientInApp, Any]) -> None:
+    """The object is another one only if something is different: sessions look at no more."""
+    service = StreamService(ChangeSourceSettings(audit_days=0))
+    connection = Connection()
+    await ended(connection, service)
+    first = service.standing(KEY)
+    await ended(connection, service)
+    assert service.standing(KEY) is first
+    found[KEY] = replace(VALID, wanted='{"t": 1}')
+    await ended(connection, service)
+    assert service.standing(KEY) == found[KEY]
+
+
+async def test_fault_in_what_is_done_each_second(
+    found: dict[ClientInApp, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing that fails, whatever it is, keeps a revoked credential from being noticed."""
+
+    async def fail(app_ids: Any) -> dict[str, Any]:
+        raise KeyError("a version that nobody can read")
+
+    service = StreamService(ChangeSourceSettings(audit_days=0))
+    connection = Connection()
+    async with asyncio.timeout(10):
+        await service.start(watch=False)
+        monkeypatch.setattr(store, "latest_publications", fail)
+        service.add_connection(connection)
+        found[KEY] = ValueError("shards that nobody can read")
+        while "shards that nobody can read" not in caplog.text:
+            await asyncio.sleep(0.01)
+        found[KEY] = replace(VALID, credentials=frozenset())
+        await connection.has_ended.wait()
+        await service.stop()
+    assert connection.ended[0].code == 4401
+    assert "a version that nobody can read" in caplog.text
+
+
+async def test_what_takes_long_each_second(found: dict[ClientInApp, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While published versions, or anything else, wait for the database, what is revoked ends."""
+
+    async def take_long(app_ids: Any) -> dict[str, Any]:
+        is_waiting.set()
+        await asyncio.Event().wait()
+        return {}
+
+    is_waiting = asyncio.Event()
+    service = StreamService(ChangeSourceSettings(audit_days=0))
+    connection = Connection()
+    async with asyncio.timeout(10):
+        await service.start(watch=False)
+        monkeypatch.setattr(store, "latest_publications", take_long)
+        service.add_connection(connection)
+        await is_waiting.wait()
+        found[KEY] = replace(VALID, credentials=frozenset())
+        await connection.has_ended.wait()
+        await service.stop()
+    assert connection.ended[0].code == 4401

@@ -1,0 +1,273 @@
+"""session.py: what a snapshot waits for, what makes it come to nothing, and what a stream does not pass on."""
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from changesource.errors import SourceReadOnly
+from changesource.log.entries import Entry, EntryId
+from changesource.models import Client
+from changesource.models import Replica as RegisteredReplica
+from changesource.models.client_store import Identity
+from changesource.mongo.markers import MARKERS_COLLECTION
+from changesource.mongo.source import current_cluster_time
+from changesource.operations.publisher import publish_app
+from changesource.protocol import closing
+from changesource.protocol.closing import Closing
+from changesource.protocol.requests import StreamRequest
+from changesource.protocol.watermarks import Position
+from changesource.replication.feed import Feed
+from changesource.sessions import session as session_module
+from changesource.sessions import snapshot as snapshot_module
+from changesource.sessions import transition
+from changesource.sessions.session import Session
+from tests.faults.sessions import ChangeSource, Replica, ToldReplica
+from tests.models.builders import build_table
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SOON_SECONDS = 20.0
+AHEAD_SECONDS = 2
+
+
+async def acknowledged_ahead(source: ChangeSource, seconds: int) -> Position:
+    """Where a registered replica of the client says it is: as many seconds ahead of the source."""
+    await source.take_snapshot(Replica())
+    ahead = Position(await current_cluster_time(source.database) + (seconds << 32))
+    await sync_to_async(RegisteredReplica.objects.update)(acknowledged=ahead.watermark)
+    return ahead
+
+
+# A snapshot
+
+
+@pytest.mark.usefixtures("any_source")
+async def test_a_snapshot_begins_after_what_the_client_has_had(source: ChangeSource) -> None:
+    """It waits for the clock of a source that took the place of another: to zero-cache, an earlier watermark is older."""
+    ahead = await acknowledged_ahead(source, AHEAD_SECONDS)
+    replica = Replica()
+    async with asyncio.timeout(SOON_SECONDS):
+        assert await source.take_snapshot(replica) == closing.snapshot_sent()
+    assert replica.replica_version is not None
+    assert replica.replica_version > ahead
+
+
+@pytest.mark.usefixtures("any_source")
+async def test_a_snapshot_does_not_wait_for_a_clock_without_an_end(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A clock that is far behind is waited for a while, and the log says what follows from going on."""
+    monkeypatch.setattr(session_module, "CLOCK_BEHIND_SECONDS", 0.1)
+    await acknowledged_ahead(source, 10**6)
+    async with asyncio.timeout(SOON_SECONDS):
+        assert await source.take_snapshot(Replica()) == closing.snapshot_sent()
+    assert "seconds behind that of a former one" in caplog.text
+
+
+async def test_a_source_that_is_replaced_during_a_snapshot(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows may be of two databases: nothing is committed, nothing is registered, and zero-cache is told why."""
+    monkeypatch.setattr(closing, "RESET_DELAY_SECONDS", 0)
+    replica = ToldReplica()
+
+    async def replace() -> None:
+        await source.database[MARKERS_COLLECTION].update_one(
+            {"_id": f"source:{source.app.app_id}"}, {"$set": {"source": "a" * 32}}
+        )
+
+    replica.on_frames = replace
+    async with asyncio.timeout(SOON_SECONDS):
+        assert await source.take_snapshot(replica) is None
+    assert "another database" in replica.told.result()["message"]
+    assert replica.tables == {}
+    assert not await RegisteredReplica.objects.aexists()
+
+
+async def test_a_client_that_is_revoked_during_a_snapshot(source: ChangeSource) -> None:
+    """The snapshot is ended as a stream is, wherever it is."""
+    replica = Replica()
+    is_loading = asyncio.Event()
+    ended: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
+
+    async def hold() -> None:
+        is_loading.set()
+        await asyncio.Event().wait()
+
+    replica.on_frames = hold
+    request = StreamRequest(source.app.app_id, 0, (), None)
+    identity = Identity(source.client.pk, source.client.name)
+    session = Session(source.service, request, identity, replica, ended.set_result)
+    task = asyncio.create_task(session.run())
+    async with asyncio.timeout(SOON_SECONDS):
+        await is_loading.wait()
+        await Client.objects.aupdate(is_active=False)
+        how = await ended
+    assert how.code == closing.revoked().code
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A marker has to come back soon, and a refusal is told at once."""
+    monkeypatch.setattr(snapshot_module, "BARRIER_SECONDS", 0.2)
+    monkeypatch.setattr(transition, "BARRIER_SECONDS", 0.2)
+    monkeypatch.setattr(closing, "REFUSAL_DELAY_SECONDS", 0)
+
+
+class MutedFeed(Feed):
+    """A feed that has nothing any more, after a publish or from the beginning."""
+
+    is_muted = True
+
+    async def entries(self) -> AsyncGenerator[Entry | None, None]:
+        async with aclosing(super().entries()) as entries:
+            while not self.is_muted:
+                entry = await anext(entries)
+                yield entry
+                self.is_muted = entry is not None and entry.is_publish
+        while True:
+            yield None
+            await asyncio.sleep(0.01)
+
+
+async def test_a_marker_of_a_snapshot_that_does_not_come_back(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hurried: None
+) -> None:
+    """It is not waited for without an end: the connection is closed, and the log says what to look at."""
+    monkeypatch.setattr(session_module, "Feed", MutedFeed)
+    async with asyncio.timeout(SOON_SECONDS):
+        assert await source.take_snapshot(Replica()) == closing.source_unavailable()
+    assert "did not come back" in caplog.text
+
+
+@pytest.fixture
+def one_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All snapshots begin at the same position, as those do that see their markers in one transaction."""
+    at: list[int] = []
+
+    async def refuse(*arguments: Any) -> str:
+        raise SourceReadOnly("The user of the URI may not do this.")
+
+    async def same(database: Any) -> int:
+        at.append(at[0] if at else await current_cluster_time(database))
+        return at[0]
+
+    monkeypatch.setattr(snapshot_module, "write_marker", refuse)
+    monkeypatch.setattr(snapshot_module, "majority_cluster_time", same)
+
+
+@pytest.mark.usefixtures("one_position")
+async def test_snapshots_that_begin_at_once(source: ChangeSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is registered when the other begins, and yet each has a position of its own: what is registered of one would be
+    taken for the other's."""
+    monkeypatch.setattr(secrets, "randbelow", random.Random("two").randrange)
+    replicas = [Replica(), Replica()]
+    have_both_begun = asyncio.Barrier(2)
+    for replica in replicas:
+
+        async def meet(replica: Replica = replica) -> None:
+            replica.on_frames = None
+            await have_both_begun.wait()
+
+        replica.on_frames = meet
+    async with asyncio.timeout(SOON_SECONDS):
+        await asyncio.gather(*map(source.take_snapshot, replicas))
+    first, second = (replica.replica_version for replica in replicas)
+    assert first is not None
+    assert second is not None
+    assert first.cluster_time == second.cluster_time
+    assert first != second
+    assert await RegisteredReplica.objects.acount() == 2
+
+
+@pytest.mark.usefixtures("one_position")
+async def test_a_position_that_is_taken_is_not_taken_again(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is drawn."""
+    draws = iter([3, 3, 4])
+    monkeypatch.setattr(secrets, "randbelow", lambda end: next(draws))
+    ordinals = []
+    for replica in (Replica(), Replica()):
+        await source.take_snapshot(replica)
+        assert replica.replica_version is not None
+        ordinals.append(replica.replica_version.ordinal)
+    assert ordinals == [3, 4]
+
+
+# A stream
+
+
+@pytest.mark.parametrize(("number", "how"), [(2, closing.source_unavailable()), (0, closing.going_away())])
+async def test_what_another_version_rendered_is_not_passed_on(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch, number: int, how: Closing
+) -> None:
+    """An entry of a version that came without its publish ends the stream; one from before a publish is passed over."""
+    monkeypatch.setattr(closing, "REFUSAL_DELAY_SECONDS", 0)
+    replica = Replica()
+    await source.take_snapshot(replica)
+    rows = b'["data",{"tag":"insert","relation":{"schema":"public","name":"city"},"new":{"_id":2}}]'
+    position = Position(await current_cluster_time(source.database) + (1 << 32))
+    entry = Entry(EntryId(position), int(time.time() * 1000), {"city": rows}, version=number)
+
+    class OneEntry:
+        """A feed that has nothing else."""
+
+        def __init__(self, *arguments: Any) -> None:
+            self.position = position
+
+        async def entries(self) -> AsyncIterator[Entry]:
+            yield entry
+
+    monkeypatch.setattr(session_module, "Feed", OneEntry)
+    rows_before = replica.rows_taken
+    replica.connect(source.session(replica))
+    async with asyncio.timeout(SOON_SECONDS):
+        assert await replica.session.run() == how
+    assert replica.rows_taken == rows_before
+
+
+async def test_a_marker_of_a_switch_that_does_not_come_back(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hurried: None
+) -> None:
+    """As in a snapshot; the replica keeps what it has."""
+    replica = Replica()
+    await source.take_snapshot(replica)
+    monkeypatch.setattr(MutedFeed, "is_muted", False)
+    monkeypatch.setattr(session_module, "Feed", MutedFeed)
+    replica.connect(source.session(replica))
+    stream = asyncio.create_task(replica.session.run())
+    await source.database.city.insert_one({"_id": 2})
+    await replica.until(lambda: replica.rows_taken == 2)
+
+    def publish_another_table() -> None:
+        build_table(source.app, "river", {"_id": {}})
+        publish_app(source.app)
+
+    await sync_to_async(publish_another_table)()
+    async with asyncio.timeout(SOON_SECONDS):
+        assert await stream == closing.source_unavailable()
+    assert "did not come back" in caplog.text
+    assert list(replica.published) == ["city"]
+
+
+async def test_what_a_replica_has_is_noted(source: ChangeSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Now and then what zero-cache acknowledged is stored: by that it is known later what it may have lost."""
+    monkeypatch.setattr(session_module, "NOTE_SECONDS", 0.05)
+    replica = Replica()
+    await source.take_snapshot(replica)
+    async with source.streaming(replica), asyncio.timeout(SOON_SECONDS):
+        await source.database.city.insert_one({"_id": 2})
+        await replica.until(lambda: replica.rows_taken == 2)
+        assert replica.watermark is not None
+        while (await RegisteredReplica.objects.aget()).acknowledged != replica.watermark.watermark:
+            await asyncio.sleep(0.02)

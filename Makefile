@@ -2,7 +2,7 @@
 #   make run     the whole system, with sample data; ARGS="--redis" for the split deployment
 #   make test    all tests; ARGS="-k name" for some, WORKERS=0 for all in one process; MONGODB=mongodb://… runs those that can
 #                against a replica set or a sharded cluster of yours, in databases of their own, which they drop
-#   make lint    ruff, mypy, and the files for Docker
+#   make lint    ruff, mypy, which room imports which, and the files for Docker
 #   make bench   measurements; not part of the tests. By itself: .venv/bin/python -m tests.benchmarks.added_column, publishes that
 #                add a column to a large table
 #   make agreement  mappings against the embedded MongoDB, with new examples for SECONDS=600 a test
@@ -55,6 +55,7 @@ lint: install
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
+	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/hadolint docker/Dockerfile
 	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose.yaml
 
@@ -108,5 +109,5 @@ $(INSTALLED): requirements-dev.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .embedded .mypy_cache .ruff_cache .pytest_cache .hypothesis staticfiles test-artefacts changesource/admin/editor/node_modules
+	rm -rf $(VENV) .embedded .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis staticfiles test-artefacts changesource/admin/editor/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,14 +20,14 @@ from changesource.log.entries import ChangeLog
 from changesource.log.memory import MemoryLog
 from changesource.log.redis import RedisLog
 from changesource.models import client_store, source_store, store
-from changesource.models.client_store import ClientInApp, Identity, Standing
+from changesource.models.client_store import ClientInApp, Entitlements, Identity
 from changesource.models.database_threads import close_connections
 from changesource.mongo.source import Sources
 from changesource.protocol import closing
 from changesource.protocol.closing import Closing
 from changesource.replication.renderer import RowErrorSink
 from changesource.replication.row_error_notes import RowErrorNotes
-from changesource.replication.source_identity import SourceWitness
+from changesource.replication.source_identity import SourceIdentity
 from changesource.replication.version_history import VersionHistory
 from changesource.replication.watcher import Watcher
 from changesource.tasks import end_tasks
@@ -71,7 +71,7 @@ class StreamService:
         self.limits = Limits(settings)
         self.is_stopping = False
         self._app_ids = app_ids
-        self._publications: dict[str, store.Publication] = {}
+        self._published_apps: dict[str, store.PublishedApp] = {}
         self._histories: dict[str, VersionHistory] = {}
         self._logs: dict[str, ChangeLog] = {}
         self._watchers: dict[str, tuple[Watcher, asyncio.Task[None]]] = {}
@@ -80,7 +80,7 @@ class StreamService:
         self._know_row_errors_at = 0.0
         self._sessions: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
-        self._standings: dict[ClientInApp, Standing] = {}
+        self._entitlements: dict[ClientInApp, Entitlements] = {}
         self._prune_at = 0.0
         self._refreshers: list[asyncio.Task[None]] = []
         self._garbage = GarbageCollection()
@@ -123,23 +123,23 @@ class StreamService:
         )
         await _in_time({"connections to the Django database": close_connections()})
 
-    def publication(self, app_id: str) -> store.Publication | None:
+    def published(self, app_id: str) -> store.PublishedApp | None:
         """What of the app is published, at most a second old; None for an app of which nothing is."""
-        return self._publications.get(app_id)
+        return self._published_apps.get(app_id)
 
     @property
-    def publications(self) -> Mapping[str, store.Publication]:
-        return self._publications
+    def published_apps(self) -> Mapping[str, store.PublishedApp]:
+        return self._published_apps
 
-    def history_of(self, publication: store.Publication) -> VersionHistory:
+    def history_of(self, published: store.PublishedApp) -> VersionHistory:
         """The versions of the app; each is compiled once in a process."""
-        if publication.log_name not in self._histories:
-            witness = SourceWitness(publication.app_id, publication.base_nonce)
-            self._histories[publication.log_name] = VersionHistory(publication.app_id, witness)
-        return self._histories[publication.log_name]
+        if published.log_name not in self._histories:
+            source_identity = SourceIdentity(published.app_id, published.base_nonce)
+            self._histories[published.log_name] = VersionHistory(published.app_id, source_identity)
+        return self._histories[published.log_name]
 
-    def log_of(self, publication: store.Publication) -> ChangeLog:
-        name = publication.log_name
+    def log_of(self, published: store.PublishedApp) -> ChangeLog:
+        name = published.log_name
         if name not in self._logs:
             self._logs[name] = RedisLog(self.settings.redis_url, name) if self.settings.redis_url else MemoryLog()
         return self._logs[name]
@@ -159,10 +159,10 @@ class StreamService:
     def remove_connection(self, connection: Connection) -> None:
         self._connections.discard(connection)
 
-    def standing(self, key: ClientInApp) -> Standing | None:
+    def entitlements(self, key: ClientInApp) -> Entitlements | None:
         """What a client with a connection may have, at most a second old; None before that was read, and when it may have
         nothing."""
-        return self._standings.get(key)
+        return self._entitlements.get(key)
 
     async def _each_second(self, *works: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
@@ -175,11 +175,11 @@ class StreamService:
 
     async def _refresh(self) -> None:
         try:
-            publications = await store.latest_publications(self._app_ids)
+            published_apps = await store.published_apps(self._app_ids)
         except DatabaseError as error:
             logger.warning("published versions could not be read (%s); going on with those known", type(error).__name__)
             return
-        self._publications = publications
+        self._published_apps = published_apps
         if self._watches:
             await self._match_watchers()
 
@@ -196,15 +196,15 @@ class StreamService:
     async def _end_invalid_connections(self) -> None:
         connections = list(self._connections)
         if not connections:
-            self._standings = {}
+            self._entitlements = {}
             return
         is_known = True
         try:
-            found = await client_store.standings({connection.identity.client_id for connection in connections})
-            # The same object for the same standing: sessions look whether it is another one.
-            self._standings = {
-                key: known if (known := self._standings.get(key)) == standing else standing
-                for key, standing in found.items()
+            found = await client_store.read_entitlements({connection.identity.client_id for connection in connections})
+            # The same object for the same entitlements: sessions look whether it is another one.
+            self._entitlements = {
+                key: known if (known := self._entitlements.get(key)) == entitlements else entitlements
+                for key, entitlements in found.items()
             }
         except DatabaseError as error:
             logger.warning("clients could not be read (%s); going on with those known", type(error).__name__)
@@ -218,21 +218,23 @@ class StreamService:
     def _why_invalid(self, connection: Connection, *, is_known: bool) -> Closing | None:
         identity = connection.identity
         now = timezone.now()
-        standing = self._standings.get(ClientInApp(identity.client_id, connection.app_id))
-        expiries = (identity.expires_at, standing.expires_at if standing is not None else None)
+        entitlements = self._entitlements.get(ClientInApp(identity.client_id, connection.app_id))
+        expiries = (identity.expires_at, entitlements.expires_at if entitlements is not None else None)
         if any(expires_at is not None and expires_at <= now for expires_at in expiries):
             return closing.revoked()
         if not is_known:
             return None
-        if standing is None:
+        if entitlements is None:
             return closing.not_allowed()
-        if not standing.admits(identity):
+        if not entitlements.admits(identity):
             return closing.revoked()
-        return None if standing.may_be_shard(connection.shard_num) else closing.shard_not_allowed(connection.shard_num)
+        return (
+            None if entitlements.may_be_shard(connection.shard_num) else closing.shard_not_allowed(connection.shard_num)
+        )
 
     async def _match_watchers(self) -> None:
         """One watcher for each log of a published app, none for any other."""
-        wanted = {publication.log_name: publication for publication in self._publications.values()}
+        wanted = {published.log_name: published for published in self._published_apps.values()}
         for name in self._watchers.keys() - wanted.keys():
             _, task = self._watchers.pop(name)
             await end_tasks(task)
@@ -241,18 +243,18 @@ class StreamService:
                 watcher = self._new_watcher(wanted[name])
                 self._watchers[name] = (watcher, asyncio.create_task(watcher.run()))
 
-    def _new_watcher(self, publication: store.Publication) -> Watcher:
+    def _new_watcher(self, published: store.PublishedApp) -> Watcher:
         try:
-            database = self.sources.database(publication.definition.source)
+            database = self.sources.database(published.definition.source)
         except UnknownSource as error:
-            logger.error("app %s cannot be watched: %s", publication.app_id, error)
+            logger.error("app %s cannot be watched: %s", published.app_id, error)
             raise
         return Watcher(
             database,
-            self.history_of(publication),
-            self.log_of(publication),
+            self.history_of(published),
+            self.log_of(published),
             # It alone ends row errors: who is behind would end those that came later.
-            self._row_error_notes(publication.app_id),
+            self._row_error_notes(published.app_id),
             lease_seconds=self.settings.lease_seconds,
             heartbeat_seconds=self.settings.heartbeat_seconds,
         )

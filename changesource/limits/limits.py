@@ -56,7 +56,7 @@ class Limits:
             await self._leave(place)
 
     @asynccontextmanager
-    async def snapshot_turn(self, app_id: str, client_id: int) -> AsyncIterator[None]:
+    async def snapshot_slot(self, app_id: str, client_id: int) -> AsyncIterator[None]:
         """Waits for one of the app's turns, which go round by client; a snapshot that is cancelled meanwhile leaves the line.
 
         A client never has all of several turns: then others would wait for its slowest zero-cache.

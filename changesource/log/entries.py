@@ -15,7 +15,7 @@ MAX_READ_BYTES = 4 * 2**20
 NONCE_LENGTH = 32
 """Of the nonce of a marker, in characters, all of them ASCII."""
 ACCESS_BYTES = 73
-"""At most, of an `AccessTurn` as text: a client, a nonce and a cluster time."""
+"""At most, of an `AccessCutover` as text: a client, a nonce and a cluster time."""
 
 ANOTHER_LOG = "The log has been begun anew since, by another."
 
@@ -34,7 +34,7 @@ class EntryId:
 
 
 @dataclass(frozen=True, slots=True)
-class AccessTurn:
+class AccessCutover:
     """A client's access changes here. `nonce` is that of the stored access version. `cluster_time` is that of the marker's
     event, as the reader saw it: the entry's position may be later, because a log that goes on after an interruption repeats
     what it has after its tail."""
@@ -59,7 +59,7 @@ class Entry:
     its cluster time on, inclusive, follows.
 
     `version` is the number of the published version that it was rendered with. An entry that says `is_publish` has no rows:
-    that version is in force from its position on. One with an `access_turn` has none either.
+    that version is in force from its position on. One with an `access_cutover` has none either.
 
     The log itself says what the entry before was, `previous`, and names itself, `log_id`: each start begins a log by a new
     name. Entries of two logs may cut the events of one cluster time differently, so their places tell nothing about each
@@ -77,7 +77,7 @@ class Entry:
     previous: EntryId | None = None
     log_id: str = ""
     filter_values: Mapping[str, bytes] = field(default_factory=dict)
-    access_turn: AccessTurn | None = None
+    access_cutover: AccessCutover | None = None
 
     @property
     def position(self) -> Position:
@@ -86,7 +86,7 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes of its frames, and of what is kept beside them."""
-        beside = NONCE_LENGTH * len(self.markers) + (ACCESS_BYTES if self.access_turn is not None else 0)
+        beside = NONCE_LENGTH * len(self.markers) + (ACCESS_BYTES if self.access_cutover is not None else 0)
         return sum(map(len, self.tables.values())) + sum(map(len, self.filter_values.values())) + beside
 
 

@@ -24,7 +24,7 @@ from changesource.log.doorbell import Doorbell
 from changesource.log.entries import (
     ANOTHER_LOG,
     MAX_READ_BYTES,
-    AccessTurn,
+    AccessCutover,
     Entry,
     EntryId,
     Extent,
@@ -165,8 +165,8 @@ class RedisLog:
         fields: list[bytes | str | int] = ["f", _flags(entry), "v", entry.version, "t", entry.commit_time_ms]
         if entry.markers:
             fields += ["m", pack_nonces(entry.markers)]
-        if entry.access_turn is not None:
-            fields += ["a", access_text(entry.access_turn)]
+        if entry.access_cutover is not None:
+            fields += ["a", access_text(entry.access_cutover)]
         for table, frames in entry.tables.items():
             fields += [f"T{table}", frames]
         for table, values in entry.filter_values.items():
@@ -311,15 +311,15 @@ def _flags(entry: Entry) -> str:
     return ("f" if entry.is_final else "") + ("s" if entry.is_start else "") + ("p" if entry.is_publish else "")
 
 
-def access_text(turn: AccessTurn) -> str:
-    """How a change of access stands in the log; `access_turn_of` reads it."""
-    return f"{turn.client_id} {turn.nonce} {turn.cluster_time}"
+def access_text(cutover: AccessCutover) -> str:
+    """How a change of access stands in the log; `access_cutover_of` reads it."""
+    return f"{cutover.client_id} {cutover.nonce} {cutover.cluster_time}"
 
 
-def access_turn_of(text: bytes) -> AccessTurn:
+def access_cutover_of(text: bytes) -> AccessCutover:
     """What `access_text` wrote."""
     client_id, nonce, cluster_time = text.decode().split(" ")
-    return AccessTurn(int(client_id), nonce, int(cluster_time))
+    return AccessCutover(int(client_id), nonce, int(cluster_time))
 
 
 def _entry_of(entry_id: bytes, fields: Mapping[bytes, Any]) -> Entry:
@@ -335,5 +335,5 @@ def _entry_of(entry_id: bytes, fields: Mapping[bytes, Any]) -> Entry:
         previous=_id_of(fields[b"p"]) if fields[b"p"] else None,
         log_id=fields[b"l"].decode(),
         filter_values={name[1:].decode(): values for name, values in fields.items() if name.startswith(b"V")},
-        access_turn=access_turn_of(fields[b"a"]) if b"a" in fields else None,
+        access_cutover=access_cutover_of(fields[b"a"]) if b"a" in fields else None,
     )

@@ -102,7 +102,7 @@ class StoredTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Entitlements:
     """What of one app a client may have now, by its grant; nothing unless it `is_active`, switched on and not expired.
 
     `wanted` is the access that the grant says, `versions` are the stored ones since the last base, in the order of their
@@ -178,9 +178,9 @@ async def renew_credential(stored: StoredCredential, *, lookup: str, hash: str) 
     await for_authentication(_renew_credential, stored, lookup, hash)
 
 
-async def standings(client_ids: Collection[int]) -> dict[ClientInApp, Standing]:
+async def read_entitlements(client_ids: Collection[int]) -> dict[ClientInApp, Entitlements]:
     """What each of `client_ids` may have of each app now, by its grants."""
-    return await for_revocation(_standings, client_ids)
+    return await for_revocation(_entitlements, client_ids)
 
 
 async def begin_access(key: ClientInApp, *, without_marker: bool = False) -> None:
@@ -200,7 +200,7 @@ async def access_turns(app_id: str, since: int) -> Mapping[str, StoredTurn]:
 
 
 async def access_versions(key: ClientInApp) -> tuple[StoredAccess, ...]:
-    """As `Standing.versions`, now."""
+    """As `Entitlements.versions`, now."""
     return await in_database(
         lambda: _versions_of(_stored(Q(client=key.client_id, app__app_id=key.app_id)).get(key, ()))
     )
@@ -287,7 +287,7 @@ def _unexpired(now: datetime) -> Q:
     return Q(expires_at=None) | Q(expires_at__gt=now)
 
 
-def _standings(client_ids: Collection[int]) -> dict[ClientInApp, Standing]:
+def _entitlements(client_ids: Collection[int]) -> dict[ClientInApp, Entitlements]:
     now = timezone.now()
     grants = Grant.objects.filter(client__in=client_ids).select_related("client", "app")
     credentials: defaultdict[int, set[int]] = defaultdict(set)
@@ -298,7 +298,7 @@ def _standings(client_ids: Collection[int]) -> dict[ClientInApp, Standing]:
     found = {}
     for grant in grants:
         key = ClientInApp(grant.client_id, grant.app.app_id)
-        found[key] = Standing(
+        found[key] = Entitlements(
             is_active=not _refusal_of_client(grant.client, now),
             expires_at=grant.client.expires_at,
             shards=grant.shard_numbers(),

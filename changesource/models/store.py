@@ -32,7 +32,7 @@ MAX_ROW_ERRORS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Publication:
+class PublishedApp:
     """The published version of an app that is in force now. `log_name` names the log of its changes: another one for
     another source, and for another Django database. The version of number `base_number` is what it goes back to without
     a break, and began anew for `base_reason`, if it was not published."""
@@ -79,12 +79,12 @@ class ReplicaRecord:
     acknowledged: str = ""
 
 
-async def latest_publications(app_ids: Collection[str] = ()) -> dict[str, Publication]:
+async def published_apps(app_ids: Collection[str] = ()) -> dict[str, PublishedApp]:
     """The newest version of each of `app_ids` that has one, of every app for no ids, by app id.
 
     Cheap enough to be called every second: a definition is read and parsed only when it is new here.
     """
-    return await in_database(_latest_publications, app_ids)
+    return await in_database(_published_apps, app_ids)
 
 
 async def stored_versions(app_id: str) -> list[StoredVersion]:
@@ -134,21 +134,21 @@ in_database = STREAMS.ask
 
 
 @dataclass(frozen=True, slots=True)
-class _CachedPublication:
+class _CachedApp:
     nonce: str
-    publication: Publication
+    published: PublishedApp
 
 
-_cache: dict[str, _CachedPublication] = {}
+_cache: dict[str, _CachedApp] = {}
 """By app id."""
 
 
-def _latest_publications(app_ids: Collection[str]) -> dict[str, Publication]:
+def _published_apps(app_ids: Collection[str]) -> dict[str, PublishedApp]:
     of_these_apps = Q(app__app_id__in=app_ids) if app_ids else Q()
     of_app = Version.objects.filter(app=OuterRef("app"), cluster_time__isnull=False).order_by("-number")
     newest = Version.objects.filter(of_these_apps, pk=Subquery(of_app.values("pk")[:1])).order_by()
     base = of_app.filter(cluster_time=0)
-    found: dict[str, Publication] = {}
+    found: dict[str, PublishedApp] = {}
     rows = newest.annotate(
         base_nonce=Subquery(base.values("nonce")[:1]),
         base_number=Subquery(base.values("number")[:1]),
@@ -158,7 +158,7 @@ def _latest_publications(app_ids: Collection[str]) -> dict[str, Publication]:
         cached = _cache.get(app_id)
         if cached is None or cached.nonce != nonce:
             version = Version.objects.get(pk=pk)
-            publication = Publication(
+            published = PublishedApp(
                 app_id,
                 version.number,
                 version.to_definition(),
@@ -167,8 +167,8 @@ def _latest_publications(app_ids: Collection[str]) -> dict[str, Publication]:
                 base_nonce,
                 base_reason,
             )
-            cached = _cache[app_id] = _CachedPublication(nonce, publication)
-        found[app_id] = cached.publication
+            cached = _cache[app_id] = _CachedApp(nonce, published)
+        found[app_id] = cached.published
     return found
 
 

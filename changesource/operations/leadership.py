@@ -30,19 +30,19 @@ class WatchedApp:
 async def watched_apps(redis_url: str, app_ids: Collection[str]) -> list[WatchedApp]:
     """In the order of their names; all published ones, or those of `app_ids`. Raises `LogUnavailable` and
     `django.db.Error`."""
-    publications = await store.latest_publications(app_ids)
-    return [await _watched(redis_url, publication) for _, publication in sorted(publications.items())]
+    publications = await store.published_apps(app_ids)
+    return [await _watched(redis_url, published) for _, published in sorted(publications.items())]
 
 
-async def _watched(redis_url: str, publication: store.Publication) -> WatchedApp:
-    log = RedisLog(redis_url, publication.log_name)
+async def _watched(redis_url: str, published: store.PublishedApp) -> WatchedApp:
+    log = RedisLog(redis_url, published.log_name)
     try:
         leadership, extent = await log.leadership(), await log.extent()
     finally:
         await log.close()
     tail = None if extent.tail is None else extent.tail.position
     return WatchedApp(
-        app=publication.app_id,
+        app=published.app_id,
         leader=leadership.leader,
         lease_seconds_left=leadership.seconds_left,
         standbys=leadership.standbys,

@@ -17,7 +17,7 @@ from changesource.models import source_store, store
 from changesource.models.source_store import Awaited
 from changesource.mongo.markers import has_heartbeats
 from changesource.mongo.source import inspect_source, majority_cluster_time
-from changesource.replication.source_identity import SourceWitness
+from changesource.replication.source_identity import SourceIdentity
 from changesource.service import StreamService
 
 logger = logging.getLogger(__name__)
@@ -94,13 +94,13 @@ async def find_missing(service: StreamService) -> dict[str, str]:
     """What is missing, by name: `database`, `source <name>`, `identity <id>`, `app <id>`, `log <id>`, `replicas <id>`. Empty
     when all is well."""
     checks: dict[str, Awaitable[str]] = {}
-    for publication in service.publications.values():
-        source = publication.definition.source
+    for published in service.published_apps.values():
+        source = published.definition.source
         if f"source {source}" not in checks:
             checks[f"source {source}"] = _check_source(service, source)
-        checks[f"identity {publication.app_id}"] = _check_identity(service, publication)
-        checks[f"app {publication.app_id}"] = _check_watched(service, publication)
-        checks[f"log {publication.app_id}"] = check_lag(service, publication)
+        checks[f"identity {published.app_id}"] = _check_identity(service, published)
+        checks[f"app {published.app_id}"] = _check_watched(service, published)
+        checks[f"log {published.app_id}"] = check_lag(service, published)
     database = asyncio.create_task(_check_database(service))
     answers = await asyncio.gather(*(_in_time(check) for check in checks.values()))
     return await database | {name: answer for name, answer in zip(checks, answers, strict=True) if answer}
@@ -125,7 +125,7 @@ async def _check_database(service: StreamService) -> dict[str, str]:
         return {"database": NO_ANSWER}
     of_app: defaultdict[str, list[Awaited]] = defaultdict(list)
     for one in awaited:
-        if one.app_id in service.publications:
+        if one.app_id in service.published_apps:
             of_app[one.app_id].append(one)
     return {f"replicas {app_id}": " ".join(map(_missed, of_this_app)) for app_id, of_this_app in of_app.items()}
 
@@ -142,24 +142,24 @@ async def _check_source(service: StreamService, source: str) -> str:
     return ""
 
 
-async def _check_identity(service: StreamService, publication: store.Publication) -> str:
+async def _check_identity(service: StreamService, published: store.PublishedApp) -> str:
     """Whether the app still trusts its source."""
-    witness = SourceWitness(publication.app_id, publication.base_nonce)
+    source_identity = SourceIdentity(published.app_id, published.base_nonce)
     try:
-        return await witness.doubt(service.sources.database(publication.definition.source))
+        return await source_identity.doubt(service.sources.database(published.definition.source))
     except (ChangeSourceError, DatabaseError):
         return ""  # as `source` and `database` say
 
 
-async def _check_watched(service: StreamService, publication: store.Publication) -> str:
+async def _check_watched(service: StreamService, published: store.PublishedApp) -> str:
     try:
-        leader = await service.log_of(publication).leader()
+        leader = await service.log_of(published).leader()
     except ChangeSourceError as error:
         return str(error)
     return "" if leader else "nobody watches it; run manage.py watch_changes"
 
 
-async def check_lag(service: StreamService, publication: store.Publication) -> str:
+async def check_lag(service: StreamService, published: store.PublishedApp) -> str:
     """Whether the log has fallen behind its source, by the source's clock alone: what a majority has at this moment, against
     the last change in the log. A quiet source does not make that old, because heartbeats, or the source's own clock, move
     the log on. Neither does so on a sharded cluster without heartbeats, of which nothing is said.
@@ -167,14 +167,14 @@ async def check_lag(service: StreamService, publication: store.Publication) -> s
     A log that holds nothing yet is not behind. What does not answer is for the other checks to say.
     """
     try:
-        database = service.sources.database(publication.definition.source)
-        tail = (await service.log_of(publication).extent()).tail
+        database = service.sources.database(published.definition.source)
+        tail = (await service.log_of(published).extent()).tail
         if tail is None:
             return ""
         lag_seconds = (await majority_cluster_time(database) >> 32) - tail.position.seconds
         limit_seconds = MAX_LAG_SECONDS
         if lag_seconds > limit_seconds and (await inspect_source(database)).is_sharded:
-            if service.settings.heartbeat_seconds <= 0 or not await has_heartbeats(database, publication.app_id):
+            if service.settings.heartbeat_seconds <= 0 or not await has_heartbeats(database, published.app_id):
                 return ""
             limit_seconds = max(limit_seconds, 2 * service.settings.heartbeat_seconds)
     except ChangeSourceError:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from changesource.log.entries import AccessTurn, Entry, EntryId
+from changesource.log.entries import AccessCutover, Entry, EntryId
 from changesource.log.filter_values import pack_filter_values
 from changesource.mongo.assembler import Part, TransactionAssembler
 from changesource.mongo.change_stream import Batch, ChangeStream, StreamContent, open_change_stream
@@ -123,7 +123,7 @@ class EntryReader:
                     request = asyncio.ensure_future(stream.next_batch(wait=not assembler.is_holding))
                 received_at = time.monotonic()
                 for part in parts:
-                    for piece in split_at_turns(part, await self._turns_in(part, received_at)):
+                    for piece in split_at_cutovers(part, await self._cutovers_in(part, received_at)):
                         content = _content_for(self._version)
                         async for entry in self._entries_of_piece(piece):
                             yield entry
@@ -148,11 +148,11 @@ class EntryReader:
             version=self._version.number,
         )
 
-    async def _turns_in(self, part: Part, received_at: float) -> dict[int, Turn]:
-        """The turns among the events of a part, by their places. Raises `django.db.Error` for a publish."""
-        turns: dict[int, Turn] = {}
+    async def _cutovers_in(self, part: Part, received_at: float) -> dict[int, Cutover]:
+        """The cutovers among the events of a part, by their places. Raises `django.db.Error` for a publish."""
+        cutovers: dict[int, Cutover] = {}
         if part.index or not part.is_final:
-            return turns  # of a MongoDB transaction, in which no marker is written
+            return cutovers  # of a MongoDB transaction, in which no marker is written
         number = self._version.number
         for index, event in enumerate(part.events):
             if event.collection != MARKERS_COLLECTION:
@@ -161,25 +161,25 @@ class EntryReader:
                 version = await self._history.published_by(publish, event.cluster_time, received_at)
                 if version is not None:
                     number = version.number
-                    turns[index] = Turn(version, event.cluster_time, event.wall_time_ms)
+                    cutovers[index] = Cutover(version, event.cluster_time, event.wall_time_ms)
             access = access_marker_of(event, self._version.app_id)
             if access is not None and await self._history.begins_access(access, event.cluster_time, received_at):
-                turns[index] = Turn(access, event.cluster_time, event.wall_time_ms)
-        return turns
+                cutovers[index] = Cutover(access, event.cluster_time, event.wall_time_ms)
+        return cutovers
 
-    async def _entries_of_piece(self, piece: Part | Turn) -> AsyncGenerator[Entry, None]:
+    async def _entries_of_piece(self, piece: Part | Cutover) -> AsyncGenerator[Entry, None]:
         if isinstance(piece, Part):
             async for chunk in self._renderer.render(piece):
                 yield entry_of(self._numbering, self._version, piece, chunk)
             return
         if self._numbering.is_behind(piece.cluster_time):
             return  # the log has it already, before the transaction that begins again
-        access_turn = None
+        access_cutover = None
         if isinstance(piece.to, CompiledVersion):
             self._version = piece.to
             self._renderer = Renderer(self._database, piece.to, self._sink)
         else:
-            access_turn = AccessTurn(piece.to.client_id, piece.to.nonce, piece.cluster_time)
+            access_cutover = AccessCutover(piece.to.client_id, piece.to.nonce, piece.cluster_time)
         self._numbering.last = max(
             self._numbering.last, Position.from_number(position_of_turn(piece.cluster_time).number - 1)
         )
@@ -187,8 +187,8 @@ class EntryReader:
             id=self._numbering.next(piece.cluster_time, is_final=True),
             commit_time_ms=piece.wall_time_ms,
             version=self._version.number,
-            is_publish=access_turn is None,
-            access_turn=access_turn,
+            is_publish=access_cutover is None,
+            access_cutover=access_cutover,
         )
 
 
@@ -233,7 +233,7 @@ def _content_for(version: CompiledVersion) -> StreamContent:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Cutover:
     """A marker in the stream from which on something else is sent: a published version, or what a client may read."""
 
     to: CompiledVersion | AccessMarker
@@ -241,14 +241,14 @@ class Turn:
     wall_time_ms: int
 
 
-def split_at_turns(part: Part, turns: Mapping[int, Turn]) -> Iterator[Part | Turn]:
-    """The pieces of a part before, between and after the turns at these places: each has one version in force throughout."""
+def split_at_cutovers(part: Part, cutovers: Mapping[int, Cutover]) -> Iterator[Part | Cutover]:
+    """The pieces of a part before, between and after these cutovers. Each has one version in force throughout."""
     start = 0
-    for index, turn in turns.items():
+    for index, cutover in cutovers.items():
         if index > start:
             before = part.events[start:index]
             yield Part(before, before[-1].cluster_time)
-        yield turn
+        yield cutover
         start = index + 1
     if start == 0:
         yield part

@@ -64,7 +64,7 @@ def in_doubt(app_id: str, reason: str) -> str:
     )
 
 
-class SourceWitness:
+class SourceIdentity:
     """Of one base version of one app. Belongs to one event loop."""
 
     def __init__(self, app_id: str, base_nonce: str) -> None:

@@ -22,7 +22,7 @@ from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.replication.lookups import Lookup
-from changesource.replication.source_identity import SourceWitness
+from changesource.replication.source_identity import SourceIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class VersionHistory:
     `source` knows the database that all of them stream from; None for one that nobody can mistake.
     """
 
-    def __init__(self, app_id: str, source: SourceWitness | None = None) -> None:
+    def __init__(self, app_id: str, source: SourceIdentity | None = None) -> None:
         self.app_id = app_id
         self.source = source
         self._compiled: dict[tuple[int, str], CompiledVersion] = {}
@@ -102,7 +102,7 @@ class VersionHistory:
         return tuple([await self._get(version) for version in versions if version.number > number])
 
     async def check_source(self, database: Database, position: Position | None = None) -> None:
-        """As `SourceWitness.check`."""
+        """As `SourceIdentity.check`."""
         if self.source is not None:
             await self.source.check(database, position)
 

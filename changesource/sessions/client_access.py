@@ -19,7 +19,7 @@ from itertools import chain
 from changesource.errors import SourceReadOnly, UnknownVersion
 from changesource.log.entries import Entry
 from changesource.models import client_store
-from changesource.models.client_store import ClientInApp, Identity, Standing, StoredAccess
+from changesource.models.client_store import ClientInApp, Entitlements, Identity, StoredAccess
 from changesource.mongo.markers import AccessMarker, write_access_marker
 from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
@@ -35,9 +35,11 @@ MARK_AGAIN_SECONDS = 10.0
 class ClientAccess:
     """Of one connection."""
 
-    def __init__(self, identity: Identity, app_id: str, publications: Sequence[str], standing: Standing) -> None:
+    def __init__(
+        self, identity: Identity, app_id: str, publications: Sequence[str], entitlements: Entitlements
+    ) -> None:
         self.key = ClientInApp(identity.client_id, app_id)
-        self.standing = standing
+        self.entitlements = entitlements
         self._attributes = dict(identity.attributes)
         self._publications = tuple(publications)
         self._marked_at: dict[str, float] = {}
@@ -53,24 +55,24 @@ class ClientAccess:
         said = json.dumps([self._attributes, sorted(set(self._publications))], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()
 
-    def note(self, standing: Standing) -> None:
+    def note(self, entitlements: Entitlements) -> None:
         """Takes what the client may have now; what was read of it earlier than what is known changes nothing."""
-        if standing.progress >= self.standing.progress:
-            self.standing = standing
+        if entitlements.progress >= self.entitlements.progress:
+            self.entitlements = entitlements
 
     @property
-    def is_settled(self) -> bool:
+    def is_in_force(self) -> bool:
         """Whether what the grant says is in force, or was when somebody met its marker."""
         newest = self._newest
-        return newest is not None and newest.cluster_time is not None and newest.access == self.standing.wanted
+        return newest is not None and newest.cluster_time is not None and newest.access == self.entitlements.wanted
 
-    async def settle(self, database: Database) -> None:
+    async def apply_grant(self, database: Database) -> None:
         """Sees to it that what the grant says comes into force: stores it, and writes the marker of what waits for one.
 
         Cheap when there is nothing to do. Raises `SourceUnreachable`, `SourceUnusable`, `django.db.Error`.
         """
         newest = self._newest
-        if newest is None or (newest.cluster_time is not None and newest.access != self.standing.wanted):
+        if newest is None or (newest.cluster_time is not None and newest.access != self.entitlements.wanted):
             await client_store.begin_access(self.key)
             await self._read_versions()
             newest = self._newest
@@ -91,18 +93,18 @@ class ClientAccess:
 
     async def view_after(self, entry: Entry, view: ClientView) -> ClientView | None:
         """What is shown from `entry` on instead of `view`, if what this client may read changes there, else None."""
-        turn = entry.access_turn
-        if turn is None or turn.client_id != self.key.client_id:
+        cutover = entry.access_cutover
+        if cutover is None or cutover.client_id != self.key.client_id:
             return None
-        if not self._has_met(turn.nonce):
-            await client_store.confirm_access(turn.nonce, turn.cluster_time)
+        if not self._has_met(cutover.nonce):
+            await client_store.confirm_access(cutover.nonce, cutover.cluster_time)
             await self._read_versions()
         number = self.number_at(entry.position)
         return self._view(view.version, self._stored(number)) if number > view.access_number else None
 
     def _has_met(self, nonce: str) -> bool:
         """Whether its place is known already: anybody who may write to the source can repeat a marker that they see there."""
-        return any(stored.nonce == nonce and stored.cluster_time is not None for stored in self.standing.versions)
+        return any(stored.nonce == nonce and stored.cluster_time is not None for stored in self.entitlements.versions)
 
     def with_version(self, version: CompiledVersion, view: ClientView) -> ClientView:
         """What is shown of another version than that of `view`, under the same access."""
@@ -115,7 +117,7 @@ class ClientAccess:
         after it, when a table that stays is to be loaded again.
         """
         versions = [view.version, *(version for version in self.coming if version.number > view.version.number)]
-        accesses = [stored for stored in self.standing.versions if stored.number >= view.access_number]
+        accesses = [stored for stored in self.entitlements.versions if stored.number >= view.access_number]
         changes = [
             version_changes(view, self._view(version, stored))
             for version in versions
@@ -132,17 +134,17 @@ class ClientAccess:
 
     def number_at(self, position: Position) -> int:
         """Of the access in force at a position. Raises `UnknownVersion`."""
-        return number_in_force(self.standing.versions, position)
+        return number_in_force(self.entitlements.versions, position)
 
     @property
     def _newest(self) -> StoredAccess | None:
-        return self.standing.versions[-1] if self.standing.versions else None
+        return self.entitlements.versions[-1] if self.entitlements.versions else None
 
     async def _read_versions(self) -> None:
-        self.note(replace(self.standing, versions=await client_store.access_versions(self.key)))
+        self.note(replace(self.entitlements, versions=await client_store.access_versions(self.key)))
 
     def _stored(self, number: int) -> StoredAccess:
-        for stored in self.standing.versions:
+        for stored in self.entitlements.versions:
             if stored.number == number:
                 return stored
         raise UnknownVersion(f"Access {number} of client {self.key.client_id} to {self.key.app_id} is not stored.")
@@ -153,7 +155,7 @@ class ClientAccess:
         return ClientView(version, access, self._publications, access_number=stored.number)
 
 
-class Turns:
+class ViewHistory:
     """At which entries a connection's view changes: at publishes, and at changes of what its client may read."""
 
     def __init__(self, history: VersionHistory, access: ClientAccess) -> None:
@@ -174,4 +176,4 @@ class Turns:
             if entry.version <= view.version.number:
                 return None
             return self.access.with_version(await self.history.at(entry.position), view)
-        return await self.access.view_after(entry, view) if entry.access_turn is not None else None
+        return await self.access.view_after(entry, view) if entry.access_cutover is not None else None

@@ -25,7 +25,7 @@ from changesource.errors import (
 )
 from changesource.log.entries import Entry
 from changesource.models import client_store, source_store, store
-from changesource.models.client_store import ClientInApp, Identity, Standing
+from changesource.models.client_store import ClientInApp, Entitlements, Identity
 from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol import closing, frames
 from changesource.protocol.closing import Closing
@@ -39,12 +39,12 @@ from changesource.replication.source_identity import reaches
 from changesource.replication.version_history import FIRST_ORDINAL_AFTER_MARKER
 from changesource.service import StreamService
 from changesource.sessions.acknowledgements import InFlight
-from changesource.sessions.client_access import ClientAccess, Turns
+from changesource.sessions.client_access import ClientAccess, ViewHistory
 from changesource.sessions.outlet import ClientStalled, Outlet, PacedOutlet, SnapshotTooSlow
 from changesource.sessions.snapshot import Snapshot
 from changesource.sessions.snapshot_progress import SnapshotProgress, shown
 from changesource.sessions.transactions import TransactionSender
-from changesource.sessions.transition import VersionSwitch
+from changesource.sessions.transition import Transition
 
 logger = logging.getLogger(__name__)
 
@@ -112,29 +112,29 @@ class Session:
 
     async def run(self) -> Closing | None:
         """How to close the connection; None to leave that to zero-cache, after `reset-required`."""
-        publication = self._service.publication(self._request.app_id)
+        published = self._service.published(self._request.app_id)
         try:
-            standing = await self._read_standing()
+            entitlements = await self._read_entitlements()
         except DatabaseError as error:
             return await self._refuse_for(error)
-        if publication is None or standing is None or not standing.admits(self.identity):
+        if published is None or entitlements is None or not entitlements.admits(self.identity):
             return await self._refuse(closing.not_allowed())
-        if not standing.may_be_shard(self._request.shard_num):
+        if not entitlements.may_be_shard(self._request.shard_num):
             return await self._refuse(closing.shard_not_allowed(self._request.shard_num))
         # Not before: the service would end at once what is refused slowly here.
         self._service.add_connection(self)
         try:
-            return await self._run(publication, standing)
+            return await self._run(published, entitlements)
         finally:
             self._service.remove_connection(self)
 
-    async def _run(self, publication: store.Publication, standing: Standing) -> Closing | None:
-        self._access = ClientAccess(self.identity, self._request.app_id, self._request.publications, standing)
-        self._turns = Turns(self._service.history_of(publication), self._access)
+    async def _run(self, published: store.PublishedApp, entitlements: Entitlements) -> Closing | None:
+        self._access = ClientAccess(self.identity, self._request.app_id, self._request.publications, entitlements)
+        self._views = ViewHistory(self._service.history_of(published), self._access)
         try:
             if self._request.resume is None:
-                return await self._take_snapshot(publication)
-            return await self._resume(publication)
+                return await self._take_snapshot(published)
+            return await self._resume(published)
         except HistoryLost as error:
             is_fault = isinstance(error, SourceReplaced) or self._is_where_it_was()
             await self._require_reset(str(error), is_fault=is_fault)
@@ -151,9 +151,9 @@ class Session:
         except DatabaseError as error:
             return await self._refuse_for(error)
 
-    async def _read_standing(self) -> Standing | None:
+    async def _read_entitlements(self) -> Entitlements | None:
         key = ClientInApp(self.identity.client_id, self._request.app_id)
-        return (await client_store.standings([key.client_id])).get(key)
+        return (await client_store.read_entitlements([key.client_id])).get(key)
 
     async def _refuse_for(self, error: DatabaseError) -> Closing:
         logger.error("%s: the Django database failed (%s)", self._label, type(error).__name__)
@@ -161,69 +161,69 @@ class Session:
 
     # A snapshot
 
-    async def _take_snapshot(self, publication: store.Publication) -> Closing:
+    async def _take_snapshot(self, published: store.PublishedApp) -> Closing:
         """All that can take long, or refuses, and needs no turn comes before the turn, or after it."""
         progress = SnapshotProgress(self.app_id, self.shard_num, self.identity.client_id)
         async with shown(progress):
             while True:
-                if not self._has_publications(publication):
+                if not self._has_publications(published):
                     return await self._refuse(
                         closing.invalid_request("publications: the app has no publication of that name.")
                     )
-                await self._wait_for_the_source(publication)
-                async with self._service.limits.snapshot_turn(publication.app_id, self.identity.client_id):
-                    current = self._service.publication(publication.app_id) or publication
+                await self._wait_for_the_source(published)
+                async with self._service.limits.snapshot_slot(published.app_id, self.identity.client_id):
+                    current = self._service.published(published.app_id) or published
                     # Otherwise the app began anew in the meantime, perhaps with another source, or the version that was
                     # published in the meantime has other publications.
-                    if current.log_name == publication.log_name and self._has_publications(current):
+                    if current.log_name == published.log_name and self._has_publications(current):
                         progress.begin()
                         if (how := await self._send_snapshot(current, progress)) is not None:
                             return how
                         break
-                publication = current
+                published = current
         return await self._refuse(closing.not_allowed())
 
-    def _has_publications(self, publication: store.Publication) -> bool:
-        return all(name in publication.definition.publications for name in self._request.publications)
+    def _has_publications(self, published: store.PublishedApp) -> bool:
+        return all(name in published.definition.publications for name in self._request.publications)
 
-    async def _wait_for_the_source(self, publication: store.Publication) -> None:
+    async def _wait_for_the_source(self, published: store.PublishedApp) -> None:
         """Until it is the one that was read before, and its clock is as far as it was."""
-        database = self._service.sources.database(publication.definition.source)
-        await self._service.history_of(publication).check_source(database)
+        database = self._service.sources.database(published.definition.source)
+        await self._service.history_of(published).check_source(database)
         await self._wait_for_the_clock(database)
 
-    async def _send_snapshot(self, publication: store.Publication, progress: SnapshotProgress) -> Closing | None:
+    async def _send_snapshot(self, published: store.PublishedApp, progress: SnapshotProgress) -> Closing | None:
         """How to close; None when the client may not have the app any more."""
         logger.info("%s: snapshot for client %s", self._label, self.identity.name)
-        database = self._service.sources.database(publication.definition.source)
+        database = self._service.sources.database(published.definition.source)
         start = Position(await current_cluster_time(database))
         # Only now: the line may have been long, and a marker that lies before the start is not met any more.
-        standing = await self._read_standing()
-        if standing is None:
+        entitlements = await self._read_entitlements()
+        if entitlements is None:
             return None
-        self._access.note(standing)
+        self._access.note(entitlements)
         # Its marker comes before the snapshot's own: nothing is shown that is not to be shown any more.
-        await self._access.settle(database)
-        view = await self._turns.view_at(start)
-        feed = self._feed(publication, start)
+        await self._access.apply_grant(database)
+        view = await self._views.view_at(start)
+        feed = self._feed(published, start)
         async with aclosing(feed.entries()) as entries:
             snapshot = Snapshot(
                 database,
-                self._turns,
+                self._views,
                 view,
                 self._request.shard_num,
                 self._outlet,
                 entries,
-                self._service.row_error_sink(publication.app_id),
+                self._service.row_error_sink(published.app_id),
                 plain_inserts=self._settings.snapshot_plain_inserts,
                 unused=self._unused,
                 progress=progress.state,
             )
             result = await snapshot.send()
-        await self._service.history_of(publication).check_source(database)
+        await self._service.history_of(published).check_source(database)
         await store.register_replica(
             store.ReplicaRecord(
-                app_id=publication.app_id,
+                app_id=published.app_id,
                 shard_num=self._request.shard_num,
                 replica_version=result.begin.watermark,
                 snapshot_end=result.end.watermark,
@@ -275,10 +275,10 @@ class Session:
 
     # The stream
 
-    async def _resume(self, publication: store.Publication) -> Closing | None:
+    async def _resume(self, published: store.PublishedApp) -> Closing | None:
         assert self._request.resume is not None  # noqa: S101 (the caller asked)
         last = self._request.resume.last_watermark
-        replica = await store.find_replica(publication.app_id, self._request.shard_num, self._replica_version)
+        replica = await store.find_replica(published.app_id, self._request.shard_num, self._replica_version)
         if replica is None:
             await self._require_reset("This replica was not built from a snapshot of this change source.")
             return None
@@ -286,25 +286,25 @@ class Session:
             await self._require_reset("This replica was built for another client.")
             return None
         self._replica = replica
-        if replica.version_number < publication.base_number:
+        if replica.version_number < published.base_number:
             await self._require_reset(
-                f"{_begins_anew(publication)} The replica has version {replica.version_number}.",
-                is_fault=bool(publication.base_reason),
+                f"{_begins_anew(published)} The replica has version {replica.version_number}.",
+                is_fault=bool(published.base_reason),
             )
             return None
         if reason := self._why_not_of_this_access(replica):
-            await self._require_reset_for(reason, publication)
+            await self._require_reset_for(reason, published)
             return None
-        database = self._service.sources.database(publication.definition.source)
-        await self._service.history_of(publication).check_source(database)
+        database = self._service.sources.database(published.definition.source)
+        await self._service.history_of(published).check_source(database)
         if not await reaches(database, last):  # its own word, which says nothing of the source or of other replicas
             await self._require_reset("The replica is ahead of the source: it was built from another one.")
             return None
         self._reached = last
         is_first = last == self._request.resume.replica_version
         start = Position.from_watermark(replica.snapshot_end) if is_first else last
-        view = await self._turns.view_at(last)
-        await self._turns.look_ahead(view)
+        view = await self._views.view_at(last)
+        await self._views.look_ahead(view)
         logger.info(
             "%s: resumes after %s with version %d for client %s",
             self._label,
@@ -312,7 +312,7 @@ class Session:
             view.version.number,
             self.identity.name,
         )
-        return await self._stream(publication, view, start, last)
+        return await self._stream(published, view, start, last)
 
     def _is_where_it_was(self) -> bool:
         """Whether zero-cache asks for what follows the newest that its replica is known to have. What came before that may
@@ -325,19 +325,19 @@ class Session:
     def _why_not_of_this_access(self, replica: store.ReplicaRecord) -> str:
         if replica.scope != self._access.scope:
             return "This replica was built for other publications, or with other attributes of the client."
-        standing = self._access.standing
-        if not standing.oldest_number <= replica.access_number <= standing.newest_number:
+        entitlements = self._access.entitlements
+        if not entitlements.oldest_number <= replica.access_number <= entitlements.newest_number:
             return ACCESS_WITHOUT_A_PLACE
         if self._access.number_at(Position.from_watermark(replica.replica_version)) != replica.access_number:
             return ACCESS_WITHOUT_A_PLACE  # nobody can say what it has been shown
         return ""
 
     async def _stream(
-        self, publication: store.Publication, view: ClientView, start: Position, last: Position
+        self, published: store.PublishedApp, view: ClientView, start: Position, last: Position
     ) -> Closing | None:
         sender = TransactionSender(self._outlet, self._in_flight, view, last)
-        database = self._service.sources.database(publication.definition.source)
-        feed = self._feed(publication, start)
+        database = self._service.sources.database(published.definition.source)
+        feed = self._feed(published, start)
         committed_at = time.monotonic()
         async with aclosing(feed.entries()) as entries:
             async for entry in entries:
@@ -345,13 +345,13 @@ class Session:
                 if is_between and self._service.is_stopping:
                     return closing.going_away()
                 if is_between:
-                    await self._settle(database, view)
+                    await self._apply_changes(database, view)
                     self._withhold(view, sender)
-                    if reason := self._why_not_go_on(publication, view):
-                        await self._require_reset_for(reason, publication)
+                    if reason := self._why_not_go_on(published, view):
+                        await self._require_reset_for(reason, published)
                         return None
                 following = entry
-                while following is not None and (new := await self._turns.after(following, view)) is not None:
+                while following is not None and (new := await self._views.after(following, view)) is not None:
                     following = await self._switch(database, view, new, following.position, sender, entries)
                     view = new
                     self._known = None
@@ -360,7 +360,7 @@ class Session:
                     committed_at = time.monotonic()
                 if not sender.is_open and self._access.number_at(feed.position) > view.access_number:
                     # Its place has gone by, and nothing was met there: the source is not the one where it was.
-                    await self._require_reset_for(ACCESS_WITHOUT_A_PLACE, publication)
+                    await self._require_reset_for(ACCESS_WITHOUT_A_PLACE, published)
                     return None
                 is_quiet = time.monotonic() - committed_at > self._settings.quiet_commit_seconds
                 if is_quiet and not sender.is_open and feed.position.number > sender.last.number:
@@ -369,41 +369,41 @@ class Session:
                 await self._note_acknowledged()
         return closing.going_away()
 
-    async def _settle(self, database: Database, view: ClientView) -> None:
+    async def _apply_changes(self, database: Database, view: ClientView) -> None:
         """Looks whether the client may read something else now, or another version has been published. What that changes
         comes with a marker."""
-        current = self._service.standing(self._access.key)
+        current = self._service.entitlements(self._access.key)
         if current is not None:
             self._access.note(current)
-        if not self._access.is_settled:
+        if not self._access.is_in_force:
             try:
-                await self._access.settle(database)
+                await self._access.apply_grant(database)
             except (SourceUnreachable, SourceUnusable) as error:
                 logger.warning("%s: a change of what the client may read has to wait: %s", self._label, error)
             except DatabaseError as error:
                 logger.warning("%s: the access of the client was not read (%s)", self._label, type(error).__name__)
-        published = self._service.publication(self.app_id)
+        published = self._service.published(self.app_id)
         newest = max([view.version.number, *(version.number for version in self._access.coming)])
         if published is not None and published.number > newest:
             try:
-                await self._turns.look_ahead(view)
+                await self._views.look_ahead(view)
             except DatabaseError as error:
                 logger.warning("%s: published versions were not read (%s)", self._label, type(error).__name__)
 
     def _withhold(self, view: ClientView, sender: TransactionSender) -> None:
         """What is about to change is not sent any more from here on."""
-        known = (self._access.standing, self._access.coming)
+        known = (self._access.entitlements, self._access.coming)
         if known != self._known:
             self._known = known
             sender.withhold(self._access.withheld(view))
 
-    def _why_not_go_on(self, publication: store.Publication, view: ClientView) -> str:
-        current = self._service.publication(publication.app_id)
+    def _why_not_go_on(self, published: store.PublishedApp, view: ClientView) -> str:
+        current = self._service.published(published.app_id)
         if current is None:
             return "The app is no more."
-        if current.log_name != publication.log_name:
+        if current.log_name != published.log_name:
             return _begins_anew(current)
-        if view.access_number < self._access.standing.oldest_number:
+        if view.access_number < self._access.entitlements.oldest_number:
             return ACCESS_WITHOUT_A_PLACE
         return ""
 
@@ -427,14 +427,14 @@ class Session:
     ) -> Entry | None:
         """Sends what changes from one view to the next. The entry of the next turn if that was met already."""
         sink = self._service.row_error_sink(self._request.app_id)
-        switch = VersionSwitch(
+        switch = Transition(
             database,
             old,
             new,
             self._request.shard_num,
             sender,
             entries,
-            self._turns,
+            self._views,
             sink,
         )
         return await switch.send(position)
@@ -451,19 +451,19 @@ class Session:
 
     # Parts of both
 
-    def _feed(self, publication: store.Publication, start: Position) -> Feed:
+    def _feed(self, published: store.PublishedApp, start: Position) -> Feed:
         return Feed(
-            self._service.sources.database(publication.definition.source),
-            self._service.history_of(publication),
-            self._service.log_of(publication),
+            self._service.sources.database(published.definition.source),
+            self._service.history_of(published),
+            self._service.log_of(published),
             start,
-            self._service.row_error_sink(publication.app_id),
+            self._service.row_error_sink(published.app_id),
         )
 
-    async def _require_reset_for(self, reason: str, publication: store.Publication) -> None:
+    async def _require_reset_for(self, reason: str, published: store.PublishedApp) -> None:
         """`reason`, unless the app begins anew: with it all that clients may read does, and either may be known first."""
-        current = (await store.latest_publications([publication.app_id])).get(publication.app_id)
-        if current is not None and current.log_name != publication.log_name:
+        current = (await store.published_apps([published.app_id])).get(published.app_id)
+        if current is not None and current.log_name != published.log_name:
             await self._require_reset(_begins_anew(current), is_fault=bool(current.base_reason))
         else:
             await self._require_reset(reason)
@@ -503,6 +503,6 @@ class Session:
         return how
 
 
-def _begins_anew(publication: store.Publication) -> str:
-    because = f": {publication.base_reason}" if publication.base_reason else ""
-    return f"Version {publication.base_number} of the app begins anew{because}."
+def _begins_anew(published: store.PublishedApp) -> str:
+    because = f": {published.base_reason}" if published.base_reason else ""
+    return f"Version {published.base_number} of the app begins anew{because}."

@@ -29,7 +29,7 @@ from changesource.publishing.compiled import CompiledTableFrames, CompiledVersio
 from changesource.replication.entry_reader import EntryReader
 from changesource.replication.renderer import RowErrorSink
 from changesource.replication.slow_documents import rows_in_batches
-from changesource.sessions.client_access import Turns
+from changesource.sessions.client_access import ViewHistory
 from changesource.sessions.outlet import PacedOutlet
 from changesource.sessions.snapshot_progress import DocumentCounts
 from changesource.tables.compiled_table import Document, Row
@@ -60,7 +60,7 @@ class Snapshot:
     def __init__(
         self,
         database: Database,
-        turns: Turns,
+        views: ViewHistory,
         view: ClientView,
         shard_num: int,
         outlet: PacedOutlet,
@@ -72,7 +72,7 @@ class Snapshot:
         progress: SnapshotState,
     ) -> None:
         self._database = database
-        self._turns = turns
+        self._views = views
         self._view = view
         self._shard_num = shard_num
         self._outlet = outlet
@@ -129,21 +129,21 @@ class Snapshot:
         is_seen = False
         async with aclosing(self._entries_in_time()) as entries:
             async for entry in entries:
-                self._view = await self._turns.after(entry, self._view) or self._view
+                self._view = await self._views.after(entry, self._view) or self._view
                 is_seen = is_seen or nonce in entry.markers
                 if is_seen and entry.is_final:
                     return entry.position
         raise self._not_seen()
 
     async def _replay_to_barrier(self, begin: Position) -> Position:
-        """Writes a marker and sends what changed before it; the position of the last transaction that counts. A turn ends
-        it: that transaction is the one before then, and the turn follows in the stream."""
+        """Writes a marker and sends what changed before it; the position of the last transaction that counts. A cutover ends
+        it: that transaction is the one before then, and the cutover follows in the stream."""
         nonce = await write_marker(self._database, self._version.app_id, "barrier")
         end = begin
         is_seen = False
         async with aclosing(self._entries_in_time()) as entries:
             async for entry in entries:
-                if await self._turns.after(entry, self._view) is not None:
+                if await self._views.after(entry, self._view) is not None:
                     return end
                 if rows := self._view.select_frames(entry):
                     await self._outlet.send(rows)
@@ -160,7 +160,7 @@ class Snapshot:
         now = await majority_cluster_time(self._database)
         end = begin
         reader = EntryReader(
-            self._database, self._turns.history, self._version, begin.cluster_time, begin, self._sink, known_until=now
+            self._database, self._views.history, self._version, begin.cluster_time, begin, self._sink, known_until=now
         )
         async with aclosing(reader.entries()) as entries:
             async for entry in entries:

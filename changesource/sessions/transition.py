@@ -43,7 +43,7 @@ from changesource.publishing.compiled import CompiledTableFrames, fields_read
 from changesource.publishing.version_changes import ExtendedTable, VersionChanges, version_changes
 from changesource.replication.renderer import RowErrorSink
 from changesource.replication.slow_documents import rows_in_batches
-from changesource.sessions.client_access import Turns
+from changesource.sessions.client_access import ViewHistory
 from changesource.sessions.snapshot import BARRIER_SECONDS
 from changesource.sessions.transactions import TransactionSender
 from changesource.tables.compiled_table import ID, Document, describe_id
@@ -55,10 +55,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T", CompiledTableFrames, ExtendedTable)
 
 
-class VersionSwitch:
-    """From `old` to `new`. `entries` are the feed's, from after the entry of the turn on.
+class Transition:
+    """From `old` to `new`. `entries` are the feed's, from after the entry of the cutover on.
 
-    Of the tables that are to go at a later turn, or to be loaded again, no row is sent, and of columns that are to go no
+    Of the tables that are to go at a later cutover, or to be loaded again, no row is sent, and of columns that are to go no
     value. Tables of which something was withheld until now, and is not any more, are loaded again: another version may show
     it to a client that was to lose it.
     """
@@ -71,11 +71,11 @@ class VersionSwitch:
         shard_num: int,
         sender: TransactionSender,
         entries: AsyncIterator[Entry | None],
-        turns: Turns,
+        views: ViewHistory,
         sink: RowErrorSink,
     ) -> None:
         self._database = database
-        self._turns = turns
+        self._views = views
         self._old = old
         self._new = new
         self._shard_num = shard_num
@@ -85,12 +85,12 @@ class VersionSwitch:
         self._share = LoopShare()
 
     async def send(self, position: Position) -> Entry | None:
-        """The whole transaction, at `position` or later. The entry of the next turn, if that was met before the end.
+        """The whole transaction, at `position` or later. The entry of the next cutover, if that was met before the end.
 
         Raises `BarrierNotSeen`, `ClientStalled`, and what the feed and the scan raise.
         """
         started = time.monotonic()
-        before, withheld = map(self._turns.access.withheld, (self._old, self._new))
+        before, withheld = map(self._views.access.withheld, (self._old, self._new))
         changes = self._changes(before, withheld)
         sender, version = self._sender, self._new.version
         await sender.begin(position)
@@ -162,7 +162,7 @@ class VersionSwitch:
                     yield earlier.frames.delete({name: row[name] for name in earlier.table.spec.key})
 
     async def _reach_barrier(self) -> Entry | None:
-        """Adds what changed up to a marker of now. Ends before the next turn, whose entry is then given back."""
+        """Adds what changed up to a marker of now. Ends before the next cutover, whose entry is then given back."""
         app_id = self._new.version.app_id
         nonce = await write_marker(self._database, app_id, "barrier")
         deadline = time.monotonic() + BARRIER_SECONDS
@@ -170,7 +170,7 @@ class VersionSwitch:
         async for entry in self._entries:
             if entry is not None:
                 deadline = time.monotonic() + BARRIER_SECONDS
-                if await self._turns.after(entry, self._new) is not None:
+                if await self._views.after(entry, self._new) is not None:
                     return entry
                 if entry.version == self._new.version.number:
                     await self._sender.add_changes(entry)

@@ -70,7 +70,7 @@ class ChangeSource:
 
     async def expected(self) -> Tables:
         """What the published tables are of the documents that are there now."""
-        definition = self.service.publication(self.app.app_id).definition  # type: ignore[union-attr]
+        definition = self.service.published(self.app.app_id).definition  # type: ignore[union-attr]
         found: Tables = {}
         for each in definition.tables:
             table = CompiledTable(each)

@@ -64,11 +64,11 @@ async def test_snapshots_take_turns_in_the_order_in_which_they_came() -> None:
 
     async def snapshot(number: int) -> None:
         nonlocal running
-        async with limits.snapshot_turn("app", 1):
+        async with limits.snapshot_slot("app", 1):
             running += 1
             assert running == 1
             order.append(number)
-            async with limits.snapshot_turn("another", 1):
+            async with limits.snapshot_slot("another", 1):
                 await asyncio.sleep(0)
             running -= 1
 
@@ -82,14 +82,14 @@ async def test_a_client_does_not_wait_for_all_snapshots_of_another() -> None:
     """One client's snapshots take no end, and others of it wait: another client's snapshot begins at once, a third one's as
     soon as one has ended, before those that came earlier."""
     limits = limits_of(snapshots_per_app=4)
-    held = [limits.snapshot_turn("app", 1) for _ in range(20)]
+    held = [limits.snapshot_slot("app", 1) for _ in range(20)]
     slow = [asyncio.create_task(turn.__aenter__()) for turn in held]
     async with asyncio.timeout(1):
         await asyncio.wait(slow, return_when=asyncio.FIRST_COMPLETED)
-        second = limits.snapshot_turn("app", 2)
+        second = limits.snapshot_slot("app", 2)
         await second.__aenter__()
         assert sum(task.done() for task in slow) == 3
-        third = asyncio.create_task(limits.snapshot_turn("app", 3).__aenter__())
+        third = asyncio.create_task(limits.snapshot_slot("app", 3).__aenter__())
         await asyncio.sleep(0)
         await held[0].__aexit__(None, None, None)
         await third
@@ -105,10 +105,10 @@ async def test_a_client_does_not_wait_for_all_snapshots_of_another() -> None:
 async def test_who_goes_away_while_waiting_is_not_waited_for() -> None:
     """A cancelled wait leaves the line."""
     limits = limits_of(snapshots_per_app=1)
-    turn = limits.snapshot_turn("app", 1)
+    turn = limits.snapshot_slot("app", 1)
     await turn.__aenter__()
-    gone = asyncio.create_task(limits.snapshot_turn("app", 1).__aenter__())
-    last = asyncio.create_task(limits.snapshot_turn("app", 1).__aenter__())
+    gone = asyncio.create_task(limits.snapshot_slot("app", 1).__aenter__())
+    last = asyncio.create_task(limits.snapshot_slot("app", 1).__aenter__())
     await asyncio.sleep(0)
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)
@@ -121,7 +121,7 @@ async def test_who_goes_away_while_waiting_is_not_waited_for() -> None:
 async def test_zero_is_no_limit() -> None:
     """Of streams and snapshots alike."""
     limits = limits_of(streams_per_client=0, snapshots_per_app=0)
-    async with limits.stream_slot(1), limits.stream_slot(1), limits.snapshot_turn("a", 1), limits.snapshot_turn("a", 1):
+    async with limits.stream_slot(1), limits.stream_slot(1), limits.snapshot_slot("a", 1), limits.snapshot_slot("a", 1):
         pass
     await limits.close()
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from changesource.log.entries import AccessTurn, ChangeLog, Entry, EntryId, Extent
+from changesource.log.entries import AccessCutover, ChangeLog, Entry, EntryId, Extent
 from changesource.protocol.watermarks import Position
 
 NOW_SECONDS = int(time.time())
@@ -32,7 +32,7 @@ def entry(
     part: int = 0,
     tables: Mapping[str, bytes] | None = None,
     markers: Sequence[str] = (),
-    access_turn: AccessTurn | None = None,
+    access_cutover: AccessCutover | None = None,
     is_final: bool = True,
 ) -> Entry:
     return Entry(
@@ -40,7 +40,7 @@ def entry(
         commit_time_ms=1_700_000_000_000 + step,
         tables={} if tables is None else tables,
         markers=markers,
-        access_turn=access_turn,
+        access_cutover=access_cutover,
         is_final=is_final,
     )
 

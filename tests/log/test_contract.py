@@ -8,7 +8,7 @@ import pytest
 
 from changesource.errors import LogMismatch
 from changesource.log import memory, redis
-from changesource.log.entries import AccessTurn, ChangeLog, Entry, Extent
+from changesource.log.entries import AccessCutover, ChangeLog, Entry, Extent
 from tests.log.builders import ends, entry, fill, place, places, start
 from tests.log.conftest import OpenLog
 
@@ -40,7 +40,7 @@ async def test_entry_round_trip(log: ChangeLog) -> None:
         part=7,
         tables={"city": b'["data",{"new":{"name":"Z\xc3\xbcrich"}}]\n["data",{}]', "Land_1-x": b""},
         markers=("a" * 32, "b2" * 16),
-        access_turn=AccessTurn(2**63 - 1, "c3" * 16, 2**64 - 1),
+        access_cutover=AccessCutover(2**63 - 1, "c3" * 16, 2**64 - 1),
         is_final=False,
     )
     await log.append(written, place(1))

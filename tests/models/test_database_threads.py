@@ -42,7 +42,7 @@ async def test_nothing_holds_up_what_ends_streams(client: Client, held_up: threa
     ]
     await asyncio.sleep(0)
     async with asyncio.timeout(SOON_SECONDS):
-        assert list(await client_store.standings([client.pk])) == [ClientInApp(client.pk, "shop")]
+        assert list(await client_store.read_entitlements([client.pk])) == [ClientInApp(client.pk, "shop")]
         assert await source_store.awaited_replicas(1) == []
     held_up.set()
     await asyncio.gather(*waiting)

@@ -127,7 +127,7 @@ def test_lost_connection_is_replaced(stack: ExitStack, postgresql: str) -> None:
         from django.db import Error
 
         async def main():
-            print(await store.latest_publications())
+            print(await store.published_apps())
             with psycopg.connect(sys.argv[1], autocommit=True) as other:
                 ended = other.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -135,10 +135,10 @@ def test_lost_connection_is_replaced(stack: ExitStack, postgresql: str) -> None:
                 )
                 print(ended.rowcount)
             try:
-                await store.latest_publications()
+                await store.published_apps()
             except Error:
                 pass
-            print(await store.latest_publications())
+            print(await store.published_apps())
 
         asyncio.run(main())
         """,

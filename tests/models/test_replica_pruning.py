@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from changesource.errors import UnknownVersion
 from changesource.models import AccessVersion, App, AwaitedReplica, Client, Replica, replica_pruning, source_store
-from changesource.models.client_store import ClientInApp, StoredAccess, _standings
+from changesource.models.client_store import ClientInApp, StoredAccess, _entitlements
 from changesource.models.replica_pruning import SUPERSEDED_FOR, UNSEEN_FOR, prune_replicas
 from changesource.models.source_store import ResetNotice, note_reset
 from changesource.models.store import ReplicaRecord, register_replica
@@ -161,9 +161,9 @@ def test_pruning_changes_nothing_for_replicas(
                 access_number=number,
                 last_seen_at=now - built.days * DAY,
             )
-        before = _standings([client.pk])[key]
+        before = _entitlements([client.pk])[key]
         prune_replicas()
-        after = _standings([client.pk])[key]
+        after = _entitlements([client.pk])[key]
         assert after.versions[-1] == before.versions[-1]
         in_force = [version for version in before.versions if version.cluster_time is not None]
         assert set(in_force[-1:]) <= set(after.versions)
@@ -215,6 +215,6 @@ def test_access_versions_are_bounded(client: Client, app: App, monkeypatch: pyte
         )
     replica = build_replica(client, at(marker_of(2), FIRST_ORDINAL_AFTER_MARKER), access_number=2)
     prune_replicas()
-    versions = _standings([client.pk])[ClientInApp(client.pk, "shop")].versions
+    versions = _entitlements([client.pk])[ClientInApp(client.pk, "shop")].versions
     assert [version.number for version in versions] == [6, 7, 8]
     assert not may_resume(replica, versions)

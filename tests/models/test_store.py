@@ -58,38 +58,38 @@ def queries_of(coroutine) -> int:
     return asyncio.run(count())
 
 
-class TestLatestPublications:
+class TestPublishedApps:
     async def test_app_without_version(self, app: App) -> None:
         """An app that was never published does not stream."""
-        assert await store.latest_publications() == {}
+        assert await store.published_apps() == {}
 
     async def test_newest_version(self, app: App) -> None:
         """Each app has its newest version, with the definition that was published."""
         await sync_to_async(publish)(app)
-        assert (await store.latest_publications())["shop"].number == 1
+        assert (await store.published_apps())["shop"].number == 1
         await sync_to_async(build_table)(app, "country", {"_id": {}})
         version = await sync_to_async(publish)(app)
-        publication = (await store.latest_publications())["shop"]
-        assert (publication.app_id, publication.number) == ("shop", 2)
-        assert publication.definition == version.to_definition()
+        published = (await store.published_apps())["shop"]
+        assert (published.app_id, published.number) == ("shop", 2)
+        assert published.definition == version.to_definition()
 
     async def test_only_apps_asked_for(self, app: App) -> None:
         """With app ids, other apps are left out, and unknown ones are missing."""
         await sync_to_async(publish)(app)
         await sync_to_async(lambda: publish(build_app("other")))()
-        assert set(await store.latest_publications()) == {"shop", "other"}
-        assert set(await store.latest_publications(["other", "nope"])) == {"other"}
+        assert set(await store.published_apps()) == {"shop", "other"}
+        assert set(await store.published_apps(["other", "nope"])) == {"other"}
 
     def test_known_definitions_are_not_read_again(self, app: App) -> None:
         """Polling costs one query while nothing is published."""
         publish(app)
-        asyncio.run(store.latest_publications())
-        assert queries_of(store.latest_publications()) == 1
+        asyncio.run(store.published_apps())
+        assert queries_of(store.published_apps()) == 1
 
     async def test_app_created_again(self, app: App) -> None:
         """Version 1 of an app that was deleted is not taken for version 1 of its successor."""
         await sync_to_async(publish)(app)
-        await store.latest_publications()
+        await store.published_apps()
 
         def recreate() -> None:
             app.delete()
@@ -98,7 +98,7 @@ class TestLatestPublications:
             publish(successor)
 
         await sync_to_async(recreate)()
-        assert (await store.latest_publications())["shop"].definition.tables[1].name == "successor"
+        assert (await store.published_apps())["shop"].definition.tables[1].name == "successor"
 
 
 class TestReplicas:

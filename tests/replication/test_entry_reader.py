@@ -380,7 +380,7 @@ async def test_turn_from_before_the_last_position(database: Database, start: Pos
             found += [entry] if entry is not None else []
             if found and nonce in found[-1].markers:
                 break
-    assert not any(entry.access_turn for entry in found)
+    assert not any(entry.access_cutover for entry in found)
     first = next(index for index, entry in enumerate(found) if entry.is_final)
     assert b'"a"' in b"".join(entry.tables.get("city", b"") for entry in found[: first + 1])
     assert {entry.position for entry in found[: first + 1]} == {found[0].position}

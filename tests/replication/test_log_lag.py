@@ -26,7 +26,7 @@ def service(database: Database, log: MemoryLog, heartbeat_seconds: float = 10.0)
     return SimpleNamespace(
         settings=ChangeSourceSettings(heartbeat_seconds=heartbeat_seconds),
         sources=SimpleNamespace(database=lambda name: database),
-        log_of=lambda publication: log,
+        log_of=lambda published: log,
     )
 
 

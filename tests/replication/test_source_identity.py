@@ -14,7 +14,7 @@ from changesource.errors import SourceInDoubt, SourceReplaced
 from changesource.log.memory import MemoryLog
 from changesource.models import App, Client, Version
 from changesource.models.source_store import BEGINS_ANEW_AFTER, begin_anew, source_id_of
-from changesource.models.store import ReplicaRecord, latest_publications, register_replica
+from changesource.models.store import ReplicaRecord, published_apps, register_replica
 from changesource.mongo import change_stream
 from changesource.mongo.markers import MARKERS_COLLECTION, read_source_id, write_source_id
 from changesource.mongo.source import Database, current_cluster_time
@@ -22,9 +22,9 @@ from changesource.operations.publisher import publish_app
 from changesource.operations.readiness import find_missing
 from changesource.protocol.watermarks import Position
 from changesource.publishing.versions import begin_publish
-from changesource.replication import source_identity
+from changesource.replication import source_identity as source_identity_module
 from changesource.replication.entry_reader import EntryReader
-from changesource.replication.source_identity import ANOTHER_DATABASE, CLOCK_BEHIND, MARK_GONE, SourceWitness
+from changesource.replication.source_identity import ANOTHER_DATABASE, CLOCK_BEHIND, MARK_GONE, SourceIdentity
 from changesource.replication.version_history import VersionHistory
 from tests.models.builders import build_app, build_table, publish
 from tests.mongo.failing import fail_commands
@@ -40,8 +40,8 @@ KNOWN, ANOTHER = "0" * 32, "a" * 32
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch, settings) -> None:
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
-    monkeypatch.setattr(source_identity, "CLOCK_SECONDS", 0.3)
-    monkeypatch.setattr(source_identity, "MARK_SECONDS", 0.5)
+    monkeypatch.setattr(source_identity_module, "CLOCK_SECONDS", 0.3)
+    monkeypatch.setattr(source_identity_module, "MARK_SECONDS", 0.5)
     monkeypatch.setattr(change_stream, "AWAIT_MS", 100)
 
 
@@ -66,16 +66,16 @@ async def versions() -> list[tuple[int, int | None, str]]:
 
 async def expect_replaced(base: Version, database: Database, reason: str, position: Position | None = None) -> None:
     with pytest.raises(SourceReplaced, match=reason):
-        await SourceWitness("shop", base.nonce).check(database, position)
+        await SourceIdentity("shop", base.nonce).check(database, position)
     assert await versions() == [(1, 0, ""), (2, 0, reason)]
 
 
 async def test_first_look(base: Version, database: Database) -> None:
     """An app that was published before anybody looked goes on, and its source is known from then on."""
-    witness = SourceWitness("shop", base.nonce)
+    source_identity = SourceIdentity("shop", base.nonce)
     for _ in range(2):
-        await witness.check(database, Position(await current_cluster_time(database)))
-    await SourceWitness("shop", base.nonce).check(database)
+        await source_identity.check(database, Position(await current_cluster_time(database)))
+    await SourceIdentity("shop", base.nonce).check(database)
     await base.arefresh_from_db()
     assert base.source_id
     assert await read_source_id(database, "shop") == base.source_id
@@ -84,7 +84,7 @@ async def test_first_look(base: Version, database: Database) -> None:
 
 async def test_first_look_of_many(base: Version, database: Database) -> None:
     """Processes that look at the same time agree."""
-    await asyncio.gather(*(SourceWitness("shop", base.nonce).check(database) for _ in range(8)))
+    await asyncio.gather(*(SourceIdentity("shop", base.nonce).check(database) for _ in range(8)))
     await base.arefresh_from_db()
     assert await read_source_id(database, "shop") == base.source_id
     assert await versions() == [(1, 0, "")]
@@ -95,57 +95,57 @@ async def test_marked_at_this_moment(base: Version, database: Database, monkeypa
 
     async def look_before_another(*arguments: Any) -> str | None:
         found = await read_source_id(database, "shop")
-        monkeypatch.setattr(source_identity, "read_source_id", read_source_id)
-        await SourceWitness("shop", base.nonce).check(database)
+        monkeypatch.setattr(source_identity_module, "read_source_id", read_source_id)
+        await SourceIdentity("shop", base.nonce).check(database)
         return found
 
-    monkeypatch.setattr(source_identity, "read_source_id", look_before_another)
-    await SourceWitness("shop", base.nonce).check(database)
+    monkeypatch.setattr(source_identity_module, "read_source_id", look_before_another)
+    await SourceIdentity("shop", base.nonce).check(database)
     assert await versions() == [(1, 0, "")]
 
 
 async def test_source_that_is_marked_already(base: Version, database: Database) -> None:
     """An app that begins anew by itself keeps its source."""
     await write_source_id(database, "shop", KNOWN)
-    await SourceWitness("shop", base.nonce).check(database)
+    await SourceIdentity("shop", base.nonce).check(database)
     await base.arefresh_from_db()
     assert base.source_id == KNOWN
 
 
 async def test_another_database(base: Version, database: Database, other: Database) -> None:
     """Another id begins the app anew, once, whoever else notices it; then that is its source."""
-    await SourceWitness("shop", base.nonce).check(database)
+    await SourceIdentity("shop", base.nonce).check(database)
     await write_source_id(other, "shop", ANOTHER)
     await expect_replaced(base, other, ANOTHER_DATABASE)
     await expect_replaced(base, other, ANOTHER_DATABASE)
-    publication = (await latest_publications(["shop"]))["shop"]
-    assert (publication.base_number, publication.base_reason) == (2, ANOTHER_DATABASE)
-    await SourceWitness("shop", publication.base_nonce).check(other)
+    published = (await published_apps(["shop"]))["shop"]
+    assert (published.base_number, published.base_reason) == (2, ANOTHER_DATABASE)
+    await SourceIdentity("shop", published.base_nonce).check(other)
     assert len(await versions()) == 2
 
 
 async def test_noticed_while_it_runs(base: Version, database: Database, other: Database) -> None:
     """A process that knows its source notices when it becomes another one."""
-    witness = SourceWitness("shop", base.nonce)
-    await witness.check(database)
+    source_identity = SourceIdentity("shop", base.nonce)
+    await source_identity.check(database)
     with pytest.raises(SourceReplaced):
-        await witness.check(other)
+        await source_identity.check(other)
 
 
 async def test_database_without_a_mark(base: Version, database: Database, other: Database) -> None:
     """A database that was never marked is another one, where one was marked before; it is marked then."""
     position = Position(await current_cluster_time(database))
-    await SourceWitness("shop", base.nonce).check(database)
+    await SourceIdentity("shop", base.nonce).check(database)
     await expect_replaced(base, other, MARK_GONE, position)
-    publication = (await latest_publications(["shop"]))["shop"]
-    await SourceWitness("shop", publication.base_nonce).check(other)
+    published = (await published_apps(["shop"]))["shop"]
+    await SourceIdentity("shop", published.base_nonce).check(other)
     assert await read_source_id(other, "shop") is not None
 
 
 @pytest.mark.parametrize("how", ["collection", "database", "document"])
 async def test_mark_taken_away(base: Version, database: Database, how: str) -> None:
     """Where the change stream shows that the mark was dropped, it is the same database, and is marked again."""
-    await SourceWitness("shop", base.nonce).check(database)
+    await SourceIdentity("shop", base.nonce).check(database)
     position = Position(await current_cluster_time(database))
     if how == "collection":
         await database.drop_collection(MARKERS_COLLECTION)
@@ -153,7 +153,7 @@ async def test_mark_taken_away(base: Version, database: Database, how: str) -> N
         await database.client.drop_database(database.name)
     else:
         await database[MARKERS_COLLECTION].delete_many({})
-    await SourceWitness("shop", base.nonce).check(database, position)
+    await SourceIdentity("shop", base.nonce).check(database, position)
     await base.arefresh_from_db()
     assert await read_source_id(database, "shop") == base.source_id
     assert await versions() == [(1, 0, "")]
@@ -163,17 +163,17 @@ async def test_mark_taken_away_at_this_moment(
     base: Version, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a database is dropped its documents are gone before the change stream says so."""
-    monkeypatch.setattr(source_identity, "MARK_SECONDS", 10.0)
-    witness = SourceWitness("shop", base.nonce)
-    await witness.check(database)
+    monkeypatch.setattr(source_identity_module, "MARK_SECONDS", 10.0)
+    source_identity = SourceIdentity("shop", base.nonce)
+    await source_identity.check(database)
     position = Position(await current_cluster_time(database))
     has_looked = asyncio.Event()
 
     async def see_nothing(*arguments: object) -> None:
         has_looked.set()
 
-    monkeypatch.setattr(source_identity, "read_source_id", see_nothing)
-    check = asyncio.create_task(witness.check(database, position))
+    monkeypatch.setattr(source_identity_module, "read_source_id", see_nothing)
+    check = asyncio.create_task(source_identity.check(database, position))
     await has_looked.wait()
     done, _ = await asyncio.wait([check], timeout=0.3)
     assert not done
@@ -186,13 +186,13 @@ async def test_mark_written_again_by_another_reader(
     base: Version, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who looks between the drop and the writing of another reader does not wonder for long."""
-    monkeypatch.setattr(source_identity, "MARK_SECONDS", 10.0)
-    witness = SourceWitness("shop", base.nonce)
-    await witness.check(database)
+    monkeypatch.setattr(source_identity_module, "MARK_SECONDS", 10.0)
+    source_identity = SourceIdentity("shop", base.nonce)
+    await source_identity.check(database)
     await base.arefresh_from_db()
     await database.drop_collection(MARKERS_COLLECTION)
     after_the_drop = Position(await current_cluster_time(database) + 1)
-    check = asyncio.create_task(SourceWitness("shop", base.nonce).check(database, after_the_drop))
+    check = asyncio.create_task(SourceIdentity("shop", base.nonce).check(database, after_the_drop))
     done, _ = await asyncio.wait([check], timeout=0.3)
     assert not done
     await write_source_id(database, "shop", base.source_id)
@@ -202,17 +202,17 @@ async def test_mark_written_again_by_another_reader(
 
 async def test_mark_taken_away_while_nobody_read(base: Version, database: Database) -> None:
     """Who has no position begins at the newest that a replica is known to have."""
-    await SourceWitness("shop", base.nonce).check(database)
+    await SourceIdentity("shop", base.nonce).check(database)
     watermark = Position(await current_cluster_time(database)).watermark
     await register_replica(ReplicaRecord("shop", 0, watermark, watermark, 1, None, 0, ""))
     await database.drop_collection(MARKERS_COLLECTION)
-    await SourceWitness("shop", base.nonce).check(database)
+    await SourceIdentity("shop", base.nonce).check(database)
     assert await versions() == [(1, 0, "")]
 
 
 async def test_mark_taken_away_under_way(base: Version, database: Database) -> None:
     """Who reads without a break marks the database again at once, so that later nobody wonders."""
-    history = VersionHistory("shop", SourceWitness("shop", base.nonce))
+    history = VersionHistory("shop", SourceIdentity("shop", base.nonce))
     start = Position(await current_cluster_time(database))
     reader = EntryReader(database, history, await history.at(start), start.cluster_time, start, lambda errors: None)
     async with aclosing(reader.entries()) as entries:
@@ -223,13 +223,13 @@ async def test_mark_taken_away_under_way(base: Version, database: Database) -> N
             async for _ in entries:
                 if await read_source_id(database, "shop") == marked:
                     break
-    await SourceWitness("shop", base.nonce).check(database, Position(await current_cluster_time(database)))
+    await SourceIdentity("shop", base.nonce).check(database, Position(await current_cluster_time(database)))
     assert await versions() == [(1, 0, "")]
 
 
 async def test_set_back(base: Version, database: Database) -> None:
     """A source that has not reached what was read of it is not the one that was read, whatever its mark says."""
-    await SourceWitness("shop", base.nonce).check(database)
+    await SourceIdentity("shop", base.nonce).check(database)
     later = Position(await current_cluster_time(database) + AN_HOUR)
     await expect_replaced(base, database, CLOCK_BEHIND, later)
 
@@ -239,17 +239,17 @@ async def test_set_back_while_nobody_read(base: Version, database: Database) -> 
     watermark = Position(await current_cluster_time(database) + AN_HOUR).watermark
     await register_replica(ReplicaRecord("shop", 0, watermark, watermark, 1, None, 0, ""))
     await expect_replaced(base, database, CLOCK_BEHIND)
-    publication = (await latest_publications(["shop"]))["shop"]
-    await SourceWitness("shop", publication.base_nonce).check(database)
+    published = (await published_apps(["shop"]))["shop"]
+    await SourceIdentity("shop", published.base_nonce).check(database)
 
 
 async def test_clock_that_catches_up(base: Version, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """An instant after an election a majority may not have confirmed yet what it has: that is waited for."""
-    monkeypatch.setattr(source_identity, "CLOCK_SECONDS", 10.0)
-    witness = SourceWitness("shop", base.nonce)
-    await witness.check(database)
+    monkeypatch.setattr(source_identity_module, "CLOCK_SECONDS", 10.0)
+    source_identity = SourceIdentity("shop", base.nonce)
+    await source_identity.check(database)
     ahead = Position(await current_cluster_time(database) + 1)
-    check = asyncio.create_task(witness.check(database, ahead))
+    check = asyncio.create_task(source_identity.check(database, ahead))
     done, _ = await asyncio.wait([check], timeout=0.3)
     assert not done
     await database.city.insert_one({})
@@ -260,7 +260,7 @@ async def test_clock_that_catches_up(base: Version, database: Database, monkeypa
 async def test_read_only(mongo_server: MongoServer, base: Version, database: Database) -> None:
     """A source that may not be written to is used without a mark; its clock is looked at all the same."""
     async with fail_commands(mongo_server, "update", errorCode=13):
-        await SourceWitness("shop", base.nonce).check(database, Position(await current_cluster_time(database)))
+        await SourceIdentity("shop", base.nonce).check(database, Position(await current_cluster_time(database)))
         assert await read_source_id(database, "shop") is None
         await expect_replaced(base, database, CLOCK_BEHIND, Position(await current_cluster_time(database) + AN_HOUR))
 
@@ -273,13 +273,13 @@ async def rewrite_mark(database: Database, source_id: str) -> None:
 
 async def check_newest(database: Database) -> None:
     """As whoever begins to read now does."""
-    publication = (await latest_publications(["shop"]))["shop"]
-    await SourceWitness("shop", publication.base_nonce).check(database)
+    published = (await published_apps(["shop"]))["shop"]
+    await SourceIdentity("shop", published.base_nonce).check(database)
 
 
 async def doubt(database: Database) -> str:
-    publication = (await latest_publications(["shop"]))["shop"]
-    return await SourceWitness("shop", publication.base_nonce).doubt(database)
+    published = (await published_apps(["shop"]))["shop"]
+    return await SourceIdentity("shop", published.base_nonce).doubt(database)
 
 
 async def test_mark_rewritten_time_and_again(base: Version, database: Database) -> None:
@@ -331,8 +331,8 @@ async def test_mark_that_is_none(base: Version, database: Database, odd: Any) ->
     await rewrite_mark(database, odd)
     await expect_replaced(base, database, MARK_GONE, position)
     await check_newest(database)
-    publication = (await latest_publications(["shop"]))["shop"]
-    assert await read_source_id(database, "shop") == await source_id_of(publication.base_nonce)
+    published = (await published_apps(["shop"]))["shop"]
+    assert await read_source_id(database, "shop") == await source_id_of(published.base_nonce)
     await rewrite_mark(database, odd)
     with pytest.raises(SourceInDoubt):
         await check_newest(database)
@@ -357,7 +357,7 @@ async def test_clock_in_doubt(base: Version, database: Database) -> None:
     newest = await sync_to_async(lambda: Version.objects.get(number=2))()
     await register_replica(ReplicaRecord("shop", 0, ahead.watermark, ahead.watermark, 2, None, 0, ""))
     with pytest.raises(SourceInDoubt, match=CLOCK_BEHIND):
-        await SourceWitness("shop", newest.nonce).check(database)
+        await SourceIdentity("shop", newest.nonce).check(database)
     assert CLOCK_BEHIND in await doubt(database)
 
 
@@ -368,9 +368,9 @@ async def test_readiness_of_a_source_in_doubt(base: Version, database: Database)
         log = MemoryLog()
         await log.acquire_lease("watcher", 60)
         service: Any = SimpleNamespace(
-            publications=await latest_publications(),
+            published_apps=await published_apps(),
             sources=SimpleNamespace(database=lambda name: database),
-            log_of=lambda publication: log,
+            log_of=lambda published: log,
         )
         return await find_missing(service)
 

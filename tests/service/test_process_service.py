@@ -36,7 +36,7 @@ class Database:
 async def database(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     database = Database()
     monkeypatch.setattr(store, "documents_with_row_errors", database.documents_with_row_errors)
-    monkeypatch.setattr(store, "latest_publications", database.nothing)
+    monkeypatch.setattr(store, "published_apps", database.nothing)
     monkeypatch.setattr(source_store, "prune_replicas", database.nothing)
     monkeypatch.setattr(client_store, "prune_audit", database.nothing)
     monkeypatch.setattr(service_module, "_service", None)

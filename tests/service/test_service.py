@@ -12,13 +12,13 @@ from django.utils import timezone
 from changesource import service as service_module
 from changesource.conf import ChangeSourceSettings
 from changesource.models import client_store, source_store, store
-from changesource.models.client_store import ClientInApp, Identity, Standing
+from changesource.models.client_store import ClientInApp, Entitlements, Identity
 from changesource.protocol.closing import Closing
 from changesource.service import StreamService
 
 KEY = ClientInApp(1, "shop")
 PAST, LATER = timezone.now() - timedelta(seconds=1), timezone.now() + timedelta(hours=1)
-VALID = Standing(True, LATER, frozenset({0}), frozenset({7}), accepts_jwt=False, wanted="{}", versions=())
+VALID = Entitlements(True, LATER, frozenset({0}), frozenset({7}), accepts_jwt=False, wanted="{}", versions=())
 BY_CREDENTIAL = Identity(1, "tenant", 7, expires_at=LATER)
 BY_JWT = Identity(1, "tenant", expires_at=LATER)
 
@@ -38,25 +38,25 @@ class Connection:
 
 
 @pytest.fixture
-def found(monkeypatch: pytest.MonkeyPatch) -> dict[ClientInApp, Standing]:
-    """What the Django database says of clients; an exception in place of a standing is raised."""
+def found(monkeypatch: pytest.MonkeyPatch) -> dict[ClientInApp, Entitlements]:
+    """What the Django database says of clients; an exception in their place is raised."""
     found: dict[ClientInApp, Any] = {KEY: VALID}
 
-    async def standings(client_ids: Any) -> dict[ClientInApp, Standing]:
-        for standing in found.values():
-            if isinstance(standing, Exception):
-                raise standing
-        return {key: replace(standing) for key, standing in found.items()}
+    async def read_entitlements(client_ids: Any) -> dict[ClientInApp, Entitlements]:
+        for entitlements in found.values():
+            if isinstance(entitlements, Exception):
+                raise entitlements
+        return {key: replace(entitlements) for key, entitlements in found.items()}
 
-    async def latest_publications(app_ids: Any) -> dict[str, Any]:
+    async def published_apps(app_ids: Any) -> dict[str, Any]:
         return {}
 
     async def prune_replicas() -> int:
         return 0
 
-    monkeypatch.setattr(client_store, "standings", standings)
+    monkeypatch.setattr(client_store, "read_entitlements", read_entitlements)
     monkeypatch.setattr(source_store, "prune_replicas", prune_replicas)
-    monkeypatch.setattr(store, "latest_publications", latest_publications)
+    monkeypatch.setattr(store, "published_apps", published_apps)
     monkeypatch.setattr(service_module, "REFRESH_SECONDS", 0.01)
     return found
 
@@ -70,7 +70,7 @@ async def ended(connection: Connection, service: StreamService | None = None) ->
 
 
 @pytest.mark.parametrize(
-    ("identity", "shard_num", "standing", "codes"),
+    ("identity", "shard_num", "entitlements", "codes"),
     [
         (BY_CREDENTIAL, 0, VALID, []),
         (BY_CREDENTIAL, 0, replace(VALID, credentials=frozenset()), [4401]),
@@ -87,12 +87,16 @@ async def ended(connection: Connection, service: StreamService | None = None) ->
     ],
 )
 async def test_who_is_ended(
-    found: dict[ClientInApp, Any], identity: Identity, shard_num: int, standing: Standing | None, codes: list[int]
+    found: dict[ClientInApp, Any],
+    identity: Identity,
+    shard_num: int,
+    entitlements: Entitlements | None,
+    codes: list[int],
 ) -> None:
     """Whose credential, token, client, grant or shard is not valid any more."""
     found.clear()
-    if standing is not None:
-        found[KEY] = standing
+    if entitlements is not None:
+        found[KEY] = entitlements
     assert await ended(Connection(identity, shard_num)) == codes
 
 
@@ -103,21 +107,21 @@ async def test_database_away(found: dict[ClientInApp, Any]) -> None:
     found[KEY] = DatabaseError()
     assert await ended(Connection(), service) == []
     assert await ended(Connection(replace(BY_CREDENTIAL, expires_at=PAST)), service) == [4401]
-    service._standings[KEY] = replace(VALID, expires_at=PAST)
+    service._entitlements[KEY] = replace(VALID, expires_at=PAST)
     assert await ended(Connection(), service) == [4401]
 
 
-async def test_same_standing(found: dict[ClientInApp, Any]) -> None:
+async def test_same_entitlements(found: dict[ClientInApp, Any]) -> None:
     """The object is another one only if something is different: sessions look at no more."""
     service = StreamService(ChangeSourceSettings(audit_days=0))
     connection = Connection()
     await ended(connection, service)
-    first = service.standing(KEY)
+    first = service.entitlements(KEY)
     await ended(connection, service)
-    assert service.standing(KEY) is first
+    assert service.entitlements(KEY) is first
     found[KEY] = replace(VALID, wanted='{"t": 1}')
     await ended(connection, service)
-    assert service.standing(KEY) == found[KEY]
+    assert service.entitlements(KEY) == found[KEY]
 
 
 async def test_fault_in_what_is_done_each_second(
@@ -132,7 +136,7 @@ async def test_fault_in_what_is_done_each_second(
     connection = Connection()
     async with asyncio.timeout(10):
         await service.start(watch=False)
-        monkeypatch.setattr(store, "latest_publications", fail)
+        monkeypatch.setattr(store, "published_apps", fail)
         service.add_connection(connection)
         found[KEY] = ValueError("shards that nobody can read")
         while "shards that nobody can read" not in caplog.text:
@@ -157,7 +161,7 @@ async def test_what_takes_long_each_second(found: dict[ClientInApp, Any], monkey
     connection = Connection()
     async with asyncio.timeout(10):
         await service.start(watch=False)
-        monkeypatch.setattr(store, "latest_publications", take_long)
+        monkeypatch.setattr(store, "published_apps", take_long)
         service.add_connection(connection)
         await is_waiting.wait()
         found[KEY] = replace(VALID, credentials=frozenset())

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from changesource.models.client_store import Identity, Standing, StoredAccess
+from changesource.models.client_store import Entitlements, Identity, StoredAccess
 from changesource.mongo.markers import AccessMarker
 from changesource.sessions import client_access
 from changesource.sessions.client_access import ClientAccess
@@ -22,7 +22,7 @@ async def test_a_marker_that_does_not_come_back_is_written_again(monkeypatch: py
         written.append(marker)
 
     monkeypatch.setattr(client_access, "write_access_marker", write)
-    standing = Standing(
+    entitlements = Entitlements(
         is_active=True,
         expires_at=None,
         shards=frozenset(),
@@ -31,11 +31,11 @@ async def test_a_marker_that_does_not_come_back_is_written_again(monkeypatch: py
         wanted="{}",
         versions=(WAITING,),
     )
-    access = ClientAccess(Identity(1, "tenant"), "shop", (), standing)
+    access = ClientAccess(Identity(1, "tenant"), "shop", (), entitlements)
     database: Any = None
     for _ in range(3):
-        await access.settle(database)
+        await access.apply_grant(database)
     assert written == [AccessMarker(1, WAITING.nonce)]
     monkeypatch.setattr(client_access, "MARK_AGAIN_SECONDS", 0.0)
-    await access.settle(database)
+    await access.apply_grant(database)
     assert written == [AccessMarker(1, WAITING.nonce)] * 2

@@ -61,8 +61,8 @@ async def access(settings: Any) -> ClientAccess:
     pk = (await sync_to_async(client)()).pk
     key = ClientInApp(pk, APP_ID)
     await client_store.begin_access(key)
-    standing = (await client_store.standings([pk]))[key]
-    return ClientAccess(Identity(pk, "cache"), APP_ID, (), standing)
+    entitlements = (await client_store.read_entitlements([pk]))[key]
+    return ClientAccess(Identity(pk, "cache"), APP_ID, (), entitlements)
 
 
 async def log_until(log: ChangeLog, database: Database, start: Position, nonce: str) -> list[Entry]:

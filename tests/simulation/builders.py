@@ -8,7 +8,7 @@ from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
 from changesource.replication.version_history import VersionHistory
-from changesource.sessions.client_access import Turns
+from changesource.sessions.client_access import ViewHistory
 from changesource.tables.definition import AppDefinition, Column, Table
 from tests.simulation.workload import COLLECTIONS
 
@@ -60,7 +60,7 @@ BUSY = version(*(table(name) for name in COLLECTIONS))
 BUSY_HISTORY = KnownVersions(BUSY)
 
 
-class WholeViews(Turns):
+class WholeViews(ViewHistory):
     """Of a client that may read everything, always."""
 
     def __init__(self, history: VersionHistory) -> None:

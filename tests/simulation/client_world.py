@@ -16,8 +16,8 @@ from changesource.conf import ChangeSourceSettings
 from changesource.errors import SourceUnreachable
 from changesource.log.entries import Entry
 from changesource.models import App, Client, Version, client_store, snapshot_store, source_store, store
-from changesource.models.client_store import ClientInApp, Identity, Standing
-from changesource.models.store import Publication, StoredVersion
+from changesource.models.client_store import ClientInApp, Entitlements, Identity
+from changesource.models.store import PublishedApp, StoredVersion
 from changesource.mongo.change_stream import Batch
 from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import MARKERS_COLLECTION, AccessMarker
@@ -154,7 +154,7 @@ class World(VersionHistory):
         self._store(first or definition(draw), 0)
         if has_filters:
             self._change_grant()
-        self.seen: Standing | None = None
+        self.seen: Entitlements | None = None
         self.idle = 0
         self.sender: TransactionSender | None = None
         self.session: Session | None = None
@@ -179,7 +179,7 @@ class World(VersionHistory):
         elif kind == "tick":
             await self.tick()
         elif kind == "elsewhere":
-            await self._settle_elsewhere()
+            await self._apply_grant_elsewhere()
 
     def _change_grant(self) -> None:
         grant = self.client.grants.get()
@@ -191,7 +191,7 @@ class World(VersionHistory):
         streams = self.compiled[len(self.versions)].definition.tables
         self.named |= {(table.name, table.collection) for table in streams if table.name in names}
 
-    async def _settle_elsewhere(self) -> None:
+    async def _apply_grant_elsewhere(self) -> None:
         """A session of another shard notices the change first, and perhaps meets its marker first."""
         await client_store.begin_access(self.key)
         newest = (await client_store.access_versions(self.key))[-1]
@@ -202,7 +202,7 @@ class World(VersionHistory):
 
     async def tick(self) -> None:
         """What each process does each second."""
-        found = (await client_store.standings([self.client.pk])).get(self.key)
+        found = (await client_store.read_entitlements([self.client.pk])).get(self.key)
         self.seen = self.seen if self.seen == found else found
 
     def _write_document(self) -> None:
@@ -351,25 +351,25 @@ class World(VersionHistory):
         self.seen = None
 
         @asynccontextmanager
-        async def snapshot_turn(app_id: str, client_id: int) -> AsyncIterator[None]:
+        async def snapshot_slot(app_id: str, client_id: int) -> AsyncIterator[None]:
             for _ in range(3):
                 await self.act()
             yield
 
         return SimpleNamespace(
             settings=ChangeSourceSettings(snapshot_plain_inserts=True, quiet_commit_seconds=1e9),
-            limits=SimpleNamespace(snapshot_turn=snapshot_turn),
+            limits=SimpleNamespace(snapshot_slot=snapshot_slot),
             sources=SimpleNamespace(database=lambda name: None),
             is_stopping=False,
             add_connection=lambda connection: None,
             remove_connection=lambda connection: None,
-            publication=lambda app_id: Publication(
+            published=lambda app_id: PublishedApp(
                 app_id, len(self.versions), self.compiled[len(self.versions)].definition, "log", 1
             ),
-            history_of=lambda publication: self,
-            log_of=lambda publication: None,
+            history_of=lambda published: self,
+            log_of=lambda published: None,
             row_error_sink=lambda app_id: lambda errors: None,
-            standing=lambda key: self.seen,
+            entitlements=lambda key: self.seen,
         )
 
     def expected(self) -> tuple[dict[str, dict[str, Any]], Any, Any]:
@@ -562,10 +562,10 @@ class ZeroCache:
         found = self._world.session
         if name in ("city", "river") and self.version is not None and found is not None and self._world.sender:
             access, version = found._access, self._world.sender._view.version
-            view = access._view(version, access.standing.versions[-1])
+            view = access._view(version, access.entitlements.versions[-1])
             gone: set[str] = set()
             to_come = [coming for coming in access.coming if coming.number > version.number]
-            for each in (view, *(access._view(coming, access.standing.versions[-1]) for coming in to_come)):
+            for each in (view, *(access._view(coming, access.entitlements.versions[-1]) for coming in to_come)):
                 shown = {table.table.name: table for table in each.tables}
                 assert name in shown
                 gone |= row.keys() - {column.name for column in shown[name].table.spec.columns}

@@ -10,7 +10,7 @@ from changesource.models import App
 from changesource.mongo.markers import write_marker
 from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol.watermarks import Position
-from changesource.replication.source_identity import SourceWitness
+from changesource.replication.source_identity import SourceIdentity
 from tests.faults.sessions import ChangeSource, change_source
 from tests.log.opening import RedisLogs
 from tests.models.builders import build_app
@@ -59,4 +59,4 @@ def any_source(monkeypatch: pytest.MonkeyPatch) -> None:
     async def pass_it(*arguments: Any) -> None:
         return None
 
-    monkeypatch.setattr(SourceWitness, "check", pass_it)
+    monkeypatch.setattr(SourceIdentity, "check", pass_it)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from changesource.log.entries import NONCE_LENGTH, AccessTurn, Entry, EntryId, pack_nonces, unpack_nonces
-from changesource.log.redis import access_text, access_turn_of
+from changesource.log.entries import NONCE_LENGTH, AccessCutover, Entry, EntryId, pack_nonces, unpack_nonces
+from changesource.log.redis import access_cutover_of, access_text
 from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import (
     MARKERS_COLLECTION,
@@ -49,7 +49,7 @@ def check_event(event: ChangeEvent) -> None:
         assert 0 < publish.number <= MAX_VERSION_NUMBER
         assert len(publish.nonce) == NONCE_LENGTH
     if access is not None:
-        turn = AccessTurn(access.client_id, access.nonce, event.cluster_time)
+        turn = AccessCutover(access.client_id, access.nonce, event.cluster_time)
         text = access_text(turn)
-        assert access_turn_of(text.encode()) == turn
-        assert len(text) <= Entry(entry.id, 0, access_turn=turn).size
+        assert access_cutover_of(text.encode()) == turn
+        assert len(text) <= Entry(entry.id, 0, access_cutover=turn).size

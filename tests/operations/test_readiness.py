@@ -19,7 +19,7 @@ class Service:
     """One that has these apps, whose source and log are there."""
 
     def __init__(self, *app_ids: str) -> None:
-        self.publications = {
+        self.published_apps = {
             app_id: SimpleNamespace(app_id=app_id, definition=SimpleNamespace(source="default")) for app_id in app_ids
         }
 

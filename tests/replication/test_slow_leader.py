@@ -34,7 +34,8 @@ from tests.simulation.loop_lag import LoopLag
 from tests.simulation.mapped_tables import mapped
 from tests.simulation.replica import frame_summary
 
-SLOW_SECONDS = 2 * LEASE_SECONDS
+SLOW_SECONDS = 2.5 * LEASE_SECONDS
+"""Between two leases, each of which is twice as long as the one before: no race decides whether one was long enough."""
 SLOW_ID = "slow"
 ELEMENTS = 120_000
 """Rows of one document that take longer than two leases on the machines that these tests are for."""

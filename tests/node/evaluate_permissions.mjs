@@ -1,16 +1,13 @@
-// Answers queries under row-level permissions with zero-cache's own code.
+// Answers queries under row-level permissions with zero-cache's own code: {"cases": [case, …]}.
 //
-//   ZERO_NODE_MODULES=…/node_modules node evaluate_permissions.mjs < CASES
-//
-// Reads one case a line, all names being server names and every table having the primary key `key`:
+// In a case all names are server names, and every table has the primary key `key`:
 //   {"tables": {name: {"columns": {name: {"type", "optional"?}}, "rows": [{…}]}},    (JSON in rows is text)
 //    "permissions": …, "queries": [{"table", "claims"}]}
-// and prints a line for each: for each query the keys of the rows that it shows, {"sqlite": [[key, …], …], "memory": …}:
-// as zero-cache has the rows, in SQLite, and as its incremental views look at changes. Permissions that zero-cache would
-// not read give {"invalid": "…"}.
+// Gives for each case the keys of the rows that each query shows, {"sqlite": [[key, …], …], "memory": …}: as zero-cache has the
+// rows, in SQLite, and as its incremental views look at changes. Permissions that zero-cache would not read give {"invalid": "…"}.
 
 import {join} from 'node:path';
-import {env, stdin} from 'node:process';
+import {env} from 'node:process';
 import {pathToFileURL} from 'node:url';
 
 const zero = join(env.ZERO_NODE_MODULES, '@rocicorp', 'zero', 'out');
@@ -31,12 +28,10 @@ const logConfig = {format: 'text', level: 'error', ivmSampling: 0, slowHydrateTh
 const sqliteTypes = {string: 'text', number: 'float8', boolean: 'bool', json: 'json'};
 const key = ['key'];
 
-let text = '';
-for await (const chunk of stdin.setEncoding('utf8')) {
-  text += chunk;
-}
-for (const line of text.split('\n').filter(Boolean)) {
-  console.log(JSON.stringify(evaluate(JSON.parse(line))));
+export default function* evaluatePermissions({cases}) {
+  for (const each of cases) {
+    yield evaluate(each);
+  }
 }
 
 function evaluate({tables, permissions, queries}) {

@@ -2,12 +2,14 @@
 
 import json
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.node.tools import ReplicaError, read_replica, validate_frames
+from tests.node import tools
+from tests.node.tools import ReplicaError, query_replica, read_replica, validate_frames
 
 RELATION = {"schema": "public", "name": "item", "rowKey": {"columns": ["id"]}}
 
@@ -90,3 +92,32 @@ def test_table_that_is_missing(tmp_path: Path) -> None:
         database.executescript(SCHEMA)
     with pytest.raises(ReplicaError, match="no such table: orders"):
         read_replica(tmp_path / "replica.db", ["orders"])
+
+
+def test_a_question_that_fails_leaves_the_others_theirs(tmp_path: Path) -> None:
+    """Threads ask at the same time, and each has its own answer, or its own error."""
+    with closing(sqlite3.connect(tmp_path / "replica.db")) as database:
+        database.executescript(SCHEMA)
+        database.executemany("INSERT INTO empty VALUES (?)", [[number] for number in range(100)])
+        database.commit()
+
+    def ask(number: int) -> object:
+        if number % 3 == 0:
+            with pytest.raises(ReplicaError, match=f"no such table: t{number}"):
+                read_replica(tmp_path / "replica.db", [f"t{number}"])
+            return number
+        sql = "SELECT value FROM empty WHERE value = CAST(? AS INTEGER)"
+        return query_replica(tmp_path / "replica.db", sql, str(number))[0]["value"]
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(ask, range(30))) == list(range(30))
+
+
+def test_a_process_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    """The next question starts another one."""
+    assert validate_frames([]) == []
+    process = tools._tools._process
+    assert process is not None
+    process.kill()
+    process.wait()
+    assert validate_frames(["[]"]) != []

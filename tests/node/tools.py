@@ -1,8 +1,10 @@
-"""Reads replicas and validates frames with zero-cache's own code."""
+"""Reads replicas, validates frames and applies permissions with zero-cache's own code, in one Node process for all tests."""
 
+import atexit
 import base64
 import json
 import subprocess
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,10 @@ from zerosources.embedded.node import ensure_packages, node_environment, node_ex
 SCRIPT_DIR = Path(__file__).parent
 
 TIMEOUT_SECONDS = 120
+
+
+class ToolError(Exception):
+    """zero-cache's code failed. The message holds what it said."""
 
 
 class ReplicaError(Exception):
@@ -45,10 +51,7 @@ def read_replica(path: Path, tables: Sequence[str] = ()) -> ReplicaContents:
     Raises:
         ReplicaError: there is no replica there yet, or it has no such table.
     """
-    done = run_node("read_replica.mjs", str(path), *tables)
-    if done.returncode != 0:
-        raise ReplicaError(done.stderr.strip())
-    meta, *lines = json_lines(done.stdout)
+    meta, *lines = _ask_about_replica("read_replica", file=str(path), tables=list(tables))
     meta = meta["meta"]
     rows: dict[str, list[dict[str, Any]]] = {table: [] for table in meta["tables"]}
     for line in lines:
@@ -76,47 +79,86 @@ def query_replica(path: Path, sql: str, *parameters: str) -> list[dict[str, Any]
     Raises:
         ReplicaError: there is no replica there yet, or the statement is refused.
     """
-    done = run_node("query_replica.mjs", str(path), sql, *parameters)
-    if done.returncode != 0:
-        raise ReplicaError(done.stderr.strip())
-    return json_lines(done.stdout)
+    return _ask_about_replica("query_replica", file=str(path), sql=sql, parameters=parameters)
 
 
 def validate_frames(frames: Iterable[str]) -> list[str]:
     """What zero-cache would say to each frame that it cannot read: "frame 3: …". Empty if all are good.
 
     Raises:
-        RuntimeError: the validator itself failed.
+        ToolError: the validator itself failed.
     """
-    # A line break inside a frame can only be white space between tokens: in a JSON string it is escaped.
-    text = "".join(frame.replace("\r", " ").replace("\n", " ") + "\n" for frame in frames)
-    done = run_node("validate_frames.mjs", input_text=text)
-    if done.returncode not in (0, 1) or not done.stdout:
-        raise RuntimeError(f"validate_frames.mjs ended with status {done.returncode}:\n{done.stderr}")
-    *errors, summary = json_lines(done.stdout)
-    assert summary["bad"] == len(errors)
-    return [f"frame {error['line']}: {error['error']}" for error in errors]
+    answers = _tools.ask("validate_frames", frames=list(frames))
+    return [f"frame {answer['index'] + 1}: {answer['error']}" for answer in answers]
 
 
-def run_node(script: str, *arguments: str, input_text: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(node_executable()), str(SCRIPT_DIR / script), *arguments],
-        env={**node_environment(), "ZERO_NODE_MODULES": str(ensure_packages())},
-        input=input_text,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-    )
+def evaluate_permissions(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What zero-cache shows in each case; evaluate_permissions.mjs says how a case and an answer look.
+
+    Raises:
+        ToolError: zero-cache's code failed.
+    """
+    return _tools.ask("evaluate_permissions", cases=cases)
 
 
-def json_lines(text: str) -> list[dict[str, Any]]:
-    # Not str.splitlines, which also splits at U+2028 and others that may stand in JSON.
-    return [json.loads(line, object_hook=unmarked) for line in text.split("\n") if line]
+def _ask_about_replica(tool: str, **request: Any) -> list[dict[str, Any]]:
+    try:
+        return _tools.ask(tool, **request)
+    except ToolError as error:
+        raise ReplicaError(str(error)) from error
+
+
+class _Tools:
+    """The Node process. It starts with the first question, and ends when this process does, however that ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, tool: str, **request: Any) -> list[dict[str, Any]]:
+        """What the tool says. Raises `ToolError` with what went wrong in it."""
+        with self._lock:
+            process = self._running()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            limit = threading.Timer(TIMEOUT_SECONDS, process.kill)
+            limit.start()
+            try:
+                process.stdin.write(json.dumps({"tool": tool, **request}) + "\n")
+                process.stdin.flush()
+                answers: list[dict[str, Any]] = []
+                # By "\n" alone: others that separate lines may stand in JSON.
+                for line in process.stdout:
+                    answer = json.loads(line, object_hook=unmarked)
+                    if "$end" in answer:
+                        break
+                    answers.append(answer)
+                else:
+                    raise RuntimeError(f"{tool}.mjs has ended with status {process.wait()}.")
+            finally:
+                limit.cancel()
+        if answer["$end"] is not None:
+            raise ToolError(answer["$end"])
+        return answers
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [str(node_executable()), str(SCRIPT_DIR / "tools.mjs")],
+                env={**node_environment(), "ZERO_NODE_MODULES": str(ensure_packages())},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+            )
+            atexit.register(self._process.communicate)
+        return self._process
+
+
+_tools = _Tools()
 
 
 def unmarked(value: dict[str, Any]) -> Any:
-    """A marked value of read_replica.mjs as Python has it."""
+    """A marked value of tools.mjs as Python has it."""
     match value:
         case {"$int64": number}:
             return int(number)

@@ -6,7 +6,7 @@ from typing import Any
 from changesource.publishing.compiled import CompiledVersion
 from changesource.publishing.permissions import compile_permissions, permissions_row_of
 from changesource.tables.definition import AppDefinition
-from tests.node.tools import json_lines, run_node
+from tests.node.tools import evaluate_permissions
 from tests.rules.schema import TABLES_IN_REPLICA, app
 
 
@@ -145,8 +145,7 @@ def test_actions() -> None:
         }
     }
     case = {"tables": TABLES_IN_REPLICA, "permissions": permissions, "queries": [{"table": "issues", "claims": {}}]}
-    done = run_node("evaluate_permissions.mjs", input_text=json.dumps(case) + "\n")
-    assert json_lines(done.stdout) == [{"sqlite": [[]], "memory": [[]]}], done.stderr
+    assert evaluate_permissions([case]) == [{"sqlite": [[]], "memory": [[]]}]
 
 
 def test_no_permissions() -> None:

@@ -16,7 +16,7 @@ from changesource.rules.checks import rule_problems
 from changesource.rules.matching import bound, explain, may, rows_in
 from changesource.rules.query import find_query
 from changesource.rules.syntax import parse_rule
-from tests.node.tools import json_lines, run_node
+from tests.node.tools import evaluate_permissions
 from tests.rules.rules import claims, rules
 from tests.rules.schema import ISSUE, ROWS, SCOPE, TABLES_IN_REPLICA, RuleScope, app
 from zerosources.embedded.servers import MongoServer
@@ -133,16 +133,12 @@ def scope_of(rules_of_table: list[Any]) -> RuleScope:
 
 
 def shown_by_zero(cases: list[tuple[list[Any], dict[str, Any]]]) -> list[dict[str, Any]]:
-    lines = [
-        json.dumps(
-            {
-                "tables": TABLES_IN_REPLICA,
-                "permissions": compile_permissions(scope_of(rules_of_case).app),
-                "queries": [{"table": "issues", "claims": claims_of_case}],
-            }
-        )
+    cases_of_zero = [
+        {
+            "tables": TABLES_IN_REPLICA,
+            "permissions": compile_permissions(scope_of(rules_of_case).app),
+            "queries": [{"table": "issues", "claims": claims_of_case}],
+        }
         for rules_of_case, claims_of_case in cases
     ]
-    done = run_node("evaluate_permissions.mjs", input_text="\n".join(lines) + "\n")
-    assert done.returncode == 0, done.stderr
-    return json_lines(done.stdout)
+    return evaluate_permissions(cases_of_zero)

@@ -2,6 +2,7 @@
 #   make run     the whole system, with sample data; ARGS="--redis" for the split deployment
 #   make test    all tests; ARGS="-k name" for some, WORKERS=0 for all in one process; MONGODB=mongodb://… runs those that can
 #                against a replica set or a sharded cluster of yours, in databases of their own, which they drop
+#   make test-fast  those that start no server, on all cores, with a tenth of the examples
 #   make lint    ruff, mypy, which room imports which, and the files for Docker
 #   make bench   measurements; not part of the tests. By itself: .venv/bin/python -m tests.benchmarks.added_column, publishes that
 #                add a column to a large table
@@ -42,7 +43,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 # For the Django plugin of mypy: the settings ask for a secret key unless this is development.
 lint: export DEBUG = 1
 
-.PHONY: run test lint lock bench agreement oracle removals soak big-things fuzz audit editor install node clean
+.PHONY: run test test-fast lint lock bench agreement oracle removals soak big-things fuzz audit editor install node clean
 
 run: node
 	@exec $(VENV_PYTHON) -m zerosources.embedded $(ARGS)
@@ -50,6 +51,10 @@ run: node
 test: export TEST_MONGODB_URI = $(value MONGODB)
 test: node
 	@$(VENV_PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-fast: export TEST_FAST = 1
+test-fast: install
+	@$(VENV_PYTHON) -m pytest --numprocesses auto --dist worksteal -q $(ARGS)
 
 lint: install
 	$(VENV_PYTHON) -m ruff check .

@@ -4,26 +4,31 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from django.conf import settings
 
+from tests.examples import IS_FAST, load_profile
 from tests.given_mongodb import EMBEDDED, GivenMongo, given_mongo, given_uri, hosts_of
 from zerosources.embedded import EMBEDDED_DIR
 from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
 
 RUNS_DIR = EMBEDDED_DIR / "tests"
 TESTS_OF_EMBEDDED = Path(__file__).parent / "embedded"
+LONGEST = (Path(__file__).parent / "faults/test_oracle.py", Path(__file__).parent / "test_on_postgresql.py")
+"""The files that take longest begin first: no worker is left with one of them at the end."""
 
 # Each may take a hundred megabytes.
 KEPT_RUNS = 3
 
 
 def pytest_configure() -> None:
-    """A shell has its background jobs ignore SIGINT, and so would all that the tests start and interrupt."""
+    """Loads the number of examples. A shell has its background jobs ignore SIGINT, and so would all that the tests start and
+    interrupt."""
+    load_profile()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -41,23 +46,36 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On another database server, only the tests that ask the Django database are run again. With a MongoDB that is given,
-    what is about the embedded servers is skipped."""
+    """The fast lane leaves out all that starts servers. On another database server, only the tests that ask the Django
+    database are run again. With a MongoDB that is given, what is about the embedded servers is skipped."""
     for item in items if given_uri() else []:
         if TESTS_OF_EMBEDDED in item.path.parents or item.get_closest_marker("embedded_mongodb"):
             item.add_marker(pytest.mark.skip(f"{EMBEDDED}, and MONGODB is given"))
-    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-        return
-    chosen = [
-        item for item in items if item.get_closest_marker("django_db") or "db" in getattr(item, "fixturenames", ())
-    ]
-    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    items[:] = chosen
+    chosen = list(items)
+    if IS_FAST:
+        chosen = [item for item in chosen if not starts_servers(item)]
+    if not settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        chosen = [item for item in chosen if item.get_closest_marker("django_db") or "db" in fixtures_of(item)]
+    left_out = set(items).difference(chosen)
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = sorted(chosen, key=lambda item: item.path not in LONGEST)
+
+
+def starts_servers(item: pytest.Item) -> bool:
+    """All fixtures that are servers begin with a folder for the run."""
+    return item.get_closest_marker("servers") is not None or "run_dir" in fixtures_of(item)
+
+
+def fixtures_of(item: pytest.Item) -> Collection[str]:
+    names: Collection[str] = getattr(item, "fixturenames", ())
+    return names
 
 
 @pytest.fixture(scope="session")
 def run_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A folder for this run's servers and their logs. It is kept if a test has failed, until later ones have."""
+    if IS_FAST:
+        pytest.skip("make test-fast starts no servers")
     path = RUNS_DIR / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     path.mkdir(parents=True)
     ended = [run for run in sorted(RUNS_DIR.iterdir()) if not psutil.pid_exists(int(run.name.rpartition("-")[2]))]

@@ -14,6 +14,8 @@ import pytest
 
 from zerosources.embedded.ports import free_port
 
+pytestmark = pytest.mark.servers
+
 AUDIT = Path(__file__).resolve().parents[1] / ".ci" / "audit.py"
 VULNERABILITY = {
     "id": "GHSA-demo",

@@ -10,6 +10,8 @@ import pytest
 
 from zerosources.embedded.servers import PostgresServer
 
+pytestmark = pytest.mark.servers
+
 FOLDERS = ("models", "admin", "publishing")
 TESTS = Path(__file__).parent
 

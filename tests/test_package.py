@@ -20,6 +20,8 @@ from packaging.requirements import Requirement
 
 from zerosources.embedded.ports import free_port
 
+pytestmark = pytest.mark.servers
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "existing-project.md").read_text()
 OF_THIS_PROJECT = {"django-environ", "hiredis", "psycopg", "whitenoise"}

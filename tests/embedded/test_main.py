@@ -8,6 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+pytestmark = pytest.mark.servers
+
 COMMAND = [sys.executable, "-m", "zerosources.embedded"]
 
 

@@ -23,6 +23,8 @@ from zerosources.embedded.server import Server, ServerError
 from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
 from zerosources.embedded.wheels import wheel_dir
 
+pytestmark = pytest.mark.servers
+
 Client = pymongo.MongoClient[dict[str, object]]
 
 

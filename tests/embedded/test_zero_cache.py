@@ -14,6 +14,8 @@ from zerosources.embedded.server import ServerError
 from zerosources.embedded.servers import PostgresServer
 from zerosources.embedded.zero_cache import ZeroCache
 
+pytestmark = pytest.mark.servers
+
 
 def snapshot(watermark: str) -> list[Message]:
     return transaction(

@@ -12,6 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from changesource.mongo.assembler import TransactionAssembler
 from changesource.replication import entry_reader, feed, renderer, watcher
+from tests.examples import IS_FAST, examples
 from tests.faults.crash_points import CrashPoints, MemoryTestLog, RedisTestLog, TestLog
 from tests.faults.scripted_source import inspect_scripted_source, open_scripted_stream, scripted_cluster_time
 from tests.simulation.workload import LONE
@@ -41,11 +42,11 @@ LONG_ENOUGH_TO_SHRINK = pytest.mark.timeout(900)
 """Hypothesis may take 300 seconds for it, and an event loop can swallow what the usual timeout raises, and hang."""
 
 
-def explore(open_log: Callable[[], TestLog], examples: int) -> None:
+def explore(open_log: Callable[[], TestLog], count: int) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         lambda: CrashPoints(open_log),
         settings=settings(
-            max_examples=examples,
+            max_examples=examples(count),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
@@ -218,6 +219,7 @@ class Batches(NamedTuple):
 BATCHES = [Batches(100, 1), Batches(1, 100), Batches(3, 2)]
 STEPS_AFTER_A_WRITE = 12
 LEAST_STEPS = 50
+STEPS_APART = 10 if IS_FAST else 1
 
 
 def writes_of_a_course(machine: CrashPoints) -> Iterator[None]:
@@ -327,7 +329,7 @@ FAULTS = [
 def test_each_step(fault: Callable[[CrashPoints, Batches], None], batches: Batches) -> None:
     """Whichever step of a watcher and a session the fault comes before, the replica is right after each commit, and in the
     end has everything."""
-    for step in count():
+    for step in count(step=STEPS_APART):
         if not run_course(fault, step, batches):
             break
     assert step > LEAST_STEPS

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from changesource.limits.redis_slots import RedisSlots
 from changesource.limits.slots import MemorySlots, Place, Slots
+from tests.examples import examples
 from zerosources.embedded.servers import ValkeyServer
 
 OpenSlots = Callable[..., Slots]
@@ -269,7 +270,7 @@ def test_nobody_waits_for_the_places_of_another(kind: str, request: pytest.Fixtu
     served in order, and a group without a slot is passed at most once by each other group. Redis gives what memory gives."""
     url = request.getfixturevalue("valkey_server").url if kind == "redis" else ""
 
-    @settings(max_examples=60 if url else 300, deadline=None)
+    @settings(max_examples=60 if url else examples(300), deadline=None)
     @given(STEPS)
     def holds(steps: list[tuple[str, Any]]) -> None:
         asyncio.run(check(steps))

@@ -18,6 +18,7 @@ from changesource.models.source_store import ResetNotice, note_reset
 from changesource.models.store import ReplicaRecord, register_replica
 from changesource.protocol.watermarks import Position
 from changesource.replication.version_history import FIRST_ORDINAL_AFTER_MARKER, number_in_force
+from tests.examples import examples
 from tests.models.builders import build_app
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -128,7 +129,7 @@ def marker_of(number: int) -> int:
     return number * MARKER_DISTANCE
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(history=HISTORIES, replicas=REPLICAS, is_newest_met=st.booleans())
 def test_pruning_changes_nothing_for_replicas(
     history: Sequence[Stored], replicas: Sequence[Built], is_newest_met: bool

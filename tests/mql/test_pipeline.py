@@ -10,6 +10,7 @@ from changesource.mql import MappingError, compile_mapping
 from changesource.mql.expressions import WHOLE_DOCUMENT
 from changesource.mql.ordering import equal
 from changesource.mql.pipeline import CompiledMapping
+from tests.examples import examples
 from tests.mql import mappings
 from tests.mql.mappings import NAMES
 
@@ -128,7 +129,7 @@ def test_documents_are_left_as_they_are(mapping: Any, document: Any) -> None:
 # What some fields need
 
 
-@settings(LENIENT, max_examples=300)
+@settings(LENIENT, max_examples=examples(300))
 @given(mappings.mappings, mappings.wanted_fields, mappings.documents)
 def test_what_fields_need_gives_these_fields(mapping: Any, fields: frozenset[str], document: Any) -> None:
     """The part of a mapping that some fields need gives the same for them, and as many documents."""
@@ -138,7 +139,7 @@ def test_what_fields_need_gives_these_fields(mapping: Any, fields: frozenset[str
     assert equal(only(needed(document), fields), only(expected, fields))
 
 
-@settings(LENIENT, max_examples=300)
+@settings(LENIENT, max_examples=examples(300))
 @given(st.data(), mappings.mappings, mappings.wanted_fields, mappings.documents)
 def test_what_is_not_read_changes_nothing(data: Any, mapping: Any, fields: frozenset[str], document: Any) -> None:
     """Fields of a document that are not said to be read can have any value."""
@@ -155,7 +156,7 @@ def changed_beside(data: Any, document: dict[str, Any], reads: frozenset[str]) -
     return {**data.draw(st.dictionaries(st.sampled_from(free), mappings.values)), **kept} if free else kept
 
 
-@settings(LENIENT, max_examples=300)
+@settings(LENIENT, max_examples=examples(300))
 @given(st.data(), mappings.mappings, mappings.documents)
 def test_what_does_not_decide_changes_no_number(data: Any, mapping: Any, document: Any) -> None:
     """How many documents one becomes depends on no other fields than those that are said to."""
@@ -166,7 +167,7 @@ def test_what_does_not_decide_changes_no_number(data: Any, mapping: Any, documen
     assert len(results(whole, changed_beside(data, document, decides))) == expected
 
 
-@settings(LENIENT, max_examples=300)
+@settings(LENIENT, max_examples=examples(300))
 @given(mappings.mappings, mappings.wanted_fields, mappings.documents)
 def test_without_filters(mapping: Any, fields: frozenset[str], document: Any) -> None:
     """Where the filters keep a document, it is the same without them; and without them one is always kept."""
@@ -182,7 +183,7 @@ def test_without_filters(mapping: Any, fields: frozenset[str], document: Any) ->
         assert not expected or equal(only(found, fields), only(expected, fields))
 
 
-@settings(LENIENT, max_examples=300)
+@settings(LENIENT, max_examples=examples(300))
 @given(st.data(), mappings.mappings, mappings.wanted_fields, mappings.documents)
 def test_what_is_not_read_without_filters(data: Any, mapping: Any, fields: frozenset[str], document: Any) -> None:
     """So keys can be computed from the fields that are said to be read."""
@@ -192,7 +193,7 @@ def test_what_is_not_read_without_filters(data: Any, mapping: Any, fields: froze
     assert equal(only(free(changed_beside(data, document, reads)), fields), only(expected, fields))
 
 
-@settings(LENIENT, max_examples=300)
+@settings(LENIENT, max_examples=examples(300))
 @given(mappings.mappings, mappings.documents)
 def test_splits(mapping: Any, document: Any) -> None:
     """A mapping that is not said to split gives one document at most."""

@@ -19,6 +19,7 @@ from changesource.publishing.grants import find_cut_off, find_not_shown
 from changesource.publishing.schema_file import Schema
 from changesource.publishing.versions import PreImages, publishable_draft
 from changesource.tables.definition import AppDefinition, Column, Table
+from tests.examples import examples
 from tests.models.builders import build_table, publish, set_grant
 
 pytestmark = pytest.mark.django_db
@@ -305,7 +306,7 @@ RANDOM_FILTERS = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(
     versions=st.lists(st.tuples(st.sampled_from(["default", "other"]), RANDOM_TABLES), min_size=1, max_size=6),
     edits=st.lists(st.none() | RANDOM_FILTERS, min_size=6, max_size=6),

@@ -16,12 +16,13 @@ from changesource.rules.checks import rule_problems
 from changesource.rules.matching import bound, explain, may, rows_in
 from changesource.rules.query import find_query
 from changesource.rules.syntax import parse_rule
+from tests.examples import examples
 from tests.node.tools import evaluate_permissions
 from tests.rules.rules import claims, rules
 from tests.rules.schema import ISSUE, ROWS, SCOPE, TABLES_IN_REPLICA, RuleScope, app
 from zerosources.embedded.servers import MongoServer
 
-CASES = 1000
+CASES = examples(1000)
 """All for one run of Node, which takes longer to start than to answer one."""
 
 LAST_DATE = DatetimeMS(253_402_300_799_999)
@@ -47,7 +48,7 @@ def issues(mongo_server: MongoServer) -> Iterator[Collection[dict[str, Any]]]:
 
 
 @given(rules(related=False), claims)
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_predicate_and_query(issues: Collection[dict[str, Any]], rule: Any, claims: dict[str, Any]) -> None:
     """The documents that `find` gives are those whose rows the rule matches."""
     parsed = parse_rule(rule)
@@ -99,7 +100,7 @@ def test_predicate_and_zero_condition() -> None:
 
 
 @given(st.lists(rules(), min_size=1, max_size=2), claims)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_explanations(rules_of_case: list[Any], claims: dict[str, Any]) -> None:
     """A rule is said to match just those rows that it matches, and a reason is given for all others."""
     scope = scope_of(rules_of_case)

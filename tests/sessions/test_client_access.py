@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.examples import examples
 from tests.simulation.client_world import BrokeOff, Done, World, ZeroCache, in_this_thread, new_client
 
-SEEDS = int(os.environ.get("ACCESS_SEEDS", "100"))
+SEEDS = int(os.environ.get("ACCESS_SEEDS", examples(100)))
 FOUND = (274, 304, 390, 419, 716, 918, 1273, 1464, 1535, 1597, 1664, 2116, 2317, 2906, 2957)
 """Of 3,000, those where rows were sent of a table of which a switch under way had learnt that it was to go."""
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from changesource.log.entries import Entry
 from changesource.publishing.client_view import Access, ClientView
 from changesource.tables.definition import Column, Table
+from tests.examples import examples
 from tests.simulation.histories import Document, History, Reading, histories
 from tests.simulation.mapped_tables import BY_ID, BY_PRE_IMAGES, Rows, rows_of, version_of
 
@@ -99,7 +100,7 @@ class ClientReading(Reading):
         return frames
 
 
-@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(120), suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), history=histories())
 def test_rows_of_each_client(data: Any, history: History) -> None:
     """Two clients with filters of their own over the same changes, each reading in its own way: rows that pass, no others,

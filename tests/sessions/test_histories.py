@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.simulation.histories import History, Reading, histories
 from tests.simulation.mapped_tables import BY_ID, BY_PRE_IMAGES, rows_of, version_of
 
@@ -22,7 +23,7 @@ def quiet() -> Any:
 
 
 @pytest.mark.parametrize("kind", VERSIONS)
-@settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(250), suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), history=histories())
 def test_any_history_read_anyhow(kind: str, data: Any, history: History) -> None:
     """Parts cut anywhere, look-ups and scans that see later states, missing images, and a second reading from an earlier

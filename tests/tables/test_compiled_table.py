@@ -13,6 +13,7 @@ from changesource.tables import compiled_table
 from changesource.tables.compiled_table import MAX_DOCUMENT_ID_LENGTH, CompiledTable
 from changesource.tables.definition import MAX_KEY_BYTES, Column, Table
 from changesource.tables.row_errors import RowError
+from tests.examples import examples
 from tests.mql import bson_values, mappings
 
 ID = Column("id", "string", server_name="_id")
@@ -358,7 +359,9 @@ def test_of_what_reads_the_whole_document_nothing_is_untouched() -> None:
 LOOSE_COLUMNS = (Column("_id", "json"), Column("a", "json", True), Column("b", "json", True), Column("i", "json", True))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], max_examples=300)
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], max_examples=examples(300)
+)
 @given(st.data(), mappings.mappings, mappings.documents)
 def test_what_is_untouched_has_the_same_rows(data: Any, mapping: Any, document: dict[str, Any]) -> None:
     """Whatever the mapping, also where it fails: what a table says of itself can be relied on."""

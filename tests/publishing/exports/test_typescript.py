@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from changesource.publishing.exports.zero_json import zero_schema
 from changesource.tables.definition import AppDefinition
 from tests.publishing.exports.definitions import EVERYTHING, publishable_definitions, table
 from zerosources.embedded.node import ensure_packages, node_executable
+
+pytestmark = pytest.mark.servers
 
 COMPILER_OPTIONS: dict[str, Any] = {
     "strict": True,

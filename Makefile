@@ -38,7 +38,7 @@ INSTALLED := $(VENV)/.installed
 IS_SUPPORTED := import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is " + sys.version.split()[0] + ". Choose another: make PYTHON=python3.11")
 
 # The commands below name their Python; another environment that happens to be active must not leak in.
-unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 
 # For the Django plugin of mypy: the settings ask for a secret key unless this is development.
 lint: export DEBUG = 1

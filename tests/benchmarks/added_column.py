@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.added_column [--documents N] [--case NAME]`: publishes that add a column to a large table as it streams.
+"""`python -m tests.benchmarks.added_column [--documents N] [--case NAME]`: publishes that add a column to a large table.
 
 For each: how long it takes the server to send it, how long a change that is written then takes to reach a client, the memory
 of the server, and what the client sees meanwhile. A required column makes the whole table again, as a comparison.

@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(f"{EMBEDDED}, and MONGODB is given"))
     chosen = list(items)
     if IS_FAST:
-        chosen = [item for item in chosen if not starts_servers(item)]
+        chosen = [item for item in chosen if not is_slow(item)]
     if not settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         chosen = [item for item in chosen if item.get_closest_marker("django_db") or "db" in fixtures_of(item)]
     left_out = set(items).difference(chosen)
@@ -61,9 +61,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = sorted(chosen, key=lambda item: item.path not in LONGEST)
 
 
-def starts_servers(item: pytest.Item) -> bool:
-    """All fixtures that are servers begin with a folder for the run."""
-    return item.get_closest_marker("servers") is not None or "run_dir" in fixtures_of(item)
+def is_slow(item: pytest.Item) -> bool:
+    """Whether it says so, or asks for a server: all fixtures that are servers begin with a folder for the run."""
+    return item.get_closest_marker("not_fast") is not None or "run_dir" in fixtures_of(item)
 
 
 def fixtures_of(item: pytest.Item) -> Collection[str]:

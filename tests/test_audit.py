@@ -14,7 +14,7 @@ import pytest
 
 from zerosources.embedded.ports import free_port
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.not_fast
 
 AUDIT = Path(__file__).resolve().parents[1] / ".ci" / "audit.py"
 VULNERABILITY = {

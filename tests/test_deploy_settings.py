@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.not_fast
 
 ROOT = Path(__file__).resolve().parents[1]
 PRODUCTION = {

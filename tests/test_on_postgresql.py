@@ -10,7 +10,7 @@ import pytest
 
 from zerosources.embedded.servers import PostgresServer
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.not_fast
 
 FOLDERS = ("models", "admin", "publishing")
 TESTS = Path(__file__).parent

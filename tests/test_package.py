@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 from zerosources.embedded.ports import free_port
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.not_fast
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "existing-project.md").read_text()

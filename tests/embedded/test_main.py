@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.not_fast
 
 COMMAND = [sys.executable, "-m", "zerosources.embedded"]
 

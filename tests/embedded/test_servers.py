@@ -23,7 +23,7 @@ from zerosources.embedded.server import Server, ServerError
 from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
 from zerosources.embedded.wheels import wheel_dir
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.not_fast
 
 Client = pymongo.MongoClient[dict[str, object]]
 

@@ -14,7 +14,7 @@ from zerosources.embedded.server import ServerError
 from zerosources.embedded.servers import PostgresServer
 from zerosources.embedded.zero_cache import ZeroCache
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.not_fast
 
 
 def snapshot(watermark: str) -> list[Message]:

@@ -9,6 +9,8 @@ from changesource.tables.row_errors import RowError
 from tests.e2e.deployment import published_definition
 from tests.faults.tables import GRID_SIDES, HEAP_ITEMS, HEAP_TABLES, MAPPINGS, SCHEMA, heap_table
 
+pytestmark = pytest.mark.not_fast
+
 TABLES = {table.name: CompiledTable(table) for table in published_definition(SCHEMA, MAPPINGS, "oracle").tables}
 
 

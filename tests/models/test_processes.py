@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.not_fast
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 4

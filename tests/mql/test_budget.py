@@ -58,6 +58,7 @@ def steps_of(run: Callable[[Budget], object]) -> int:
 # The documents that have stopped an app
 
 
+@pytest.mark.not_fast
 def test_an_array_of_700_000_numbers_has_its_rows() -> None:
     """It is within the budget, and takes as long as it is."""
     errors: list[RowError] = []
@@ -268,6 +269,7 @@ def test_every_operator_is_looked_at() -> None:
     assert {*GROWING, *GIVES_WHAT_IT_GETS, *OF_BOUNDED_SIZE} == OPERATORS.keys()
 
 
+@pytest.mark.not_fast
 @pytest.mark.parametrize("operator", GROWING)
 def test_what_an_operator_makes_is_bounded(operator: str) -> None:
     """Too much text, or too many elements, is an error of the document before it is made."""
@@ -312,6 +314,7 @@ def test_steps_grow_as_the_arrays_do(condition: Any) -> None:
 PATH_OF_VARIABLE = {"$let": {"vars": {"r": "$a"}, "in": {"$size": "$$r.n"}}}
 
 
+@pytest.mark.not_fast
 @pytest.mark.parametrize(
     ("mapping", "document"),
     [

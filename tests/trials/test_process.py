@@ -23,7 +23,7 @@ from changesource.trials import process
 from changesource.trials.limits import Limits
 from changesource.trials.process import run_trial
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.not_fast
 
 SHORT = Limits(cpu_seconds=2, wall_seconds=30)
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from changesource.tables.definition import AppDefinition
 from tests.publishing.exports.definitions import EVERYTHING, publishable_definitions, table
 from zerosources.embedded.node import ensure_packages, node_executable
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.not_fast
 
 COMPILER_OPTIONS: dict[str, Any] = {
     "strict": True,

@@ -11,7 +11,7 @@ from tests.faults.oracle import run
 
 logger = logging.getLogger(__name__)
 
-SECONDS = float(os.environ.get("ORACLE_SECONDS", "120"))
+SECONDS = float(os.environ.get("ORACLE_SECONDS", "60"))
 FAULT_SECONDS = 3.5
 """From one fault to the next: half of the faults take place in about the time of a run."""
 LEAST_MUTATIONS = 2_500

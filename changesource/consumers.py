@@ -65,7 +65,7 @@ class ChangeStreamConsumer(AsyncConsumer):
         self._limits: Limits = service.limits
         self._max_length = service.settings.max_upstream_bytes
         self._task = asyncio.create_task(self._run(service))
-        service.add_session(self._task)
+        service.add_stream_task(self._task)
 
     async def websocket_receive(self, message: dict[str, Any]) -> None:
         if self._session is None or self._ending is not None:

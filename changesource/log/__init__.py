@@ -1,1 +1,1 @@
-"""The change log: a cache of the oplog, rendered. Redis Streams, or the process's memory, one contract."""
+"""The change log: a cache of the oplog, already rendered, in Redis or in memory."""

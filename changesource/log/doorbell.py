@@ -1,7 +1,8 @@
 """The doorbell: "the log grew", over Django Channels' layer.
 
-The layer drops messages by design and tells nobody when its connection was away, so it carries no data and nobody relies
-on it: who waits for it also looks at the log after a time. One channel serves all sessions of a process.
+The layer drops messages by design, and says nothing when its connection was lost. So the doorbell
+carries no data, and nothing relies on it: a reader that waits for it also looks at the log after a
+time. One channel serves all sessions of a process.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from changesource.tasks import end_tasks
 logger = logging.getLogger(__name__)
 
 RING_INTERVAL_SECONDS = 0.002
-"""Rings closer together than this become one: under load, listeners find many entries at each ring."""
+"""Rings that are closer together become one: under load, each ring stands for many entries."""
 RING_TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 DEAF_SECONDS = 0.05
-"""How long a wait lasts while nothing can be heard: until the layer has subscribed, or while it is away."""
+"""How long a wait lasts while nothing can be heard: before the subscription is made, or while the
+layer is unavailable."""
 
 
 class Doorbell:
-    """Rings for, and waits for, the growth of one log. Belongs to one event loop."""
+    """Announces the growth of one log, and waits for it. It belongs to one event loop."""
 
     def __init__(self, name: str) -> None:
         self._group = "changesource." + re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:80]
@@ -39,18 +41,18 @@ class Doorbell:
         self._listener: asyncio.Task[None] | None = None
 
     def ring(self) -> None:
-        """Tells all listeners, soon; never waits."""
+        """Tells all listeners soon. Returns at once."""
         self._wants_ring.set()
         if self._ringer is None:
             self._ringer = asyncio.create_task(self._keep_ringing())
 
     @property
     def generation(self) -> int:
-        """How often it has rung here."""
+        """How many rings have been heard here."""
         return self._generation
 
     async def wait(self, generation: int, timeout_seconds: float) -> None:
-        """Returns when it rings, or has rung, after `generation`; or when the time is over."""
+        """Returns once there has been a ring after `generation`, or when the time is over."""
         if self._listener is None:
             self._listener = asyncio.create_task(self._keep_listening())
         if self._generation > generation:
@@ -63,7 +65,7 @@ class Doorbell:
                 await rung.wait()
 
     async def close(self) -> None:
-        """Ends its tasks."""
+        """Ends the doorbell's tasks."""
         await end_tasks(*(task for task in (self._ringer, self._listener) if task is not None))
 
     async def _keep_ringing(self) -> None:
@@ -75,7 +77,7 @@ class Doorbell:
                 async with asyncio.timeout(RING_TIMEOUT_SECONDS):
                     await layer.group_send(self._group, {"type": "log.grew"})
                 await asyncio.sleep(RING_INTERVAL_SECONDS)
-            except Exception as error:  # noqa: BLE001 (the layer's own and the driver's: listeners look by themselves)
+            except Exception as error:  # noqa: BLE001 (the layer's own and the driver's: listeners also look without a ring)
                 logger.warning("doorbell: cannot ring (%s)", describe_failure(error), extra={"action": "doorbell"})
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -91,7 +93,7 @@ class Doorbell:
                     self._generation += 1
                     rung, self._rung = self._rung, asyncio.Event()
                     rung.set()
-            except Exception as error:  # noqa: BLE001 (the layer's own and the driver's: waiting ends by time)
+            except Exception as error:  # noqa: BLE001 (the layer's own and the driver's: waits end by time)
                 self._is_listening = False
                 logger.warning("doorbell: cannot listen (%s)", describe_failure(error), extra={"action": "doorbell"})
                 await asyncio.sleep(RETRY_SECONDS)

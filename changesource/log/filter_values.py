@@ -1,5 +1,5 @@
-"""What an entry says beside the row frames of a table with filter columns: the values of these columns, by which a session
-knows whose rows they are without reading them."""
+"""The values of filter columns, which an entry holds beside the frames of a table that has such
+columns. A session tells by them whose rows the frames hold, without parsing the frames."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Any, NamedTuple
 import orjson
 
 Values = Sequence[Any]
-"""The JSON values of a row in the filter columns of its table, in their order."""
+"""A row's JSON values in the filter columns of its table, in the order of these columns."""
 
 
 class FilterValues(NamedTuple):
-    """Of one frame: what the row has `now`, None for a removal, and what rows with its key had `before`."""
+    """The values for one frame: those of the row `now` (None for a delete), and those that rows
+    with its key had `before`."""
 
     now: Values | None
     before: Sequence[Values]
 
 
 def pack_filter_values(frames: Sequence[FilterValues | None]) -> bytes:
-    """As the log keeps it: one item for each frame, in the order of the frames. None: the frame is about all rows of the
-    table, whoever they belong to."""
+    """Encodes the values as the log keeps them: one item for each frame, in the order of the
+    frames. None stands for a frame that concerns all rows of the table (a truncate)."""
     return orjson.dumps([None if values is None else [values.now, values.before] for values in frames])
 
 
 def unpack_filter_values(packed: bytes) -> list[FilterValues | None]:
-    """What `pack_filter_values` was given."""
+    """Decodes what `pack_filter_values` encoded."""
     return [None if item is None else FilterValues(*item) for item in orjson.loads(packed)]

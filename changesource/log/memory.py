@@ -1,4 +1,4 @@
-"""The change log in the memory of one process, for a server and a watcher that live together."""
+"""The change log in the memory of one process, where a server and a watcher share that process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_BYTES = 64 * 2**20
 
 
 class MemoryLog:
-    """Keeps the `ChangeLog` contract. `max_bytes` bounds the frames that it holds."""
+    """A `ChangeLog` in memory. `max_bytes` bounds the size of the entries that it holds."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -78,7 +78,7 @@ class MemoryLog:
                 await self._grown.wait()
 
     async def trim(self) -> None:
-        """There is nothing left to do: what is too much would be held until then."""
+        """Does nothing: `append` already drops what exceeds the limit."""
 
     def _drop_oldest(self) -> None:
         excess = self._bytes - self._max_bytes

@@ -1,9 +1,10 @@
 """The change log as a Redis Stream, one for each app.
 
-The id of a stream entry is the entry's place: `<cluster time>-<ordinal << 32 | part>`. Fields: `p` the id of the entry
-before, `l` the log's own id, `f` flags, `v` the version, `t` commit time, and `T<table>` the frames of a table; `m` the
-nonces of markers and `a` a change of access, where the entry has some. A second key holds the ids of the tail, of the last
-entry that ended a transaction, and of the log.
+The id of a stream entry is the entry's place: `<cluster time>-<ordinal << 32 | part>`. Its fields
+are `p`, the id of the previous entry; `l`, the log's own id; `f`, flags; `v`, the version; `t`, the
+commit time; `T<table>`, the frames of a table, and `V<table>`, the filter values beside them; and,
+where the entry has them, `m`, the nonces of markers, and `a`, a change of access. A second key
+holds the ids of the tail, of the last entry that ended a transaction, and of the log.
 """
 
 from __future__ import annotations
@@ -39,14 +40,15 @@ MAX_BYTES = 256 * 2**20
 MAX_AGE_SECONDS = 24 * 3600
 PART_BITS = 32
 FORMAT = 4
-"""Of what the keys hold: another one makes other keys, so that a release never reads what it does not understand."""
+"""The format of what the keys hold. It is part of their names, so that a release never reads a
+format that it does not know."""
 TIMEOUT_SECONDS = 5.0
-"""How long Redis may take for one thing that it is asked to do."""
+"""How long Redis may take for one request."""
 ENTRY_BYTES, FIELD_BYTES, INTEGER_BYTES, NODE_BYTES = 512, 16, 20, 8192
-"""More than an entry, a field's name or its value, and a number take besides the bytes of names and values, and than is
-allocated for entries to come."""
+"""Upper bounds of what Redis needs in addition to the bytes of names and values: for an entry, for
+a field's name or value, for a number, and for the space that it allocates ahead."""
 TRIMMED_FRACTION = 0.9
-"""How much of what a log may have is left when it was too large."""
+"""To what fraction of its limit a log that is too large is trimmed."""
 
 _APPEND = """
 local tail, whole, log = string.match(redis.call('GET', KEYS[2]) or '', '^(%S+) (%S+) (%S+)$')
@@ -78,7 +80,7 @@ for i = 1, #first[2], 2 do
 end
 return {}
 """
-"""Without the frames of the first entry, which can be many."""
+"""The script does not return the frames of the first entry, which can be large."""
 
 _READ = """
 local found, size, low = {}, 0, ARGV[1]
@@ -91,7 +93,8 @@ while #found < tonumber(ARGV[2]) and size < tonumber(ARGV[3]) do
 end
 return found
 """
-"""XRANGE counts entries, and 32 of a large transaction are more than a session should hold."""
+"""XRANGE can only limit the number of entries, and 32 entries of a large transaction are more than
+a session should hold."""
 
 _NOW = """
 local time = redis.call('TIME')
@@ -129,7 +132,7 @@ return 1
 
 
 class RedisLog:
-    """Keeps the `ChangeLog` contract. `name` tells the app apart from others in the same Redis."""
+    """A `ChangeLog` in Redis. `name` tells the app apart from others in the same Redis."""
 
     def __init__(
         self,
@@ -139,9 +142,10 @@ class RedisLog:
         max_bytes: int = MAX_BYTES,
         max_age_seconds: float = MAX_AGE_SECONDS,
     ) -> None:
-        # No timeout of redis-py's own: its `asyncio.wait_for` swallows most cancellations in Python 3.11.
+        # Not redis-py's own timeouts: its `asyncio.wait_for` swallows most cancellations in Python
+        # 3.11.
         self._redis = redis.asyncio.Redis.from_url(url, socket_timeout=None, socket_connect_timeout=TIMEOUT_SECONDS)
-        self._key = f"changesource:{FORMAT}:{{{name}}}:log"  # braces: one slot of a Redis cluster
+        self._key = f"changesource:{FORMAT}:{{{name}}}:log"  # braces: all keys in one slot of a Redis cluster
         self._tail_key = f"changesource:{FORMAT}:{{{name}}}:tail"
         self._lease_key = f"changesource:{FORMAT}:{{{name}}}:leader"
         self._standbys_key = f"changesource:{FORMAT}:{{{name}}}:standbys"
@@ -154,7 +158,8 @@ class RedisLog:
         self._release = self._redis.register_script(_RELEASE)
         self._doorbell = Doorbell(name)
         self._max_bytes = max_bytes
-        # What was appended from here takes at most so much; and the log's size, with what that was when it was measured.
+        # An upper bound of what was appended from here; and the log's size when last measured, with
+        # that bound at the time.
         self._appended_bytes = 0
         self._measured: tuple[int, float] | None = None
         self._max_age_seconds = max_age_seconds
@@ -188,7 +193,7 @@ class RedisLog:
         return str(found.decode())
 
     async def extent(self) -> Extent:
-        self._measured = None  # whoever asks goes on from what others may have appended
+        self._measured = None  # others may have appended to what the caller continues from
         async with _store_errors():
             found = await self._extent(keys=[self._key, self._tail_key])
         if not found:
@@ -216,7 +221,7 @@ class RedisLog:
             if ends is None:
                 return
             tail = _id_of(ends.split()[0])
-            # Never the tail: a writer goes on from it.
+            # The tail is never dropped: a writer continues from it.
             oldest = min(EntryId(Position(int(time.time() - self._max_age_seconds) << 32)), tail)
             await self._redis.xtrim(self._key, minid=_id_text(oldest), approximate=True)
             await self._trim_to_size()
@@ -225,9 +230,11 @@ class RedisLog:
             await self._redis.expire(self._tail_key, seconds)
 
     async def _trim_to_size(self) -> None:
-        """Again while what is left, which may be larger entries than the oldest were, is still too much.
+        """Drops the oldest entries until the rest fits: what is left may be larger entries than
+        those that were dropped.
 
-        Redis answers nobody while it measures, 40 ms at 256 MiB. So it is asked only when the log can have become too large.
+        Redis answers no other request while it measures (40 ms at 256 MiB). So it is only asked
+        when the log may have become too large.
         """
         if self._measured is not None:
             size, appended_then = self._measured
@@ -244,7 +251,7 @@ class RedisLog:
             await self._redis.xtrim(self._key, maxlen=left, approximate=False)
 
     async def _memory_bytes(self) -> int:
-        # All of it: samples would be of the oldest entries only, and say nothing of those that came later.
+        # `samples=0` measures everything: samples would come from the oldest entries only.
         return await self._redis.memory_usage(self._key, samples=0) or 0
 
     async def acquire_lease(self, owner: str, seconds: float) -> bool:
@@ -265,7 +272,7 @@ class RedisLog:
         return None if owner is None else owner.decode()
 
     async def leadership(self) -> Leadership:
-        """Besides who leads, what is known of the others."""
+        """Returns which watcher leads, and what is known of the others."""
         async with _store_errors():
             leader, left, standbys = await self._leadership(keys=[self._lease_key, self._standbys_key])
         return Leadership(leader.decode() or None, max(0, left) / 1000, standbys)
@@ -282,7 +289,7 @@ async def _store_errors() -> AsyncIterator[None]:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             yield
     except (TimeoutError, RedisError, OSError) as error:
-        raise LogUnavailable(f"Redis did not do as asked ({describe_failure(error)}).") from error
+        raise LogUnavailable(f"Redis refused a request or did not answer ({describe_failure(error)}).") from error
 
 
 def _id_text(entry_id: EntryId | None) -> str:
@@ -312,12 +319,12 @@ def _flags(entry: Entry) -> str:
 
 
 def access_text(cutover: AccessCutover) -> str:
-    """How a change of access stands in the log; `access_cutover_of` reads it."""
+    """Encodes a change of access as the log keeps it."""
     return f"{cutover.client_id} {cutover.nonce} {cutover.cluster_time}"
 
 
 def access_cutover_of(text: bytes) -> AccessCutover:
-    """What `access_text` wrote."""
+    """Decodes what `access_text` encoded."""
     client_id, nonce, cluster_time = text.decode().split(" ")
     return AccessCutover(int(client_id), nonce, int(cluster_time))
 

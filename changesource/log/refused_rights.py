@@ -1,4 +1,4 @@
-"""Which right Redis refuses its user."""
+"""Which right Redis denies to its user."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _ACCESS = re.compile(r"No permissions to access a (?P<what>key|channel)")
 
 
 def describe_failure(error: BaseException) -> str:
-    """What happened, for a log or a message: the right that is missing, else the error's type. A user's name, and what was
-    asked for, are not in it."""
+    """Describes the error for a log line or a message: the right that is missing, or else the
+    error's type. The text holds neither the user's name nor what was requested."""
     if isinstance(error, ResponseError):
         if found := _COMMAND.search(str(error)):
             return f"its user may not run {found['command'].replace('|', ' ').upper()}"
         if found := _ACCESS.search(str(error)):
             return f"its user may not use a {found['what']} that begins with changesource"
         if isinstance(error, NoPermissionError):
-            return "its user lacks a right"
+            return "its user lacks a permission"
     return type(error).__name__

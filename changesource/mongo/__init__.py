@@ -1,1 +1,1 @@
-"""Everything that talks to MongoDB."""
+"""Everything that communicates with MongoDB."""

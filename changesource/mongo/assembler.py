@@ -1,10 +1,4 @@
-"""Batches of events → transactions. Pure.
-
-A batch is the unit of commit: all that it holds becomes one Zero transaction, except that a MongoDB transaction is never
-split. Its events share their cluster time and say that they belong to a transaction; it may span batches, and its end is
-known only from what follows: an event of a later cluster time, or a reply that says that the stream was read to its end.
-In a sharded cluster several transactions can share a cluster time, and their events can be mixed; they stay together.
-"""
+"""Batches of events → transactions and their parts. Pure."""
 
 from __future__ import annotations
 
@@ -14,16 +8,19 @@ from dataclasses import dataclass
 from changesource.mongo.events import ChangeEvent
 
 MAX_HELD_EVENTS = 2_000
-"""Events of an unfinished transaction that are held before they go out as a part."""
+"""How many events of an unfinished transaction are held before they go out as a part."""
 MAX_HELD_BYTES = 16 * 2**20
-"""The same in bytes of BSON, of which Python makes several times as many. It is what one reply of MongoDB holds."""
+"""The same limit in bytes of BSON, as much as one reply of MongoDB holds. Python objects take
+several times as much."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Events that belong into one Zero transaction: the part `index` of it, and the last if `is_final`.
+    """Events that belong to one Zero transaction, of which they are the part `index`, and the last
+    part if `is_final`.
 
-    Parts of one transaction have the same cluster time. A final part may be empty: it only ends the transaction.
+    All parts of a transaction have the same cluster time. A final part may be empty: it only ends
+    the transaction.
     """
 
     events: Sequence[ChangeEvent]
@@ -33,8 +30,31 @@ class Part:
 
 
 class TransactionAssembler:
-    """Takes batches in order and gives parts in order. Between calls it holds at most one unfinished transaction, and of that
-    less than `max_held_events` and `max_held_bytes`."""
+    """Takes batches in order and returns parts in order.
+
+    A batch is the unit of commit: everything in it becomes one Zero transaction. The exception is a
+    MongoDB transaction, which must not be split but may span batches. Nothing marks its last event:
+
+        time ──▶
+        events     a₁  t₂  t₂   t₂  t₂   c₃     the index is the cluster time; t: one transaction
+        batches   [a₁  t₂  t₂] [t₂  t₂] [c₃]
+        parts     [a₁]          –       [t₂ t₂ t₂ t₂ c₃]
+        naive     [a₁  t₂  t₂] [t₂  t₂] [c₃]    a commit for each batch shows half a transaction
+
+    - The events of a MongoDB transaction share one cluster time and say that they are
+      `in_transaction`. If such an event is among the events of the last cluster time, those are
+      held.
+    - A later batch ends the transaction if it goes on to a later cluster time: the held events then
+      go out with the others.
+    - If no event follows, an empty reply ends it (`finish`): MongoDB shows all events of a
+      transaction at once, so a stream that has been read to its end does not stop within one. A
+      batch without events of interest ends nothing.
+    - A transaction that exceeds `max_held_events` or `max_held_bytes` goes out in several parts
+      with one cluster time. Only the last part is final, and it is empty if nothing was left.
+    - In a sharded cluster several transactions can share a cluster time with their events mixed,
+      and with other events. They all stay together. Events that share a cluster time without any
+      transaction (those of one insertMany, for instance) are not held.
+    """
 
     def __init__(self, max_held_events: int = MAX_HELD_EVENTS, max_held_bytes: int = MAX_HELD_BYTES) -> None:
         self._max_held_events = max_held_events
@@ -46,11 +66,12 @@ class TransactionAssembler:
 
     @property
     def is_holding(self) -> bool:
-        """Whether a transaction's end is not known yet: then it is worth asking for more without waiting."""
+        """Whether the end of a transaction is not known yet, so that the next batch should be
+        requested without waiting."""
         return bool(self._held) or self._open_cluster_time is not None
 
     def add(self, events: Sequence[ChangeEvent], size: int = 0) -> list[Part]:
-        """The parts that can go out now that `events`, a whole batch of `size` bytes, are known."""
+        """Adds `events`, a whole batch of `size` bytes, and returns the parts that can go out."""
         if not events:
             return []
         parts: list[Part] = []
@@ -68,13 +89,13 @@ class TransactionAssembler:
         ready, self._held = _split_trailing_transaction(remaining)
         if ready:
             parts.append(Part(ready, ready[-1].cluster_time))
-        self._held_bytes = self._held_bytes * len(self._held) // count  # as if all events were of one size
+        self._held_bytes = self._held_bytes * len(self._held) // count  # as if all events had the same size
         if self._has_enough:
             parts.append(self._release_held())
         return parts
 
     def finish(self) -> list[Part]:
-        """The parts that can go out now that the stream was read to its end."""
+        """Returns the parts that can go out because the stream has been read to its end."""
         if self._open_cluster_time is not None:
             return [self._close_open(self._take_held())]
         if self._held:
@@ -100,7 +121,7 @@ class TransactionAssembler:
         return held
 
     def _close_open(self, events: Sequence[ChangeEvent]) -> Part:
-        assert self._open_cluster_time is not None  # noqa: S101 (both callers asked)
+        assert self._open_cluster_time is not None  # noqa: S101 (both callers have checked)
         part = Part(events, self._open_cluster_time, self._next_index)
         self._open_cluster_time, self._next_index = None, 0
         return part
@@ -114,7 +135,8 @@ def _count_at(events: Sequence[ChangeEvent], cluster_time: int) -> int:
 
 
 def _split_trailing_transaction(events: list[ChangeEvent]) -> tuple[list[ChangeEvent], list[ChangeEvent]]:
-    """What is complete, and the events of the last cluster time if a transaction is among them."""
+    """Splits off the events of the last cluster time if a transaction is among them; everything
+    before is complete."""
     if not events:
         return [], []
     last = events[-1].cluster_time

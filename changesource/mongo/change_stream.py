@@ -1,7 +1,8 @@
 """One change stream of a database, read in whole batches.
 
-PyMongo's own ChangeStream hides where a batch ends, and the batch is the unit of commit; so the cursor is driven by plain
-commands in one session. Positions come from cluster times, never from resume tokens, whose form is the server's own.
+PyMongo's own ChangeStream hides where a batch ends, and the batch is the unit of commit. So this
+module drives the cursor by plain commands in one session. Positions come from cluster times and
+never from resume tokens, whose format is the server's own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pymongo.errors import PyMongoError
 
 from changesource.mongo.decoding import decode_document_in_pieces
 from changesource.mongo.events import ChangeEvent, parse_event
-from changesource.mongo.faults import explain
+from changesource.mongo.faults import as_source_error
 from changesource.mongo.markers import MARKERS_COLLECTION, marker_events
 from changesource.mongo.source import Database, timestamp_of
 from changesource.tasks import LoopShare
@@ -28,18 +29,21 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 1000
 AWAIT_MS = 1000
-"""How long the server holds a getMore that has nothing to give."""
+"""How long the server holds a getMore while there are no events."""
 ASK_MS = 1
-"""`maxTimeMS` of a getMore that only asks whether there is more."""
+"""The `maxTimeMS` of a getMore that only asks whether there are more events."""
 _UNDECODED = CodecOptions(document_class=RawBSONDocument)
-"""One value that PyMongo cannot decode would cost the whole reply."""
+"""Otherwise one value that PyMongo cannot decode would cost the whole reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamContent:
-    """What a stream gives: the events of `collections`, and those of the markers of the app `markers_of`, if that is given;
-    with the documents as they were before (where a collection records pre-images), and with the names of the fields that
-    an update changed, if they are asked for."""
+    """What a stream yields: the events of `collections`, and the markers of the app `markers_of` if
+    that is given.
+
+    On request, events have the documents as they were before (where a collection records
+    pre-images), and the names of the fields that an update changed.
+    """
 
     collections: Collection[str] = ()
     markers_of: str = ""
@@ -49,7 +53,8 @@ class StreamContent:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one reply held, of `size` bytes. An empty reply means that the stream was read to its end at that moment."""
+    """The events of one reply of `size` bytes. `is_end`: the reply was empty, so the stream had
+    been read to its end."""
 
     events: Sequence[ChangeEvent]
     is_end: bool
@@ -63,10 +68,10 @@ class _Reply:
 
 
 class ChangeStream:
-    """Opened at a cluster time, inclusive.
+    """A change stream from a cluster time on, inclusive.
 
-    Every method raises `HistoryLost`, `SourceUnusable` or `SourceUnreachable`; after any of them the stream is to be closed.
-    Cancelling `next_batch` leaves nothing to go on with but `close`.
+    Every method raises `HistoryLost`, `SourceUnusable` or `SourceUnreachable`. After any of these
+    errors, and after `next_batch` was cancelled, only `close` may be called.
     """
 
     def __init__(
@@ -94,7 +99,7 @@ class ChangeStream:
                 readConcern=self._read_concern(),
             )
         except PyMongoError as error:
-            raise explain(error) from error
+            raise as_source_error(error) from error
         self._first = reply
 
     def _read_concern(self) -> dict[str, Any]:
@@ -103,7 +108,8 @@ class ChangeStream:
         return {"level": "majority", "afterClusterTime": timestamp_of(self._known_until)}
 
     async def next_batch(self, *, wait: bool = True) -> Batch:
-        """The next reply's events. Without `wait` an empty batch comes back at once where there is nothing more."""
+        """Returns the events of the next reply. Without `wait`, an empty batch comes back at once
+        if there are no more events."""
         if self._first is not None and self._first.events:
             reply, self._first = self._first, None
             return Batch(await self._parse(reply.events), is_end=False, size=reply.size)
@@ -117,12 +123,12 @@ class ChangeStream:
                 }
             )
         except PyMongoError as error:
-            raise explain(error) from error
+            raise as_source_error(error) from error
         is_end = not reply.events and not self._fragments
         return Batch(await self._parse(reply.events), is_end, size=reply.size if reply.events else 0)
 
     async def close(self) -> None:
-        """Ends the cursor on the server, as far as it answers."""
+        """Closes the cursor on the server, if the server answers."""
         cursor_id, self._cursor_id = self._cursor_id, 0
         try:
             if cursor_id:
@@ -151,7 +157,8 @@ class ChangeStream:
         return parsed
 
     def _join(self, fragment: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """An event over 16 MB comes in fragments, each with some of its top-level fields."""
+        """Joins the fragments of an event over 16 MB, each of which has some of its top-level
+        fields. Returns None until the last one."""
         split = fragment["splitEvent"]
         if split["fragment"] == 1:
             self._fragments = {}
@@ -165,7 +172,7 @@ class ChangeStream:
 def change_stream_pipeline(
     content: StreamContent, cluster_time: int, splits_large_events: bool
 ) -> list[dict[str, Any]]:
-    """The stages of our streams: always the same for the same content, so that a stream can be opened again."""
+    """Returns the stages of a stream, always the same for the same content."""
     names = sorted({*content.collections} - {MARKERS_COLLECTION})
     options = {
         "startAtOperationTime": timestamp_of(cluster_time),
@@ -176,7 +183,8 @@ def change_stream_pipeline(
         options["fullDocumentBeforeChange"] = "whenAvailable"
     stages: list[dict[str, Any]] = [
         {"$changeStream": options},
-        # By `ns.coll` alone: matching `{ns: {db, coll}}` is many times slower with many collections (SERVER-114532).
+        # `ns.coll` alone: matching `{ns: {db, coll}}` is many times slower with many collections
+        # (SERVER-114532).
         {
             "$match": {
                 "$or": [
@@ -203,9 +211,12 @@ async def open_change_stream(
     splits_large_events: bool,
     known_until: int | None = None,
 ) -> ChangeStream:
-    """An open stream; nothing is left behind when opening fails or is cancelled. With `known_until` it is of a server that
-    knows of everything until that cluster time: the first empty batch then follows it. (On a replica set: a router's empty
-    batch says nothing of its shards.)"""
+    """Returns an open stream. Leaves nothing behind if opening fails or is cancelled.
+
+    With `known_until`, the server knows of everything up to that cluster time, so that the first
+    empty batch comes after it. (This holds on a replica set: a router's empty batch says nothing
+    about its shards.)
+    """
     stream = ChangeStream(
         database, content, cluster_time, splits_large_events=splits_large_events, known_until=known_until
     )

@@ -1,11 +1,14 @@
-"""Raw BSON → documents, so that no value stops the stream: what cannot be decoded becomes `Undecodable`.
+"""Raw BSON → documents, in a way that no value stops the stream: a value that cannot be decoded
+becomes `Undecodable`.
 
-MongoDB checks the frame of what it stores, not every value in it: a binary of subtype 2 has a second length inside, which
-may be wrong, and PyMongo then refuses the whole document, or the whole reply that holds it. Text need not be UTF-8: what is
-not becomes U+FFFD, but not in the `_id` of a document, where two would then be the same and neither could be found by it.
+MongoDB checks the structure of what it stores, but not every value. A binary of subtype 2, for
+instance, has a second length inside, which may be wrong; PyMongo then refuses the whole document,
+or the whole reply that holds it. Nor need text be UTF-8. Other bytes become U+FFFD, except in the
+`_id` of a document: two ids could then become equal, and neither would be found.
 
-A reply of MongoDB has up to 16 MB, which PyMongo takes up to a second to decode, by one call that holds the interpreter. So
-what is longer than `PIECE_BYTES` is decoded in pieces, between which other tasks have their turn.
+A reply of MongoDB has up to 16 MB. PyMongo takes up to a second to decode that, in one call that
+holds the interpreter. So anything longer than `PIECE_BYTES` is decoded in pieces, and other tasks
+run in between.
 """
 
 from __future__ import annotations
@@ -24,11 +27,11 @@ from changesource.tables.values import CODEC_OPTIONS
 from changesource.tasks import LoopShare
 
 PIECE_BYTES = 64 * 1024
-"""What is decoded at once: 0.5 to 6 ms, by what it holds."""
+"""How many bytes are decoded at once: this takes 0.5 to 6 ms, depending on the values."""
 
 _STRICT = CODEC_OPTIONS.with_options(unicode_decode_error_handler="strict")
 _ERRORS_OF_NAMES = ("replace", "backslashreplace")
-"""Of fields elsewhere than in an `_id`, and in one, where no two may become the same."""
+"""How names of fields are decoded outside of an `_id` and inside, where none may become equal."""
 _ID = "_id"
 _DOCUMENTS_OF_EVENT = frozenset({"documentKey", "fullDocument", "fullDocumentBeforeChange"})
 
@@ -48,8 +51,8 @@ _SIZES = {
     0xFF: 0,  # MinKey
 }
 _SIZES_BESIDE_LENGTH = {0x02: 4, 0x03: 0, 0x04: 0, 0x05: 5, 0x0C: 16, 0x0D: 4, 0x0E: 4, 0x0F: 0}
-"""What a value takes beside the length that it begins with: string, document, array, binary, DBPointer, code, symbol, code
-with scope."""
+"""The bytes of a value that the length at its beginning does not count: string, document, array,
+binary, DBPointer, code, symbol, code with scope."""
 _REGEX = 0x0B
 _LENGTH = Struct("<i")
 
@@ -57,7 +60,8 @@ T = TypeVar("T")
 
 
 class _Place(Enum):
-    """Where a value stands: it is a document of MongoDB, which has an `_id`; it is an `_id`, or in one; or elsewhere."""
+    """Where a value is: it is a document of MongoDB, which has an `_id`; it is an `_id` or inside
+    one; or it is elsewhere."""
 
     DOCUMENT = auto()
     ID = auto()
@@ -74,14 +78,14 @@ class _Place(Enum):
 
 
 async def decode_document_in_pieces(raw: bytes) -> dict[str, Any]:
-    """As `decode_document`; a large document does not hold up the event loop."""
+    """Does what `decode_document` does. A large document does not hold up the event loop."""
     if len(raw) <= PIECE_BYTES:
         return decode_document(raw)
     return await _sharing_the_loop(_decode_large(raw))
 
 
 async def decode_batch_in_pieces(raw: bytes) -> list[dict[str, Any]]:
-    """As `decode_batch`; a large batch, or one of large documents, does not hold up the event loop."""
+    """Does what `decode_batch` does, without holding up the event loop."""
     if len(raw) <= PIECE_BYTES:
         return decode_batch(raw)
     return await _sharing_the_loop(_decode_large_batch(raw))
@@ -100,7 +104,7 @@ async def _sharing_the_loop(steps: Generator[None, None, T]) -> T:
 
 
 def decode_document(raw: bytes, place: _Place = _Place.DOCUMENT) -> dict[str, Any]:
-    """The document of these bytes. Raises `SourceUnusable` when not even its frame is BSON."""
+    """Returns the document of these bytes. Raises `SourceUnusable` if they are not BSON at all."""
     try:
         return bson.decode(raw, _STRICT)
     except InvalidBSON:
@@ -108,7 +112,8 @@ def decode_document(raw: bytes, place: _Place = _Place.DOCUMENT) -> dict[str, An
 
 
 def decode_batch(raw: bytes) -> list[dict[str, Any]]:
-    """The documents of these bytes, one after the other. Raises as `decode_document`."""
+    """Returns the documents of these bytes, which are one after the other. Raises what
+    `decode_document` raises."""
     try:
         return bson.decode_all(raw, _STRICT)
     except InvalidBSON:
@@ -116,7 +121,7 @@ def decode_batch(raw: bytes) -> list[dict[str, Any]]:
 
 
 def split_batch(raw: bytes) -> Iterator[bytes]:
-    """The bytes of each document. Raises as `decode_document`."""
+    """Yields the bytes of each document. Raises what `decode_document` raises."""
     start = 0
     while start < len(raw):
         end = start + _length_at(raw, start)
@@ -170,7 +175,7 @@ def _decode_large_value(raw: bytes, piece: _Piece, place: _Place) -> Generator[N
 
 
 def _decode_elements(elements: bytes, place: _Place) -> list[Any]:
-    """As an array, in which the names of elements mean nothing."""
+    """Decodes the elements of an array, whose names mean nothing."""
     size = len(elements)
     head = _LENGTH.pack(size + 12) + b"\x04\0" + _LENGTH.pack(size + 5)
     values: list[Any] = decode_document(b"".join((head, elements, b"\0\0")), place)[""]
@@ -178,8 +183,8 @@ def _decode_elements(elements: bytes, place: _Place) -> list[Any]:
 
 
 class _Piece(NamedTuple):
-    """Some fields of a document that are decoded together; or one alone, a document or an array that is itself to be decoded
-    in pieces, which begins at `value`."""
+    """Some fields of a document that are decoded together. Or, if `value` is given, one field whose
+    value begins there: a document or an array that is itself decoded in pieces."""
 
     start: int
     end: int
@@ -187,7 +192,7 @@ class _Piece(NamedTuple):
 
 
 def _pieces(raw: bytes, document: int) -> Iterator[_Piece]:
-    """The fields of the document that begins at `document`."""
+    """Yields the pieces of the document that begins at `document`."""
     last = document + _length_at(raw, document) - 1
     if raw[last] != 0:
         raise _no_bson()
@@ -195,7 +200,7 @@ def _pieces(raw: bytes, document: int) -> Iterator[_Piece]:
     find, sizes, integer = raw.find, _SIZES, int.from_bytes
     while end < last:
         element = end
-        # The most frequent kinds without a call: an array may have a million elements.
+        # The most frequent kinds take no function call: an array may have a million elements.
         kind = raw[end]
         if kind == _DOCUMENT:
             value = find(0, end + 1) + 1
@@ -218,7 +223,8 @@ def _pieces(raw: bytes, document: int) -> Iterator[_Piece]:
 
 
 def _value_to_cut(raw: bytes, element: int) -> int:
-    """Where the value of the element begins if it is an array, or a document that PyMongo makes no `DBRef` of; else 0."""
+    """Returns where the element's value begins if it is an array, or a document that PyMongo would
+    not make a `DBRef`; else 0."""
     value = _end_of_text(raw, element + 1)
     is_cut = raw[element] == _ARRAY or (raw[element] == _DOCUMENT and raw[value + 5 : value + 10] != b"$ref\0")
     return value if is_cut else 0
@@ -229,7 +235,7 @@ def _decode_by_field(raw: bytes, place: _Place) -> dict[str, Any]:
 
 
 def _decode_element(element: bytes, place: _Place) -> tuple[str, Any]:
-    """Name and value; the smallest part that cannot be decoded is replaced."""
+    """Returns name and value. The smallest part that cannot be decoded is replaced."""
     try:
         ((name, value),) = bson.decode(_document_of(element), _STRICT).items()
     except InvalidBSON:
@@ -261,7 +267,7 @@ def _document_of(element: bytes) -> bytes:
 
 
 def _elements(document: bytes) -> Iterator[bytes]:
-    """The bytes of each field: type, name, value."""
+    """Yields the bytes of each field: type, name and value."""
     if _length_at(document, 0) != len(document) or document[-1] != 0:
         raise _no_bson()
     start, last = 4, len(document) - 1
@@ -288,7 +294,7 @@ def _end_of_element(document: bytes, start: int) -> int:
 
 
 def _end_of_text(document: bytes, start: int) -> int:
-    """After the zero that ends the text."""
+    """Returns the index after the zero byte that ends the text."""
     end = document.find(0, start)
     if end < 0:
         raise _no_bson()

@@ -1,4 +1,4 @@
-"""Reading documents: whole collections for snapshots, single ones for updates without a post-image."""
+"""Reads whole collections for snapshots, and single documents for updates without a post-image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from changesource.errors import SourceUnreachable
 from changesource.mongo.decoding import decode_batch_in_pieces, split_batch
-from changesource.mongo.faults import explain
+from changesource.mongo.faults import as_source_error
 from changesource.mongo.read_fields import EVERYTHING, Projection, projection_for
 from changesource.mongo.source import Database
 from changesource.mql.bson_types import without_references
@@ -28,16 +28,17 @@ UNKNOWN_SCAN_BATCH_SIZE = 100
 SCAN_BATCH_BYTES = 2 * 2**20
 """About how much of a collection a scan holds at a time."""
 SAMPLE_SIZE = 50
-"""How many documents show whether it is cheaper to ask for some fields only."""
+"""How many documents are read to find out whether it is cheaper to request some fields only."""
 MIN_LEFT_OUT_BYTES = 512
 MIN_LEFT_OUT_SHARE = 0.5
-"""How much of an average document a projection has to leave out: of less, making smaller documents takes the server more
-than sending and decoding the whole ones takes both (tests/benchmarks/projections.py)."""
+"""How much of an average document a projection has to leave out. Below this, making smaller
+documents costs the server more than it costs both sides to send and decode whole ones
+(tests/benchmarks/projections.py)."""
 LOOKUP_BATCH_SIZE = 500
 NOT_ON_A_VIEW = 166
 """CommandNotSupportedOnView."""
 MAX_SCAN_RETRIES = 10
-"""Interruptions in a row, without a document in between, after which a scan gives up."""
+"""After how many interruptions in a row, without a document in between, a scan gives up."""
 RETRY_SECONDS = 1.0
 
 Documents = list[dict[str, Any]]
@@ -51,17 +52,20 @@ async def scan(
     *,
     with_one_of: Iterable[str] = (),
 ) -> AsyncGenerator[Documents, None]:
-    """All documents of a collection in the order of `_id`, in batches; goes on after the last `_id` when interrupted. With
-    names of top-level fields in `with_one_of`, those that have one of these.
+    """Yields all documents of a collection in the order of `_id`, in batches. After an interruption
+    it continues after the last `_id`. With names of top-level fields in `with_one_of`, yields only
+    documents that have at least one of these fields.
 
-    They have `_id` and the top-level `fields`, and others where it is not cheaper to leave them out.
+    Documents have `_id` and the top-level `fields`, and other fields where it is not cheaper to
+    leave them out.
 
-    Each document is one that a majority had at some moment of the scan, which may take as long as it likes: the caller
-    closes the gap by replaying changes. A collection that is dropped or renamed meanwhile ends where it is. A view, or a time
-    series collection, has taken the name of a collection that was dropped: it has no change stream, and gives nothing here
-    either. Close the generator (`contextlib.aclosing`) to free the cursor.
+    Each document is a state that a majority had at some moment of the scan. The scan may take any
+    time: the caller closes the gap by replaying changes. If the collection is dropped or renamed
+    meanwhile, the scan ends. A view or a time series collection that has taken the name of a
+    dropped collection has no change stream, and yields nothing here either. Close the generator
+    (`contextlib.aclosing`) to free the cursor.
 
-    Raises `SourceUnreachable` when MongoDB stays away, `SourceUnusable` when it refuses.
+    Raises `SourceUnreachable` if MongoDB stays unavailable, and `SourceUnusable` if it refuses.
     """
     alternatives = [{name: {"$exists": True}} for name in sorted(with_one_of)]
     filters = [{"$or": alternatives}] if alternatives else []
@@ -85,11 +89,11 @@ async def scan(
                     yield documents
                     progress = _last_readable_id(documents) or progress
         except PyMongoError as error:
-            reason = explain(error)
+            reason = as_source_error(error)
             retries += 1
             if not isinstance(reason, SourceUnreachable) or retries > MAX_SCAN_RETRIES:
                 raise reason from error
-            logger.warning("snapshot: scan of %s interrupted, going on (%s)", collection, reason)
+            logger.warning("snapshot: scan of %s interrupted, continuing (%s)", collection, reason)
             await asyncio.sleep(RETRY_SECONDS)
         else:
             return
@@ -105,7 +109,8 @@ class _ScanPlan:
 async def _scan_once(
     database: Database, collection: str, plan: _ScanPlan, filters: Sequence[Any], progress: Sequence[Any]
 ) -> AsyncGenerator[Documents, None]:
-    # `{_id: {$gt: x}}` compares within one BSON type and skips all later types without a word; `$expr` does not.
+    # `{_id: {$gt: x}}` compares within one BSON type and silently skips all later types; `$expr`
+    # does not.
     after = [{"$expr": {"$gt": ["$_id", {"$literal": without_references(last)}]}} for last in progress]
     wanted = {"$and": [*filters, *after]} if filters or after else {}
     cursor = database[collection].find_raw_batches(
@@ -123,12 +128,12 @@ async def _scan_once(
 
 
 def _last_readable_id(documents: Documents) -> list[Any]:
-    """The last one that a scan can continue after, if there is one."""
+    """Returns the last `_id` that a scan can continue after, as a list of one or none."""
     return next(([document["_id"]] for document in reversed(documents) if is_readable(document["_id"])), [])
 
 
 async def _next_batch(cursor: AsyncRawBatchCursor[Any]) -> Any:
-    """None at the end."""
+    """Returns the next raw batch, None at the end."""
     return await anext(cursor, None)
 
 
@@ -137,7 +142,7 @@ async def _plan_scan(database: Database, collection: str, fields: Collection[str
     try:
         statistics = await database.command("collStats", collection)
     except OperationFailure as error:
-        # Else there is no such collection yet, or the user may not ask.
+        # With any other code, there is no such collection yet, or the user lacks the right.
         return _ScanPlan(batch_size or UNKNOWN_SCAN_BATCH_SIZE, projection, error.code == NOT_ON_A_VIEW)
     average_bytes = statistics.get("avgObjSize") or 1
     if projection is not None and not await _leaves_enough_out(database, collection, projection, average_bytes):
@@ -147,7 +152,7 @@ async def _plan_scan(database: Database, collection: str, fields: Collection[str
 
 
 async def _leaves_enough_out(database: Database, collection: str, projection: Projection, average_bytes: float) -> bool:
-    """Whether it is cheaper to read with the projection, by what it leaves of some documents."""
+    """Whether it is cheaper to read with the projection, judging by a sample of documents."""
     if average_bytes < MIN_LEFT_OUT_BYTES:
         return False
     left_out = average_bytes - await _sampled_bytes(database, collection, projection)
@@ -155,16 +160,18 @@ async def _leaves_enough_out(database: Database, collection: str, projection: Pr
 
 
 async def _sampled_bytes(database: Database, collection: str, projection: Projection | None) -> float:
-    """The average of some documents, read with the projection; 0 where there are none."""
+    """Returns the average size of a sample of documents that is read with the projection; 0 if
+    there are no documents."""
     cursor = database[collection].find_raw_batches({}, projection, limit=SAMPLE_SIZE)
-    batch = await _next_batch(cursor) or b""  # which has 16 MB at most
+    batch = await _next_batch(cursor) or b""  # at most 16 MB
     await cursor.close()
     return len(batch) / max(1, sum(1 for _ in split_batch(batch)))
 
 
 async def choose_projection(database: Database, collection: str, fields: Collection[str]) -> Projection | None:
-    """What look-ups of documents of which `fields` are read do best to ask for; None for whole documents. Call it once for
-    many look-ups: it reads some documents. Raises `SourceUnreachable` or `SourceUnusable`."""
+    """Returns the cheapest projection for look-ups that need `fields`; None for whole documents. It
+    reads some documents, so call it once for many look-ups. Raises `SourceUnreachable` or
+    `SourceUnusable`."""
     projection = projection_for(fields)
     if projection is None:
         return None
@@ -172,14 +179,15 @@ async def choose_projection(database: Database, collection: str, fields: Collect
         average_bytes = await _sampled_bytes(database, collection, None)
         return projection if await _leaves_enough_out(database, collection, projection, average_bytes) else None
     except PyMongoError as error:
-        raise explain(error) from error
+        raise as_source_error(error) from error
 
 
 async def find_documents(
     database: Database, collection: str, document_ids: Sequence[Any], projection: Projection | None = None
 ) -> AsyncIterator[Documents]:
-    """The documents with these ids that exist now, in no order, and in batches: small updates can be of large documents, of
-    which a reply of MongoDB holds 16 MB. Raises `SourceUnreachable` or `SourceUnusable`."""
+    """Yields the documents with these ids that exist now, in no particular order. They come in
+    batches of at most 16 MB, because small updates may concern large documents. Raises
+    `SourceUnreachable` or `SourceUnusable`."""
     try:
         for start in range(0, len(document_ids), LOOKUP_BATCH_SIZE):
             wanted = list(map(without_references, document_ids[start : start + LOOKUP_BATCH_SIZE]))
@@ -189,27 +197,27 @@ async def find_documents(
             async for raw in cursor:
                 yield await _decode(raw)
     except PyMongoError as error:
-        raise explain(error) from error
+        raise as_source_error(error) from error
 
 
 async def first_documents(database: Database, collection: str, limit: int) -> AsyncIterator[Documents]:
-    """The first `limit` documents in the order of `_id`, in batches of at most 16 MB. Raises `SourceUnreachable` or
-    `SourceUnusable`."""
+    """Yields the first `limit` documents in the order of `_id`, in batches of at most 16 MB. Raises
+    `SourceUnreachable` or `SourceUnusable`."""
     try:
         async for raw in database[collection].find_raw_batches(sort=[("_id", 1)], limit=limit):
             yield await _decode(raw)
     except PyMongoError as error:
-        raise explain(error) from error
+        raise as_source_error(error) from error
 
 
 async def _decode(batch: Any) -> Documents:
-    """A raw batch is bytes, whatever PyMongo's annotation of the cursor says."""
+    """Decodes a raw batch, which is bytes, whatever PyMongo's annotation of the cursor says."""
     return await decode_batch_in_pieces(batch)
 
 
 async def estimate_count(database: Database, collection: str) -> int:
-    """About how many documents there are, from the collection's metadata. For progress only."""
+    """Returns about how many documents there are, by the collection's metadata. For progress only."""
     try:
         return await database[collection].estimated_document_count()
     except PyMongoError as error:
-        raise explain(error) from error
+        raise as_source_error(error) from error

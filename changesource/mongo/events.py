@@ -1,4 +1,4 @@
-"""Change events, as the rest of the project sees them."""
+"""Change events in the form that the rest of the project uses."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ _OPERATIONS: Mapping[str, Operation] = {
 
 @dataclass(frozen=True, slots=True)
 class ChangeEvent:
-    """One event. `document` is what the event says that the document is now; None for an upsert means: look it up.
+    """One change event.
 
-    `in_transaction` says that it belongs to a multi-document transaction of MongoDB. `renamed_to` is the collection that
-    a renamed one has become. `before` is the document as it was, None when there was none or when the event does not say;
-    `is_before_known` tells these apart. `changed` holds the top-level fields that an update changed, None for "any".
+    Attributes:
+        document: the document as it is after the event. None for an upsert means that it has to be
+            looked up.
+        in_transaction: the event belongs to a multi-document transaction of MongoDB.
+        renamed_to: the new name of a renamed collection.
+        before: the document as it was before. None if there was none, or if the event does not say.
+        is_before_known: tells these two cases apart.
+        changed: the top-level fields that an update changed; None for "any".
     """
 
     operation: Operation
@@ -46,7 +51,7 @@ class ChangeEvent:
 
 
 def parse_event(event: Mapping[str, Any]) -> ChangeEvent | None:
-    """None for operations that change no document (`create`, `createIndexes`, `modify` …)."""
+    """Returns None for operations that change no document (`create`, `modify` …)."""
     operation = _OPERATIONS.get(event["operationType"])
     if operation is None:
         return None
@@ -70,8 +75,9 @@ def parse_event(event: Mapping[str, Any]) -> ChangeEvent | None:
 
 
 def _changed_fields(description: Mapping[str, Any]) -> frozenset[str]:
-    """Every name that a changed path can begin with: `a.b` is a field of `a`, or a field whose name has a dot. None at all
-    says nothing: MongoDB has no event of an update that changed nothing."""
+    """Returns every name that a changed path can begin with: `a.b` is a field of `a`, or a field
+    whose name has a dot. An empty result says nothing, because MongoDB has no events of updates
+    that changed nothing."""
     paths = [
         *description.get("updatedFields", ()),
         *description.get("removedFields", ()),
@@ -82,6 +88,6 @@ def _changed_fields(description: Mapping[str, Any]) -> frozenset[str]:
         while "." in path:
             path = path.rpartition(".")[0]
             if path in names:
-                break  # and so all that it can begin with
+                break  # and so is everything that it can begin with
             names.add(path)
     return frozenset(names)

@@ -1,13 +1,17 @@
-"""Markers: documents of ours in the source database, written so that an event of ours has a position.
+"""Markers: documents of ours in the source database, which are written to give an event of ours a
+position in the stream.
 
-They live in one collection. Each kind has one document for each app, replaced whole, so that nothing piles up and the
-event carries the document; its `nonce` tells which writing of it an event is.
+They are in one collection. Each kind of marker has one document for each app. It is replaced as a
+whole, so that documents do not pile up and the event carries the document; its `nonce` tells which
+write an event belongs to.
 
-Everybody who may write to the source can write this collection too. So a change stream carries only the documents that
-could be ours, by their `_id` and their size; each field is read by a strict grammar, and a document that departs from it
-is no marker; and where a marker lies is taken from its event, never from its text.
+Anyone with write access to the source can also write to this collection. So a change stream carries
+only documents that could be ours, judging by `_id` and size. Each field is read by a strict
+grammar, and a document that departs from it is no marker. The position of a marker is taken from
+its event, never from its content.
 
-One document is no marker but says which database this is: it is written once and has no nonce.
+One document of the collection is no marker: the source's id, which says which database this is. It
+has no nonce.
 """
 
 from __future__ import annotations
@@ -23,70 +27,72 @@ from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
 from changesource.errors import ChangeSourceError, SourceReadOnly
 from changesource.mongo.events import ChangeEvent
-from changesource.mongo.faults import UNAUTHORIZED, explain
+from changesource.mongo.faults import UNAUTHORIZED, as_source_error
 from changesource.mongo.source import Database
 from changesource.tables.definition import MARKERS_COLLECTION as MARKERS_COLLECTION
 
 MarkerKind = Literal["barrier", "heartbeat"]
 
 MAX_MARKER_BYTES = 1024
-"""Of a marker's document, which has some 300: a larger one is not ours, and the source does not even send it."""
+"""The largest document of a marker: ours have some 300 bytes, and larger ones are not sent."""
 MAX_VERSION_NUMBER = 2**31 - 1
-"""The largest that the Django database can store."""
+"""The largest number that the Django database can store."""
 
 _NONCE = re.compile(r"[0-9a-f]{32}")
-"""`uuid4().hex`. The log stores nonces side by side, and relies on their length."""
+"""`uuid4().hex`. The log joins nonces, and relies on their length."""
 _ACCESS = "access"
 _CLIENT_ID = "[1-9][0-9]{0,18}"
 _ACCESS_TEXT = re.compile(rf"{_ACCESS}:(?P<client_id>{_CLIENT_ID}):(?P<nonce>{_NONCE.pattern})")
 _SOURCE_ID = {"$regex": rf"^{_NONCE.pattern}\z", "$not": {"$type": "array"}}
-"""A source's id, as a filter of MongoDB, for which an array would match by one of its members."""
+"""A filter for a source's id. Without `$not`, an array would match by one of its elements."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessMarker:
-    """A client's access to an app changes at this marker. `nonce` is that of the stored `AccessVersion`."""
+    """The marker of a change of a client's access. `nonce` is that of the stored `AccessVersion`."""
 
     client_id: int
     nonce: str
 
     @property
     def text(self) -> str:
-        """The marker's own nonce."""
+        """The nonce of the marker itself."""
         return f"{_ACCESS}:{self.client_id}:{self.nonce}"
 
 
 @dataclass(frozen=True, slots=True)
 class PublishMarker:
-    """What an event says of a publish: the version's number, and the nonce by which the version knows its own marker."""
+    """The marker of a publish: the version's number, and the nonce by which it knows its marker."""
 
     number: int
     nonce: str
 
 
 async def write_marker(database: Database, app_id: str, kind: MarkerKind) -> str:
-    """Writes a marker and gives its nonce. Raises `SourceUnreachable`, `SourceUnusable`, or of that `SourceReadOnly` where
-    the user may not write it."""
+    """Writes a marker and returns its nonce. Raises `SourceUnreachable` or `SourceUnusable`; the
+    latter as `SourceReadOnly` if the user may not write it."""
     nonce = uuid.uuid4().hex
     await _write(database, app_id, kind, {"nonce": nonce})
     return nonce
 
 
 async def has_heartbeats(database: Database, app_id: str) -> bool:
-    """Whether a heartbeat of the app was ever written. Raises `SourceUnreachable` and `SourceUnusable`."""
+    """Whether the app has ever had a heartbeat. Raises `SourceUnreachable`, `SourceUnusable`."""
     try:
         return await database[MARKERS_COLLECTION].find_one({"_id": f"heartbeat:{app_id}"}) is not None
     except PyMongoError as error:
-        raise explain(error) from error
+        raise as_source_error(error) from error
 
 
 async def write_publish_marker(database: Database, app_id: str, marker: PublishMarker) -> None:
-    """Says to every reader of the app's change stream that a version begins. Raises as `write_marker` does."""
+    """Tells every reader of the app's change stream that a version begins. Raises what
+    `write_marker` raises."""
     await _write(database, app_id, "publish", {"nonce": marker.nonce, "version": marker.number})
 
 
 async def write_access_marker(database: Database, app_id: str, marker: AccessMarker) -> None:
-    """Says to every reader of the app's change stream that a client's access changes. Raises as `write_marker` does."""
+    """Tells every reader of the app's change stream that a client's access changes. Raises what
+    `write_marker` raises."""
     await _write(database, app_id, f"{_ACCESS}:{marker.client_id}", {"nonce": marker.text})
 
 
@@ -99,30 +105,30 @@ async def _write(database: Database, app_id: str, kind: str, fields: Mapping[str
             upsert=True,
         )
     except PyMongoError as error:
-        raise _explain_write(error) from error
+        raise _as_write_error(error) from error
 
 
-def _explain_write(error: PyMongoError) -> ChangeSourceError:
-    reason = explain(error)
+def _as_write_error(error: PyMongoError) -> ChangeSourceError:
+    reason = as_source_error(error)
     if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
         return SourceReadOnly(reason.args[0])
     return reason
 
 
 async def read_source_id(database: Database, app_id: str) -> str | None:
-    """The id of the app's source, None where there is none or something else stands in its place. Raises
-    `SourceUnreachable` and `SourceUnusable`."""
+    """Returns the id of the app's source; None if there is none, or something else in its place.
+    Raises `SourceUnreachable` and `SourceUnusable`."""
     wanted = {"_id": f"source:{app_id}", "source": _SOURCE_ID}
     try:
         document = await database[MARKERS_COLLECTION].find_one(wanted, {"source": 1})
     except PyMongoError as error:
-        raise explain(error) from error
+        raise as_source_error(error) from error
     return None if document is None else str(document["source"])
 
 
 async def write_source_id(database: Database, app_id: str, source_id: str) -> None:
-    """Writes the id where there is none, or where something else stands in its place; the first to write is the one who
-    counts. Raises as `write_marker` does."""
+    """Writes the id if there is none, or if something else is in its place. Of several writers, the
+    first one counts. Raises what `write_marker` raises."""
     document_id = f"source:{app_id}"
     document = {"_id": document_id, "app": app_id, "source": source_id, "at": datetime.now(UTC)}
     try:
@@ -130,14 +136,15 @@ async def write_source_id(database: Database, app_id: str, source_id: str) -> No
             {"_id": document_id, "$nor": [{"source": _SOURCE_ID}]}, document, upsert=True
         )
     except DuplicateKeyError:
-        return  # there is one, perhaps since this moment
+        return  # there is one, which may have been written just now
     except PyMongoError as error:
-        raise _explain_write(error) from error
+        raise _as_write_error(error) from error
 
 
 def marker_events(app_id: str) -> list[dict[str, Any]]:
-    """Filters for the change events of the markers' collection that can mean something to `app_id`. The server applies
-    them, so that whatever else is written there, and however large it is, costs us nothing."""
+    """Returns filters for the change events of the markers' collection that can mean something to
+    `app_id`. The server applies them, so that anything else that is written there costs us nothing,
+    however large it is."""
     ids = [f"{kind}:{app_id}" for kind in ("barrier", "heartbeat", "publish")]
     access_ids = rf"^{_ACCESS}:{_CLIENT_ID}:{re.escape(app_id)}\z"
     return [
@@ -154,12 +161,12 @@ def marker_events(app_id: str) -> list[dict[str, Any]]:
 
 
 def nonce_of(event: ChangeEvent, app_id: str) -> str | None:
-    """The nonce of a barrier or a heartbeat of this app; None for every other event."""
+    """Returns the nonce of a barrier or a heartbeat of this app; None for any other event."""
     return _plain_nonce(_marker_of(event, app_id), app_id, ("barrier", "heartbeat"))
 
 
 def publish_marker_of(event: ChangeEvent, app_id: str) -> PublishMarker | None:
-    """The publish of this app that an event announces; None for every other event."""
+    """Returns the publish of this app that an event announces; None for any other event."""
     document = _marker_of(event, app_id)
     nonce = _plain_nonce(document, app_id, ("publish",))
     number = None if document is None else document.get("version")
@@ -169,7 +176,7 @@ def publish_marker_of(event: ChangeEvent, app_id: str) -> PublishMarker | None:
 
 
 def access_marker_of(event: ChangeEvent, app_id: str) -> AccessMarker | None:
-    """The change of a client's access to this app that an event announces; None for every other event."""
+    """Returns the change of a client's access that an event announces; None for any other event."""
     document = _marker_of(event, app_id)
     found = None if document is None else _ACCESS_TEXT.fullmatch(_text(document.get("nonce")))
     if document is None or found is None or document.get("_id") != f"{_ACCESS}:{found['client_id']}:{app_id}":
@@ -178,7 +185,7 @@ def access_marker_of(event: ChangeEvent, app_id: str) -> AccessMarker | None:
 
 
 def _marker_of(event: ChangeEvent, app_id: str) -> Mapping[str, Any] | None:
-    """The document of an event, if we could have written it. None of ours is part of a transaction."""
+    """Returns the document of an event if it could be ours, which is never part of a transaction."""
     document = event.document
     if event.collection != MARKERS_COLLECTION or event.operation != "upsert" or event.in_transaction:
         return None

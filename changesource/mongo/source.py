@@ -1,4 +1,4 @@
-"""Connections to the MongoDB deployments that apps name as their sources, and whether one is usable."""
+"""Connections to the MongoDB deployments that apps name as their sources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pymongo.server_description import ServerDescription
 from pymongo.write_concern import WriteConcern
 
 from changesource.errors import ChangeSourceError, SourceUnreachable, SourceUnusable, UnknownSource
-from changesource.mongo.faults import explain
+from changesource.mongo.faults import as_source_error
 from changesource.tables.definition import MARKERS_COLLECTION
 from changesource.tables.values import CODEC_OPTIONS
 
@@ -25,7 +25,7 @@ Database = AsyncDatabase[dict[str, Any]]
 APP_NAME = "zero-sources"
 SERVER_SELECTION_TIMEOUT_MS = 5_000
 PROBE_TIMEOUT_MS = 1_000
-"""For a second look at a server that was not found, to say why."""
+"""For a second attempt at a server that was not found, to say why."""
 SHARDED_CLUSTER = "sharded cluster"
 FIXED_OPTIONS: Mapping[str, Any] = {
     "timeoutMS": None,
@@ -33,30 +33,34 @@ FIXED_OPTIONS: Mapping[str, Any] = {
     "waitQueueTimeoutMS": None,
     "maxPoolSize": 100,
 }
-"""Options that a URI may give and that would change how our commands run; the values are PyMongo's defaults.
+"""Options that a URI may have and that would change how our commands run. The values here are
+PyMongo's defaults.
 
-`timeoutMS` replaces the `maxTimeMS` of a `getMore`, which then holds the answer back for as long; `socketTimeoutMS` below the
-second for which a quiet stream is held breaks it each time. A server that is silent is found by its heartbeats. Each change
-stream holds a connection while it waits, so a pool that is too small, or a short wait for it, stops what runs beside it.
+`timeoutMS` would replace the `maxTimeMS` of a `getMore`, which would then hold the answer back for
+that long. A `socketTimeoutMS` shorter than the second for which a quiet getMore is held would break
+the stream each time. (PyMongo finds a silent server by its heartbeats.) Each change stream holds a
+connection while it waits, so a pool that is too small, or a short wait for it, would stop other
+commands.
 """
 MIN_VERSION = (6, 0)
-"""Change streams with pre- and post-images."""
+"""The first version whose change streams have pre- and post-images."""
 MIN_SPLIT_VERSION = (6, 0, 9)
-"""`$changeStreamSplitLargeEvent`, which 6.1 to 6.3 lack."""
+"""The first version with `$changeStreamSplitLargeEvent`, which 6.1 to 6.3 lack."""
 
 
 class Sources:
-    """The databases behind the names of sources, each with one client. Belongs to one event loop."""
+    """The databases behind the names of sources, one client each. It belongs to one event loop."""
 
     def __init__(self, uris: Mapping[str, str]) -> None:
         self._uris = uris
         self._clients: dict[str, AsyncMongoClient[dict[str, Any]]] = {}
 
     def database(self, name: str) -> Database:
-        """The database that the URI of source `name` names; connects when it is first used.
+        """Returns the database that the URI of the source `name` names. It connects when it is
+        first used. Raises `UnknownSource`.
 
-        Reads are of what a majority of the replica set has, writes are acknowledged by a majority: nothing that is
-        shown to zero-cache can be rolled back.
+        Reads return what a majority of the replica set has, and writes are acknowledged by a
+        majority. So nothing that is sent to zero-cache can be rolled back.
         """
         uri = self._uris.get(name)
         if uri is None:
@@ -77,7 +81,8 @@ class Sources:
                 f"The URI of the source {name!r} is not usable: it must be a mongodb:// URI with a database in its path."
             ) from error
         return database.with_options(
-            # The primary alone, whatever the URI says: a secondary may be behind what the change stream has shown.
+            # Only the primary, whatever the URI says: a secondary may be behind what the change
+            # stream has shown.
             read_preference=ReadPreference.PRIMARY,
             read_concern=ReadConcern("majority"),
             write_concern=WriteConcern("majority", wtimeout=30_000),
@@ -90,14 +95,15 @@ class Sources:
 
 
 def _one_mongos(servers: Sequence[ServerDescription]) -> Sequence[ServerDescription]:
-    """Of several routers the first that is up: a cursor lives on one of them, and plain commands do not say which."""
+    """Selects the first available one of several routers: a cursor exists on one of them, and our
+    plain commands are not bound to a router."""
     routers = [server for server in servers if server.server_type_name == "Mongos"]
     return sorted(routers, key=lambda server: server.address)[:1] or servers
 
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """What a deployment says of itself. `version` is `major, minor, patch`; `topology` a word for people."""
+    """What a deployment reports. `version` is `major, minor, patch`; `topology` is for people."""
 
     version: tuple[int, ...]
     topology: str
@@ -112,11 +118,12 @@ class SourceReport:
 
 
 async def inspect_source(database: Database) -> SourceReport:
-    """Raises `SourceUnusable` with the remedy, or `SourceUnreachable`."""
+    """Returns what the deployment is. Raises `SourceUnusable`, with the remedy, or
+    `SourceUnreachable`."""
     hello = await _ask(database, "hello")
-    if hello.get("secondary"):  # PyMongo asks one only where the URI has directConnection
+    if hello.get("secondary"):  # PyMongo uses a secondary only if the URI has directConnection
         raise SourceUnreachable(
-            "The server is a secondary, which may be behind what was read before. Take directConnection out of the URI, "
+            "The server is a secondary, which may be behind what was read before. Remove directConnection from the URI, "
             "or name the primary."
         )
     version = tuple((await _ask(database, "buildInfo"))["versionArray"][:3])
@@ -127,7 +134,7 @@ async def inspect_source(database: Database) -> SourceReport:
     else:
         raise SourceUnusable(
             "The server is a standalone, which has no change streams. Start mongod with --replSet and run "
-            "rs.initiate() once; a replica set of one member is enough."
+            "rs.initiate() once. A replica set of one member is enough."
         )
     if version < MIN_VERSION:
         found = ".".join(map(str, version))
@@ -136,7 +143,8 @@ async def inspect_source(database: Database) -> SourceReport:
 
 
 async def current_cluster_time(database: Database) -> int:
-    """A cluster time that every write acknowledged before this call has reached, as `seconds << 32 | increment`."""
+    """Returns a cluster time that covers every write acknowledged before this call, as
+    `seconds << 32 | increment`."""
     reply = await _ask(database, "ping")
     moment = reply.get("operationTime")
     if not isinstance(moment, Timestamp):
@@ -145,13 +153,14 @@ async def current_cluster_time(database: Database) -> int:
 
 
 async def majority_cluster_time(database: Database) -> int:
-    """The cluster time up to which a majority has everything at this moment, at least: such writes are not rolled back, and
-    reads of a majority that follow see them. (MongoDB: the operationTime of a read with the concern "majority".)"""
+    """Returns a cluster time up to which a majority has everything now. Such writes are not rolled
+    back, and later majority reads see them. (MongoDB: the operationTime of a read with the read
+    concern "majority".)"""
     read = {"find": MARKERS_COLLECTION, "limit": 1, "singleBatch": True, "readConcern": {"level": "majority"}}
     try:
         reply = await database.command(read)
     except PyMongoError as error:
-        raise explain(error) from error
+        raise as_source_error(error) from error
     moment = reply.get("operationTime")
     if not isinstance(moment, Timestamp):
         raise SourceUnusable("The server reports no operation time; it is not a member of a replica set.")
@@ -159,33 +168,34 @@ async def majority_cluster_time(database: Database) -> int:
 
 
 async def _ask(database: Database, command: str) -> dict[str, Any]:
-    """PyMongo tries reads again after a connection broke, but not commands."""
+    """Runs a command, again if the connection broke: PyMongo itself only retries reads."""
     try:
         try:
             return await database.command(command)
         except ServerSelectionTimeoutError as error:
-            raise await _explain_no_server(database, error) from error
+            raise await _as_no_server_error(database, error) from error
         except AutoReconnect:
             return await database.command(command)
     except PyMongoError as error:
-        raise explain(error) from error
+        raise as_source_error(error) from error
 
 
-async def _explain_no_server(database: Database, error: ServerSelectionTimeoutError) -> ChangeSourceError:
-    """PyMongo says nothing of servers that answer and belong to another replica set than the one that the URI names."""
+async def _as_no_server_error(database: Database, error: ServerSelectionTimeoutError) -> ChangeSourceError:
+    """Explains why no server was found: PyMongo does not report servers that belong to another
+    replica set than the URI's."""
     wanted = database.client.options.replica_set_name
     if not wanted:
-        return explain(error)
+        return as_source_error(error)
     options = {"replicaSet": None, "directConnection": False, "serverSelectionTimeoutMS": PROBE_TIMEOUT_MS}
     async with database.client._duplicate(**options) as client:
         try:
             found = (await client.admin.command("hello")).get("setName")
         except PyMongoError:
-            return explain(error)
+            return as_source_error(error)
     if found == wanted:
-        return explain(error)
+        return as_source_error(error)
     belong = f"belongs to the replica set {found!r}" if found else "belongs to no replica set"
-    return SourceUnusable(f"The URI names the replica set {wanted!r}, and its server {belong}. Correct replicaSet.")
+    return SourceUnusable(f"The URI names the replica set {wanted!r}, but its server {belong}. Correct replicaSet.")
 
 
 def cluster_time_of(timestamp: Timestamp) -> int:

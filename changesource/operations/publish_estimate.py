@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 
 from changesource.errors import ChangeSourceError, SourceUnreachable, SourceUnusable
 from changesource.mongo.collection_kinds import collection_kinds
-from changesource.mongo.faults import explain
+from changesource.mongo.faults import as_source_error
 from changesource.mongo.pre_images import collections_without_pre_images
 from changesource.mongo.source import Database
 from changesource.operations.ask_source import ask_source
@@ -62,7 +62,7 @@ async def _estimate(
     except TimeoutError as error:
         raise _no_answer() from error
     except PyMongoError as error:
-        raise explain(error) from error
+        raise as_source_error(error) from error
     return PublishEstimate(documents, tuple(missing), problems)
 
 

@@ -1,1 +1,1 @@
-"""From the change stream of MongoDB to the change log."""
+"""From the change stream to the log, and from either to the sessions."""

@@ -1,4 +1,4 @@
-"""What the changes of documents mean for one table: frames of upserts and deletes, as few as they can be."""
+"""What changes of documents mean for one table, in as few frames as possible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from changesource.tables.row_errors import RowError
 
 @dataclass(slots=True)
 class DocumentChanges:
-    """All events of one document in a part, in order. `now` is what it is after them, None when it is gone."""
+    """All events of one document in a part, in order. `now` is the document after them, if any."""
 
     events: list[ChangeEvent] = field(default_factory=list)
     now: Document | None = None
@@ -28,7 +28,7 @@ class DocumentChanges:
 
     @property
     def changed(self) -> frozenset[str] | None:
-        """The top-level fields that all of the events together changed, None for "any"."""
+        """The top-level fields that the events changed together; None for "any"."""
         if len(self.events) == 1:
             return self.events[0].changed
         changed: frozenset[str] = frozenset()
@@ -40,22 +40,26 @@ class DocumentChanges:
 
     @property
     def is_just_inserted(self) -> bool:
-        """Whether there was no document before, and nothing else happened to it. A reader that begins again may have rows of
-        later moments already: what several events did together has to be sent."""
+        """Whether the document did not exist before, and the insert is its only event.
+
+        With several events this does not hold, because a replica may have rows of a later moment
+        already, if the reader began again: then the outcome of all the events has to be sent.
+        """
         (first, *others) = self.events
         return not others and first.is_before_known and first.before is None
 
     def touching(self, table: CompiledTable) -> list[ChangeEvent]:
-        """The events that may have changed the document's rows in `table`; before and after the others they are the same."""
+        """The events that may have changed the document's rows in `table`."""
         return [event for event in self.events if not table.is_untouched_by(event.changed)]
 
     def has_pre_images(self, table: CompiledTable) -> bool:
-        """Whether all is known that the rows of `table` need."""
+        """Whether every event that matters to `table` tells what the document was before."""
         return all(event.is_before_known for event in self.touching(table))
 
 
 class RowFrame(NamedTuple):
-    """A frame of `table`. `filter_values` if the table has filter columns; None then for a frame about all its rows."""
+    """A frame of `table`, with `filter_values` if the table has filter columns and the frame
+    concerns particular rows."""
 
     table: CompiledTable
     frame: bytes
@@ -65,13 +69,16 @@ class RowFrame(NamedTuple):
 def frames_by_id(
     table: CompiledTableFrames, document: DocumentChanges, errors: list[RowError], budget: Budget | None = None
 ) -> list[RowFrame]:
-    """For a table whose keys come from `_id`: the row as it is now, or the removal of the row where there is none.
+    """Returns the frames for a table whose keys come from `_id`: an upsert of the row as it is now,
+    or a delete if there is no row.
 
-    Nothing for an update that changed no field of the mapping; nor, where there is no row now, for a document that was just
-    inserted and for an update that changed no field which decides whether there is one. Each row is so at least sent by
-    the last event that changed it, which is enough wherever one began.
+    There is no frame for an update that changed no field of the mapping. If there is no row now,
+    there is none either for a document that was just inserted, or for an update that changed no
+    field which decides whether there is a row. So at least the last event that changed a row sends
+    it, and that is enough wherever the reader began.
 
-    As `CompiledTable.rows`, raises `BudgetExceeded` for a `budget` of the caller, and has then added nothing to `errors`.
+    Like `CompiledTable.rows`, raises `BudgetExceeded` for a `budget` of the caller; `errors` is
+    then unchanged.
     """
     changed = document.changed
     compiled = table.table
@@ -90,20 +97,23 @@ def frames_by_id(
 
 @dataclass(frozen=True, slots=True)
 class RowFrames:
-    """Removals, which all go before any upsert of the table: a key that one document gives up may be taken by another."""
+    """Deletes and upserts. All deletes of a table go before its upserts: another document may take
+    a key that one gives up."""
 
     deletes: Sequence[RowFrame] = ()
     upserts: Iterable[RowFrame] = ()
-    """To be gone through once: rows of an array repeat what they have of their document, and their frames hold that each."""
+    """An iterable that can be used once. The rows of an array repeat the fields of their document,
+    so frames are built lazily."""
 
 
 def frames_by_pre_images(
     table: CompiledTableFrames, document: DocumentChanges, errors: list[RowError], budget: Budget | None = None
 ) -> RowFrames:
-    """For a table that needs pre-images: the rows of the document that changed.
+    """Returns the frames for a table that needs pre-images: one for each row of the document that
+    changed.
 
-    A `budget` of the caller is for all states of the document together. Raises `BudgetExceeded` for it, and has then added
-    nothing to `errors`.
+    A `budget` of the caller covers all states of the document together. Raises `BudgetExceeded` for
+    it; `errors` is then unchanged.
     """
     compiled = table.table
     events = document.touching(compiled)
@@ -136,7 +146,7 @@ def frames_by_pre_images(
 
 
 def frame_of_new_row(table: CompiledTableFrames, row: Row) -> RowFrame:
-    """A row of a table that had no row with its key."""
+    """Returns the frame of a row whose key had no row in the table before."""
     compiled = table.table
     values = _filter_values(compiled, row, []) if compiled.filter_columns else None
     return RowFrame(compiled, table.frames.upsert(row), values)

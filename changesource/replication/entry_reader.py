@@ -1,5 +1,5 @@
-"""MongoDB's change stream, read and rendered: the entries that the watcher appends, and that a session reads for itself
-where the log does not reach."""
+"""Reads MongoDB's change stream and renders it: the watcher appends these entries to the log, and a
+session reads them for itself where the log does not reach."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ from changesource.mongo.markers import (
 from changesource.mongo.source import Database, inspect_source, majority_cluster_time
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
-from changesource.replication.renderer import Chunk, Renderer, RowErrorSink
-from changesource.replication.version_history import VersionHistory, position_of_turn
+from changesource.replication.app_source import AppSource
+from changesource.replication.renderer import EntryContent, Renderer
+from changesource.replication.version_history import position_of_cutover
 from changesource.tasks import end_tasks
 
 QUIET_SECONDS = 30.0
-"""After how long without an event the position follows the source's clock instead: longer than between two heartbeats, which
-are events where we may write them."""
+"""After how long without an event the position follows the source's clock instead. This is longer
+than the time between two heartbeats, which are events themselves where we may write them."""
 
 
 @dataclass(slots=True)
 class Numbering:
     """Gives entries their places: positions that only grow, and part numbers within a transaction.
 
-    A reader that begins a transaction of the log again, which its writer left unfinished, meets events of earlier cluster
-    times than the position `last` that it had. No place for them is left before `last`, and at a later watermark a replica
-    would lack what lies between: so they become parts of one transaction, until one comes that `is_behind` does not hold for.
+    A reader that repeats a transaction which the log's former writer left unfinished meets events
+    of earlier cluster times than the position `last` of the log's tail. No places are left for them
+    before `last`, and a replica whose watermark lay between them would lack the others. So they
+    become parts of one transaction, which ends with the first event that is not `is_behind`.
     """
 
     last: Position
@@ -45,7 +47,8 @@ class Numbering:
     _next_part: int = 0
 
     def is_behind(self, cluster_time: int) -> bool:
-        """Whether events of `cluster_time` are from before the last position, so that more has to come with them."""
+        """Whether events of `cluster_time` lie before the last position, so that their transaction
+        may not end with them."""
         return cluster_time < self.last.cluster_time
 
     def next(self, cluster_time: int, *, is_final: bool) -> EntryId:
@@ -59,35 +62,35 @@ class Numbering:
 
 
 class EntryReader:
-    """Reads the change stream of one app from `cluster_time` on, inclusive, where `version` is in force, and numbers what it
-    gives after `last`. On a replica set, everything until `known_until` comes before the first None."""
+    """Reads the change stream of one app from `cluster_time` on, inclusive, where `version` is in
+    force. Entries get places after `last`. On a replica set, everything up to `known_until` comes
+    before the first None."""
 
     def __init__(
         self,
-        database: Database,
-        history: VersionHistory,
+        source: AppSource,
         version: CompiledVersion,
         cluster_time: int,
         last: Position,
-        sink: RowErrorSink,
         *,
         known_until: int | None = None,
     ) -> None:
-        self._database = database
+        self._source = source
+        self._database = source.database
+        self._history = source.history
         self._known_until = known_until
-        self._history = history
         self._version = version
         self._cluster_time = cluster_time
         self._numbering = Numbering(last)
-        self._sink = sink
-        self._renderer = Renderer(database, version, sink)
+        self._renderer = Renderer(source.database, version, source.row_errors)
 
     async def entries(self) -> AsyncGenerator[Entry | None, None]:
-        """Entries, and None whenever the stream was read to its end. Close it (`contextlib.aclosing`) to free the cursor.
+        """Yields entries, and None whenever the stream has been read to its end. Close the
+        generator (`contextlib.aclosing`) to free the cursor.
 
-        While an entry is worked on, the next batch is under way. Raises `HistoryLost`, `SourceUnreachable`,
-        `SourceUnusable`, and `django.db.Error` when a publish is met and the Django database fails; before all,
-        `SourceReplaced`.
+        The next batch is requested while an entry is worked on. Raises `HistoryLost`,
+        `SourceUnreachable`, `SourceUnusable`; `django.db.Error` if the Django database fails when a
+        publish is met; and, before the first entry, `SourceReplaced`.
         """
         report = await inspect_source(self._database)
         await self._history.check_source(self._database, self._numbering.last)
@@ -105,7 +108,8 @@ class EntryReader:
                     yield entry
 
     async def _entries_of(self, stream: ChangeStream, quiet: _QuietStream) -> AsyncGenerator[Entry | None, None]:
-        """Ends where another stream has to be opened, at `self._cluster_time`."""
+        """Yields the entries of `stream`. Ends where another stream has to be opened, at
+        `self._cluster_time`."""
         assembler = TransactionAssembler()
         request = asyncio.ensure_future(stream.next_batch())
         try:
@@ -123,13 +127,14 @@ class EntryReader:
                     request = asyncio.ensure_future(stream.next_batch(wait=not assembler.is_holding))
                 received_at = time.monotonic()
                 for part in parts:
-                    for piece in split_at_cutovers(part, await self._cutovers_in(part, received_at)):
+                    for segment in split_at_cutovers(part, await self._cutovers_in(part, received_at)):
                         content = _content_for(self._version)
-                        async for entry in self._entries_of_piece(piece):
+                        async for entry in self._entries_of_segment(segment):
                             yield entry
                         if _content_for(self._version) != content:
-                            # The marker is met again, and is then the marker of the version that is in force.
-                            self._cluster_time = piece.cluster_time
+                            # The next stream begins with the marker again, whose version is then
+                            # already in force.
+                            self._cluster_time = segment.cluster_time
                             return
                 if is_invalidated:
                     return
@@ -149,10 +154,11 @@ class EntryReader:
         )
 
     async def _cutovers_in(self, part: Part, received_at: float) -> dict[int, Cutover]:
-        """The cutovers among the events of a part, by their places. Raises `django.db.Error` for a publish."""
+        """Returns the cutovers among the events of a part, by the indexes of their markers. Raises
+        `django.db.Error` for a publish."""
         cutovers: dict[int, Cutover] = {}
         if part.index or not part.is_final:
-            return cutovers  # of a MongoDB transaction, in which no marker is written
+            return cutovers  # the part is of a MongoDB transaction, in which no marker is written
         number = self._version.number
         for index, event in enumerate(part.events):
             if event.collection != MARKERS_COLLECTION:
@@ -167,25 +173,25 @@ class EntryReader:
                 cutovers[index] = Cutover(access, event.cluster_time, event.wall_time_ms)
         return cutovers
 
-    async def _entries_of_piece(self, piece: Part | Cutover) -> AsyncGenerator[Entry, None]:
-        if isinstance(piece, Part):
-            async for chunk in self._renderer.render(piece):
-                yield entry_of(self._numbering, self._version, piece, chunk)
+    async def _entries_of_segment(self, segment: Part | Cutover) -> AsyncGenerator[Entry, None]:
+        if isinstance(segment, Part):
+            async for content in self._renderer.render(segment):
+                yield entry_of(self._numbering, self._version, segment, content)
             return
-        if self._numbering.is_behind(piece.cluster_time):
-            return  # the log has it already, before the transaction that begins again
+        if self._numbering.is_behind(segment.cluster_time):
+            return  # the log already has it, before the transaction that begins again
         access_cutover = None
-        if isinstance(piece.to, CompiledVersion):
-            self._version = piece.to
-            self._renderer = Renderer(self._database, piece.to, self._sink)
+        if isinstance(segment.to, CompiledVersion):
+            self._version = segment.to
+            self._renderer = Renderer(self._database, segment.to, self._source.row_errors)
         else:
-            access_cutover = AccessCutover(piece.to.client_id, piece.to.nonce, piece.cluster_time)
+            access_cutover = AccessCutover(segment.to.client_id, segment.to.nonce, segment.cluster_time)
         self._numbering.last = max(
-            self._numbering.last, Position.from_number(position_of_turn(piece.cluster_time).number - 1)
+            self._numbering.last, Position.from_number(position_of_cutover(segment.cluster_time).number - 1)
         )
         yield Entry(
-            id=self._numbering.next(piece.cluster_time, is_final=True),
-            commit_time_ms=piece.wall_time_ms,
+            id=self._numbering.next(segment.cluster_time, is_final=True),
+            commit_time_ms=segment.wall_time_ms,
             version=self._version.number,
             is_publish=access_cutover is None,
             access_cutover=access_cutover,
@@ -193,10 +199,11 @@ class EntryReader:
 
 
 class _QuietStream:
-    """How far a stream has been read that gives nothing: of the collections that are not in it, it says nothing itself.
+    """How far a stream has been read while it yields no events.
 
-    A position that stays behind would fall out of the oplog by what is written there. `is_known`: on a router, whose empty
-    batch says nothing of its shards, it is not.
+    The stream says nothing about writes to other collections. These would push a position that
+    stays behind out of the oplog. `is_known` is false for a router, whose empty batch says nothing
+    about its shards.
     """
 
     def __init__(self, database: Database, *, is_known: bool) -> None:
@@ -207,12 +214,13 @@ class _QuietStream:
         self._empty_batches = 0
 
     async def position_after(self, batch: Batch) -> int | None:
-        """A cluster time until which, inclusive, all has been read, now and then; else None. Raises `SourceUnreachable` and
-        `SourceUnusable`."""
+        """Returns, from time to time, a cluster time up to which (inclusive) everything has been
+        read; otherwise None. Raises `SourceUnreachable` and `SourceUnusable`."""
         if not batch.is_end:
             self._since, self._reached = time.monotonic(), None
         elif self._reached is not None:
-            # The request for the first batch after that was on its way; the second was asked for when a majority had it.
+            # The first batch had already been requested when that cluster time was read; the second
+            # was requested afterwards.
             self._empty_batches += 1
             if self._empty_batches == 2:
                 self._since = time.monotonic()
@@ -234,7 +242,8 @@ def _content_for(version: CompiledVersion) -> StreamContent:
 
 @dataclass(frozen=True, slots=True)
 class Cutover:
-    """A marker in the stream from which on something else is sent: a published version, or what a client may read."""
+    """A place in the stream where what is sent changes: to another published version, or to another
+    access of a client."""
 
     to: CompiledVersion | AccessMarker
     cluster_time: int
@@ -242,7 +251,8 @@ class Cutover:
 
 
 def split_at_cutovers(part: Part, cutovers: Mapping[int, Cutover]) -> Iterator[Part | Cutover]:
-    """The pieces of a part before, between and after these cutovers. Each has one version in force throughout."""
+    """Yields the segments of a part before, between and after these cutovers. One version is in
+    force throughout a segment."""
     start = 0
     for index, cutover in cutovers.items():
         if index > start:
@@ -260,18 +270,18 @@ def _is_invalidated(batch: Batch) -> bool:
     return bool(batch.events) and batch.events[-1].operation == "invalidate"
 
 
-def entry_of(numbering: Numbering, version: CompiledVersion, part: Part, chunk: Chunk) -> Entry:
-    """What the log keeps of a part that was rendered, or of a piece of it."""
+def entry_of(numbering: Numbering, version: CompiledVersion, part: Part, content: EntryContent) -> Entry:
+    """Returns the log's entry for what was rendered of `part`."""
     wall_time_ms = part.events[-1].wall_time_ms if part.events else (part.cluster_time >> 32) * 1000
-    is_final = chunk.is_final and not numbering.is_behind(part.cluster_time)
+    is_final = content.is_final and not numbering.is_behind(part.cluster_time)
     return Entry(
         id=numbering.next(part.cluster_time, is_final=is_final),
         commit_time_ms=wall_time_ms,
-        tables={table: b"\n".join(frames) for table, frames in chunk.frames.items()},
-        markers=tuple(chunk.markers),
+        tables={table: b"\n".join(frames) for table, frames in content.frames.items()},
+        markers=tuple(content.markers),
         is_final=is_final,
         version=version.number,
-        filter_values={table: pack_filter_values(values) for table, values in chunk.filter_values.items()},
+        filter_values={table: pack_filter_values(values) for table, values in content.filter_values.items()},
     )
 
 

@@ -1,4 +1,5 @@
-"""What a session reads: entries of one app from a position on, from the log where it reaches, else from MongoDB itself."""
+"""What a session reads: the entries of one app from a position on, from the log where it reaches,
+otherwise from MongoDB."""
 
 from __future__ import annotations
 
@@ -10,44 +11,66 @@ from contextlib import aclosing
 
 from changesource.errors import LogUnavailable, SourceUnreachable
 from changesource.log.entries import ChangeLog, Entry, EntryId, Extent
-from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
+from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
-from changesource.replication.renderer import RowErrorSink
-from changesource.replication.version_history import VersionHistory
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-"""After how long a session looks at the log without having been told to."""
+"""After how long a session looks at the log without having heard the doorbell."""
 PATIENCE_SECONDS = 3.0
-"""How long a log without a leader is waited for before MongoDB is read instead."""
+"""How long a session waits for a log without a leader before it reads MongoDB instead."""
 RETURN_CHECK_SECONDS = 0.5
-"""How often a session that reads MongoDB asks whether the log has caught up with it."""
+"""How often a session that reads MongoDB checks whether the log has caught up with it."""
 RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 MAX_READ_ENTRIES = 32
 
 
 class Feed:
-    """`position` is that of the last whole transaction given. `reads_from` says where it reads now, for people."""
+    """The entries of one app for one session, from a log that may be trimmed, replaced or
+    abandoned, without a gap.
 
-    def __init__(
-        self, database: Database, history: VersionHistory, log: ChangeLog, after: Position, sink: RowErrorSink
-    ) -> None:
+    - The feed reads the log while the log covers the position (`Extent.covers`) and a watcher
+      leads, or led until `PATIENCE_SECONDS` ago.
+    - Otherwise it reads MongoDB itself, by the watcher's own code. It checks beside the stream
+      whether the log has caught up, and goes back to it between two transactions.
+    - It leaves the log at a hole (`Entry.previous`), at another log (`Entry.log_id`), and when no
+      watcher leads any longer.
+    - Wherever it begins to read, it begins at the *cluster time* of its position, inclusive, and
+      not after the position. It therefore repeats entries. That is harmless: the session numbers
+      what it sends after what the replica has, and zero-cache applies a frame twice with the same
+      outcome as once.
+
+    A position cannot tell which events of its cluster time have been read, because two readers may
+    cut them into commits differently. Below, one insertMany wrote a and b at cluster time 100; c
+    came at 101:
+
+        time ──▶
+        MongoDB    [a] 100.0                the reply held only a; the replica has watermark 100.0
+        log        [a b] 100.0  [c] 101.0   the watcher's reply held both; read from now on
+        naive                   [c] 101.0   continues after 100.0: b is never sent
+        feed       [a b] 100.0  [c] 101.0   begins at cluster time 100; the session sends 100.1
+
+    `position` is that of the last whole transaction that was yielded. `reads_from` says where the
+    feed reads now, for people.
+    """
+
+    def __init__(self, source: AppSource, log: ChangeLog, after: Position) -> None:
         self.position = after
         self.reads_from = "nowhere"
-        self._database = database
-        self._history = history
+        self._source = source
+        self._app_id = source.history.app_id
         self._log = log
-        self._sink = sink
         self._leaderless_since: float | None = None
 
     async def entries(self) -> AsyncGenerator[Entry | None, None]:
-        """Entries from the cluster time of the start on, inclusive, and then without an end; None when there is nothing
-        for now. Where the source of entries changes, a transaction that was begun begins again with its part 0.
+        """Yields entries from the cluster time of the start on, inclusive, without an end; None
+        when there is nothing for now. Where the feed changes between the log and MongoDB, an open
+        transaction begins again with its part 0.
 
-        Raises `HistoryLost` when nobody reaches back to the position any more, `SourceUnusable` when MongoDB refuses.
-        Everything else is tried again.
+        Raises `HistoryLost` if neither the log nor MongoDB reaches back to the position, and
+        `SourceUnusable` if MongoDB refuses. After all other errors the feed tries again.
         """
         failures = 0
         while True:
@@ -69,14 +92,14 @@ class Feed:
             except SourceUnreachable as error:
                 delay = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
                 failures += 1
-                logger.warning("feed of %s: %s Trying again in %s s.", self._history.app_id, error, delay)
+                logger.warning("feed of %s: %s Trying again in %s s.", self._app_id, error, delay)
                 yield None
                 await asyncio.sleep(delay)
 
     async def _from_log(self) -> AsyncGenerator[Entry | None, None]:
-        """Ends when the log has a hole after what was given, or nobody writes it."""
+        """Ends when the log has a hole after what was yielded, is another log, or has no writer."""
         after = EntryId.before(self.position.cluster_time)
-        log_id: str | None = None  # places of two logs say nothing about each other
+        log_id: str | None = None  # places of two logs cannot be compared
         while True:
             generation = self._log.generation
             try:
@@ -105,13 +128,11 @@ class Feed:
 
     async def _from_mongodb(self) -> AsyncGenerator[Entry | None, None]:
         """Ends when the log has caught up."""
-        logger.info("feed of %s: reading MongoDB from %s", self._history.app_id, self.position.watermark)
+        logger.info("feed of %s: reading MongoDB from %s", self._app_id, self.position.watermark)
         checked_at = time.monotonic()
         check: asyncio.Task[bool] | None = None
-        version = await self._history.at(self.position)
-        reader = EntryReader(
-            self._database, self._history, version, self.position.cluster_time, self.position, self._sink
-        )
+        version = await self._source.history.at(self.position)
+        reader = EntryReader(self._source, version, self.position.cluster_time, self.position)
         entries = reader.entries()
         try:
             async for entry in entries:
@@ -120,12 +141,13 @@ class Feed:
                 yield entry
                 if check is not None and check.done() and (entry is None or entry.is_final):
                     if check.result():
-                        logger.info("feed of %s: back to the log", self._history.app_id)
+                        logger.info("feed of %s: back to the log", self._app_id)
                         return
                     check = None
                 if check is None and time.monotonic() - checked_at > RETURN_CHECK_SECONDS:
                     checked_at = time.monotonic()
-                    # Beside the stream: a Redis that does not answer must not hold it up.
+                    # In a task of its own: a Redis that does not answer must not hold up the
+                    # stream.
                     check = asyncio.create_task(self._log_has_caught_up())
         finally:
             if check is not None:
@@ -133,8 +155,8 @@ class Feed:
             await entries.aclose()
 
     async def _log_serves(self, log_id: str | None = None) -> bool:
-        """Whether the log reaches back to the position and somebody writes it, or did until a moment ago; and whether it is
-        still the one of `log_id`, if that is given."""
+        """Whether the log reaches back to the position and has a writer, or had one until a moment
+        ago; and whether it is still the log `log_id`, if that is given."""
         extent, leader = await self._look()
         if leader is not None:
             self._leaderless_since = None

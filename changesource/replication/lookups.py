@@ -1,8 +1,9 @@
-"""What a marker in a source can make us ask of the Django database, and how often.
+"""How markers in a source are looked up in the Django database, and how often.
 
-A publish or a change of access is stored before its marker is written. So an answer that was asked for after a marker was
-received is the last word on it, and on all markers that were received before: one answer serves a whole batch of them. That
-bounds the work, because anybody who may write to the source can write such markers, thousands in a second.
+A publish or a change of access is stored before its marker is written. So a query that was made
+after a marker was received has the final answer about it, and about all markers that were received
+earlier: one query serves a whole batch of markers. This bounds the work, because anyone with write
+access to the source can write thousands of such markers a second.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import Generic, TypeVar
 Answer = TypeVar("Answer")
 
 LOOKUP_SECONDS = 0.1
-"""At most so often an answer is asked for again. A stream waits for that long at a marker: few enough queries for a small
-database, and a delay that nobody notices beside that of a publish."""
+"""The shortest time between two queries, for which a stream may have to wait at a marker. It means
+few enough queries for a small database, and a delay that is not noticed beside that of a
+publish."""
 
 
 class Lookup(Generic[Answer]):
-    """An answer of the Django database that readers of one process share. Belongs to one event loop."""
+    """An answer of the Django database, shared by all readers in one event loop."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -30,8 +32,8 @@ class Lookup(Generic[Answer]):
         self._answer: Answer | None = None
 
     async def answer(self, received_at: float, since: int, ask: Callable[[int], Awaitable[Answer]]) -> Answer:
-        """What `ask` gives for the cluster time `since` or an earlier one, asked after `received_at` by the monotonic clock.
-        Raises what `ask` raises."""
+        """Returns the answer of `ask` for the cluster time `since` or an earlier one, from a query
+        that was made after `received_at` by the monotonic clock. Raises what `ask` raises."""
         async with self._lock:
             if self._answer is not None and self._asked_at > received_at and self._since <= since:
                 return self._answer

@@ -1,4 +1,4 @@
-"""Events → log entries: what changed, as the text frames that go on the wire, grouped by table."""
+"""Events → the content of log entries: the frames that go on the wire, by table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from changesource.replication.document_changes import (
     frames_by_id,
     frames_by_pre_images,
 )
-from changesource.replication.row_error_notes import RowErrorNotes
+from changesource.replication.row_error_notes import RowErrorSink
 from changesource.replication.slow_documents import in_thread, rows_in_batches
 from changesource.tables.compiled_table import CompiledTable, describe_id
 from changesource.tables.document_ids import identity_of, is_readable
@@ -37,24 +37,23 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MAX_CHUNK_BYTES = 4 * 2**20
+MAX_ENTRY_BYTES = 4 * 2**20
 """About how many bytes of frames go into one entry of the log."""
-
-MAX_CHUNK_ROWS = 2_000
-"""How many frames go into one entry at most: a session with row filters looks at each, in some milliseconds."""
-
-RowErrorSink = Callable[[Sequence[RowError]], None]
+MAX_ENTRY_FRAMES = 2_000
+"""How many frames go into one entry at most: a session with row filters looks at each of them,
+which takes some milliseconds."""
 
 
 @dataclass(slots=True)
-class Chunk:
-    """Frames of a transaction, or of a piece of it; `is_final` ends the transaction."""
+class EntryContent:
+    """What goes into one entry: frames by table, with their filter values, and nonces of markers.
+    `is_final`: the entry ends its transaction."""
 
     frames: dict[str, list[bytes]] = field(default_factory=dict)
     filter_values: dict[str, list[FilterValues | None]] = field(default_factory=dict)
     markers: list[str] = field(default_factory=list)
     size: int = 0
-    rows: int = 0
+    frame_count: int = 0
     is_final: bool = False
 
     def add(self, table: CompiledTable, frame: bytes, values: FilterValues | None = None) -> None:
@@ -62,12 +61,12 @@ class Chunk:
         if table.filter_columns:
             self.filter_values.setdefault(table.name, []).append(values)
         self.size += len(frame)
-        self.rows += 1
+        self.frame_count += 1
 
 
 @dataclass(slots=True)
 class _CollectionChanges:
-    """What a part says about one collection: whether it was emptied first, and each document's events."""
+    """What a part says about one collection: whether it was emptied or reloaded, and its documents."""
 
     is_emptied: bool = False
     is_reloaded: bool = False
@@ -75,44 +74,40 @@ class _CollectionChanges:
 
 
 class Renderer:
-    """Renders parts for one published version; looks up documents that their events do not carry.
+    """Renders parts for one version, and looks up documents that their events do not carry."""
 
-    A sink that is a `RowErrorNotes` also hears whose row errors are over.
-    """
-
-    def __init__(self, database: Database, version: CompiledVersion, sink: RowErrorSink) -> None:
+    def __init__(self, database: Database, version: CompiledVersion, row_errors: RowErrorSink) -> None:
         self._database = database
         self._version = version
-        self._sink = sink
-        self._notes = sink if isinstance(sink, RowErrorNotes) else None
+        self._row_errors = row_errors
         self._recorded_since: dict[str, int] = {}
         self._projections: dict[str, Projection | None] = {}
         self._share = LoopShare()
 
-    async def render(self, part: Part) -> AsyncIterator[Chunk]:
-        """At least one chunk; the last is final if the part is. Raises `SourceUnreachable` or `SourceUnusable`."""
+    async def render(self, part: Part) -> AsyncIterator[EntryContent]:
+        """Yields the contents of at least one entry; the last is final if the part is. Raises
+        `SourceUnreachable` or `SourceUnusable`."""
         errors: list[RowError] = []
-        chunk = Chunk(markers=self._markers(part.events))
+        content = EntryContent(markers=self._markers(part.events))
         for collection, changes in self._collapse(part.events).items():
             tables = self._version.tables_of_collection[collection]
             async for rendered in self._frames(collection, tables, changes, errors):
-                chunk.add(*rendered)
-                if chunk.size >= MAX_CHUNK_BYTES or chunk.rows >= MAX_CHUNK_ROWS:
-                    yield chunk
-                    chunk = Chunk()
-            if self._notes is not None:
-                _note_ends(self._notes, tables, changes, errors)
+                content.add(*rendered)
+                if content.size >= MAX_ENTRY_BYTES or content.frame_count >= MAX_ENTRY_FRAMES:
+                    yield content
+                    content = EntryContent()
+            _end_row_errors(self._row_errors, tables, changes, errors)
         if errors:
-            self._sink(errors)
-        chunk.is_final = part.is_final
-        yield chunk
+            self._row_errors.add(errors)
+        content.is_final = part.is_final
+        yield content
 
     def _markers(self, events: Sequence[ChangeEvent]) -> list[str]:
         nonces = (nonce_of(event, self._version.app_id) for event in events if event.collection == MARKERS_COLLECTION)
         return [nonce for nonce in nonces if nonce is not None]
 
     def _collapse(self, events: Sequence[ChangeEvent]) -> dict[str, _CollectionChanges]:
-        """Several events on one document become its last state, in the order of the last events."""
+        """Groups the events by collection and document, in the order of the last events."""
         changed: dict[str, _CollectionChanges] = {}
         watched = self._version.tables_of_collection
         for event in events:
@@ -198,8 +193,9 @@ class Renderer:
                 await self._share.give_way()
 
     async def _restore_pre_images(self, table: CompiledTable, documents: Iterable[DocumentChanges]) -> None:
-        """So that the next events have theirs. Once, as earlier ones may still come. What is to be done by hand, where that
-        is not allowed, is logged."""
+        """Switches pre-images on again, so that future events have them. This is done once,
+        although more events from before may follow. Where it is not allowed, an error is logged
+        that says what a person has to do."""
         said = (
             f"table {table.name} of {self._version.name}: an event of {table.collection} came without a pre-image, "
             "so the table is loaded again."
@@ -216,13 +212,14 @@ class Renderer:
                 logger.warning("%s The collection has been dropped since.", said, extra=extra)
                 return
             self._recorded_since[table.collection] = since
-        logger.warning("%s Events from now on have theirs.", said, extra=extra)
+        logger.warning("%s Events from now on have pre-images.", said, extra=extra)
 
     async def _looked_up(
         self, collection: str, tables: Sequence[CompiledTableFrames], changes: _CollectionChanges
     ) -> AsyncIterator[DocumentChanges]:
-        """Every document, with what it is now if it has to be rendered. Those that are looked up come last, as they are
-        found: they may be far larger than their events, and need not be held together."""
+        """Yields every document, with its present state if it has to be rendered. Documents that
+        are looked up come last, as they are found: they may be far larger than their events, and
+        need not be held together."""
         wanted: dict[Hashable, DocumentChanges] = {}
         for identity, document in changes.documents.items():
             last = document.last
@@ -247,20 +244,21 @@ class Renderer:
             yield document
 
     async def _projection_of(self, collection: str, tables: Sequence[CompiledTableFrames]) -> Projection | None:
-        """Chosen once for each collection of the version, whose tables `tables` are."""
+        """Returns the projection for look-ups, chosen once for each collection. `tables` are the
+        tables of the collection."""
         if collection not in self._projections:
             self._projections[collection] = await choose_projection(self._database, collection, fields_read(tables))
         return self._projections[collection]
 
 
-def _note_ends(
-    notes: RowErrorNotes, tables: Sequence[CompiledTableFrames], changes: _CollectionChanges, errors: Sequence[RowError]
+def _end_row_errors(
+    sink: RowErrorSink, tables: Sequence[CompiledTableFrames], changes: _CollectionChanges, errors: Sequence[RowError]
 ) -> None:
-    """Documents that gave no row error when they were rendered, or are gone, have none any more. One that could not be looked
-    up was not rendered."""
+    """Ends the row errors of documents that were rendered without an error, or are gone. A document
+    whose `_id` cannot be looked up was not rendered."""
     for table in tables:
         name = table.table.name
-        if not notes.open_documents.get(name):
+        if not (open_documents := sink.open_documents.get(name)):
             continue
         rendered = {
             describe_id(document.last.document_id)
@@ -269,8 +267,8 @@ def _note_ends(
             or (document.touching(table.table) and is_readable(document.last.document_id))
         }
         if changes.is_emptied:
-            rendered |= notes.open_documents[name]
-        notes.end(name, rendered - {error.document_id for error in errors if error.table == name})
+            rendered |= open_documents
+        sink.end(name, rendered - {error.document_id for error in errors if error.table == name})
 
 
 async def _slow_frames(
@@ -279,7 +277,7 @@ async def _slow_frames(
     document: DocumentChanges,
     errors: list[RowError],
 ) -> T:
-    """What `render` makes of a document that takes more than a quick budget."""
+    """Returns what `render` makes of a document that takes more than a quick budget."""
     found: list[RowError] = []
     frames = await in_thread(render, table, document, found)
     errors += found

@@ -1,11 +1,12 @@
-"""Documents whose rows take long to make, beside the event loop.
+"""Documents whose rows take long to make: a thread makes them, while the event loop continues.
 
-Rows are made in the loop with a quick budget, which nearly every document keeps to. A document that does not is made again
-by a thread with the full budget, while the loop goes on: leases are renewed and other apps' streams flow. Python lets
-the loop's thread take over from another one after the switch interval, which is shortened while such a thread works.
+The loop itself makes rows within a quick budget, which suffices for nearly every document. If it
+does not suffice, a thread makes the rows of this document again with the full budget. Meanwhile
+leases are renewed and the streams of other apps flow: Python switches from one thread to another
+after the switch interval, which is shortened while such a thread works.
 
-A thread cannot be cancelled. What it makes for a task that has been cancelled is dropped, and the process does not wait
-for it when it ends.
+A thread cannot be cancelled. What it makes for a task that has been cancelled is dropped, and a
+process that ends does not wait for it.
 """
 
 from __future__ import annotations
@@ -27,18 +28,21 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_THREADS = 2
-"""Only one of them runs Python at a time: a second one keeps an app's slow document from waiting for another app's."""
+"""Python runs one at a time. The second keeps an app from waiting for another's slow document."""
 SWITCH_SECONDS = 0.0005
-"""How long the loop waits for such a thread each time that it has waited for a socket: Python's own 5 ms are too long for a
-loop that sends some thousand times a second."""
+"""How long the loop waits for such a thread each time it has waited for a socket. Python's default
+of 5 ms is too long for a loop that sends some thousand times a second."""
 ROWS_AT_ONCE = 500
-"""How many rows of a document are handed on together: few enough to be filtered and written as JSON within a millisecond."""
+"""How many rows of a document are passed on together: few enough to be filtered and written as JSON
+within a millisecond."""
 
 
 async def in_thread(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """What the function gives or raises, run in one of at most `MAX_THREADS` threads, in the order of the calls.
+    """Runs the function in one of at most `MAX_THREADS` threads, in the order of the calls. Returns
+    or raises what it does.
 
-    When the task is cancelled the call is dropped if it has not begun; if it has, its outcome goes nowhere.
+    If the task is cancelled, the call is dropped unless it has begun; if it has begun, its outcome
+    is dropped.
     """
     call = _Call(lambda: function(*arguments, **options))
     _threads.run(call)
@@ -52,8 +56,8 @@ async def in_thread(function: Callable[P, T], *arguments: P.args, **options: P.k
 async def rows_in_batches(
     table: CompiledTable, documents: Iterable[Document], errors: list[RowError], share: LoopShare
 ) -> AsyncIterator[Sequence[Row]]:
-    """The rows of `documents` in their order, in batches of a size that the caller can work on at once. The loop's other
-    tasks have their turn in between."""
+    """Yields the rows of `documents` in order, in lists that are small enough to be worked on
+    without a pause. Yields to the event loop in between."""
     rows: list[Row] = []
     for document in documents:
         try:
@@ -78,7 +82,7 @@ async def rows_in_batches(
 
 
 async def slow_rows(table: CompiledTable, document: Document, errors: list[RowError]) -> list[Row]:
-    """As `CompiledTable.rows`, beside the loop."""
+    """Does what `CompiledTable.rows` does, in a thread."""
     found: list[RowError] = []
     rows = await in_thread(table.rows, document, found)
     errors += found
@@ -86,7 +90,7 @@ async def slow_rows(table: CompiledTable, document: Document, errors: list[RowEr
 
 
 class _Call:
-    """One call, whose outcome the loop of the caller gets."""
+    """One call, whose outcome is delivered in the caller's event loop."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
@@ -99,13 +103,13 @@ class _Call:
             return
         try:
             result = self._function()
-        except BaseException as error:  # noqa: BLE001 (it is the caller's)
+        except BaseException as error:  # noqa: BLE001 (the caller gets it)
             self._tell(self._fail, error)
         else:
             self._tell(self._succeed, result)
 
     def _tell(self, how: Callable[[Any], None], what: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop has been closed: nothing awaits the outcome
             self._loop.call_soon_threadsafe(how, what)
 
     def _succeed(self, result: Any) -> None:
@@ -118,8 +122,8 @@ class _Call:
 
 
 class _Threads:
-    """Daemons, unlike those of `concurrent.futures`, for which a process that ends would wait. They begin when they are first
-    needed."""
+    """The threads, which start when they are first needed. They are daemons, unlike those of
+    `concurrent.futures`, for which a process that ends would wait."""
 
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
@@ -142,7 +146,7 @@ class _Threads:
                 call.run()
             finally:
                 self._end()
-            del call  # what it holds may be large
+            del call  # it may hold large objects
 
     def _begin(self) -> None:
         with self._lock:

@@ -1,13 +1,4 @@
-"""Whether the database behind a source's URI is the one that it was, and has not been set back.
-
-The app's source holds a random id, written once. It is kept with the version from which on all follow one another without
-a break, the base. Whoever begins to read the change stream compares. If it is another one, or the source's clock has not
-reached what was read before, no position of before means anything there: the app begins anew, as by `publish --reset`,
-with another log, and every replica is told so. It does so once in a day at most: everybody who may write to the source can
-change the id. After that a person decides, and the source is not read.
-
-A source that may not be written to and has no id is only held by its clock.
-"""
+"""Whether the database behind a source's URI is still the same, and was not set back."""
 
 from __future__ import annotations
 
@@ -35,18 +26,19 @@ from changesource.protocol.watermarks import Position
 logger = logging.getLogger(__name__)
 
 CLOCK_SECONDS = 5.0
-"""How long the source may take to reach a position that was read of it: after an election, until a majority confirms."""
+"""How long the source may take to reach a position that was read from it: after an election, a
+majority has yet to confirm."""
 POLL_SECONDS = 0.2
-MARK_SECONDS = 30.0
-"""How long the change stream may take to show that the id was dropped. Nothing is sent until then."""
+ID_DROP_SECONDS = 30.0
+"""How long the change stream may take to show a dropped id. Nothing is sent until then."""
 
 ANOTHER_DATABASE = "another database is behind the URI of its source"
-MARK_GONE = "its source has lost the mark by which it was known: another database is behind the URI"
-CLOCK_BEHIND = "its source has not reached what was read of it before: it was restored or replaced"
+ID_GONE = "its source no longer has the id by which it was known: another database is behind the URI"
+CLOCK_BEHIND = "its source has not reached what was read from it before: it was restored or replaced"
 
 
 async def reaches(database: Database, position: Position) -> bool:
-    """Whether a majority of the source has come to `position`, or does within `CLOCK_SECONDS`."""
+    """Whether a majority of the source reaches `position` within `CLOCK_SECONDS`."""
     deadline = time.monotonic() + CLOCK_SECONDS
     while await majority_cluster_time(database) < position.cluster_time:
         if time.monotonic() > deadline:
@@ -56,16 +48,50 @@ async def reaches(database: Database, position: Position) -> bool:
 
 
 def in_doubt(app_id: str, reason: str) -> str:
-    """What is wrong with a source that is replaced time and again, and what to do."""
+    """Says what is wrong with a source that is replaced again and again, and what to do."""
     return (
-        f"{reason}. The app began anew by itself less than a day ago, so it does not do so again, and does not read this "
-        "source. Find out what writes to zero_sources_markers or stands behind the URI; then run manage.py publish "
-        f"{app_id} --reset."
+        f"{reason}. The app started over by itself less than a day ago, so it does not do so again, and does not read this "
+        f"source. Find out what writes to {MARKERS_COLLECTION} and which database is behind the URI; then run manage.py "
+        f"publish {app_id} --reset."
     )
 
 
 class SourceIdentity:
-    """Of one base version of one app. Belongs to one event loop."""
+    """Whether the source of one app is still the database that its positions come from. It belongs
+    to one event loop.
+
+    A position means something in one history only. If another database is behind the URI, MongoDB
+    raises no error, and every replica silently becomes a mixture of both:
+
+        time ──▶
+        database A   1 …………………… 500           replicas are at 500
+        database B       1' ……………… 520' …     is behind the URI now
+        naive                      500' …     A's documents stay, and B's 1' to 499' never come
+
+    - The source holds a random id for the app, in the markers' collection. The first check writes
+      it, and stores it with the app's base version: the version from which on all others follow
+      without a break.
+    - `check` runs before a watcher takes the lease, when a reader begins with a change stream,
+      before a session resumes, and before and after a snapshot. It compares the id. It also waits
+      for the source's clock to reach what was read before: a source that was set back has the same
+      id, but its clock is behind. (Not for long; docs/operations.md says what is missed.)
+    - If either does not fit, the app starts over, as by `publish --reset`: with a new base version
+      and another log, and each replica is told `reset-required`.
+    - It does so at most once a day, because anyone with write access to the source can change the
+      id. After that a person decides, and the source is not read.
+    - A source without an id that may not be written to is only checked by its clock.
+
+    A missing id does not prove that it is another database. While someone drops the database, reads
+    show it empty before the change stream shows the drop:
+
+        time ──▶
+        dropDatabase   documents are gone ┄┄┄┄┄┄┄┄┄┄┄┄┄┄ the drop is in the change stream
+        check               no id: reads the stream ┄┄┄ same database, the id is written again
+        naive               no id: another database, and every replica is rebuilt for nothing
+
+    So `check` reads the change stream from the position on. It is the same database if the stream
+    shows that the id went, or if another reader that has seen this has written the same id again.
+    """
 
     def __init__(self, app_id: str, base_nonce: str) -> None:
         self._app_id = app_id
@@ -73,11 +99,13 @@ class SourceIdentity:
         self._source_id = ""
 
     async def check(self, database: Database, position: Position | None = None) -> None:
-        """Raises `SourceReplaced`, after the app has begun anew, if what was read until `position` cannot be continued in
-        this database, or `SourceInDoubt` if the app did so a short while ago already. The position is one that the source
-        itself has given; without it, the newest that a replica has.
+        """Returns if what was read up to `position` can be continued in this database. The position
+        must come from the source itself; the default is the newest one that a replica has. The
+        first check writes the id.
 
-        The first look writes the id. Raises `SourceUnreachable`, `SourceUnusable`, and `django.db.Error`.
+        Otherwise makes the app start over and raises `SourceReplaced`, or raises `SourceInDoubt` if
+        it did so less than a day ago. Also raises `SourceUnreachable`, `SourceUnusable`, and
+        `django.db.Error`.
         """
         if position is None:
             position = await self._newest_position()
@@ -88,23 +116,24 @@ class SourceIdentity:
             await self._begin_anew(found or "", CLOCK_BEHIND)
 
     async def doubt(self, database: Database) -> str:
-        """Why `check` would raise `SourceInDoubt`, empty if it would not. Changes nothing, and asks the source only after the
-        app has begun anew by itself. Raises as `check` does."""
+        """Returns why `check` would raise `SourceInDoubt`, or an empty text. Changes nothing, and
+        queries the source only if the app has started over by itself. Raises the other errors of
+        `check`."""
         if not await source_store.has_just_begun_anew(self._base_nonce):
             return ""
         known = await source_store.source_id_of(self._base_nonce)
         found = await read_source_id(database, self._app_id)
         if known and found != known:
-            return in_doubt(self._app_id, MARK_GONE if found is None else ANOTHER_DATABASE)
+            return in_doubt(self._app_id, ID_GONE if found is None else ANOTHER_DATABASE)
         position = await self._newest_position()
         if position is not None and await majority_cluster_time(database) < position.cluster_time:
             return in_doubt(self._app_id, CLOCK_BEHIND)
         return ""
 
     async def restore_after(self, database: Database, batch: Batch) -> None:
-        """Writes the id again if `batch`, read without a break, shows that it was lost. Raises `SourceUnreachable`: then
-        the batch has to be read again."""
-        if self._source_id and any(map(self._takes_id_away, batch.events)):
+        """Writes the id again if `batch`, which was read without a break, shows that it is gone.
+        Raises `SourceUnreachable`, after which the batch has to be read again."""
+        if self._source_id and any(map(self._removes_id, batch.events)):
             try:
                 await self._restore(database)
             except SourceUnusable as error:  # while the database is being dropped
@@ -112,15 +141,16 @@ class SourceIdentity:
 
     async def _compare(self, database: Database, position: Position | None) -> None:
         known = self._source_id or await source_store.source_id_of(self._base_nonce)
-        # In this order: who marks a source writes the id there first.
+        # The stored id is read before the source's: a process that identifies a source writes the
+        # id to the source first.
         found = await read_source_id(database, self._app_id)
         if not known:
-            found = found or await self._mark(database)
+            found = found or await self._write_first_id(database)
             if found is not None:
                 self._source_id = await source_store.keep_source_id(self._base_nonce, found)
         elif found is None:
-            if not await self._was_taken_away(database, position, known):
-                await self._begin_anew("", MARK_GONE)
+            if not await self._was_removed(database, position, known):
+                await self._begin_anew("", ID_GONE)
             self._source_id = known
             await self._restore(database)
         elif found == known:
@@ -128,8 +158,8 @@ class SourceIdentity:
         else:
             await self._begin_anew(found, ANOTHER_DATABASE)
 
-    async def _mark(self, database: Database) -> str | None:
-        """The id of a source that had none; None where it may not be written."""
+    async def _write_first_id(self, database: Database) -> str | None:
+        """Gives an id to a source that had none, and returns it; None if this is not allowed."""
         try:
             await write_source_id(database, self._app_id, uuid.uuid4().hex)
         except SourceReadOnly:
@@ -140,16 +170,17 @@ class SourceIdentity:
         try:
             await write_source_id(database, self._app_id, self._source_id)
         except SourceReadOnly as error:
-            logger.warning("app %s: its source is not marked any more: %s", self._app_id, error)
+            logger.warning("app %s: its source has lost its id, which cannot be written again: %s", self._app_id, error)
         else:
-            logger.info("app %s: its source is marked again", self._app_id)
+            logger.info("app %s: the id of its source was written again", self._app_id)
 
-    async def _was_taken_away(self, database: Database, position: Position | None, known: str) -> bool:
-        """Whether the change stream says so, or somebody who read it there has written the id again: then it is the same
-        database. What a read shows may come in the stream only seconds later, while a database is being dropped."""
+    async def _was_removed(self, database: Database, position: Position | None, known: str) -> bool:
+        """Whether the change stream shows that the id was removed, or another reader that has seen
+        this has written it again. While a database is being dropped, the stream may show only
+        seconds later what a read shows."""
         if position is None:
-            return False  # nobody has anything that could be wrong
-        deadline = time.monotonic() + MARK_SECONDS
+            return False  # no replica has anything that could be wrong
+        deadline = time.monotonic() + ID_DROP_SECONDS
         try:
             stream = await open_change_stream(
                 database, StreamContent(markers_of=self._app_id), position.cluster_time, splits_large_events=False
@@ -157,7 +188,7 @@ class SourceIdentity:
             try:
                 while time.monotonic() < deadline:
                     batch = await stream.next_batch()
-                    if any(map(self._takes_id_away, batch.events)):
+                    if any(map(self._removes_id, batch.events)):
                         return True
                     if batch.is_end and await read_source_id(database, self._app_id) == known:
                         return True
@@ -167,7 +198,7 @@ class SourceIdentity:
             return False
         return False
 
-    def _takes_id_away(self, event: ChangeEvent) -> bool:
+    def _removes_id(self, event: ChangeEvent) -> bool:
         if event.collection != MARKERS_COLLECTION:
             return event.renamed_to == MARKERS_COLLECTION
         is_id = event.document_id == f"source:{self._app_id}"
@@ -182,5 +213,5 @@ class SourceIdentity:
     async def _begin_anew(self, source_id: str, reason: str) -> None:
         if not await source_store.begin_anew(self._app_id, self._base_nonce, source_id, reason):
             raise SourceInDoubt(f"App {self._app_id}: {in_doubt(self._app_id, reason)}")
-        logger.error("app %s begins anew: %s", self._app_id, reason, extra={"action": "begin-anew"})
-        raise SourceReplaced(f"App {self._app_id} begins anew: {reason}.")
+        logger.error("app %s starts over: %s", self._app_id, reason, extra={"action": "begin-anew"})
+        raise SourceReplaced(f"App {self._app_id} starts over: {reason}.")

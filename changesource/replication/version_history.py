@@ -1,8 +1,9 @@
 """Which published version is in force at a position of an app's change stream.
 
-A version is in force from its marker on: from ordinal `FIRST_ORDINAL_AFTER_MARKER` at the marker's cluster time. A version
-whose publish is under way has no position yet; its publisher says within seconds whether it took place, and who cannot
-wait any longer ends it in the Django database, where the first to decide is the one who counts.
+A version is in force from its marker on: from ordinal `FIRST_ORDINAL_AFTER_MARKER` at the marker's
+cluster time. A version whose publish is under way has no position yet. Its publisher stores within
+seconds whether the publish took place; a reader that cannot wait any longer ends the publish in the
+Django database, where the first decision counts.
 """
 
 from __future__ import annotations
@@ -27,26 +28,25 @@ from changesource.replication.source_identity import SourceIdentity
 logger = logging.getLogger(__name__)
 
 FIRST_ORDINAL_AFTER_MARKER = 0x8000
-"""Transactions at a marker's cluster time have this ordinal or a later one just if they follow it."""
+"""A transaction at a marker's cluster time has this ordinal or a later one if and only if it
+follows the marker."""
 
 UNDECIDED_SECONDS = 30.0
-"""After how long a publish that nobody has confirmed is ended: longer than any publisher waits."""
+"""After how long an unconfirmed publish is ended: longer than any publisher waits."""
 ASK_SECONDS = 0.05
-
-
 FAILED_LOOKUP_SECONDS = 1.0
-"""How long the Django database is left alone after it did not answer."""
+"""How long the Django database is not queried again after it failed."""
 STRANGER_SECONDS = 60.0
-"""How often the log says that a marker was of no version: everybody who may write to the source can write one."""
+"""How often, at most, unknown markers are logged: anyone who may write can write them."""
 
 
-def position_of_turn(cluster_time: int) -> Position:
-    """Where the transaction of a publish, or of a change of a client's access, goes at the earliest."""
+def position_of_cutover(cluster_time: int) -> Position:
+    """Returns the earliest position of the transaction of a cutover."""
     return Position(cluster_time, FIRST_ORDINAL_AFTER_MARKER)
 
 
 class Numbered(Protocol):
-    """A version of something that begins at a marker: at `cluster_time`, None when nobody has met that yet."""
+    """A version of something that begins at a marker, whose `cluster_time` is None until it is met."""
 
     @property
     def number(self) -> int: ...
@@ -59,11 +59,12 @@ class Numbered(Protocol):
 
 
 def number_in_force(versions: Sequence[Numbered], position: Position) -> int:
-    """The number of the version in force at `position`. Raises `UnknownVersion`."""
+    """Returns the number of the version in force at `position`. Raises `UnknownVersion`."""
     numbers = [
         version.number
         for version in versions
-        if version.cluster_time is not None and (version.is_base or position >= position_of_turn(version.cluster_time))
+        if version.cluster_time is not None
+        and (version.is_base or position >= position_of_cutover(version.cluster_time))
     ]
     if not numbers:
         raise UnknownVersion
@@ -75,9 +76,11 @@ def _is_marked_by(version: store.StoredVersion, marker: PublishMarker) -> bool:
 
 
 class VersionHistory:
-    """The versions of one app, compiled when they are first needed. Raises `django.db.Error` with the Django database.
+    """The versions of one app, each compiled when it is first needed. Methods raise
+    `django.db.Error` if the Django database fails.
 
-    `source` knows the database that all of them stream from; None for one that nobody can mistake.
+    `source` identifies the database that these versions stream from; None if it need not be
+    checked.
     """
 
     def __init__(self, app_id: str, source: SourceIdentity | None = None) -> None:
@@ -90,28 +93,29 @@ class VersionHistory:
         self._stranger_noted_at = float("-inf")
 
     async def at(self, position: Position) -> CompiledVersion:
-        """The version in force at a position that has been given out. Raises `UnknownVersion` when the app has none."""
+        """Returns the version in force at a position that a reader has given out. Raises
+        `UnknownVersion` if the app has none."""
         versions = await self._decided()
         number = number_in_force(versions, position)
         return await self._get(next(version for version in versions if version.number == number))
 
     async def after(self, number: int) -> tuple[CompiledVersion, ...]:
-        """The versions that have been published since the one with this number, those under way not among them: they may not
-        take place."""
+        """Returns the versions that have been published since the one with this number, without
+        those under way, which may not take place."""
         versions = [version for version in await self._stored() if version.cluster_time is not None]
         return tuple([await self._get(version) for version in versions if version.number > number])
 
     async def check_source(self, database: Database, position: Position | None = None) -> None:
-        """As `SourceIdentity.check`."""
+        """Does what `SourceIdentity.check` does."""
         if self.source is not None:
             await self.source.check(database, position)
 
     async def published_by(
         self, marker: PublishMarker, cluster_time: int, received_at: float
     ) -> CompiledVersion | None:
-        """The version that begins at `marker`, which was met at `cluster_time` and received at `received_at` by the monotonic
-        clock. None for the marker of a publish that did not take place, for a copy of one that did, and for any that
-        somebody else wrote."""
+        """Returns the version that begins at `marker`, which was met at `cluster_time` and received
+        at `received_at` by the monotonic clock. Returns None for the marker of a publish that did
+        not take place, for a copy of a marker, and for one that is not ours."""
         stored = await self._versions.answer(received_at, 0, self._stored)
         if not any(_is_marked_by(version, marker) for version in stored):
             self._note_stranger(marker)
@@ -122,10 +126,12 @@ class VersionHistory:
         return None
 
     async def begins_access(self, marker: AccessMarker, cluster_time: int, received_at: float) -> bool:
-        """Whether a client's access changes at `marker`, which was met and received as in `published_by`. A copy of a marker
-        that has been met elsewhere changes nothing, and neither does any that somebody else wrote.
+        """Whether a client's access changes at `marker`, which was met and received as in
+        `published_by`. It does not at a copy of a marker that has been met elsewhere, nor at one
+        that is not ours.
 
-        Without an answer of the Django database the marker may count: a session asks again before anything is shown by it.
+        If the Django database fails, the answer is yes: a session looks the access up again before
+        it shows anything by it.
         """
         if time.monotonic() < self._asks_accesses_at:
             return True
@@ -134,7 +140,7 @@ class VersionHistory:
                 received_at, cluster_time, lambda since: client_store.access_turns(self.app_id, since)
             )
         except DatabaseError as error:
-            logger.warning("app %s: a change of access was not looked up (%s)", self.app_id, type(error).__name__)
+            logger.warning("app %s: a change of access could not be looked up (%s)", self.app_id, type(error).__name__)
             self._asks_accesses_at = time.monotonic() + FAILED_LOOKUP_SECONDS
             return True
         found = stored.get(marker.nonce)
@@ -143,14 +149,14 @@ class VersionHistory:
     def _note_stranger(self, marker: PublishMarker) -> None:
         if time.monotonic() - self._stranger_noted_at > STRANGER_SECONDS:
             self._stranger_noted_at = time.monotonic()
-            logger.info("app %s: the marker of version %d is of no version", self.app_id, marker.number)
+            logger.info("app %s: a marker names version %d but belongs to no version", self.app_id, marker.number)
 
     async def _stored(self, since: int = 0) -> Sequence[store.StoredVersion]:
-        """All versions since the last one that began anew: few, whatever `since` is."""
+        """Returns all versions since the base version. They are few, whatever `since` is."""
         return await store.stored_versions(self.app_id)
 
     async def _decided(self) -> Sequence[store.StoredVersion]:
-        """The same, once none of them is under way."""
+        """Returns all versions since the base version, once none of them is under way."""
         deadline = time.monotonic() + UNDECIDED_SECONDS
         while True:
             versions = await self._stored()
@@ -159,7 +165,9 @@ class VersionHistory:
                 return versions
             if time.monotonic() > deadline:
                 for version in undecided:
-                    logger.warning("app %s: nobody confirmed version %d; it is given up", self.app_id, version.number)
+                    logger.warning(
+                        "app %s: version %d was not confirmed; its publish is ended", self.app_id, version.number
+                    )
                     await store.abandon_publish(version.nonce)
             await asyncio.sleep(ASK_SECONDS)
 

@@ -1,7 +1,9 @@
-"""The watcher: reads the change stream of one app's source, renders it once, and appends it to the log.
+"""The watcher: reads the change stream of one app's source, renders it once, and appends it to the
+log.
 
-Any number may run; one leads. A lease says who works, so that there is one change stream for each app; the log's
-compare-and-set says what is true, so that a leader that was paused and wakes up can do no harm.
+Any number of watchers may run for an app; one leads. The lease decides which one works, so that
+there is one change stream for each app. The log's compare-and-set decides what is appended, so that
+a leader that was paused and wakes up does no harm.
 """
 
 from __future__ import annotations
@@ -30,11 +32,10 @@ from changesource.errors import (
 )
 from changesource.log.entries import ChangeLog, Entry, EntryId
 from changesource.mongo.markers import write_marker
-from changesource.mongo.source import Database, current_cluster_time
+from changesource.mongo.source import current_cluster_time
 from changesource.protocol.watermarks import Position
+from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
-from changesource.replication.renderer import RowErrorSink
-from changesource.replication.version_history import VersionHistory
 from changesource.tasks import end_tasks
 
 logger = logging.getLogger(__name__)
@@ -42,61 +43,57 @@ logger = logging.getLogger(__name__)
 TRIM_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 STANDBY_SECONDS = 0.5
-"""How soon a lease that was given up, or has run out, is noticed."""
+"""How soon a standby notices that the lease was given up or has expired."""
 MAX_LONGER_LEASE = 16
-"""By how much a lease may be longer than usual: nobody takes over from a leader that was killed before it has run out."""
+"""By what factor a lease may be longer than usual. Until it expires, no watcher takes over from a
+leader that was killed."""
 
 
 class Watcher:
-    """Fills the log of one app. `owner` is its name in the lease; `is_leading` says whether it works.
+    """Fills the log of one app. `owner` is its name in the lease; `is_leading` says whether it
+    leads.
 
-    The lease is renewed while rows are made, however long that takes, because they are made in short slices of the event
-    loop, or in a thread. What can still hold the whole process up for longer than a lease (a single call into C, a machine
-    that stands still) would let two watchers take the lease from each other over the same batch, time after time:
+    The lease is renewed while rows are made, however long that takes, because they are made in
+    short slices of the event loop or in a thread. Still, the whole process can be held up for
+    longer than a lease, by a single call into C or by a machine that stands still. Then two
+    watchers could take the lease from each other over the same batch, again and again:
 
-        first:   leads, reads the batch, is held up, loses the lease, stands by …
-        second:                                     leads, reads the batch, is held up, loses the lease …
+        time ──▶
+        first    leads, reads the batch, is held up, loses the lease, stands by …
+        second                                       leads, reads the batch, is held up, loses the lease …
 
-    So a watcher that lost the lease before it got on takes it for twice as long the next time, until its work fits, and
-    has the usual one again once it has got on. Entries of the cluster time at which it began do not count: every leader
-    appends them again.
+    So a watcher that lost the lease before it made progress takes one that is twice as long the
+    next time, until its work fits, and goes back to the usual lease after it has made progress.
+    Entries of the cluster time at which it began are no progress, because every leader appends them
+    again.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        history: VersionHistory,
-        log: ChangeLog,
-        sink: RowErrorSink,
-        *,
-        lease_seconds: float,
-        heartbeat_seconds: float,
-    ) -> None:
-        self._database = database
-        self._history = history
+    def __init__(self, source: AppSource, log: ChangeLog, *, lease_seconds: float, heartbeat_seconds: float) -> None:
+        self._source = source
+        self._database = source.database
+        self._history = source.history
         self._log = log
-        self._sink = sink
         self._lease_seconds = lease_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._longer_lease = 1
-        self._has_got_on = False
+        self._has_made_progress = False
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.is_leading = False
 
     async def run(self) -> None:
-        """Until it is cancelled, which gives the leadership up. What fails is tried again."""
+        """Runs until it is cancelled, and then gives up the lease. Tries again after any failure."""
         while True:
             try:
-                # Before the lease: in a log of another source there is nothing to wait for.
+                # Before the lease: if the source is another one, this log is no longer written.
                 await self._history.check_source(self._database)
                 await self._stand_by()
                 await self._lead()
             except LeaseLost as error:
                 logger.info("watcher of %s: %s", self._history.app_id, error)
-                if not self._has_got_on:
+                if not self._has_made_progress:
                     self._longer_lease = min(2 * self._longer_lease, MAX_LONGER_LEASE)
                     logger.warning(
-                        "watcher of %s: the lease was lost before anything was done. The next one is %g seconds long.",
+                        "watcher of %s: the lease was lost before any progress was made. The next one is %g seconds long.",
                         self._history.app_id,
                         self._seconds,
                         extra={"action": "longer-lease"},
@@ -106,24 +103,24 @@ class Watcher:
             except ChangeSourceError as error:
                 logger.warning("watcher of %s: %s Trying again.", self._history.app_id, error)
                 await asyncio.sleep(RETRY_SECONDS)
-            except DatabaseError as error:  # asked when a log begins, and when a publish is met
+            except DatabaseError as error:  # it is queried when a log begins, and when a publish is met
                 logger.warning(
                     "watcher of %s: the Django database failed (%s). Trying again.",
                     self._history.app_id,
                     type(error).__name__,
                 )
                 await asyncio.sleep(RETRY_SECONDS)
-            except Exception:  # a watcher that ended for a fault of ours would leave nobody to say so
+            except Exception:  # if the watcher ended for a bug of ours, nothing would report it
                 logger.exception("watcher of %s failed. Trying again.", self._history.app_id)
                 await asyncio.sleep(RETRY_SECONDS)
 
     @property
     def _seconds(self) -> float:
-        """Of the lease."""
+        """How long a lease lasts."""
         return self._lease_seconds * self._longer_lease
 
     async def _stand_by(self) -> None:
-        """Until it has the lease. Says who leads, once for each leader."""
+        """Waits until it has the lease. Logs which watcher leads, once for each leader."""
         known: str | None = None
         while not await self._log.acquire_lease(self.owner, self._seconds):
             leader = await self._log.leader()
@@ -136,7 +133,7 @@ class Watcher:
 
     async def _lead(self) -> None:
         self.is_leading = True
-        self._has_got_on = False
+        self._has_made_progress = False
         logger.info("watcher of %s: leads as %s", self._history.app_id, self.owner, extra={"action": "lead"})
         try:
             await _until_first_ends(self._copy(), self._keep_lease(), self._keep_heartbeat(), self._keep_trim())
@@ -148,19 +145,17 @@ class Watcher:
         try:
             await self._log.release_lease(self.owner)
         except LogUnavailable as error:
-            logger.info("watcher of %s: the lease will expire by itself: %s", self._history.app_id, error)
+            logger.info("watcher of %s: the lease was not released and will expire: %s", self._history.app_id, error)
 
     async def _copy(self) -> None:
-        """The change stream into the log, from the log's end on."""
+        """Copies the change stream into the log, after the log's tail."""
         extent = await self._log.extent()
         tail, log_id = (extent.tail, extent.log_id) if extent.tail else await self._start_log(None, None)
-        # An unfinished transaction at the tail begins again, with all events that it holds.
+        # An unfinished transaction at the tail begins again, with all of its events.
         whole = extent.whole or tail
         while True:
             version = await self._history.at(whole.position)
-            reader = EntryReader(
-                self._database, self._history, version, whole.position.cluster_time, tail.position, self._sink
-            )
+            reader = EntryReader(self._source, version, whole.position.cluster_time, tail.position)
             try:
                 async with aclosing(reader.entries()) as entries:
                     async for entry in entries:
@@ -168,11 +163,11 @@ class Watcher:
                             await self._log.append(entry, tail, log_id)
                             tail = entry.id
                             if entry.is_final and tail.position.cluster_time > whole.position.cluster_time:
-                                self._has_got_on, self._longer_lease = True, 1
+                                self._has_made_progress, self._longer_lease = True, 1
             except SourceReplaced:
-                raise  # this log is not gone on with
+                raise  # this log is not continued
             except HistoryLost as error:
-                logger.error("watcher of %s: %s The log begins anew.", self._history.app_id, error)
+                logger.error("watcher of %s: %s The log starts over.", self._history.app_id, error)
                 tail, log_id = await self._start_log(tail, log_id)
                 whole = tail
                 await asyncio.sleep(RETRY_SECONDS)
@@ -187,8 +182,9 @@ class Watcher:
         return entry.id, log_id
 
     async def _keep_lease(self) -> None:
-        """Raises `LeaseLost` when another has it, and when it has run out because nobody answered. That is counted from the
-        asking, not from the last answer: a loop that was busy for long still asks once."""
+        """Renews the lease. Raises `LeaseLost` if another watcher has it, or if Redis did not
+        answer before it expired. That time is counted from the request, not from the last answer: a
+        loop that was busy for long still asks once."""
         while True:
             third = self._seconds / 3
             await asyncio.sleep(third)
@@ -196,7 +192,7 @@ class Watcher:
                 async with asyncio.timeout(2 * third):
                     is_renewed = await self._log.acquire_lease(self.owner, self._seconds)
             except TimeoutError as error:
-                raise LeaseLost("The lease ran out: Redis did not answer, and another watcher may lead.") from error
+                raise LeaseLost("The lease expired: Redis did not answer, and another watcher may lead.") from error
             if not is_renewed:
                 raise LeaseLost
 
@@ -223,7 +219,7 @@ class Watcher:
 
 
 async def _until_first_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Runs all; when one ends or fails the others are cancelled, and its error is raised."""
+    """Runs all coroutines. When one ends or fails, cancels the others and raises its error."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

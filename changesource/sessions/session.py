@@ -34,6 +34,7 @@ from changesource.protocol.upstream import parse_upstream
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView
 from changesource.publishing.compiled import CompiledVersion
+from changesource.replication.app_source import AppSource
 from changesource.replication.feed import Feed
 from changesource.replication.source_identity import reaches
 from changesource.replication.version_history import FIRST_ORDINAL_AFTER_MARKER
@@ -452,13 +453,12 @@ class Session:
     # Parts of both
 
     def _feed(self, published: store.PublishedApp, start: Position) -> Feed:
-        return Feed(
+        source = AppSource(
             self._service.sources.database(published.definition.source),
             self._service.history_of(published),
-            self._service.log_of(published),
-            start,
             self._service.row_error_sink(published.app_id),
         )
+        return Feed(source, self._service.log_of(published), start)
 
     async def _require_reset_for(self, reason: str, published: store.PublishedApp) -> None:
         """`reason`, unless the app begins anew: with it all that clients may read does, and either may be known first."""

@@ -26,8 +26,9 @@ from changesource.protocol import frames
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView
 from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion, fields_read
+from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
-from changesource.replication.renderer import RowErrorSink
+from changesource.replication.row_error_notes import RowErrorSink
 from changesource.replication.slow_documents import rows_in_batches
 from changesource.sessions.client_access import ViewHistory
 from changesource.sessions.outlet import PacedOutlet
@@ -159,9 +160,8 @@ class Snapshot:
         much. The position of the last transaction of it."""
         now = await majority_cluster_time(self._database)
         end = begin
-        reader = EntryReader(
-            self._database, self._views.history, self._version, begin.cluster_time, begin, self._sink, known_until=now
-        )
+        source = AppSource(self._database, self._views.history, self._sink)
+        reader = EntryReader(source, self._version, begin.cluster_time, begin, known_until=now)
         async with aclosing(reader.entries()) as entries:
             async for entry in entries:
                 if entry is None or entry.is_publish:
@@ -207,7 +207,7 @@ class Snapshot:
                     await self._send_rows(table, documents, position, errors)
                 counts.add(collection, len(documents))
                 if errors:
-                    self._sink(errors)
+                    self._sink.add(errors)
 
     async def _send_rows(
         self,

@@ -41,7 +41,7 @@ from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView, Withheld
 from changesource.publishing.compiled import CompiledTableFrames, fields_read
 from changesource.publishing.version_changes import ExtendedTable, VersionChanges, version_changes
-from changesource.replication.renderer import RowErrorSink
+from changesource.replication.row_error_notes import RowErrorSink
 from changesource.replication.slow_documents import rows_in_batches
 from changesource.sessions.client_access import ViewHistory
 from changesource.sessions.snapshot import BARRIER_SECONDS
@@ -133,7 +133,7 @@ class Transition:
                 async for rows in rows_in_batches(table.table, documents, errors, self._share):
                     await self._sender.add(self._new.upserts(table, iter(rows), withheld))
             if errors:
-                self._sink(errors)
+                self._sink.add(errors)
 
     async def _extend(self, collection: str, tables: Sequence[ExtendedTable], withheld: Withheld) -> None:
         read = fields_read([version for table in tables for version in (table.earlier, table.table)])
@@ -145,7 +145,7 @@ class Transition:
                         with_value = (row for row in rows if any(row[name] is not None for name in table.columns))
                         await self._sender.add(self._new.upserts(table.table, with_value, withheld))
                     if errors:
-                        self._sink(errors)
+                        self._sink.add(errors)
                         await self._sender.add(self._removals(table, documents, errors))
 
     def _removals(

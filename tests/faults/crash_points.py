@@ -17,6 +17,7 @@ from changesource.log.memory import MAX_BYTES, MemoryLog
 from changesource.log.redis import RedisLog
 from changesource.protocol.watermarks import Position
 from changesource.replication import feed, watcher
+from changesource.replication.app_source import AppSource
 from changesource.sessions.acknowledgements import InFlight
 from changesource.sessions.outlet import PacedOutlet
 from changesource.sessions.transactions import TransactionSender
@@ -32,6 +33,7 @@ from tests.faults.scripted_source import (
 )
 from tests.log.builders import cluster_time
 from tests.simulation.builders import BUSY, BUSY_HISTORY, whole_view
+from tests.simulation.row_errors import FoundErrors
 from tests.simulation.workload import COLLECTIONS, LONE, PAIRED
 
 FOREVER_SECONDS = 1e6
@@ -140,10 +142,8 @@ class CrashPoints(RuleBasedStateMachine):
     def _start_watcher(self) -> None:
         process = Process(f"watcher {len(self.watchers)}")
         made = watcher.Watcher(
-            ScriptedDatabase(self.oplog, process),  # type: ignore[arg-type]
-            BUSY_HISTORY,
+            AppSource(ScriptedDatabase(self.oplog, process), BUSY_HISTORY, FoundErrors()),  # type: ignore[arg-type]
             GatedLog(self.shared, process),
-            lambda errors: None,
             lease_seconds=FOREVER_SECONDS,
             heartbeat_seconds=0,
         )
@@ -162,7 +162,7 @@ class CrashPoints(RuleBasedStateMachine):
         outlet = PacedOutlet(Connection(process, self.replica), FOREVER_SECONDS)
         sender = TransactionSender(outlet, in_flight, whole_view(BUSY), last)
         database: Any = ScriptedDatabase(self.oplog, process)
-        found = feed.Feed(database, BUSY_HISTORY, GatedLog(self.shared, process), last, lambda errors: None)
+        found = feed.Feed(AppSource(database, BUSY_HISTORY, FoundErrors()), GatedLog(self.shared, process), last)
         async with aclosing(found.entries()) as entries:
             async for entry in entries:
                 if entry is not None:

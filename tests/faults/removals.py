@@ -73,7 +73,7 @@ REMOVALS = (
         "changesource/log/redis.py",
         "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])",
         "redis.call('SET', KEYS[1], ARGV[1])",
-        ["tests/replication/test_watcher.py::test_take_over"],
+        ["tests/replication/test_watcher.py::test_another_watcher_takes_over_without_gap_or_repetition"],
     ),
     Removal(
         WATCHER,
@@ -81,7 +81,10 @@ REMOVALS = (
         "changesource/replication/watcher.py",
         "whole = extent.whole or tail\n",
         "whole = tail\n",
-        ["tests/replication/test_watcher.py::test_unfinished_transaction", "tests/faults/test_crash_points.py"],
+        [
+            "tests/replication/test_watcher.py::test_the_next_leader_repeats_an_unfinished_transaction",
+            "tests/faults/test_crash_points.py",
+        ],
     ),
     Removal(
         SERVER,
@@ -89,7 +92,10 @@ REMOVALS = (
         "changesource/replication/feed.py",
         "after = EntryId.before(self.position.cluster_time)\n",
         "after = EntryId(self.position)\n",
-        ["tests/replication/test_feed.py::test_log_from_the_cluster_time_on", "tests/faults/test_crash_points.py"],
+        [
+            "tests/replication/test_feed.py::test_the_log_is_read_from_the_cluster_time_of_the_position_on",
+            "tests/faults/test_crash_points.py",
+        ],
     ),
     Removal(
         SERVER,
@@ -105,7 +111,10 @@ REMOVALS = (
         "changesource/replication/feed.py",
         "return since is None or time.monotonic() - since > PATIENCE_SECONDS\n",
         "return False\n",
-        ["tests/replication/test_feed.py::test_redis_restarted", "tests/replication/test_feed.py::test_redis_frozen"],
+        [
+            "tests/replication/test_feed.py::test_a_feed_survives_a_redis_that_is_restarted_empty",
+            "tests/replication/test_feed.py::test_a_redis_that_hangs_delays_the_feed_once_at_most",
+        ],
     ),
     Removal(
         REDIS,
@@ -121,7 +130,7 @@ REMOVALS = (
         "changesource/replication/feed.py",
         "return entry.previous is not None and entry.previous <= after\n",
         "return True\n",
-        ["tests/replication/test_feed.py::test_hole_in_the_log"],
+        ["tests/replication/test_feed.py::test_an_entry_after_a_hole_is_not_taken"],
     ),
     Removal(
         REDIS,
@@ -129,7 +138,7 @@ REMOVALS = (
         "changesource/replication/feed.py",
         "if log_id not in (None, entry.log_id) or not",
         "if not",
-        ["tests/replication/test_feed.py::test_replaced_log_that_goes_on"],
+        ["tests/replication/test_feed.py::test_a_fitting_entry_of_another_log_is_not_taken"],
     ),
     Removal(
         MONGODB,
@@ -139,8 +148,8 @@ REMOVALS = (
         "if not error.has_error_label(",
         [
             "tests/mongo/test_faults.py",
-            "tests/replication/test_watcher.py::test_mongodb_interrupted",
-            "tests/replication/test_feed.py::test_mongodb_interrupted",
+            "tests/replication/test_watcher.py::test_interruptions_of_mongodb_leave_no_gap_and_no_repetition",
+            "tests/replication/test_feed.py::test_a_feed_survives_interruptions_of_mongodb",
         ],
     ),
     Removal(
@@ -153,11 +162,14 @@ REMOVALS = (
     ),
     Removal(
         OPLOG,
-        "a log that begins anew",
+        "a log that starts over",
         "changesource/mongo/faults.py",
         'if error.code in NO_WAY_ON or error.has_error_label("NonResumableChangeStreamError"):',
         "if False:",
-        ["tests/replication/test_watcher.py::test_history_lost", "tests/replication/test_feed.py::test_history_lost"],
+        [
+            "tests/replication/test_watcher.py::test_after_lost_history_the_log_starts_over",
+            "tests/replication/test_feed.py::test_lost_history_ends_the_feed",
+        ],
     ),
     Removal(
         OPLOG,
@@ -189,7 +201,7 @@ REMOVALS = (
         "changesource/mongo/change_stream.py",
         'whole = self._join(raw) if "splitEvent" in raw else raw\n',
         "whole = raw\n",
-        ["tests/mongo/test_change_stream.py::test_fragments"],
+        ["tests/mongo/test_change_stream.py::test_the_fragments_of_an_event_are_joined"],
     ),
     Removal(
         LARGE,
@@ -206,17 +218,20 @@ REMOVALS = (
         "if changes.is_emptied:\n            for table in tables:",
         "if changes.is_reloaded:\n            for table in tables:",
         [
-            "tests/replication/test_renderer.py::test_drop",
-            "tests/replication/test_entry_reader.py::test_dropped_collection",
+            "tests/replication/test_renderer.py::test_a_dropped_collection_empties_its_tables",
+            "tests/replication/test_entry_reader.py::test_a_collection_dropped_and_written_again_has_the_new_rows",
         ],
     ),
     Removal(
         DROP,
-        "pre-images of a collection that is made anew",
+        "pre-images of a collection that is created again",
         "changesource/replication/renderer.py",
         "await restore_pre_images(self._database, table.collection)\n",
         "0\n",
-        ["tests/replication/test_renderer.py::test_missing_pre_image", "tests/e2e/test_mappings.py"],
+        [
+            "tests/replication/test_renderer.py::test_a_missing_pre_image_reloads_the_table",
+            "tests/e2e/test_mappings.py",
+        ],
     ),
     Removal(
         RENAME,
@@ -224,7 +239,10 @@ REMOVALS = (
         "changesource/replication/renderer.py",
         "_CollectionChanges(is_emptied=True, is_reloaded=True)",
         "_CollectionChanges(is_emptied=True)",
-        ["tests/replication/test_renderer.py", "tests/replication/test_entry_reader.py::test_renamed_collection"],
+        [
+            "tests/replication/test_renderer.py",
+            "tests/replication/test_entry_reader.py::test_a_collection_renamed_to_another_replaces_its_rows",
+        ],
     ),
     Removal(
         RENAME,
@@ -232,7 +250,7 @@ REMOVALS = (
         "changesource/replication/entry_reader.py",
         "if is_invalidated:\n                    return\n",
         "pass\n",
-        ["tests/replication/test_entry_reader.py::test_dropped_database"],
+        ["tests/replication/test_entry_reader.py::test_a_reader_continues_after_the_database_was_dropped"],
     ),
     Removal(
         DOCUMENT,
@@ -289,7 +307,7 @@ REMOVALS = (
         "changesource/replication/watcher.py",
         "self.is_leading = False\n            await self._give_up_lease()\n",
         "self.is_leading = False\n",
-        ["tests/replication/test_watcher.py::test_leadership_is_given_up"],
+        ["tests/replication/test_watcher.py::test_a_watcher_that_ends_gives_up_its_lease"],
     ),
     Removal(
         SLOW,
@@ -297,7 +315,7 @@ REMOVALS = (
         "changesource/replication/slow_documents.py",
         "    _threads.run(call)\n    try:\n",
         "    call.run()\n    try:\n",
-        ["tests/replication/test_slow_leader.py::test_two_watchers_and_a_document_that_takes_twice_the_lease"],
+        ["tests/replication/test_slow_leader.py::test_one_watcher_leads_while_a_document_takes_twice_the_lease"],
     ),
     Removal(
         SLOW,
@@ -377,7 +395,7 @@ REMOVALS = (
         "changesource/mongo/source.py",
         "read_preference=ReadPreference.PRIMARY,\n",
         "",
-        ["tests/mongo/test_source.py::test_read_preference_of_the_uri"],
+        ["tests/mongo/test_source.py::test_a_uri_cannot_select_a_secondary"],
     ),
     Removal(
         REVOKED,
@@ -505,7 +523,7 @@ REMOVALS = (
         "changesource/mongo/change_stream.py",
         'return {"level": "majority"}\n',
         "return {}\n",
-        ["tests/mongo/test_change_stream.py::test_concern"],
+        ["tests/mongo/test_change_stream.py::test_only_what_a_majority_has_is_read"],
     ),
     Removal(
         ELECTION,
@@ -513,7 +531,7 @@ REMOVALS = (
         "changesource/mongo/change_stream.py",
         ', "afterClusterTime": timestamp_of(self._known_until)}',
         "}",
-        ["tests/mongo/test_change_stream.py::test_concern"],
+        ["tests/mongo/test_change_stream.py::test_only_what_a_majority_has_is_read"],
     ),
     Removal(
         ELECTION,
@@ -521,7 +539,7 @@ REMOVALS = (
         "changesource/mongo/source.py",
         ', "readConcern": {"level": "majority"}}',
         "}",
-        ["tests/mongo/test_source.py::test_what_a_majority_has_is_asked_of_a_majority"],
+        ["tests/mongo/test_source.py::test_the_majoritys_cluster_time_is_read_from_a_majority"],
     ),
     Removal(
         GROWTH,
@@ -529,7 +547,7 @@ REMOVALS = (
         "changesource/replication/watcher.py",
         "await self._log.trim()\n",
         "pass\n",
-        ["tests/replication/test_watcher.py::test_log_is_trimmed"],
+        ["tests/replication/test_watcher.py::test_the_leader_trims_the_log"],
     ),
     Removal(
         BUSY,

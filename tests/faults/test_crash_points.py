@@ -25,7 +25,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry_reader, "open_change_stream", open_scripted_stream)
     monkeypatch.setattr(entry_reader, "inspect_source", inspect_scripted_source)
     monkeypatch.setattr(entry_reader, "TransactionAssembler", functools.partial(TransactionAssembler, 4))
-    monkeypatch.setattr(renderer, "MAX_CHUNK_BYTES", 300)
+    monkeypatch.setattr(renderer, "MAX_ENTRY_BYTES", 300)
     monkeypatch.setattr(watcher, "current_cluster_time", scripted_cluster_time)
     monkeypatch.setattr(watcher, "RETRY_SECONDS", 0)
     monkeypatch.setattr(watcher.logger, "exception", fail)

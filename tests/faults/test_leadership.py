@@ -171,7 +171,7 @@ def test_a_leader_that_is_cut_off(watched: Watched) -> None:
     cut_at = time.monotonic()
     wait_until(lambda: watched.leader() is other, 20)
     assert time.monotonic() - cut_at < LEASE_SECONDS + POLL_SECONDS + BUSY_SECONDS
-    wait_until(lambda: logged(cut_off, "CS303: The lease ran out"), 10)
+    wait_until(lambda: logged(cut_off, "CS303: The lease expired"), 10)
     watched.expect_whole_log()
     watched.proxy.heal()
     wait_until(lambda: logged(cut_off, f":{other.pid}:"), 20)

@@ -1,4 +1,4 @@
-"""Entries to fill logs with."""
+"""Entries that tests write to a log."""
 
 import itertools
 import time
@@ -12,7 +12,8 @@ NOW_SECONDS = int(time.time())
 
 
 def cluster_time(step: int) -> int:
-    """The cluster time of a write `step` increments after a moment just now: logs trim what is old by the clock."""
+    """Returns the cluster time of a write that is `step` increments after a moment just now. (A log
+    trims by age.)"""
     return (NOW_SECONDS << 32) + step
 
 
@@ -21,7 +22,7 @@ def place(step: int, ordinal: int = 0, part: int = 0) -> EntryId:
 
 
 def start(step: int) -> Entry:
-    """The entry that a log begins with."""
+    """Returns the entry that a log begins with."""
     return Entry(id=place(step), commit_time_ms=0, is_start=True)
 
 
@@ -46,17 +47,18 @@ def entry(
 
 
 async def fill(log: ChangeLog, *steps: int, size: int = 0) -> None:
-    """Begins the log at the first step and adds an entry, with `size` bytes of frames, for each of the others."""
+    """Starts the log at the first step, and adds an entry with `size` bytes of frames for each of
+    the others."""
     await log.append(start(steps[0]), None)
     for before, step in itertools.pairwise(steps):
         await log.append(entry(step, tables={"city": b"x" * size}), place(before))
 
 
 async def places(log: ChangeLog) -> list[EntryId]:
-    """Where the log's entries are, in order."""
+    """Returns the places of the log's entries, in order."""
     return [found.id for found in await log.read(None, 10_000)]
 
 
 async def ends(log: ChangeLog) -> Extent:
-    """What the log holds, but for its name."""
+    """Returns the log's extent, without its id."""
     return replace(await log.extent(), log_id="")

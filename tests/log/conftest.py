@@ -22,7 +22,8 @@ async def redis_logs(valkey_server: ValkeyServer, settings: Any) -> AsyncIterato
 
 @pytest.fixture(params=["memory", "redis"])
 def open_log(request: pytest.FixtureRequest) -> OpenLog:
-    """Both kinds of log. The memory log has one process: opening it again gives the same object."""
+    """Opens a log of either kind. A log in memory has one process: opening it again returns the
+    same object."""
     if request.param == "redis":
         logs: RedisLogs = request.getfixturevalue("redis_logs")
         return logs.open

@@ -1,4 +1,4 @@
-"""Logs in a Redis, opened as several processes would."""
+"""Logs in a Redis, opened as by several processes."""
 
 import uuid
 from types import TracebackType
@@ -11,10 +11,8 @@ from changesource.log.redis import RedisLog
 
 
 class RedisLogs:
-    """One log by a name of its own, each `open` a writer or reader of it; and the keys that it is made of.
-
-    Channels' layer is on the same Redis meanwhile. `settings` is pytest-django's fixture.
-    """
+    """One log with a new name. Each `open` gives a writer or a reader of it. Channels' layer is on
+    the same Redis meanwhile. `settings` is pytest-django's fixture."""
 
     def __init__(self, url: str, settings: Any) -> None:
         self.name = uuid.uuid4().hex
@@ -34,16 +32,16 @@ class RedisLogs:
         return log
 
     def open_another(self, **limits: Any) -> RedisLog:
-        """A writer or reader of a log by a new name; what follows is of that one."""
+        """Opens a log with a new name, which the other methods concern from then on."""
         self.name = uuid.uuid4().hex
         return self.open(**limits)
 
     async def lose(self, *parts: str) -> None:
-        """Deletes keys of the log: its `log`, its `tail`, its `leader`."""
+        """Deletes keys of the log: `log`, `tail` or `leader`."""
         await self._redis.delete(*map(self._key, parts))
 
     async def shorten(self, length: int) -> None:
-        """Leaves this number of entries, the newest."""
+        """Leaves this number of the newest entries."""
         await self._redis.xtrim(self._key("log"), maxlen=length, approximate=False)
 
     async def flush(self) -> None:
@@ -58,11 +56,11 @@ class RedisLogs:
         return [await self._redis.ttl(self._key(part)) for part in parts]
 
     async def log_bytes(self) -> int:
-        """How much memory the log takes."""
+        """Returns how much memory the log takes."""
         return await self._redis.memory_usage(self._key("log"), samples=0) or 0
 
     async def calls(self, command: str) -> int:
-        """How often this Redis was asked to do this, as in `memory|usage`."""
+        """Returns how often this Redis was sent a command, for example `memory|usage`."""
         return (await self._redis.info("commandstats")).get(f"cmdstat_{command}", {}).get("calls", 0)
 
     def _key(self, part: str) -> str:

@@ -1,4 +1,5 @@
-"""The rights that docs/security.md gives the user of Redis: all that is needed, and no more."""
+"""The rights that docs/security.md gives to the user of Redis suffice, and no right is
+superfluous."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ SECURITY = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 
 @pytest.fixture
 async def url(valkey_server: ValkeyServer, settings: Any) -> str:
-    """Of the user that the page describes."""
+    """The URL of the user that the page describes."""
     [command] = re.findall(r"^ +(ACL SETUSER zero .*)$", SECURITY.read_text(), re.MULTILINE)
     admin = redis.asyncio.Redis.from_url(valkey_server.url)
     await admin.execute_command(*command.replace("PASSWORD", "secret").split())
@@ -40,7 +41,7 @@ async def url(valkey_server: ValkeyServer, settings: Any) -> str:
     return url
 
 
-async def test_enough(url: str) -> None:
+async def test_the_documented_rights_suffice(url: str) -> None:
     """The log, its doorbell, leases and limits work."""
     log = RedisLog(url, uuid.uuid4().hex, max_bytes=1_000)
     slots = RedisSlots(url)
@@ -54,7 +55,7 @@ async def test_enough(url: str) -> None:
                     break
                 await log.append(entry(step, tables={"t": b"x" * 100}), place(step - 1))
                 await log.wait(log.generation, 0.01)
-        assert log.generation, "nobody heard the doorbell"
+        assert log.generation, "the doorbell was not heard"
         await log.trim()
         assert 0 < len(await log.read(None, 1_000)) < 49
         assert (await log.extent()).tail
@@ -71,8 +72,8 @@ async def test_enough(url: str) -> None:
 @pytest.mark.parametrize(
     "command", ["KEYS *", "FLUSHALL", "CONFIG GET *", "GET other:key", "PUBLISH other x", "ACL LIST"]
 )
-async def test_no_more(url: str, command: str) -> None:
-    """Nothing of others, and nothing of the server."""
+async def test_the_documented_rights_give_nothing_else(url: str, command: str) -> None:
+    """Keys of others, and commands about the server, are refused."""
     client = redis.asyncio.Redis.from_url(url)
     try:
         with pytest.raises(NoPermissionError):
@@ -94,7 +95,7 @@ async def test_no_more(url: str, command: str) -> None:
 async def test_a_right_that_is_missing_is_named(
     url: str, valkey_server: ValkeyServer, without: str, missing: str
 ) -> None:
-    """The message says which one, and not of whom."""
+    """The message names the right, and not the user."""
     admin = redis.asyncio.Redis.from_url(valkey_server.url)
     await admin.execute_command("ACL", "SETUSER", "zero", *without.split())
     await admin.aclose()

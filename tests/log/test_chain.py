@@ -1,8 +1,6 @@
-"""The rule by which a follower notices that a log has a hole, against writers that race and a Redis that forgets.
-
-The source is a list of events, the log's entries carry their numbers. Writers and follower do what the watcher and the
-feed do (changesource/replication), on a real log.
-"""
+"""The rule by which a follower notices a hole in the log, with writers that race and a Redis that
+forgets. The source is a list of events, and the log's entries carry their numbers. Writers and
+follower do what the watcher and the feed do (changesource/replication), on a real log."""
 
 from typing import Any
 
@@ -25,7 +23,8 @@ class Source:
         self.times = [cluster_time(1)]
 
     def write(self, count: int, *, at_once: bool) -> None:
-        """Events at cluster times of their own, or all at one, which writers may cut where they like."""
+        """Writes events at cluster times of their own, or all at one, which writers may cut
+        anywhere."""
         first = self.now + 1
         self.times += [first] * count if at_once else range(first, first + count)
 
@@ -34,12 +33,12 @@ class Source:
         return self.times[-1]
 
     def first_at(self, time: int) -> int:
-        """The number of the first event at or after `time`."""
+        """Returns the number of the first event at or after `time`."""
         return next((number for number, found in enumerate(self.times) if found >= time), len(self.times))
 
 
 class Writer:
-    """A watcher. Between its steps it may be paused for long."""
+    """A watcher. It may be paused for long between its steps."""
 
     def __init__(self, log: ChangeLog, source: Source) -> None:
         self._log = log
@@ -66,8 +65,9 @@ class Writer:
         self._next = self._source.first_at(whole.position.cluster_time)
 
     async def copy(self, count: int, *, in_parts: bool) -> None:
-        """Appends the next `count` events as a transaction, or only the first half; or the half that was left. Events from
-        before the log's tail, which a writer meets that begins an unfinished transaction again, become parts of one."""
+        """Appends the next `count` events as a transaction, or only the first half of them, or the
+        half that was left. Events from before the log's tail, which a writer meets that begins an
+        unfinished transaction again, become parts of one transaction."""
         if self._tail is None:
             return
         if not self._left:
@@ -88,8 +88,8 @@ class Writer:
         if not is_cut:
             self._next = here.stop
 
-    async def begin_anew(self) -> None:
-        """What a watcher does whose history was lost."""
+    async def start_over(self) -> None:
+        """Does what a watcher does whose history was lost."""
         if self._tail is None:
             return
         start = Entry(EntryId(self._tail.position.next_for(self._source.now)), 0, is_start=True)
@@ -106,7 +106,8 @@ class Writer:
 
 
 class Follower:
-    """A session's feed: reads the log while each entry follows what it has, else the source."""
+    """A session's feed. It reads the log while each entry follows what it has, and the source
+    otherwise."""
 
     def __init__(self, log: ChangeLog, source: Source) -> None:
         self._log = log
@@ -163,7 +164,7 @@ steps = st.one_of(
     st.tuples(st.just("look"), writers),
     st.tuples(st.just("lead"), writers),
     st.tuples(st.just("copy"), writers, counts, st.booleans()),
-    st.tuples(st.just("begin anew"), writers),
+    st.tuples(st.just("start over"), writers),
     st.tuples(st.just("trim"), st.integers(1, 5)),
     st.tuples(st.just("lose"), st.sampled_from([("log",), ("tail",), ("log", "tail")])),
     st.tuples(st.just("follow"), st.integers(1, 6)),
@@ -178,7 +179,7 @@ UNFINISHED = [
     ("lose", ("tail",)),
     ("follow", 1),
 ]
-"""The log begins anew at the place of an unfinished transaction that the follower has read."""
+"""The log starts over at the place of an unfinished transaction that the follower has read."""
 
 CUT_DIFFERENTLY = [
     ("lead", 0),
@@ -193,11 +194,12 @@ CUT_DIFFERENTLY = [
     ("copy", 0, 1, False),
     ("follow", 5),
 ]
-"""The log begins anew in the middle of a cluster time, and has more at the place that the follower has read."""
+"""The log starts over within a cluster time, and has more at the place that the follower has read."""
 
 
 BEGUN_AGAIN = [("lead", 0), ("write", 2, False), ("copy", 0, 3, True), ("lead", 0), ("copy", 0, 1, False)]
-"""A transaction of three events is left unfinished, and the first of them is copied alone when it begins again."""
+"""A transaction of three events is left unfinished, and the first of them is copied alone when it
+begins again."""
 
 
 @hypothesis_settings(
@@ -208,7 +210,8 @@ BEGUN_AGAIN = [("lead", 0), ("write", 2, False), ("copy", 0, 3, True), ("lead", 
 @example(CUT_DIFFERENTLY)
 @example(BEGUN_AGAIN)
 async def test_no_hole_goes_unnoticed(redis_logs: RedisLogs, steps: list[tuple[Any, ...]]) -> None:
-    """Whatever writers and Redis do, a follower has everything up to some event, and gets the rest in the end."""
+    """Whatever writers and Redis do, a follower has everything up to some event, and gets the rest
+    in the end."""
     log = redis_logs.open_another()
     source = Source()
     two_writers = [Writer(log, source), Writer(log, source)]
@@ -223,8 +226,8 @@ async def test_no_hole_goes_unnoticed(redis_logs: RedisLogs, steps: list[tuple[A
                 await two_writers[number].lead()
             case "copy", number, count, in_parts:
                 await two_writers[number].copy(count, in_parts=in_parts)
-            case "begin anew", number:
-                await two_writers[number].begin_anew()
+            case "start over", number:
+                await two_writers[number].start_over()
             case "trim", length:
                 await redis_logs.shorten(length)
             case "lose", parts:

@@ -1,4 +1,4 @@
-"""What both logs promise, `MemoryLog` and `RedisLog`."""
+"""The contract that `MemoryLog` and `RedisLog` fulfil."""
 
 import asyncio
 import time
@@ -17,22 +17,20 @@ SOON_SECONDS = 5.0
 NEVER_SECONDS = 60.0
 
 
-async def test_empty_log(log: ChangeLog) -> None:
-    """A log that nobody has begun holds nothing and covers nothing."""
+async def test_a_log_that_has_not_begun_holds_and_covers_nothing(log: ChangeLog) -> None:
     assert await log.extent() == Extent()
     assert await log.read(None, 10) == []
 
 
-async def test_start(log: ChangeLog) -> None:
-    """A start entry begins an empty log and is its first and its last."""
+async def test_a_start_entry_is_the_first_and_the_last_of_a_new_log(log: ChangeLog) -> None:
     await log.append(start(1), None)
     assert await ends(log) == Extent(place(1), place(1), begins_with_start=True, whole=place(1))
     (found,) = await log.read(None, 10)
     assert replace(found, log_id="") == start(1)
 
 
-async def test_entry_round_trip(log: ChangeLog) -> None:
-    """An entry is read as it was written, with the place of the one before it."""
+async def test_an_entry_is_read_as_it_was_written(log: ChangeLog) -> None:
+    """It also has the place of the entry before it."""
     await log.append(start(1), None)
     written = entry(
         2,
@@ -48,7 +46,7 @@ async def test_entry_round_trip(log: ChangeLog) -> None:
     assert replace(found, log_id="") == replace(written, previous=place(1))
 
 
-async def test_order_of_tables(log: ChangeLog) -> None:
+async def test_tables_keep_their_order(log: ChangeLog) -> None:
     """Tables come back in the order in which they were written."""
     names = [f"table{number}" for number in (3, 1, 2, 30, 20, 10)]
     await log.append(start(1), None)
@@ -57,8 +55,8 @@ async def test_order_of_tables(log: ChangeLog) -> None:
     assert list(found.tables) == names
 
 
-async def test_order(log: ChangeLog) -> None:
-    """Entries are in the order of cluster time, ordinal and part, each as a number."""
+async def test_entries_are_in_the_order_of_their_places(log: ChangeLog) -> None:
+    """The order is by cluster time, ordinal and part, each as a number."""
     await log.append(start(1), None)
     in_order = [place(1, 2), place(1, 10), place(2, 9, 1), place(2, 9, 2), place(2, 9, 10), place(10)]
     before = place(1)
@@ -68,8 +66,8 @@ async def test_order(log: ChangeLog) -> None:
     assert await places(log) == [place(1), *in_order]
 
 
-async def test_largest_place(log: ChangeLog) -> None:
-    """The largest ordinal and part number are kept apart from the next cluster time."""
+async def test_the_largest_place_precedes_the_next_cluster_time(log: ChangeLog) -> None:
+    """The largest ordinal and part number do not overflow."""
     await log.append(start(1), None)
     last = place(1, 2**16 - 1, 2**32 - 1)
     await log.append(Entry(id=last, commit_time_ms=0), place(1))
@@ -77,20 +75,19 @@ async def test_largest_place(log: ChangeLog) -> None:
     assert await places(log) == [place(1), last, place(2)]
 
 
-async def test_read_from_the_first(log: ChangeLog) -> None:
-    """Reading after nothing begins with the first entry."""
+async def test_reading_after_nothing_begins_with_the_first_entry(log: ChangeLog) -> None:
     await fill(log, 1, 2, 3)
     assert [found.id for found in await log.read(None, 2)] == [place(1), place(2)]
 
 
-async def test_read_limit(log: ChangeLog) -> None:
-    """No more entries are read than asked for, the oldest ones."""
+async def test_at_most_the_limit_is_read(log: ChangeLog) -> None:
+    """The oldest entries come first."""
     await fill(log, 1, 2, 3, 4)
     assert [found.id for found in await log.read(place(1), 2)] == [place(2), place(3)]
 
 
-async def test_read_of_large_entries(log: ChangeLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No entry is read beyond those that have enough bytes, but at least one."""
+async def test_large_entries_end_a_read(log: ChangeLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No entry is read after those that have enough bytes, but at least one entry is read."""
     for module in (memory, redis):
         monkeypatch.setattr(module, "MAX_READ_BYTES", 25_000)
     await fill(log, 1, 2, 3, 4, 5, size=10_000)
@@ -100,34 +97,32 @@ async def test_read_of_large_entries(log: ChangeLog, monkeypatch: pytest.MonkeyP
     assert [found.id for found in await log.read(place(1), 10)] == [place(2)]
 
 
-async def test_read_after_a_place_between_entries(log: ChangeLog) -> None:
-    """The place to read after need not be that of an entry."""
+async def test_the_place_to_read_after_need_not_be_that_of_an_entry(log: ChangeLog) -> None:
     await fill(log, 1, 5, 9)
     assert [found.id for found in await log.read(place(4, 3, 2), 10)] == [place(5), place(9)]
 
 
-async def test_read_after_the_tail(log: ChangeLog) -> None:
-    """There is nothing after the tail."""
+async def test_nothing_is_read_after_the_tail(log: ChangeLog) -> None:
     await fill(log, 1, 2)
     assert await log.read(place(2), 10) == []
 
 
-async def test_previous(log: ChangeLog) -> None:
-    """Each entry names the one before it; a start entry names none."""
+async def test_each_entry_names_the_one_before_it(log: ChangeLog) -> None:
+    """A start entry names none."""
     await fill(log, 1, 2, 5)
     assert [found.previous for found in await log.read(None, 10)] == [None, place(1), place(2)]
 
 
-async def test_previous_is_the_logs_own(log: ChangeLog) -> None:
-    """What an entry says of the one before it when it is appended does not count."""
+async def test_the_log_itself_decides_what_the_previous_entry_is(log: ChangeLog) -> None:
+    """What an appended entry says about it does not count."""
     await fill(log, 1, 2)
     await log.append(replace(entry(3), previous=place(1)), place(2))
     (found,) = await log.read(place(2), 1)
     assert found.previous == place(2)
 
 
-async def test_log_id(log: ChangeLog) -> None:
-    """All entries from one start on name the same log, those from another start on another."""
+async def test_each_start_gives_the_log_a_new_id(log: ChangeLog) -> None:
+    """All entries from one start to the next have the same id."""
     await fill(log, 1, 2, 3)
     one = {found.log_id for found in await log.read(None, 10)}
     await log.append(start(4), place(3))
@@ -139,8 +134,8 @@ async def test_log_id(log: ChangeLog) -> None:
 
 
 @pytest.mark.parametrize("after", [None, place(1), place(3)], ids=["none", "earlier", "later"])
-async def test_mismatch(log: ChangeLog, after: object) -> None:
-    """An entry for another tail than the log's is refused and changes nothing."""
+async def test_an_entry_for_another_tail_is_refused(log: ChangeLog, after: object) -> None:
+    """The log stays as it is."""
     await fill(log, 1, 2)
     with pytest.raises(LogMismatch):
         await log.append(entry(4), after)  # type: ignore[arg-type]
@@ -149,8 +144,8 @@ async def test_mismatch(log: ChangeLog, after: object) -> None:
 
 
 @pytest.mark.parametrize("after", [None, place(1), place(3)], ids=["none", "earlier", "later"])
-async def test_start_after_another_tail(log: ChangeLog, after: object) -> None:
-    """A start entry for another tail is refused and the log stays."""
+async def test_a_start_entry_for_another_tail_is_refused(log: ChangeLog, after: object) -> None:
+    """The log stays as it is."""
     await fill(log, 1, 2)
     with pytest.raises(LogMismatch):
         await log.append(start(4), after)  # type: ignore[arg-type]
@@ -158,24 +153,23 @@ async def test_start_after_another_tail(log: ChangeLog, after: object) -> None:
 
 
 @pytest.mark.parametrize("after", [None, place(1)], ids=["none", "some"])
-async def test_entry_in_an_empty_log(log: ChangeLog, after: object) -> None:
-    """Only a start entry begins a log."""
+async def test_only_a_start_entry_begins_a_log(log: ChangeLog, after: object) -> None:
     with pytest.raises(LogMismatch):
         await log.append(entry(2), after)  # type: ignore[arg-type]
     assert await log.extent() == Extent()
 
 
 @pytest.mark.parametrize("step", [1, 2], ids=["earlier", "the same"])
-async def test_entry_that_is_not_later(log: ChangeLog, step: int) -> None:
-    """An entry whose place is not after the tail is refused and changes nothing."""
+async def test_an_entry_that_is_not_after_the_tail_is_refused(log: ChangeLog, step: int) -> None:
+    """The log stays as it is."""
     await fill(log, 1, 2)
     with pytest.raises(LogMismatch):
         await log.append(entry(step), place(2))
     assert await ends(log) == Extent(place(1), place(2), begins_with_start=True, whole=place(2))
 
 
-async def test_start_replaces(log: ChangeLog) -> None:
-    """A start entry for the right tail throws away all that the log held."""
+async def test_a_start_entry_replaces_everything(log: ChangeLog) -> None:
+    """The tail that it names must be right."""
     await fill(log, 1, 2, 3)
     await log.append(start(7), place(3))
     await log.append(entry(8), place(7))
@@ -186,15 +180,14 @@ async def test_start_replaces(log: ChangeLog) -> None:
     assert await ends(log) == Extent(place(7), place(8), begins_with_start=True, whole=place(8))
 
 
-async def test_start_at_the_same_place(log: ChangeLog) -> None:
-    """A log can begin again where it is."""
+async def test_a_log_can_start_over_at_the_same_place(log: ChangeLog) -> None:
     await fill(log, 1, 2)
     await log.append(start(2), place(2))
     assert await places(log) == [place(2)]
 
 
-async def test_begun_anew_at_the_same_place(log: ChangeLog) -> None:
-    """Who names the log that it goes on with is told when that is another one by now, which ends at the same place."""
+async def test_a_writer_that_names_its_log_is_refused_by_another_log(log: ChangeLog) -> None:
+    """Even if the other log ends at the same place."""
     lost = await log.append(start(1), None)
     assert await log.append(entry(2), place(1), lost) == lost == (await log.extent()).log_id
     begun = await log.append(start(2), place(2), lost)
@@ -206,8 +199,8 @@ async def test_begun_anew_at_the_same_place(log: ChangeLog) -> None:
     assert await places(log) == [place(2), place(3)]
 
 
-async def test_two_writers(open_log: OpenLog) -> None:
-    """Of two writers that saw the same tail one appends; the other is told, and goes on from the tail that it finds."""
+async def test_one_of_two_writers_with_the_same_tail_appends(open_log: OpenLog) -> None:
+    """The other one is refused, and continues after the tail that it finds."""
     one, other = open_log(), open_log()
     await fill(one, 1, 2)
     await other.append(entry(3), place(2))
@@ -219,8 +212,7 @@ async def test_two_writers(open_log: OpenLog) -> None:
     assert await places(other) == [place(1), place(2), place(3), place(4)]
 
 
-async def test_many_writers_at_once(open_log: OpenLog) -> None:
-    """Of many appends for one tail exactly one gets through."""
+async def test_exactly_one_of_many_appends_for_one_tail_succeeds(open_log: OpenLog) -> None:
     logs = [open_log() for _ in range(5)]
     await logs[0].append(start(1), None)
     outcomes = await asyncio.gather(
@@ -230,8 +222,8 @@ async def test_many_writers_at_once(open_log: OpenLog) -> None:
     assert len(await places(logs[0])) == 2
 
 
-async def test_parts(log: ChangeLog) -> None:
-    """Parts of a transaction follow each other at one position; one that begins again has a later one."""
+async def test_the_parts_of_a_transaction_have_one_position(log: ChangeLog) -> None:
+    """A transaction that begins again has a later position."""
     await log.append(start(1), None)
     await log.append(entry(2, part=0, is_final=False), place(1))
     await log.append(entry(2, part=1, is_final=False), place(2))
@@ -246,8 +238,7 @@ async def test_parts(log: ChangeLog) -> None:
     ]
 
 
-async def test_whole(log: ChangeLog) -> None:
-    """The extent tells which entry was the last to end a transaction."""
+async def test_the_extent_knows_the_last_end_of_a_transaction(log: ChangeLog) -> None:
     await fill(log, 1, 2)
     await log.append(entry(3, part=0, is_final=False), place(2))
     await log.append(entry(3, part=1, is_final=False), place(3))
@@ -258,8 +249,7 @@ async def test_whole(log: ChangeLog) -> None:
     assert (finished.tail, finished.whole) == (place(3, 0, 2), place(3, 0, 2))
 
 
-async def test_whole_of_a_trimmed_log(open_log: OpenLog) -> None:
-    """The last end of a transaction is known when its entry is gone."""
+async def test_the_last_end_of_a_transaction_is_known_after_its_entry_was_trimmed(open_log: OpenLog) -> None:
     log = open_log(max_bytes=1000)
     await fill(log, 1, 2, size=10_000)
     await log.append(entry(3, is_final=False, tables={"city": b"x" * 10_000}), place(2))
@@ -268,8 +258,8 @@ async def test_whole_of_a_trimmed_log(open_log: OpenLog) -> None:
     assert await ends(log) == Extent(place(3), place(3), begins_with_start=False, whole=place(2))
 
 
-async def test_trim_by_size(open_log: OpenLog) -> None:
-    """A log that is too large loses its oldest entries, and no longer begins with a start."""
+async def test_a_log_that_is_too_large_loses_its_oldest_entries(open_log: OpenLog) -> None:
+    """It no longer begins with a start entry."""
     log = open_log(max_bytes=100_000)
     await fill(log, *range(1, 61), size=10_000)
     for _ in range(100):
@@ -280,23 +270,21 @@ async def test_trim_by_size(open_log: OpenLog) -> None:
     assert await ends(log) == Extent(left[0], place(60), begins_with_start=False, whole=place(60))
 
 
-async def test_memory_that_is_not_trimmed() -> None:
-    """A log in memory stays within its size whatever is written between two trimmings."""
+async def test_a_log_in_memory_keeps_to_its_size_between_trims() -> None:
     log = memory.MemoryLog(max_bytes=100_000)
     await fill(log, *range(1, 61), size=10_000)
     assert sum(found.size for found in await log.read(None, 100)) <= 100_000
 
 
-async def test_trim_of_a_small_log(open_log: OpenLog) -> None:
-    """A log within its size stays whole."""
+async def test_a_log_within_its_size_is_not_trimmed(open_log: OpenLog) -> None:
     log = open_log(max_bytes=100_000)
     await fill(log, 1, 2, 3, size=100)
     await log.trim()
     assert await places(log) == [place(1), place(2), place(3)]
 
 
-async def test_trim_leaves_the_tail(open_log: OpenLog) -> None:
-    """The last entry stays however large it is, so that a writer finds the place to go on from."""
+async def test_the_tail_is_never_trimmed(open_log: OpenLog) -> None:
+    """However large it is: a writer continues after it."""
     log = open_log(max_bytes=1000)
     await fill(log, 1, 2, size=100_000)
     for _ in range(10):
@@ -306,14 +294,13 @@ async def test_trim_leaves_the_tail(open_log: OpenLog) -> None:
     assert (await log.extent()).tail == place(3)
 
 
-async def test_trim_of_an_empty_log(log: ChangeLog) -> None:
-    """There is nothing to trim in an empty log, and nothing wrong with it."""
+async def test_an_empty_log_can_be_trimmed(log: ChangeLog) -> None:
     await log.trim()
     assert await log.extent() == Extent()
 
 
-async def test_append_after_trim(open_log: OpenLog) -> None:
-    """A trimmed log goes on; its first entry tells that others were before it."""
+async def test_a_trimmed_log_can_be_appended_to(open_log: OpenLog) -> None:
+    """Its first entry shows that others preceded it."""
     log = open_log(max_bytes=50_000)
     await fill(log, *range(1, 31), size=10_000)
     await log.trim()
@@ -325,8 +312,7 @@ async def test_append_after_trim(open_log: OpenLog) -> None:
     assert found[0].previous < found[0].id
 
 
-async def test_wait_ends_when_the_log_grows(open_log: OpenLog) -> None:
-    """Who waits is woken by another writer's entry."""
+async def test_a_wait_ends_when_another_writer_appends(open_log: OpenLog) -> None:
     reader, writer = open_log(), open_log()
     await fill(writer, 1)
     began = time.monotonic()
@@ -338,13 +324,13 @@ async def test_wait_ends_when_the_log_grows(open_log: OpenLog) -> None:
 
 
 async def begun() -> None:
-    """Lets tasks that were just made run until they wait."""
+    """Lets tasks that were just created run until they wait."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 async def until_read(reader: ChangeLog, waiting: asyncio.Task[None]) -> None:
-    """Reads as a session does, waiting again, until the second entry is there."""
+    """Reads as a session does, and waits again until the second entry is there."""
     generation = reader.generation
     await waiting
     while len(await reader.read(None, 10)) < 2:
@@ -352,8 +338,8 @@ async def until_read(reader: ChangeLog, waiting: asyncio.Task[None]) -> None:
         generation = reader.generation
 
 
-async def test_no_lost_wake_up(open_log: OpenLog) -> None:
-    """What was appended after the generation was taken ends the wait at once, even if it was rung before the wait."""
+async def test_a_wait_ends_at_once_if_the_log_has_grown_since_the_generation(open_log: OpenLog) -> None:
+    """Even if the ring came before the wait."""
     reader, writer = open_log(), open_log()
     await fill(writer, 1)
     await listening(reader)
@@ -366,7 +352,7 @@ async def test_no_lost_wake_up(open_log: OpenLog) -> None:
 
 
 async def listening(log: ChangeLog) -> None:
-    """Returns when the log hears its doorbell: a wait then lasts as long as it says."""
+    """Returns when the log hears its doorbell: from then on, a wait lasts as long as it says."""
     deadline = time.monotonic() + SOON_SECONDS
     while True:
         began = time.monotonic()
@@ -376,16 +362,14 @@ async def listening(log: ChangeLog) -> None:
         assert time.monotonic() < deadline, "the log hears nothing"
 
 
-async def test_wait_ends_by_time(log: ChangeLog) -> None:
-    """Where nothing grows, waiting ends when its time is over."""
+async def test_a_wait_ends_when_its_time_is_over(log: ChangeLog) -> None:
     await listening(log)
     began = time.monotonic()
     await log.wait(log.generation, 0.1)
     assert 0.1 <= time.monotonic() - began < SOON_SECONDS
 
 
-async def test_wait_for_an_older_generation(log: ChangeLog) -> None:
-    """A log that has already grown is not waited for."""
+async def test_a_log_that_has_already_grown_is_not_waited_for(log: ChangeLog) -> None:
     await listening(log)
     old = log.generation
     await fill(log, 1)
@@ -395,8 +379,7 @@ async def test_wait_for_an_older_generation(log: ChangeLog) -> None:
     assert time.monotonic() - began < SOON_SECONDS
 
 
-async def test_all_who_wait_are_woken(open_log: OpenLog) -> None:
-    """One entry wakes every session of the process."""
+async def test_one_entry_wakes_every_session_of_the_process(open_log: OpenLog) -> None:
     log = open_log()
     await listening(log)
     waiting = [asyncio.create_task(log.wait(log.generation, NEVER_SECONDS)) for _ in range(20)]
@@ -407,8 +390,8 @@ async def test_all_who_wait_are_woken(open_log: OpenLog) -> None:
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_cancelled_while_being_woken(log: ChangeLog, turns: int) -> None:
-    """A session that is cancelled in the very moment when the log grows ends, and does not go on."""
+async def test_a_session_cancelled_at_the_moment_of_a_ring_ends(log: ChangeLog, turns: int) -> None:
+    """It does not continue."""
     await listening(log)
 
     async def session() -> None:
@@ -429,28 +412,26 @@ async def test_cancelled_while_being_woken(log: ChangeLog, turns: int) -> None:
     assert task.cancelled()
 
 
-async def test_lease_is_taken_once(open_log: OpenLog) -> None:
-    """While one owner has the lease no other gets it."""
+async def test_only_one_owner_has_the_lease(open_log: OpenLog) -> None:
     assert await open_log().acquire_lease("one", 60)
     assert not await open_log().acquire_lease("other", 60)
     assert await open_log().leader() == "one"
 
 
-async def test_no_leader(log: ChangeLog) -> None:
-    """Nobody leads before somebody has taken the lease."""
+async def test_there_is_no_leader_before_the_lease_is_taken(log: ChangeLog) -> None:
     assert await log.leader() is None
 
 
-async def test_lease_is_renewed(log: ChangeLog) -> None:
-    """The owner can take its lease again, and it lasts from then on."""
+async def test_the_owner_can_renew_its_lease(log: ChangeLog) -> None:
+    """The full time counts again from then on."""
     assert await log.acquire_lease("one", 0.1)
     assert await log.acquire_lease("one", 60)
     await asyncio.sleep(0.2)
     assert await log.leader() == "one"
 
 
-async def test_lease_expires(open_log: OpenLog) -> None:
-    """A lease that is not renewed ends by itself, and another can have it."""
+async def test_a_lease_that_is_not_renewed_expires(open_log: OpenLog) -> None:
+    """Another owner can then have it."""
     log = open_log()
     assert await log.acquire_lease("one", 0.05)
     deadline = time.monotonic() + SOON_SECONDS
@@ -460,22 +441,19 @@ async def test_lease_expires(open_log: OpenLog) -> None:
     assert await log.leader() == "other"
 
 
-async def test_lease_is_released(log: ChangeLog) -> None:
-    """An owner that gives the lease up leaves it to others at once."""
+async def test_a_released_lease_is_free_at_once(log: ChangeLog) -> None:
     await log.acquire_lease("one", 60)
     await log.release_lease("one")
     assert await log.leader() is None
     assert await log.acquire_lease("other", 60)
 
 
-async def test_lease_of_another_is_not_released(log: ChangeLog) -> None:
-    """Nobody can give up a lease that is another's."""
+async def test_the_lease_of_another_owner_cannot_be_released(log: ChangeLog) -> None:
     await log.acquire_lease("one", 60)
     await log.release_lease("other")
     assert await log.leader() == "one"
 
 
-async def test_release_without_a_lease(log: ChangeLog) -> None:
-    """Giving up what one does not have does nothing."""
+async def test_releasing_without_a_lease_does_nothing(log: ChangeLog) -> None:
     await log.release_lease("one")
     assert await log.leader() is None

@@ -1,4 +1,5 @@
-"""doorbell.py: waiting where nothing can be heard. (`test_contract` and `test_redis` have what is heard.)"""
+"""doorbell.py: waits while nothing can be heard. (`test_contract` and `test_redis` have the other
+waits.)"""
 
 import asyncio
 
@@ -18,8 +19,8 @@ class SilentLayer:
         return await asyncio.Event().wait() or ""
 
 
-async def test_waiting_before_anything_can_be_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What rang before the layer has subscribed was not heard, so a wait is short until then."""
+async def test_a_wait_is_short_until_the_layer_has_subscribed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ring before the subscription is not heard."""
     monkeypatch.setattr(doorbell, "get_channel_layer", SilentLayer)
     bell = Doorbell("shop")
     async with asyncio.timeout(SOON_SECONDS):

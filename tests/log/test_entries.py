@@ -13,13 +13,11 @@ entry_ids = st.builds(EntryId, st.builds(Position, cluster_times, ordinals), par
 
 
 @given(cluster_times, entry_ids)
-def test_before(cluster_time: int, entry_id: EntryId) -> None:
-    """The place before a cluster time separates it from all earlier ones."""
+def test_the_place_before_a_cluster_time_follows_all_earlier_ones(cluster_time: int, entry_id: EntryId) -> None:
     assert (entry_id > EntryId.before(cluster_time)) == (entry_id.position.cluster_time >= cluster_time)
 
 
-def test_size() -> None:
-    """The size of an entry is that of its frames."""
+def test_the_size_of_an_entry_is_that_of_its_frames() -> None:
     assert Entry(EntryId(Position(1)), 0, {"a": b"12", "b": b"345"}).size == 5
 
 
@@ -32,24 +30,23 @@ def test_empty_log_covers_nothing() -> None:
     assert not Extent().covers(Position(1))
 
 
-def test_covers_later_cluster_times() -> None:
-    """What is later than the first entry is in the log, even where the log does not reach yet."""
+def test_positions_after_the_first_entry_are_covered() -> None:
+    """Even those that the log has not reached yet."""
     assert extent(10).covers(Position(11))
     assert extent(10).covers(Position(1000))
 
 
-def test_does_not_cover_earlier_cluster_times() -> None:
-    """What is earlier than the first entry is not in the log."""
+def test_positions_before_the_first_entry_are_not_covered() -> None:
     assert not extent(10, begins_with_start=True).covers(Position(9, 2**16 - 1))
 
 
-def test_does_not_cover_the_first_cluster_time_of_a_trimmed_log() -> None:
-    """Entries before the first that is left may have had its cluster time, whatever the ordinals are."""
+def test_the_first_cluster_time_of_a_trimmed_log_is_not_covered() -> None:
+    """Trimmed entries may have had it, whatever the ordinals are."""
     assert not extent(10).covers(Position(10, 0))
     assert not extent(10).covers(Position(10, 8))
 
 
-def test_covers_the_cluster_time_of_its_start() -> None:
-    """After a start entry everything of its cluster time follows."""
+def test_the_cluster_time_of_a_start_entry_is_covered() -> None:
+    """Everything of that cluster time follows it."""
     assert extent(10, begins_with_start=True).covers(Position(10, 0))
     assert extent(10, begins_with_start=True).covers(Position(10, 9))

@@ -1,4 +1,4 @@
-"""redis.py: what becomes of the log when Redis forgets, hangs or goes away."""
+"""redis.py: what happens to the log when Redis forgets, hangs or goes away."""
 
 import asyncio
 import os
@@ -46,12 +46,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_module, "TIMEOUT_SECONDS", 0.2)
 
 
-# What Redis forgets
+# A Redis that forgets
 
 
 @pytest.mark.parametrize("lost", [["log", "tail"], ["log"], ["tail"]], ids="+".join)
-async def test_lost_keys(redis_logs: RedisLogs, lost: list[str]) -> None:
-    """A log that lost a key is empty for readers and for writers alike."""
+async def test_a_log_that_lost_a_key_is_empty(redis_logs: RedisLogs, lost: list[str]) -> None:
+    """For readers and for writers."""
     log = redis_logs.open()
     await fill(log, 1, 2)
     await redis_logs.lose(*lost)
@@ -61,8 +61,8 @@ async def test_lost_keys(redis_logs: RedisLogs, lost: list[str]) -> None:
 
 
 @pytest.mark.parametrize("lost", [["log", "tail"], ["log"], ["tail"]], ids="+".join)
-async def test_begin_again_after_a_loss(redis_logs: RedisLogs, lost: list[str]) -> None:
-    """After a loss the log begins again with a start, and holds nothing of what was before."""
+async def test_after_a_loss_the_log_starts_over(redis_logs: RedisLogs, lost: list[str]) -> None:
+    """It holds nothing of what was there before."""
     log = redis_logs.open()
     await fill(log, 1, 2, 3)
     await redis_logs.lose(*lost)
@@ -72,8 +72,8 @@ async def test_begin_again_after_a_loss(redis_logs: RedisLogs, lost: list[str]) 
     assert await ends(log) == Extent(place(4), place(5), begins_with_start=True, whole=place(5))
 
 
-async def test_all_entries_deleted(redis_logs: RedisLogs) -> None:
-    """A log whose entries somebody deleted one by one is empty for writers too: one can begin it again."""
+async def test_a_log_whose_entries_were_all_deleted_is_empty_for_writers_too(redis_logs: RedisLogs) -> None:
+    """It can start over."""
     log = redis_logs.open()
     await fill(log, 1, 2)
     await redis_logs.shorten(0)
@@ -82,8 +82,7 @@ async def test_all_entries_deleted(redis_logs: RedisLogs) -> None:
     assert await places(log) == [place(3)]
 
 
-async def test_flush(own_logs: RedisLogs) -> None:
-    """FLUSHALL leaves an empty log without a leader."""
+async def test_flushall_leaves_an_empty_log_without_a_leader(own_logs: RedisLogs) -> None:
     log = own_logs.open()
     await fill(log, 1, 2)
     await log.acquire_lease("one", 60)
@@ -91,8 +90,9 @@ async def test_flush(own_logs: RedisLogs) -> None:
     assert (await log.extent(), await log.leader()) == (Extent(), None)
 
 
-async def test_restart(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
-    """The same log object goes on with a Redis that was restarted, empty."""
+async def test_a_log_continues_with_a_redis_that_was_restarted_empty(
+    own_valkey: ValkeyServer, own_logs: RedisLogs
+) -> None:
     log = own_logs.open()
     await fill(log, 1, 2)
     own_valkey.restart()
@@ -102,8 +102,9 @@ async def test_restart(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
     assert await places(log) == [place(4), place(5)]
 
 
-async def test_doorbell_after_a_restart(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
-    """A reader that was listening when Redis went away hears the doorbell of the new one."""
+async def test_a_listener_hears_the_doorbell_of_a_restarted_redis(
+    own_valkey: ValkeyServer, own_logs: RedisLogs
+) -> None:
     reader, writer = own_logs.open(), own_logs.open()
     await listening(reader)
     own_valkey.restart()
@@ -112,7 +113,7 @@ async def test_doorbell_after_a_restart(own_valkey: ValkeyServer, own_logs: Redi
     deadline = time.monotonic() + 4 * SOON_SECONDS
     generation = reader.generation
     while reader.generation == generation:
-        assert time.monotonic() < deadline, "nothing is heard any more"
+        assert time.monotonic() < deadline, "nothing is heard any longer"
         step = entry(tail.position.cluster_time + 1 - place(0).position.cluster_time)
         await writer.append(step, tail)
         tail = step.id
@@ -131,8 +132,8 @@ async def listening(log: ChangeLog) -> None:
 # Limits
 
 
-async def test_trim_by_age(redis_logs: RedisLogs) -> None:
-    """Entries that are older than the log may be go, by the time of the source."""
+async def test_entries_that_are_too_old_are_trimmed(redis_logs: RedisLogs) -> None:
+    """Their age is measured by the source's clock."""
     log = redis_logs.open(max_age_seconds=3600)
     ages = [7200 - age for age in range(200)] + [10, 5]
     tables = {"city": b"x" * 5000}  # Redis drops whole nodes of 4096 bytes
@@ -149,8 +150,8 @@ def place_aged(seconds: int) -> EntryId:
     return EntryId(Position((NOW_SECONDS - seconds) << 32))
 
 
-async def test_trim_by_age_leaves_the_tail(redis_logs: RedisLogs) -> None:
-    """A log in which nothing happened for longer than its age keeps its tail, so that its writer can go on."""
+async def test_a_quiet_log_keeps_its_tail(redis_logs: RedisLogs) -> None:
+    """However old the tail is: its writer continues after it."""
     log = redis_logs.open(max_age_seconds=3600)
     await log.append(Entry(id=place_aged(9000), commit_time_ms=0, is_start=True), None)
     await log.append(Entry(id=place_aged(8000), commit_time_ms=0, tables={"city": b"x" * 5000}), place_aged(9000))
@@ -159,16 +160,15 @@ async def test_trim_by_age_leaves_the_tail(redis_logs: RedisLogs) -> None:
     await log.append(entry(1), (await log.extent()).tail)
 
 
-async def test_trim_of_a_log_far_too_large(redis_logs: RedisLogs) -> None:
-    """However fast the log grew, one trimming brings it near its size."""
+async def test_one_trim_brings_a_log_that_grew_fast_near_its_size(redis_logs: RedisLogs) -> None:
     log = redis_logs.open(max_bytes=100_000)
     await fill(log, *range(1, 201), size=5_000)
     await log.trim()
     assert 10 <= len(await places(log)) <= 20
 
 
-async def test_trim_of_a_log_whose_entries_grew(redis_logs: RedisLogs) -> None:
-    """Large entries after many small ones count for what they are: one trimming brings the log to its size."""
+async def test_large_entries_after_many_small_ones_are_measured(redis_logs: RedisLogs) -> None:
+    """One trim brings the log to its size."""
     log = redis_logs.open(max_bytes=500_000)
     await fill(log, *range(1, 201), size=2_000)
     for step in range(201, 301):
@@ -178,8 +178,8 @@ async def test_trim_of_a_log_whose_entries_grew(redis_logs: RedisLogs) -> None:
     assert 250_000 < sum(found.size for found in left) <= 500_000
 
 
-async def test_trim_of_a_log_whose_entries_shrank(redis_logs: RedisLogs) -> None:
-    """Small entries after large ones count for what they are: a log within its size stays whole."""
+async def test_small_entries_after_large_ones_are_measured(redis_logs: RedisLogs) -> None:
+    """A log within its size is not trimmed."""
     log = redis_logs.open(max_bytes=1_500_000)
     await fill(log, *range(1, 61), size=10_000)
     for step in range(61, 361):
@@ -188,8 +188,9 @@ async def test_trim_of_a_log_whose_entries_shrank(redis_logs: RedisLogs) -> None
     assert (await places(log))[0] == place(1)
 
 
-async def test_trim_asks_seldom(redis_logs: RedisLogs) -> None:
-    """Redis answers nobody while it measures a large log: a full one is measured after a tenth of it has come."""
+async def test_the_log_is_measured_seldom(redis_logs: RedisLogs) -> None:
+    """Redis answers no other request meanwhile. A full log is measured after a tenth of its size
+    was appended."""
     log = redis_logs.open(max_bytes=1_000_000)
     await fill(log, *range(1, 301), size=5_000)
     await log.trim()
@@ -206,8 +207,10 @@ async def test_trim_asks_seldom(redis_logs: RedisLogs) -> None:
     max_bytes=st.sampled_from([20_000, 100_000]),
 )
 @hypothesis.settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_trim_to_size(redis_logs: RedisLogs, sizes: list[tuple[int, int]], max_bytes: int) -> None:
-    """Of whatever many tables and sizes the entries are, after each trimming the log is within its size."""
+async def test_after_each_trim_the_log_is_within_its_size(
+    redis_logs: RedisLogs, sizes: list[tuple[int, int]], max_bytes: int
+) -> None:
+    """However many tables and whatever sizes its entries have."""
     log = redis_logs.open_another(max_bytes=max_bytes)
     await fill(log, 1)
     for step, (tables, size) in enumerate(sizes, start=2):
@@ -216,8 +219,7 @@ async def test_trim_to_size(redis_logs: RedisLogs, sizes: list[tuple[int, int]],
         assert await redis_logs.log_bytes() <= max_bytes or len(await places(log)) == 1
 
 
-async def test_trim_after_others_have_appended(redis_logs: RedisLogs) -> None:
-    """Who goes on from what others have written measures it all."""
+async def test_a_writer_that_continues_after_others_measures_the_log(redis_logs: RedisLogs) -> None:
     log, other = redis_logs.open(max_bytes=100_000), redis_logs.open()
     await fill(log, 1, 2)
     await log.trim()
@@ -229,19 +231,20 @@ async def test_trim_after_others_have_appended(redis_logs: RedisLogs) -> None:
     assert await redis_logs.log_bytes() <= 100_000
 
 
-async def test_forgotten_log_expires(redis_logs: RedisLogs) -> None:
-    """A log that nobody writes any more leaves Redis by itself, both keys of it."""
+async def test_a_log_without_a_writer_expires(redis_logs: RedisLogs) -> None:
+    """With both of its keys."""
     log = redis_logs.open(max_age_seconds=3600)
     await fill(log, 1, 2)
     await log.trim()
     assert all(3500 < seconds <= 3600 for seconds in await redis_logs.seconds_to_live("log", "tail"))
 
 
-# Apart from each other
+# Separate logs
 
 
-async def test_logs_by_other_names(valkey_server: ValkeyServer, redis_logs: RedisLogs, settings: Any) -> None:
-    """Logs of other apps and versions are not touched."""
+async def test_logs_with_other_names_are_not_touched(
+    valkey_server: ValkeyServer, redis_logs: RedisLogs, settings: Any
+) -> None:
     async with RedisLogs(valkey_server.url, settings) as others:
         one, other = redis_logs.open(), others.open()
         await fill(one, 1, 2)
@@ -250,8 +253,7 @@ async def test_logs_by_other_names(valkey_server: ValkeyServer, redis_logs: Redi
         assert await one.leader() is None
 
 
-async def test_large_entry(redis_logs: RedisLogs) -> None:
-    """An entry of tens of megabytes is written and read."""
+async def test_an_entry_of_tens_of_megabytes_is_written_and_read(redis_logs: RedisLogs) -> None:
     log = redis_logs.open()
     await log.append(start(1), None)
     frames = os.urandom(40 * 2**20)
@@ -260,8 +262,7 @@ async def test_large_entry(redis_logs: RedisLogs) -> None:
     assert found.tables["city"] == frames
 
 
-async def test_many_tables(redis_logs: RedisLogs) -> None:
-    """An entry can have frames of a thousand tables."""
+async def test_an_entry_can_have_frames_of_a_thousand_tables(redis_logs: RedisLogs) -> None:
     log = redis_logs.open()
     await log.append(start(1), None)
     tables = {f"table_{number}": b"x" for number in range(1000)}
@@ -269,11 +270,10 @@ async def test_many_tables(redis_logs: RedisLogs) -> None:
     assert (await log.read(place(1), 1))[0].tables == tables
 
 
-# Redis that does not answer
+# A Redis that does not answer
 
 
-async def test_unreachable(settings: Any) -> None:
-    """Where no Redis is, every method says so."""
+async def test_every_method_raises_if_redis_is_unreachable(settings: Any) -> None:
     async with RedisLogs(f"redis://127.0.0.1:{free_port()}/0", settings) as logs:
         log = logs.open()
         for action in (
@@ -289,8 +289,8 @@ async def test_unreachable(settings: Any) -> None:
                 await action
 
 
-async def test_message_of_unreachable(settings: Any) -> None:
-    """The error holds nothing of the URL, in which a password may be."""
+async def test_the_error_does_not_show_the_url(settings: Any) -> None:
+    """A password may be in it."""
     port = free_port()
     async with RedisLogs(f"redis://user:secret@127.0.0.1:{port}/0", settings) as logs:
         with pytest.raises(LogUnavailable) as caught:
@@ -300,8 +300,8 @@ async def test_message_of_unreachable(settings: Any) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_frozen(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
-    """A Redis that hangs is unavailable after a time, and answers again when it goes on."""
+async def test_a_redis_that_hangs_is_unavailable_after_a_time(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
+    """It answers again when it continues."""
     log = own_logs.open()
     await fill(log, 1, 2)
     os.kill(own_valkey.pid, signal.SIGSTOP)
@@ -313,8 +313,8 @@ async def test_frozen(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
     assert (await log.extent()).tail == place(2)
 
 
-async def test_answer_to_a_cancelled_question(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
-    """Who was cancelled while Redis answered leaves no answer behind for the next question."""
+async def test_the_answer_to_a_cancelled_request_is_dropped(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
+    """It is not taken for the answer to the next request."""
     log = own_logs.open()
     await fill(log, 1, 2)
     await log.acquire_lease("one", 60)
@@ -331,8 +331,10 @@ async def test_answer_to_a_cancelled_question(own_valkey: ValkeyServer, own_logs
     assert [await log.leader() for _ in range(3)] == ["one"] * 3
 
 
-async def test_appended_without_hearing_of_it(own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
-    """A writer that was not told of its success finds its entry as the tail, and cannot append it twice."""
+async def test_an_append_whose_answer_was_lost_cannot_be_repeated(
+    own_valkey: ValkeyServer, own_logs: RedisLogs
+) -> None:
+    """The writer finds its entry as the tail."""
     log = own_logs.open()
     await fill(log, 1, 2)
     os.kill(own_valkey.pid, signal.SIGSTOP)
@@ -351,8 +353,8 @@ async def test_appended_without_hearing_of_it(own_valkey: ValkeyServer, own_logs
     assert await places(log) == [place(1), place(2), place(3)]
 
 
-async def test_full(own_logs: RedisLogs) -> None:
-    """A Redis that has no room refuses entries and keeps the log as it is; one can begin it anew, which makes room."""
+async def test_a_full_redis_refuses_entries_and_keeps_the_log(own_logs: RedisLogs) -> None:
+    """The log can start over, which makes room."""
     log = own_logs.open()
     await fill(log, 1, 2)
     await own_logs.configure("maxmemory", "1")
@@ -370,8 +372,8 @@ async def test_full(own_logs: RedisLogs) -> None:
 # Cancelling
 
 
-async def test_cancelling(redis_logs: RedisLogs) -> None:
-    """A task that does nothing but ask Redis ends when it is cancelled, at whatever moment."""
+async def test_a_task_that_only_uses_redis_ends_when_cancelled(redis_logs: RedisLogs) -> None:
+    """At any moment."""
     log = redis_logs.open()
 
     async def ask() -> None:
@@ -384,12 +386,11 @@ async def test_cancelling(redis_logs: RedisLogs) -> None:
             await asyncio.sleep(0)
         task.cancel()
         _, pending = await asyncio.wait([task], timeout=SOON_SECONDS)
-        assert not pending, f"goes on after it was cancelled in turn {turns}"
+        assert not pending, f"continues after it was cancelled at yield {turns}"
 
 
 @pytest.mark.parametrize("turns", range(0, 60, 3))
-async def test_close_while_ringing(redis_logs: RedisLogs, turns: int) -> None:
-    """Closing ends at once, in the middle of ringing too."""
+async def test_close_ends_at_once_while_the_doorbell_rings(redis_logs: RedisLogs, turns: int) -> None:
     log = redis_logs.open()
     await fill(log, 1, 2)
     for _ in range(turns):
@@ -400,15 +401,14 @@ async def test_close_while_ringing(redis_logs: RedisLogs, turns: int) -> None:
 
 
 async def test_close_keeps_the_log(redis_logs: RedisLogs) -> None:
-    """Closing frees connections only."""
+    """Closing only frees connections."""
     log = redis_logs.open()
     await fill(log, 1, 2)
     await log.close()
     assert await places(redis_logs.open()) == [place(1), place(2)]
 
 
-async def test_start_is_replaced_whole(redis_logs: RedisLogs) -> None:
-    """No reader sees a log between its end and its new beginning."""
+async def test_no_reader_sees_a_log_between_its_end_and_its_new_start(redis_logs: RedisLogs) -> None:
     log, reader = redis_logs.open(), redis_logs.open()
     await fill(log, 1, 2)
     seen: list[Extent] = []
@@ -431,8 +431,8 @@ async def test_start_is_replaced_whole(redis_logs: RedisLogs) -> None:
 # Who leads
 
 
-async def test_who_lost_the_lease_does_not_append(redis_logs: RedisLogs) -> None:
-    """Another has it, and has appended nothing yet: the tail is still where the first left it."""
+async def test_a_writer_that_lost_the_lease_does_not_append(redis_logs: RedisLogs) -> None:
+    """Even if the new owner has appended nothing yet, so that the tail is still the same."""
     one, other = redis_logs.open(), redis_logs.open()
     assert await one.acquire_lease("one", 60)
     await fill(one, 1, 2)
@@ -445,8 +445,7 @@ async def test_who_lost_the_lease_does_not_append(redis_logs: RedisLogs) -> None
     assert await places(one) == [place(1), place(2), place(3), place(4)]
 
 
-async def test_leadership(redis_logs: RedisLogs) -> None:
-    """The leader, how long it still counts as one, and who has asked in vain lately."""
+async def test_leadership_tells_the_leader_its_time_and_the_standbys(redis_logs: RedisLogs) -> None:
     log = redis_logs.open()
     assert await log.leadership() == Leadership(None, 0, 0)
     await log.acquire_lease("one", 60)

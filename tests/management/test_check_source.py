@@ -103,7 +103,7 @@ def test_filter_columns_without_pre_images(app: App) -> None:
     begin_publish(app, recorded=PreImages("default", frozenset({"city"})), resets=True)
     output, failure = run()
     assert failure == "Source default: cannot be used as it is, 1 error."
-    assert "city records no pre-images, which city need to know what rows there were" in output
+    assert "city records no pre-images, which tell what rows there were before a change" in output
 
 
 @pytest.mark.usefixtures("unreachable")

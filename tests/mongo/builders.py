@@ -16,7 +16,7 @@ def event(
     collection: str = "city",
     document: dict[str, Any] | None = None,
 ) -> ChangeEvent:
-    """An event of document `number`, `step` increments after some moment."""
+    """Returns an event of the document `number`, `step` increments after some moment."""
     return ChangeEvent(
         operation=operation,
         collection=collection,
@@ -29,5 +29,5 @@ def event(
 
 
 def transaction(step: int, count: int, first: int = 0) -> list[ChangeEvent]:
-    """The events of one MongoDB transaction, of documents from `first` on."""
+    """Returns the events of one MongoDB transaction, with documents from `first` on."""
     return [event(step, first + number, in_transaction=True) for number in range(count)]

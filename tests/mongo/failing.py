@@ -20,9 +20,9 @@ async def fail_commands(
     labels: Sequence[str] = (),
     **data: Any,
 ) -> AsyncIterator[None]:
-    """The commands fail, always, or the next `times`, or all but the next `skip`, as `data` says: `errorCode`,
-    `closeConnection` … Only those of the product's clients: the server is shared.
-    """
+    """Makes commands of the product's clients fail: always, or the next `times`, or all but the
+    next `skip`. `data` says how: `errorCode`, `closeConnection` … Other clients are spared, because
+    the server is shared."""
     arguments = {"failCommands": list(commands), "appName": APP_NAME, **data}
     if labels:
         arguments["errorLabels"] = list(labels)
@@ -32,7 +32,7 @@ async def fail_commands(
     elif skip is not None:
         mode = {"skip": skip}
     skip_if_given(FAIL_POINTS)
-    # A client of its own: after some errors the product's does not trust the server for seconds.
+    # A client of its own: after some errors, the product's client avoids the server for seconds.
     async with AsyncMongoClient[dict[str, Any]](server.uri()) as client:
         await client.admin.command({"configureFailPoint": "failCommand", "mode": mode, "data": arguments})
         try:

@@ -13,7 +13,8 @@ from zerosources.embedded.servers import MongoServer
 
 @asynccontextmanager
 async def open_database(server: MongoServer) -> AsyncIterator[Database]:
-    """A database by a name of its own; it is dropped in the end, if the client can still reach it."""
+    """Opens a database with a new name, which is dropped at the end if the client can still reach
+    it."""
     sources = Sources({"default": server.uri(f"test_{uuid.uuid4().hex[:12]}")})
     database = sources.database("default")
     try:
@@ -25,7 +26,7 @@ async def open_database(server: MongoServer) -> AsyncIterator[Database]:
 
 
 class AskedDatabase:
-    """`database`, and the commands that it is asked to run."""
+    """Wraps `database`, and keeps the commands that it is asked to run."""
 
     def __init__(self, database: Database) -> None:
         self.commands: list[Any] = []

@@ -14,24 +14,23 @@ from tests.mongo.builders import BEGIN, event, transaction
 MAX_HELD = 5
 
 
-def test_lone_events() -> None:
-    """A batch of lone events is one transaction, given at once, at the last event's cluster time."""
+def test_a_batch_of_lone_events_is_one_transaction() -> None:
+    """It is returned at once, with the last event's cluster time."""
     batch = [event(1), event(2), event(3)]
     assembler = TransactionAssembler()
     assert assembler.add(batch) == [Part(batch, BEGIN + 3)]
     assert not assembler.is_holding
 
 
-def test_empty_batch() -> None:
-    """A batch in which every event was of no interest gives nothing and ends nothing."""
+def test_a_batch_without_events_ends_nothing() -> None:
+    """All of its events may have been of no interest."""
     assembler = TransactionAssembler()
     assembler.add(transaction(1, 2))
     assert assembler.add([]) == []
     assert assembler.is_holding
 
 
-def test_transaction_until_the_end_of_the_stream() -> None:
-    """A MongoDB transaction is held until the stream was read to its end."""
+def test_a_transaction_is_held_until_the_stream_was_read_to_its_end() -> None:
     events = transaction(1, 3)
     assembler = TransactionAssembler()
     assert assembler.add(events) == []
@@ -40,16 +39,15 @@ def test_transaction_until_the_end_of_the_stream() -> None:
     assert not assembler.is_holding
 
 
-def test_transaction_over_batches() -> None:
-    """A MongoDB transaction that comes in several batches stays one transaction."""
+def test_a_transaction_over_several_batches_stays_one() -> None:
     events = transaction(1, 4)
     assembler = TransactionAssembler()
     assert assembler.add(events[:1]) == assembler.add(events[1:3]) == assembler.add(events[3:]) == []
     assert assembler.finish() == [Part(events, BEGIN + 1)]
 
 
-def test_transaction_until_a_later_event() -> None:
-    """An event of a later cluster time shows that a transaction was complete; both go out together."""
+def test_an_event_of_a_later_cluster_time_ends_a_transaction() -> None:
+    """Both go out together."""
     events = transaction(1, 2)
     assembler = TransactionAssembler()
     assembler.add(events)
@@ -57,16 +55,16 @@ def test_transaction_until_a_later_event() -> None:
     assert assembler.add([later]) == [Part([*events, later], BEGIN + 2)]
 
 
-def test_transaction_at_the_end_of_a_batch() -> None:
-    """What came before a transaction at the end of a batch goes out, the transaction is held."""
+def test_only_the_transaction_at_the_end_of_a_batch_is_held() -> None:
+    """The events before it go out."""
     before, events = event(1), transaction(2, 2)
     assembler = TransactionAssembler()
     assert assembler.add([before, *events]) == [Part([before], BEGIN + 1)]
     assert assembler.finish() == [Part(events, BEGIN + 2)]
 
 
-def test_transaction_of_large_documents() -> None:
-    """However few its events are, a transaction that is held goes out in parts of so many bytes; a small one stays whole."""
+def test_a_held_transaction_with_many_bytes_goes_out_in_parts() -> None:
+    """However few events it has. A small one stays whole."""
     events = transaction(1, 6)
     assembler = TransactionAssembler(max_held_bytes=1_000)
     assert assembler.add(events[:2], 600) == []
@@ -76,31 +74,30 @@ def test_transaction_of_large_documents() -> None:
     assert assembler.add(transaction(2, 2), 600) == []
 
 
-def test_bytes_of_events_that_are_not_held() -> None:
-    """Only those of the transaction at the end of the batch count."""
+def test_only_the_bytes_of_held_events_count() -> None:
     assembler = TransactionAssembler(max_held_bytes=1_000)
     before, held = [event(1, number) for number in range(8)], transaction(2, 2)
     assert assembler.add([*before, *held], 4_000) == [Part(before, BEGIN + 1)]
     assert assembler.finish() == [Part(held, BEGIN + 2)]
 
 
-def test_transactions_of_one_cluster_time() -> None:
-    """Transactions and lone events of one cluster time, mixed by a sharded cluster, stay together."""
+def test_everything_with_the_cluster_time_of_a_transaction_stays_together() -> None:
+    """In a sharded cluster, transactions and lone events of one cluster time may be mixed."""
     mixed = [event(1, 1, in_transaction=True), event(1, 2), event(1, 3, in_transaction=True), event(1, 4)]
     assembler = TransactionAssembler()
     assert assembler.add(mixed[:2]) == assembler.add(mixed[2:]) == []
     assert assembler.finish() == [Part(mixed, BEGIN + 1)]
 
 
-def test_lone_events_of_one_cluster_time() -> None:
-    """The documents of one insertMany may share a cluster time without being a transaction: they are not held."""
+def test_lone_events_that_share_a_cluster_time_are_not_held() -> None:
+    """The documents of one insertMany may share one without being a transaction."""
     assembler = TransactionAssembler()
     assert assembler.add([event(1, 1), event(1, 2)]) == [Part([event(1, 1), event(1, 2)], BEGIN + 1)]
     assert assembler.add([event(1, 3)]) == [Part([event(1, 3)], BEGIN + 1)]
 
 
-def test_large_transaction() -> None:
-    """A transaction larger than what may be held goes out in numbered parts, the last of which is final."""
+def test_a_large_transaction_goes_out_in_numbered_parts() -> None:
+    """The last part is final."""
     events = transaction(1, 12)
     assembler = TransactionAssembler(MAX_HELD)
     parts = [*assembler.add(events[:5]), *assembler.add(events[5:11]), *assembler.add(events[11:]), *assembler.finish()]
@@ -111,8 +108,7 @@ def test_large_transaction() -> None:
     ]
 
 
-def test_large_transaction_that_ends_with_a_part() -> None:
-    """Where nothing is left for the final part it is empty."""
+def test_the_final_part_is_empty_if_nothing_is_left() -> None:
     events = transaction(1, 5)
     assembler = TransactionAssembler(MAX_HELD)
     assert assembler.add(events) == [Part(events, BEGIN + 1, 0, is_final=False)]
@@ -121,8 +117,8 @@ def test_large_transaction_that_ends_with_a_part() -> None:
     assert not assembler.is_holding
 
 
-def test_large_transaction_ended_by_a_later_event() -> None:
-    """A later event ends a transaction of several parts, and belongs to the next one."""
+def test_a_later_event_ends_a_transaction_of_several_parts() -> None:
+    """It belongs to the next transaction."""
     events = transaction(1, 7)
     assembler = TransactionAssembler(MAX_HELD)
     assembler.add(events[:5])
@@ -130,8 +126,7 @@ def test_large_transaction_ended_by_a_later_event() -> None:
     assert assembler.add([*events[5:], later]) == [Part(events[5:], BEGIN + 1, 1), Part([later], BEGIN + 2)]
 
 
-def test_two_large_transactions() -> None:
-    """Parts are numbered from 0 for each transaction."""
+def test_the_parts_of_each_transaction_are_numbered_from_0() -> None:
     one, other = transaction(1, 5), transaction(2, 5)
     assembler = TransactionAssembler(MAX_HELD)
     assert assembler.add(one) == [Part(one, BEGIN + 1, 0, is_final=False)]
@@ -139,8 +134,7 @@ def test_two_large_transactions() -> None:
     assert assembler.finish() == [Part([], BEGIN + 2, 1)]
 
 
-def test_end_without_anything() -> None:
-    """The end of a stream from which nothing is held gives nothing."""
+def test_the_end_of_the_stream_gives_nothing_if_nothing_is_held() -> None:
     assembler = TransactionAssembler()
     assembler.add([event(1)])
     assert assembler.finish() == []
@@ -148,7 +142,7 @@ def test_end_without_anything() -> None:
 
 @dataclass(frozen=True)
 class Reply:
-    """A batch, and whether the stream was read to its end after it."""
+    """A batch, and whether the stream had been read to its end after it."""
 
     events: Sequence[ChangeEvent]
     is_end: bool
@@ -156,8 +150,8 @@ class Reply:
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Reply]:
-    """Transactions, lone events and mixtures of both, cut into batches. The stream never ends inside a transaction:
-    MongoDB shows all of its events at once."""
+    """Draws transactions, lone events and mixtures of both, cut into batches. The stream never ends
+    within a transaction, because MongoDB shows all of its events at once."""
     kinds = draw(st.lists(st.sampled_from(["lone", "tied", "transaction", "mixed"]), max_size=12))
     groups: list[list[ChangeEvent]] = []
     number = 0
@@ -190,7 +184,7 @@ def assemble(replies: Sequence[Reply]) -> list[Part]:
 
 
 def zero_transactions(parts: Sequence[Part]) -> list[list[Part]]:
-    """The parts of each transaction; the last is closed or not."""
+    """Returns the parts of each transaction. The last one may be open."""
     transactions: list[list[Part]] = [[]]
     for part in parts:
         transactions[-1].append(part)
@@ -200,8 +194,7 @@ def zero_transactions(parts: Sequence[Part]) -> list[list[Part]]:
 
 
 @given(streams())
-def test_nothing_lost_or_moved(replies: list[Reply]) -> None:
-    """The parts hold the events, each once, in order."""
+def test_parts_have_every_event_once_and_in_order(replies: list[Reply]) -> None:
     given_out = [found for part in assemble(replies) for found in part.events]
     assert given_out == [found for reply in replies for found in reply.events]
 
@@ -223,7 +216,8 @@ def test_no_transaction_is_split(replies: list[Reply]) -> None:
 
 @given(streams())
 def test_parts_are_numbered(replies: list[Reply]) -> None:
-    """Each transaction's parts count from 0, share a cluster time, and only the last is final."""
+    """The parts of each transaction count from 0, share a cluster time, and only the last one is
+    final."""
     for parts in zero_transactions(assemble(replies)):
         assert [part.index for part in parts] == list(range(len(parts)))
         assert [part.is_final for part in parts] == [False] * (len(parts) - 1) + [True]
@@ -231,8 +225,8 @@ def test_parts_are_numbered(replies: list[Reply]) -> None:
 
 
 @given(streams())
-def test_cluster_time_of_parts(replies: list[Reply]) -> None:
-    """A transaction's cluster time is that of its last event; it never goes back."""
+def test_a_transaction_has_the_cluster_time_of_its_last_event(replies: list[Reply]) -> None:
+    """Cluster times never go back."""
     transactions = zero_transactions(assemble(replies))
     times = [parts[0].cluster_time for parts in transactions]
     assert times == [[found for part in parts for found in part.events][-1].cluster_time for parts in transactions]
@@ -240,8 +234,8 @@ def test_cluster_time_of_parts(replies: list[Reply]) -> None:
 
 
 @given(streams())
-def test_what_is_held(replies: list[Reply]) -> None:
-    """Only events of the last cluster time are held, only if a transaction is among them, and never many."""
+def test_only_a_few_events_of_the_last_cluster_time_are_held(replies: list[Reply]) -> None:
+    """And only if a transaction is among them."""
     assembler = TransactionAssembler(MAX_HELD)
     held: list[ChangeEvent] = []
     for reply in replies:
@@ -261,7 +255,7 @@ def test_what_is_held(replies: list[Reply]) -> None:
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=6), max_size=6))
 def test_lone_events_are_never_held(batches: list[list[int]]) -> None:
-    """Events outside transactions go out with their batch, also where many share a cluster time."""
+    """Events outside of transactions go out with their batch, even if many share a cluster time."""
     assembler = TransactionAssembler(MAX_HELD)
     step = 0
     for increments in batches:

@@ -42,7 +42,7 @@ async def stream_from(
 
 
 async def batches_to_the_end(stream: ChangeStream) -> list[Batch]:
-    """All batches before the first empty one."""
+    """Returns all batches before the first empty one."""
     batches = []
     while not (batch := await stream.next_batch(wait=False)).is_end:
         batches.append(batch)
@@ -57,13 +57,13 @@ def summary(events: Sequence[ChangeEvent]) -> list[tuple[str, str, Any]]:
     return [(event.operation, event.collection, event.document_id) for event in events]
 
 
-# What is read
+# Events
 
 
 @pytest.mark.parametrize("is_known", [False, True])
-async def test_concern(database: Database, start: int, is_known: bool) -> None:
-    """Only what a majority has is read, of a server that knows of everything until the given time. The embedded server
-    has one member, which always does: so what is asked has to show it."""
+async def test_only_what_a_majority_has_is_read(database: Database, start: int, is_known: bool) -> None:
+    """The server must also know of everything up to the given time. The embedded server has one
+    member, which always does, so the test looks at the request."""
     asked: Any = AskedDatabase(database)
     known_until = start if is_known else None
     stream = await open_change_stream(
@@ -74,8 +74,8 @@ async def test_concern(database: Database, start: int, is_known: bool) -> None:
     assert asked.commands[0]["readConcern"] == {"level": "majority"} | after
 
 
-async def test_order(database: Database, start: int) -> None:
-    """Events come in the order of the writes, with cluster times that never go back."""
+async def test_events_come_in_the_order_of_the_writes(database: Database, start: int) -> None:
+    """Their cluster times never go back."""
     for number in range(30):
         await database.city.insert_one({"_id": number})
     async with stream_from(database, start) as stream:
@@ -84,8 +84,8 @@ async def test_order(database: Database, start: int) -> None:
     assert [event.cluster_time for event in events] == sorted(event.cluster_time for event in events)
 
 
-async def test_operations(database: Database, start: int) -> None:
-    """Each kind of write is an upsert or a delete of its document; what changes no document is no event."""
+async def test_each_kind_of_write_is_an_upsert_or_a_delete(database: Database, start: int) -> None:
+    """What changes no document is no event."""
     await database.city.insert_one({"_id": 1})
     await database.city.update_one({"_id": 1}, {"$set": {"name": "Bern"}})
     await database.city.create_index("name")
@@ -110,8 +110,7 @@ async def test_operations(database: Database, start: int) -> None:
     ]
 
 
-async def test_post_images(database: Database, start: int) -> None:
-    """An update carries its document where the collection keeps post-images."""
+async def test_an_update_carries_its_document_if_post_images_are_recorded(database: Database, start: int) -> None:
     await database.create_collection("city", changeStreamPreAndPostImages={"enabled": True})
     await database.city.insert_one({"_id": 1})
     await database.city.update_one({"_id": 1}, {"$set": {"name": "Bern"}})
@@ -121,7 +120,7 @@ async def test_post_images(database: Database, start: int) -> None:
 
 
 async def write_each_kind(database: Database) -> None:
-    """To a document of a collection that keeps pre-images."""
+    """Makes each kind of write to a document of a collection that records pre-images."""
     await database.create_collection("city", changeStreamPreAndPostImages={"enabled": True})
     await database.city.insert_one({"_id": 1, "name": "Bern", "tags": [1, 2, 3]})
     await database.city.update_one({"_id": 1}, {"$set": {"name": "Basel", "tags.1": 5}})
@@ -130,8 +129,7 @@ async def write_each_kind(database: Database) -> None:
     await database.city.delete_one({"_id": 1})
 
 
-async def test_pre_images(database: Database, start: int) -> None:
-    """Each event says what its document was before it."""
+async def test_each_event_tells_what_its_document_was_before(database: Database, start: int) -> None:
     await write_each_kind(database)
     async with stream_from(database, start, has_pre_images=True) as stream:
         events = await events_to_the_end(stream)
@@ -145,8 +143,9 @@ async def test_pre_images(database: Database, start: int) -> None:
     assert all(event.is_before_known for event in events)
 
 
-async def test_pre_images_of_one_transaction(database: Database, start: int) -> None:
-    """Each is the state between two of its events."""
+async def test_pre_images_within_a_transaction_are_the_states_between_its_events(
+    database: Database, start: int
+) -> None:
     await database.create_collection("city", changeStreamPreAndPostImages={"enabled": True})
     await database.city.insert_one({"_id": 1, "n": 0})
     async with database.client.start_session() as session, await session.start_transaction():
@@ -157,8 +156,8 @@ async def test_pre_images_of_one_transaction(database: Database, start: int) -> 
     assert [event.before for event in events] == [None, {"_id": 1, "n": 0}, {"_id": 1, "n": 1}]
 
 
-async def test_pre_images_that_are_not_recorded(database: Database, start: int) -> None:
-    """The stream goes on, and its events say that they do not know."""
+async def test_a_stream_without_recorded_pre_images_continues(database: Database, start: int) -> None:
+    """Its events say that they do not know what was before."""
     await database.city.insert_one({"_id": 1})
     await database.city.update_one({"_id": 1}, {"$set": {"name": "Bern"}})
     await database.city.delete_one({"_id": 1})
@@ -167,8 +166,7 @@ async def test_pre_images_that_are_not_recorded(database: Database, start: int) 
     assert [(event.before, event.is_before_known) for event in events] == [(None, True), (None, False), (None, False)]
 
 
-async def test_pre_images_that_are_not_asked_for(database: Database, start: int) -> None:
-    """They are not sent."""
+async def test_pre_images_are_only_sent_on_request(database: Database, start: int) -> None:
     await write_each_kind(database)
     async with stream_from(database, start) as stream:
         events = await events_to_the_end(stream)
@@ -176,8 +174,7 @@ async def test_pre_images_that_are_not_asked_for(database: Database, start: int)
     assert [event.is_before_known for event in events] == [True, False, False, False, False]
 
 
-async def test_changed_fields(database: Database, start: int) -> None:
-    """Updates say which fields they changed; nothing else does."""
+async def test_only_updates_name_the_fields_that_they_changed(database: Database, start: int) -> None:
     await write_each_kind(database)
     async with stream_from(database, start, has_changed_fields=True) as stream:
         events = await events_to_the_end(stream)
@@ -190,16 +187,15 @@ async def test_changed_fields(database: Database, start: int) -> None:
     ]
 
 
-async def test_changed_fields_that_are_not_asked_for(database: Database, start: int) -> None:
-    """They are not sent."""
+async def test_changed_fields_are_only_sent_on_request(database: Database, start: int) -> None:
     await write_each_kind(database)
     async with stream_from(database, start) as stream:
         events = await events_to_the_end(stream)
     assert [event.changed for event in events] == [None] * 5
 
 
-async def test_collections(database: Database, start: int) -> None:
-    """Only events of the collections that are asked for are read, of this database."""
+async def test_only_events_of_the_requested_collections_are_read(database: Database, start: int) -> None:
+    """Of this database."""
     other = database.client[database.name + "_other"]
     for found in (database, other):
         await found.city.insert_one({"_id": found.name})
@@ -212,8 +208,9 @@ async def test_collections(database: Database, start: int) -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [("city", "elsewhere"), ("elsewhere", "city")], ids=["away", "here"])
-async def test_rename(database: Database, start: int, old: str, new: str) -> None:
-    """A renamed collection is met under its old and its new name."""
+async def test_a_renamed_collection_is_seen_under_both_names(
+    database: Database, start: int, old: str, new: str
+) -> None:
     await database[old].insert_one({"_id": 1})
     await database[old].rename(new)
     async with stream_from(database, start) as stream:
@@ -221,8 +218,7 @@ async def test_rename(database: Database, start: int, old: str, new: str) -> Non
     assert (events[-1].operation, events[-1].collection, events[-1].renamed_to) == ("drop", old, new)
 
 
-async def test_dropped_database(database: Database, start: int) -> None:
-    """A dropped database drops its collections and ends the stream."""
+async def test_a_dropped_database_drops_its_collections_and_ends_the_stream(database: Database, start: int) -> None:
     await database.city.insert_one({"_id": 1})
     await database.client.drop_database(database.name)
     async with stream_from(database, start) as stream:
@@ -230,8 +226,8 @@ async def test_dropped_database(database: Database, start: int) -> None:
     assert [event.operation for event in first.events] == ["upsert", "drop", "invalidate"]
 
 
-async def test_marks_of_transactions(database: Database, start: int) -> None:
-    """Events of a multi-document transaction say so and share their cluster time; lone writes do neither."""
+async def test_events_of_a_transaction_say_so_and_share_a_cluster_time(database: Database, start: int) -> None:
+    """Lone writes do neither."""
     await database.city.insert_many([{"_id": number} for number in range(3)])
     async with database.client.start_session() as session, await session.start_transaction():
         await database.city.insert_many([{"_id": number} for number in range(3, 6)], session=session)
@@ -241,8 +237,8 @@ async def test_marks_of_transactions(database: Database, start: int) -> None:
     assert len({event.cluster_time for event in events}) == 4
 
 
-async def test_large_transaction(database: Database, start: int) -> None:
-    """A transaction larger than a batch comes in several, none of which is the end."""
+async def test_a_transaction_larger_than_a_batch_comes_in_several_batches(database: Database, start: int) -> None:
+    """None of them is the end."""
     await database.create_collection("city")
     async with database.client.start_session() as session, await session.start_transaction():
         await database.city.insert_many([{"_id": number} for number in range(350)], session=session)
@@ -252,8 +248,7 @@ async def test_large_transaction(database: Database, start: int) -> None:
     assert len(batches) > 1
 
 
-async def test_wall_time(database: Database, start: int) -> None:
-    """An event says when it happened."""
+async def test_an_event_tells_when_it_happened(database: Database, start: int) -> None:
     before = int(time.time() * 1000)
     await database.city.insert_one({"_id": 1})
     async with stream_from(database, start) as stream:
@@ -261,8 +256,7 @@ async def test_wall_time(database: Database, start: int) -> None:
     assert before - 1000 <= event.wall_time_ms <= before + 10_000
 
 
-async def test_large_event(database: Database, start: int) -> None:
-    """An event that is larger than MongoDB's largest document is read whole."""
+async def test_an_event_larger_than_the_largest_document_is_read_whole(database: Database, start: int) -> None:
     text = "x" * (16 * 2**20 - 40)
     await database.city.insert_one({"_id": 1, "text": text})
     async with stream_from(database, start, splits_large_events=True) as stream:
@@ -270,11 +264,10 @@ async def test_large_event(database: Database, start: int) -> None:
     assert event.document == {"_id": 1, "text": text}
 
 
-# Where it begins, and how it waits
+# Beginning and waiting
 
 
-async def test_begins_inclusively(database: Database, start: int) -> None:
-    """A stream opened at the cluster time of an event gives this event and those after it."""
+async def test_a_stream_opened_at_an_event_begins_with_it(database: Database, start: int) -> None:
     for number in range(5):
         await database.city.insert_one({"_id": number})
     async with stream_from(database, start) as stream:
@@ -283,8 +276,7 @@ async def test_begins_inclusively(database: Database, start: int) -> None:
         assert await events_to_the_end(stream) == events[2:]
 
 
-async def test_begins_with_the_whole_transaction(database: Database, start: int) -> None:
-    """A stream opened at the cluster time of a transaction gives all of its events."""
+async def test_a_stream_opened_at_a_transaction_has_all_of_its_events(database: Database, start: int) -> None:
     await database.create_collection("city")
     async with database.client.start_session() as session, await session.start_transaction():
         await database.city.insert_many([{"_id": number} for number in range(5)], session=session)
@@ -294,16 +286,15 @@ async def test_begins_with_the_whole_transaction(database: Database, start: int)
         assert await events_to_the_end(stream) == events
 
 
-async def test_not_waiting(database: Database, start: int) -> None:
-    """Who only asks is answered at once, also where there is nothing."""
+async def test_a_request_that_does_not_wait_is_answered_at_once(database: Database, start: int) -> None:
+    """Even if there are no events."""
     async with stream_from(database, start) as stream:
         began = time.monotonic()
         assert await stream.next_batch(wait=False) == Batch([], is_end=True)
         assert time.monotonic() - began < AT_ONCE_SECONDS
 
 
-async def test_waiting(database: Database, start: int) -> None:
-    """Who waits gets a write when it happens."""
+async def test_a_request_that_waits_gets_a_write_when_it_happens(database: Database, start: int) -> None:
     async with stream_from(database, start) as stream:
         waiting = asyncio.create_task(next_events(stream))
         await database.city.insert_one({"_id": 1})
@@ -317,8 +308,10 @@ async def next_events(stream: ChangeStream) -> Sequence[ChangeEvent]:
     return batch.events
 
 
-async def test_waiting_in_vain(database: Database, start: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing happens a wait ends with an empty batch, and the stream goes on."""
+async def test_a_wait_without_events_ends_with_an_empty_batch(
+    database: Database, start: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream continues."""
     monkeypatch.setattr(change_stream, "AWAIT_MS", 100)
     async with stream_from(database, start) as stream:
         assert (await stream.next_batch()).is_end
@@ -343,7 +336,8 @@ def raw_event(number: int, **fields: Any) -> dict[str, Any]:
 
 
 def fragments(number: int, *parts: dict[str, Any]) -> list[dict[str, Any]]:
-    """An event as MongoDB splits it: its small fields in the first fragment, each large one in one of its own."""
+    """Returns an event as MongoDB splits it: its small fields in the first fragment, and each large
+    field in one of its own."""
     whole = [raw_event(number), *({"_id": {"_data": "82"}, **part} for part in parts)]
     return [{**part, "splitEvent": {"fragment": place, "of": len(whole)}} for place, part in enumerate(whole, start=1)]
 
@@ -352,15 +346,14 @@ def parsing(database: Database) -> ChangeStream:
     return ChangeStream(database, StreamContent(["city"]), 1 << 32, splits_large_events=True)
 
 
-async def test_fragments(database: Database) -> None:
-    """The fragments of an event are joined; events around it are not touched."""
+async def test_the_fragments_of_an_event_are_joined(database: Database) -> None:
+    """Events around it are not touched."""
     document = {"_id": 2, "text": "x"}
     events = await parsing(database)._parse([raw_event(1), *fragments(2, {"fullDocument": document}), raw_event(3)])
     assert [(event.document_id, event.document) for event in events] == [(1, None), (2, document), (3, None)]
 
 
-async def test_fragments_over_batches(database: Database) -> None:
-    """The fragments of an event can come in several batches."""
+async def test_fragments_can_come_in_several_batches(database: Database) -> None:
     stream = parsing(database)
     first, second, third = fragments(1, {"fullDocumentBeforeChange": {"_id": 1}}, {"fullDocument": {"_id": 1}})
     assert await stream._parse([first]) == await stream._parse([second]) == []
@@ -368,22 +361,19 @@ async def test_fragments_over_batches(database: Database) -> None:
     assert (event.document_id, event.document) == (1, {"_id": 1})
 
 
-async def test_two_events_in_fragments(database: Database) -> None:
-    """Nothing of one event in fragments is taken for the next."""
+async def test_fragments_of_two_events_are_not_mixed(database: Database) -> None:
     one, other = fragments(1, {"fullDocument": {"_id": 1}}), fragments(2, {"updateDescription": {}})
     events = await parsing(database)._parse([*one, *other])
     assert [(event.document_id, event.document) for event in events] == [(1, {"_id": 1}), (2, None)]
 
 
-async def test_unfinished_fragments(database: Database) -> None:
-    """An event of which only the beginning has come is forgotten when another begins."""
+async def test_an_incomplete_event_is_dropped_when_another_begins(database: Database) -> None:
     unfinished = fragments(1, {"fullDocument": {"_id": 1}}, {"updateDescription": {}})[:2]
     (event,) = await parsing(database)._parse([*unfinished, *fragments(2, {"updateDescription": {}})])
     assert (event.document_id, event.document) == (2, None)
 
 
-async def test_event_of_one_fragment(database: Database) -> None:
-    """An event that says that it is its only fragment is whole."""
+async def test_an_event_of_a_single_fragment_is_whole(database: Database) -> None:
     (event,) = await parsing(database)._parse([raw_event(1, splitEvent={"fragment": 1, "of": 1})])
     assert event.document_id == 1
 
@@ -398,7 +388,8 @@ REFUSED = [1, 2, 13, 18, 26, 40573, 10334]
 
 @pytest.fixture
 async def failing_database(mongo_server: MongoServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
-    """Its client does not wait for a server that it believes to be gone, which it does after some errors."""
+    """A database whose client does not wait for a server that it believes to be gone, as it does
+    after some errors."""
     monkeypatch.setattr(source, "SERVER_SELECTION_TIMEOUT_MS", 50)
     async with open_database(mongo_server) as database:
         yield database
@@ -412,10 +403,9 @@ async def failing_database(mongo_server: MongoServer, monkeypatch: pytest.Monkey
         *((code, SourceUnusable) for code in REFUSED),
     ],
 )
-async def test_failing_stream(
+async def test_each_error_of_a_stream_means_retry_start_over_or_give_up(
     mongo_server: MongoServer, failing_database: Database, code: int, expected: type[ChangeSourceError]
 ) -> None:
-    """Each of MongoDB's errors, in the middle of a stream, means that one tries again, begins anew, or gives up."""
     start = await current_cluster_time(failing_database)
     async with stream_from(failing_database, start) as stream, fail_commands(mongo_server, "getMore", errorCode=code):
         with pytest.raises(expected):
@@ -423,32 +413,31 @@ async def test_failing_stream(
 
 
 @pytest.mark.parametrize(("code", "expected"), [(11602, SourceUnreachable), (286, HistoryLost), (13, SourceUnusable)])
-async def test_failing_to_open(
+async def test_the_same_errors_mean_the_same_when_a_stream_is_opened(
     mongo_server: MongoServer, failing_database: Database, code: int, expected: type[ChangeSourceError]
 ) -> None:
-    """The same errors mean the same when a stream is opened."""
     start = await current_cluster_time(failing_database)
     async with fail_commands(mongo_server, "aggregate", errorCode=code):
         with pytest.raises(expected):
             await open_change_stream(failing_database, StreamContent(["city"]), start, splits_large_events=False)
 
 
-async def test_connection_lost(mongo_server: MongoServer, database: Database, start: int) -> None:
-    """A connection that breaks is a source that is away."""
+async def test_a_broken_connection_is_an_unreachable_source(
+    mongo_server: MongoServer, database: Database, start: int
+) -> None:
     async with stream_from(database, start) as stream, fail_commands(mongo_server, "getMore", closeConnection=True):
         with pytest.raises(SourceUnreachable):
             await stream.next_batch()
 
 
-async def test_cursor_killed(database: Database, start: int) -> None:
-    """A stream whose cursor somebody killed can be opened again."""
+async def test_a_stream_whose_cursor_was_killed_can_be_opened_again(database: Database, start: int) -> None:
     async with stream_from(database, start) as stream:
         await database.command({"killCursors": "$cmd.aggregate", "cursors": [stream._cursor_id]})
         with pytest.raises(SourceUnreachable):
             await stream.next_batch()
 
 
-# What is left behind
+# Closing
 
 
 async def open_cursors(database: Database) -> int:
@@ -462,23 +451,20 @@ async def no_cursor_left(database: Database, before: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_close(database: Database, start: int) -> None:
-    """A closed stream has no cursor on the server."""
+async def test_a_closed_stream_has_no_cursor_on_the_server(database: Database, start: int) -> None:
     before = await open_cursors(database)
     async with stream_from(database, start):
         assert await open_cursors(database) == before + 1
     assert await open_cursors(database) == before
 
 
-async def test_close_twice(database: Database, start: int) -> None:
-    """A stream can be closed again."""
+async def test_a_stream_can_be_closed_twice(database: Database, start: int) -> None:
     async with stream_from(database, start) as stream:
         await stream.close()
         await stream.close()
 
 
-async def test_close_after_cancelling(database: Database, start: int) -> None:
-    """A stream that was cancelled while it waited leaves no cursor."""
+async def test_a_stream_cancelled_while_it_waited_leaves_no_cursor(database: Database, start: int) -> None:
     before = await open_cursors(database)
     async with stream_from(database, start) as stream:
         waiting = asyncio.create_task(stream.next_batch())
@@ -488,8 +474,8 @@ async def test_close_after_cancelling(database: Database, start: int) -> None:
     await no_cursor_left(database, before)
 
 
-async def test_cancelled_while_opening(mongo_server: MongoServer, database: Database, start: int) -> None:
-    """An opening that is cancelled leaves no cursor, and the database can be used."""
+async def test_a_cancelled_opening_leaves_no_cursor(mongo_server: MongoServer, database: Database, start: int) -> None:
+    """The database can still be used."""
     before = await open_cursors(database)
     async with fail_commands(mongo_server, "aggregate", blockConnection=True, blockTimeMS=300):
         opening = asyncio.create_task(

@@ -1,4 +1,4 @@
-"""collection_kinds.py: which names stand for collections that have a change stream."""
+"""collection_kinds.py: which names are of collections that have a change stream."""
 
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -12,8 +12,8 @@ from tests.mongo.failing import fail_commands
 from zerosources.embedded.servers import MongoServer
 
 
-async def test_kinds(database: Database) -> None:
-    """A collection and a view are told apart, and what does not exist is left out."""
+async def test_collections_and_views_are_told_apart(database: Database) -> None:
+    """Names that do not exist are left out."""
     await database.create_collection("town")
     await database.create_collection("city", viewOn="town", pipeline=[])
     await database.create_collection("other")
@@ -21,7 +21,8 @@ async def test_kinds(database: Database) -> None:
 
 
 class ListingDatabase:
-    """A database that lists what it is told to, as a server with time series collections does."""
+    """A database with a prescribed list of collections, as of a server with time series
+    collections."""
 
     def __init__(self, *listed: dict[str, Any]) -> None:
         self._listed = listed
@@ -37,16 +38,17 @@ class ListingDatabase:
         return found()
 
 
-async def test_time_series() -> None:
-    """MongoDB names them so, also when names alone are asked for, which takes no right of its own."""
+async def test_time_series_collections_are_named_as_such() -> None:
+    """Even if only names are requested, which takes no right of its own."""
     database = ListingDatabase({"name": "weather", "type": "timeseries"})
     assert await collection_kinds(cast(Database, database), ["weather"]) == {"weather": "timeseries"}
     assert (database.options["nameOnly"], database.options["authorizedCollections"]) == (True, True)
 
 
 @pytest.mark.parametrize(("code", "error"), [(13, SourceUnusable), (6, SourceUnreachable)])
-async def test_failure(mongo_server: MongoServer, database: Database, code: int, error: type[Exception]) -> None:
-    """A refusal is told from a server that is away."""
+async def test_a_refusal_is_told_from_an_unreachable_server(
+    mongo_server: MongoServer, database: Database, code: int, error: type[Exception]
+) -> None:
     async with fail_commands(mongo_server, "listCollections", errorCode=code):
         with pytest.raises(error):
             await collection_kinds(database, ["city"])

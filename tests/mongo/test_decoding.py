@@ -57,8 +57,8 @@ def elements_of(document: dict[str, Any]) -> bytes:
     return bson.encode(document)[4:-1]
 
 
-def test_every_other_field_stays() -> None:
-    """Next to a field that cannot be decoded, fields of all types are what they are without it."""
+def test_fields_beside_an_undecodable_one_are_unchanged() -> None:
+    """Fields of all types."""
     raw = document_of(undecodable_field("a"), elements_of(EVERY_TYPE), undecodable_field("z"))
     with pytest.raises(InvalidBSON):
         bson.decode(raw, CODEC_OPTIONS)
@@ -68,8 +68,8 @@ def test_every_other_field_stays() -> None:
     assert [type(document[name]) for name in ("a", "z")] == [Undecodable, Undecodable]
 
 
-def test_smallest_part() -> None:
-    """Only the value itself is replaced, however deep it is."""
+def test_only_the_undecodable_value_is_replaced() -> None:
+    """However deep it is."""
     inner = document_of(elements_of({"b": 1}), undecodable_field("c"))
     array = document_of(b"\x100\0\x07\0\0\0", b"\x031\0" + inner)
     document = decode_document(document_of(elements_of({"_id": 1}), b"\x04list\0" + array))
@@ -77,19 +77,18 @@ def test_smallest_part() -> None:
     assert isinstance(document["list"][1]["c"], Undecodable)
 
 
-def test_batch() -> None:
-    """One such document leaves the others of its batch as they are."""
+def test_other_documents_of_the_batch_are_unchanged() -> None:
     batch = bson.encode({"_id": 1}) + document_of(undecodable_field("_id")) + bson.encode({"_id": 3})
     assert [document["_id"] for document in decode_batch(batch)] == [1, Undecodable(WRONG_BINARY), 3]
 
 
 def spoil(document: dict[str, Any]) -> bytes:
-    """The document's bytes, with one that is no UTF-8 in place of each plus sign."""
+    """Returns the document's bytes with a byte that is not UTF-8 in place of each plus sign."""
     return bson.encode(document).replace(b"+", b"\xff")
 
 
-def test_text_that_is_not_utf8() -> None:
-    """It gets U+FFFD, but not in the `_id` of the document, which keeps its own bytes."""
+def test_text_that_is_not_utf8_gets_u_fffd() -> None:
+    """But not in the `_id` of the document, which keeps its own bytes."""
     document = decode_document(spoil({"_id": "a+", "name": "b+", "inner": {"_id": "c+", "+": Code("f+")}}))
     assert document == {
         "_id": Undecodable(b"a\xff"),
@@ -103,8 +102,9 @@ def test_text_that_is_not_utf8() -> None:
 
 
 @pytest.mark.parametrize("piece_bytes", [10, 40, 100, 10_000])
-async def test_text_that_is_not_utf8_in_events(piece_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The documents of change events have ids, and so have their keys; nothing else in a reply has."""
+async def test_ids_in_change_events_keep_their_bytes(piece_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The documents of change events have ids, and so have their keys; nothing else in a reply
+    has."""
     monkeypatch.setattr(decoding, "PIECE_BYTES", piece_bytes)
     event = {
         "_id": {"_data": "token"},
@@ -142,8 +142,7 @@ async def test_text_that_is_not_utf8_in_events(piece_bytes: int, monkeypatch: py
         document_of(b"\x03a\0\x05\0\0\0"),
     ],
 )
-def test_no_bson(raw: bytes) -> None:
-    """What is not BSON at all is said to be that."""
+def test_bytes_that_are_not_bson_are_refused(raw: bytes) -> None:
     with pytest.raises(SourceUnusable, match="not BSON"):
         decode_document(raw)
 
@@ -169,7 +168,7 @@ DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=5)
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Without a loop, which would take most of the time."""
+    """Runs a coroutine without an event loop, which would take most of the time."""
     try:
         while True:
             coroutine.send(None)
@@ -179,7 +178,7 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 @given(st.lists(DOCUMENTS, max_size=4), st.integers(1, 80))
 def test_pieces_of_any_size_make_the_same_documents(documents: list[dict[str, Any]], piece_bytes: int) -> None:
-    """However small the pieces are, also those in arrays and documents within."""
+    """However small the pieces are, even within arrays and documents."""
     encoded = [bson.encode(document) for document in documents]
     with patch.object(decoding, "PIECE_BYTES", piece_bytes):
         found = run(decode_batch_in_pieces(b"".join(encoded)))
@@ -190,8 +189,10 @@ def test_pieces_of_any_size_make_the_same_documents(documents: list[dict[str, An
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 10, 30, 100, 1000])
-async def test_pieces_with_a_field_that_cannot_be_decoded(piece_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It alone is replaced, as it is in a document that is decoded at once."""
+async def test_in_pieces_only_the_undecodable_value_is_replaced(
+    piece_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a document that is decoded at once."""
     monkeypatch.setattr(decoding, "PIECE_BYTES", piece_bytes)
     inner = document_of(elements_of({"a": [1] * 5}), undecodable_field("b"), elements_of({"c": "x" * 50}))
     raw = document_of(b"\x04list\0" + document_of(b"\x030\0" + inner, undecodable_field("1")), undecodable_field("z"))
@@ -202,8 +203,7 @@ async def test_pieces_with_a_field_that_cannot_be_decoded(piece_bytes: int, monk
 @pytest.mark.parametrize(
     "raw", [b"", b"\x05", b"\x04\0\0\0", b"\xff\0\0\0\0", bson.encode({"a": [1] * 90_000})[:-1] + b"\1"]
 )
-async def test_no_bson_in_pieces(raw: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no BSON is refused, as it is at once."""
+async def test_in_pieces_bytes_that_are_not_bson_are_refused(raw: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "PIECE_BYTES", -1)
     with pytest.raises(SourceUnusable):
         await decode_document_in_pieces(raw)
@@ -218,8 +218,8 @@ async def test_no_bson_in_pieces(raw: bytes, monkeypatch: pytest.MonkeyPatch) ->
     ],
     ids=["numbers", "documents", "fields"],
 )
-async def test_a_large_document_holds_up_nobody(document: dict[str, Any]) -> None:
-    """Others on the loop have their turn again and again."""
+async def test_a_large_document_does_not_hold_up_the_event_loop(document: dict[str, Any]) -> None:
+    """Other tasks run in between."""
     raw = bson.encode(document)
     turns = 0
 

@@ -52,7 +52,8 @@ IN_ORDER: list[Any] = [
     Timestamp(1, 1),
     MaxKey(),
 ]
-"""An _id of every type, in the order in which MongoDB sorts them; `$place` looks like the path of a field."""
+"""An _id of every type, in the order in which MongoDB sorts them; `$place` looks like the path of a
+field."""
 
 
 @pytest.fixture(autouse=True)
@@ -70,15 +71,17 @@ async def scanned(database: Database, batch_size: int | None = 3) -> list[int]:
     return [document["place"] async for batch in scan(database, "city", batch_size=batch_size) for document in batch]
 
 
-async def test_scan(database: Database) -> None:
-    """Every document is read once, whatever the type of its _id is, in the order of _id."""
+async def test_a_scan_reads_every_document_once_in_the_order_of_id(database: Database) -> None:
+    """Whatever the type of its `_id` is."""
     await fill(database, IN_ORDER)
     assert await scanned(database) == list(range(len(IN_ORDER)))
 
 
 @pytest.mark.parametrize("size", [1, 3, None])
-async def test_scan_of_documents_with_a_field(mongo_server: MongoServer, database: Database, size: int | None) -> None:
-    """Those that have one of the fields, whatever is in it, also when the scan is interrupted."""
+async def test_a_scan_can_be_limited_to_documents_with_a_field(
+    mongo_server: MongoServer, database: Database, size: int | None
+) -> None:
+    """Whatever value the field has, and even if the scan is interrupted."""
     values: list[Any] = [None, [], [None], 0, "", {}, [1, None]]
     with_field = [
         {"_id": identity, "place": place, "a": value}
@@ -96,23 +99,24 @@ async def test_scan_of_documents_with_a_field(mongo_server: MongoServer, databas
     assert [batch async for batch in scan(database, "city", batch_size=size, with_one_of={"c"})] == []
 
 
-async def test_batches(database: Database) -> None:
-    """No batch is larger than asked for, none is empty."""
+async def test_no_batch_of_a_scan_is_empty_or_larger_than_requested(database: Database) -> None:
     await fill(database, list(range(10)))
     assert [len(batch) async for batch in scan(database, "city", batch_size=3)] == [3, 3, 3, 1]
 
 
 @pytest.mark.parametrize("batch_size", [None, 2])
-async def test_scan_of_some_fields(mongo_server: MongoServer, database: Database, batch_size: int | None) -> None:
-    """Documents come with these fields and `_id` alone, also after an interruption."""
+async def test_a_scan_can_be_limited_to_some_fields(
+    mongo_server: MongoServer, database: Database, batch_size: int | None
+) -> None:
+    """Documents have these and `_id` only, even after an interruption."""
     await database.city.insert_many([{"_id": number, "a": number, "b": "x", "text": "y" * 5000} for number in range(5)])
     async with fail_commands(mongo_server, "getMore", errorCode=43):
         batches = [batch async for batch in scan(database, "city", {"a", "nowhere"}, batch_size)]
     assert [document for batch in batches for document in batch] == [{"_id": n, "a": n} for n in range(5)]
 
 
-async def test_field_that_no_projection_names(database: Database) -> None:
-    """A name with a dot is one name for us and a path for a projection, so whole documents are read."""
+async def test_whole_documents_are_read_for_a_name_with_a_dot(database: Database) -> None:
+    """For a projection it would be a path."""
     await database.city.insert_one({"_id": 1, "a.b": 2, "a": {"b": 3}, "c": "x" * 5000})
     [[found]] = [batch async for batch in scan(database, "city", {"a.b"})]
     assert found["a.b"] == 2
@@ -128,54 +132,57 @@ async def test_field_that_no_projection_names(database: Database) -> None:
         ({"a": "x" * 5000, "b": "x" * 9000}, True),
     ],
 )
-async def test_where_a_projection_is_chosen(database: Database, document: dict[str, Any], is_projected: bool) -> None:
-    """Where it leaves out much of the documents, of many bytes."""
+async def test_a_projection_is_chosen_if_it_leaves_much_out(
+    database: Database, document: dict[str, Any], is_projected: bool
+) -> None:
+    """Large parts of the documents, with many bytes."""
     await database.city.insert_many([{"_id": number, **document} for number in range(3)])
     assert await choose_projection(database, "city", {"a"}) == ({"_id": 1, "a": 1} if is_projected else None)
     [batch] = [batch async for batch in scan(database, "city", {"a"})]
     assert all(("b" in found) != is_projected for found in batch)
 
 
-async def test_choice_without_the_size_of_documents(mongo_server: MongoServer, database: Database) -> None:
-    """A scan by a user without the right to ask for it reads no more than is needed."""
+async def test_a_projection_is_used_if_the_size_of_documents_is_unknown(
+    mongo_server: MongoServer, database: Database
+) -> None:
+    """The user lacks the right to read it."""
     await database.city.insert_one({"_id": 1, "a": 1, "b": 2})
     async with fail_commands(mongo_server, "collStats", errorCode=13):
         assert [batch async for batch in scan(database, "city", {"a"})] == [[{"_id": 1, "a": 1}]]
 
 
-async def test_choice_where_there_is_nothing(database: Database) -> None:
-    """Of an empty collection whole documents are asked for."""
+async def test_an_empty_collection_is_read_without_a_projection(database: Database) -> None:
     assert await choose_projection(database, "city", {"a"}) is None
 
 
-async def test_choice_that_is_interrupted(mongo_server: MongoServer, database: Database) -> None:
-    """A source that is away is said to be."""
+async def test_an_interrupted_choice_of_a_projection_is_raised(mongo_server: MongoServer, database: Database) -> None:
     await database.city.insert_one({"_id": 1, "b": "x" * 5000})
     async with fail_commands(mongo_server, "find", errorCode=6):
         with pytest.raises(SourceUnreachable):
             await choose_projection(database, "city", {"a"})
 
 
-async def test_find_some_fields(database: Database) -> None:
-    """Documents that are looked up have the fields of the projection."""
+async def test_documents_that_are_looked_up_have_the_fields_of_the_projection(database: Database) -> None:
     await database.city.insert_many([{"_id": number, "a": number, "b": "x"} for number in range(5)])
     batches = [batch async for batch in find_documents(database, "city", [1, 3], {"_id": 1, "a": 1})]
     assert sorted(document["_id"] for batch in batches for document in batch) == [1, 3]
     assert all(document.keys() == {"_id", "a"} for batch in batches for document in batch)
 
 
-async def test_collection_that_became_a_view(
+async def test_a_view_in_place_of_a_collection_yields_nothing(
     mongo_server: MongoServer, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It gives nothing, as running streams show nothing of it since the collection was dropped; the log says so."""
+    """Running streams show nothing of it either, and an error is logged."""
     await fill(database, [1, 2])
-    async with fail_commands(mongo_server, "collStats", errorCode=166):  # which the embedded server does not say itself
+    async with fail_commands(mongo_server, "collStats", errorCode=166):  # the embedded server itself does not answer so
         assert await scanned(database, None) == []
     assert "city is a view or a time series collection now" in caplog.text
 
 
-async def test_collection_that_became_a_time_series(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So does a time series collection, which `collStats` tells by a part of its own."""
+async def test_a_time_series_collection_in_place_of_a_collection_yields_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`collStats` tells it by a section of its own."""
 
     async def statistics(*_: object) -> dict[str, Any]:
         return {"avgObjSize": 100, "timeseries": {"bucketsNs": "shop.system.buckets.city"}}
@@ -187,16 +194,18 @@ async def test_collection_that_became_a_time_series(database: Database, monkeypa
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, None])
-async def test_interrupted_scan(mongo_server: MongoServer, database: Database, size: int | None) -> None:
-    """A scan that is interrupted after each batch loses nothing and doubles nothing."""
+async def test_a_scan_interrupted_after_each_batch_reads_everything_once(
+    mongo_server: MongoServer, database: Database, size: int | None
+) -> None:
     await fill(database, IN_ORDER)
     async with fail_commands(mongo_server, "getMore", errorCode=43):
         assert await scanned(database, size) == list(range(len(IN_ORDER)))
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_scan_interrupted_at_random(mongo_server: MongoServer, database: Database, seed: int) -> None:
-    """Connections that break anywhere in a scan lose nothing and double nothing."""
+async def test_a_scan_interrupted_anywhere_reads_everything_once(
+    mongo_server: MongoServer, database: Database, seed: int
+) -> None:
     dice = random.Random(seed)
     await fill(database, IN_ORDER)
     places: list[int] = []
@@ -208,8 +217,10 @@ async def test_scan_interrupted_at_random(mongo_server: MongoServer, database: D
     assert places == list(range(len(IN_ORDER)))
 
 
-async def test_scan_gives_up(mongo_server: MongoServer, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scan that does not get on any more says so, after some tries, and gives what it has read before."""
+async def test_a_scan_without_progress_gives_up(
+    mongo_server: MongoServer, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After some tries. It has yielded what it read before."""
     monkeypatch.setattr(documents, "MAX_SCAN_RETRIES", 3)
     await fill(database, list(range(10)))
     batches = scan(database, "city", batch_size=3)
@@ -224,10 +235,9 @@ async def all_of(batches: AsyncIterator[documents.Documents]) -> list[dict[str, 
     return [document async for batch in batches for document in batch]
 
 
-async def test_scan_that_is_refused(
+async def test_a_refused_scan_is_not_tried_again(
     mongo_server: MongoServer, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What MongoDB refuses is not tried again."""
     monkeypatch.setattr(documents, "RETRY_SECONDS", 3600)
     await fill(database, [1])
     async with asyncio.timeout(10), fail_commands(mongo_server, "find", errorCode=13):
@@ -235,22 +245,19 @@ async def test_scan_that_is_refused(
             await scanned(database)
 
 
-async def test_scan_of_nothing(database: Database) -> None:
-    """A collection that is not there has no documents."""
+async def test_a_missing_collection_has_no_documents(database: Database) -> None:
     assert await scanned(database) == []
     assert await scanned(database, None) == []
 
 
-async def test_size_of_batches(database: Database) -> None:
-    """Without a size batches hold few large documents, or many small ones."""
+async def test_the_default_batch_has_few_large_documents_or_many_small_ones(database: Database) -> None:
     await database.city.insert_many([{"_id": number, "text": "x" * 2**19} for number in range(10)])
     await database.river.insert_many([{"_id": number} for number in range(1500)])
     assert max([len(batch) async for batch in scan(database, "city")]) < 5
     assert max([len(batch) async for batch in scan(database, "river")]) > 500
 
 
-async def test_scan_while_documents_change(database: Database) -> None:
-    """Documents that are there all the time are read, whatever happens to others meanwhile."""
+async def test_documents_that_stay_are_read_whatever_happens_to_others(database: Database) -> None:
     await database.city.insert_many([{"_id": number} for number in range(0, 100, 2)])
     seen: list[int] = []
     async for batch in scan(database, "city", batch_size=5):
@@ -262,16 +269,14 @@ async def test_scan_while_documents_change(database: Database) -> None:
     assert len(seen) == len(set(seen))
 
 
-async def test_collection_dropped_during_a_scan(database: Database) -> None:
-    """A collection that is dropped during its scan ends it, or is an error of ours; nothing else."""
+async def test_a_scan_of_a_dropped_collection_ends_or_raises_our_error(database: Database) -> None:
     await database.city.insert_many([{"_id": number} for number in range(100)])
     with suppress(SourceUnreachable, SourceUnusable):
         async for _ in scan(database, "city", batch_size=5):
             await database.city.drop()
 
 
-async def test_scan_that_is_left(database: Database) -> None:
-    """Who leaves a scan leaves no cursor on the server."""
+async def test_a_scan_that_is_abandoned_leaves_no_cursor(database: Database) -> None:
     await fill(database, list(range(100)))
     before = await open_cursors(database)
     batches = scan(database, "city", batch_size=5)
@@ -292,37 +297,33 @@ async def found_documents(database: Database, collection: str, ids: Sequence[Any
     return [document async for batch in find_documents(database, collection, ids) for document in batch]
 
 
-async def test_find(database: Database) -> None:
-    """The documents that are there are found by _ids of every type; the others are not missed."""
+async def test_documents_are_found_by_ids_of_every_type(database: Database) -> None:
+    """Ids without a document are no error."""
     await fill(database, IN_ORDER)
     found = await found_documents(database, "city", [*IN_ORDER, "not there", 99])
     assert sorted(document["place"] for document in found) == list(range(len(IN_ORDER)))
 
 
-async def test_find_nothing(database: Database) -> None:
-    """Nothing is found where nothing is looked for."""
+async def test_a_look_up_without_ids_finds_nothing(database: Database) -> None:
     assert await found_documents(database, "city", []) == []
 
 
-async def test_find_many(database: Database) -> None:
-    """More documents than one look-up asks for are found, once each."""
+async def test_more_documents_than_one_look_up_requests_are_found_once_each(database: Database) -> None:
     await database.city.insert_many([{"_id": number} for number in range(1300)])
     found = await found_documents(database, "city", list(range(1400)))
     assert sorted(document["_id"] for document in found) == list(range(1300))
 
 
-async def test_find_large(database: Database) -> None:
-    """Documents that do not fit into one reply are found, and come as replies do."""
+async def test_documents_larger_than_a_reply_are_found_in_batches(database: Database) -> None:
     await database.city.insert_many([{"_id": number, "text": "x" * 5 * 2**20} for number in range(5)])
     batches = [len(batch) async for batch in find_documents(database, "city", list(range(5)))]
     assert sum(batches) == 5
     assert max(batches) <= 3
 
 
-async def test_find_where_mongodb_is_away(
+async def test_a_failed_look_up_tells_whether_to_try_again(
     mongo_server: MongoServer, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A look-up that fails says whether it is worth another try."""
     async with fail_commands(mongo_server, "find", closeConnection=True):
         with pytest.raises(SourceUnreachable):
             await found_documents(database, "city", [1])
@@ -331,8 +332,9 @@ async def test_find_where_mongodb_is_away(
             await found_documents(database, "city", [1])
 
 
-async def test_count(mongo_server: MongoServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """About how many documents there are."""
+async def test_about_how_many_documents_there_are_is_known(
+    mongo_server: MongoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(source, "SERVER_SELECTION_TIMEOUT_MS", 50)
     async with open_database(mongo_server) as database:
         await fill(database, list(range(25)))

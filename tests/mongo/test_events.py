@@ -1,4 +1,4 @@
-"""events.py: a raw change event as the rest of the project sees it."""
+"""events.py: a raw change event in the form that the rest of the project uses."""
 
 from typing import Any
 
@@ -26,8 +26,7 @@ def parsed(operation: str = "insert", **fields: Any) -> ChangeEvent:
     return event
 
 
-def test_insert() -> None:
-    """All that an event says."""
+def test_an_insert_has_everything_that_the_event_says() -> None:
     assert parsed(fullDocument={"_id": 1, "name": "Bern"}) == ChangeEvent(
         operation="upsert",
         collection="city",
@@ -52,8 +51,7 @@ def test_insert() -> None:
         ("invalidate", "invalidate"),
     ],
 )
-def test_operations(operation: str, expected: str) -> None:
-    """What each operation means for rows."""
+def test_each_operation_means_something_for_rows(operation: str, expected: str) -> None:
     assert parsed(operation).operation == expected
 
 
@@ -72,29 +70,26 @@ def test_operations(operation: str, expected: str) -> None:
         "something of a later MongoDB",
     ],
 )
-def test_operations_that_change_no_document(operation: str) -> None:
-    """Everything else is passed over, also what a later MongoDB may add."""
+def test_operations_that_change_no_document_are_dropped(operation: str) -> None:
+    """Even those that a later MongoDB may add."""
     assert parse_event(raw(operation)) is None
 
 
-def test_update_without_a_post_image() -> None:
-    """Where MongoDB has no post-image the document is to be looked up."""
+def test_an_update_without_a_post_image_has_no_document() -> None:
+    """It has to be looked up."""
     assert parsed("update", fullDocument=None).document is None
 
 
-def test_transaction() -> None:
-    """Only events of a multi-document transaction have a number of it."""
+def test_only_events_of_transactions_are_marked_as_such() -> None:
     assert parsed(lsid={"id": 1}, txnNumber=1).in_transaction
 
 
-def test_rename() -> None:
-    """A renamed collection names both."""
+def test_a_rename_has_both_names() -> None:
     event = parsed("rename", to={"db": "shop", "coll": "town"}, documentKey=None)
     assert (event.collection, event.renamed_to, event.document_id) == ("city", "town", None)
 
 
-def test_invalidate() -> None:
-    """The end of a stream has no collection and no document."""
+def test_an_invalidate_has_no_collection_and_no_document() -> None:
     fields = raw("invalidate")
     del fields["ns"], fields["documentKey"]
     event = parse_event(fields)
@@ -102,18 +97,16 @@ def test_invalidate() -> None:
     assert (event.collection, event.document_id) == ("", None)
 
 
-def test_sharded_collection() -> None:
-    """The shard key beside the _id is no part of the identity."""
+def test_the_shard_key_is_no_part_of_the_document_id() -> None:
     assert parsed(documentKey={"region": "eu", "_id": 9}).document_id == 9
 
 
-def test_null_as_id() -> None:
-    """Null is an _id like any other."""
+def test_null_is_an_id_like_any_other() -> None:
     assert parsed("delete", documentKey={"_id": None}).document_id is None
 
 
-def test_event_without_a_wall_time() -> None:
-    """Before MongoDB 6.0 events have no wall time: the second of the cluster time stands in."""
+def test_the_cluster_time_stands_in_for_a_missing_wall_time() -> None:
+    """Before MongoDB 6.0, events have no wall time."""
     fields = raw()
     del fields["wallTime"]
     event = parse_event(fields)
@@ -121,25 +114,24 @@ def test_event_without_a_wall_time() -> None:
     assert event.wall_time_ms == 5_000
 
 
-# What was before, and what has changed
+# Pre-images and changed fields
 
 
-def test_pre_image() -> None:
-    """What the document was, where the event says it."""
+def test_a_pre_image_is_the_document_before() -> None:
     event = parsed("update", fullDocumentBeforeChange={"_id": 1, "name": "Basel"})
     assert (event.before, event.is_before_known) == ({"_id": 1, "name": "Basel"}, True)
 
 
 @pytest.mark.parametrize("operation", ["update", "replace", "delete"])
 @pytest.mark.parametrize("fields", [{}, {"fullDocumentBeforeChange": None}], ids=["not asked for", "not recorded"])
-def test_missing_pre_image(operation: str, fields: dict[str, Any]) -> None:
-    """It is not known what the document was; that is not the same as that there was none."""
+def test_without_a_pre_image_it_is_unknown_what_was_before(operation: str, fields: dict[str, Any]) -> None:
+    """This is not the same as that there was nothing."""
     event = parsed(operation, **fields)
     assert (event.before, event.is_before_known) == (None, False)
 
 
 def test_insert_has_no_document_before() -> None:
-    """And needs no pre-image to say so."""
+    """It needs no pre-image to say so."""
     assert parsed(fullDocumentBeforeChange=None).is_before_known
 
 
@@ -173,13 +165,12 @@ def description(
         (description("a.b", disambiguatedPaths={"a.b": ["a.b"]}), {"a", "a.b"}),
     ],
 )
-def test_changed_fields(described: dict[str, Any], changed: set[str] | None) -> None:
-    """Each way in which a path can be read: `a.b` may be a field of that name, too."""
+def test_changed_fields_include_every_reading_of_a_path(described: dict[str, Any], changed: set[str] | None) -> None:
+    """`a.b` may also be a field of that name."""
     assert parsed("update", updateDescription=described).changed == changed
 
 
 @pytest.mark.parametrize("operation", ["insert", "replace", "delete", "update"])
-def test_changed_fields_that_are_not_known(operation: str) -> None:
-    """Without a description any field may have changed."""
+def test_without_a_description_any_field_may_have_changed(operation: str) -> None:
     assert parsed(operation).changed is None
     assert parsed(operation, updateDescription=None).changed is None

@@ -18,7 +18,7 @@ from pymongo.errors import (
 
 from changesource.errors import ChangeSourceError, HistoryLost, SourceUnreachable, SourceUnusable
 from changesource.mongo.change_stream import StreamContent, open_change_stream
-from changesource.mongo.faults import explain
+from changesource.mongo.faults import as_source_error
 from changesource.mongo.source import Database, Sources, current_cluster_time
 from tests.mongo.failing import fail_commands
 from zerosources.embedded.servers import MongoServer
@@ -42,8 +42,10 @@ def refusal(code: int, *labels: str, name: str = "SomeName") -> OperationFailure
     ],
 )
 def test_the_command_that_is_refused_is_named(errmsg: str, expected: str) -> None:
-    """With its collection, and nothing else of what was sent."""
-    message = str(explain(OperationFailure(errmsg, 13, {"code": 13, "codeName": "Unauthorized", "errmsg": errmsg})))
+    """With its collection, and nothing else of the request."""
+    message = str(
+        as_source_error(OperationFailure(errmsg, 13, {"code": 13, "codeName": "Unauthorized", "errmsg": errmsg}))
+    )
     assert expected in message
     assert "secret" not in message
 
@@ -56,16 +58,17 @@ def test_the_command_that_is_refused_is_named(errmsg: str, expected: str) -> Non
             [6, 7, 63, 89, 91, 133, 150, 189, 234, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436],
             SourceUnreachable,
         ),
-        # A cursor that is no more.
+        # A cursor that no longer exists.
         ([43, 50, 175, 237, 239, 246, 11601], SourceUnreachable),
         ([136, 260, 280, 286], HistoryLost),
         ([1, 2, 8, 9, 13, 18, 20, 26, 40573, 10334, 1_000_000], SourceUnusable),
     ],
     ids=["interrupted", "without a cursor", "no way on", "refused"],
 )
-def test_codes(codes: Sequence[int], expected: type[ChangeSourceError]) -> None:
-    """What is left to do after each of the server's errors."""
-    assert {code: type(explain(refusal(code))) for code in codes} == dict.fromkeys(codes, expected)
+def test_each_error_code_means_retry_start_over_or_give_up(
+    codes: Sequence[int], expected: type[ChangeSourceError]
+) -> None:
+    assert {code: type(as_source_error(refusal(code))) for code in codes} == dict.fromkeys(codes, expected)
 
 
 @pytest.mark.parametrize(
@@ -86,11 +89,11 @@ def test_codes(codes: Sequence[int], expected: type[ChangeSourceError]) -> None:
     ],
 )
 @pytest.mark.parametrize("step", ["aggregate", "getMore"])
-async def test_errors_of_a_stream(
+async def test_a_change_stream_raises_what_its_errors_mean(
     mongo_server: MongoServer, code: int, name: str, expected: type[ChangeSourceError], step: str
 ) -> None:
-    """What a change stream raises when the server ends it so, as it is opened or later."""
-    sources = Sources({"default": mongo_server.uri("faults")})  # after some errors it trusts its server no more
+    """When it is opened, and later."""
+    sources = Sources({"default": mongo_server.uri("faults")})  # after some errors it no longer trusts its server
     database = sources.database("default")
     start = await current_cluster_time(database)
     try:
@@ -108,19 +111,19 @@ async def read_two_batches(database: Database, start: int) -> None:
         await stream.next_batch(wait=False)
 
 
-def test_resumable_by_its_label() -> None:
-    """An error that says that a stream can be opened again is an interruption, whatever its code."""
-    assert isinstance(explain(refusal(1_000_000, "ResumableChangeStreamError")), SourceUnreachable)
+def test_an_error_labelled_resumable_is_an_interruption() -> None:
+    """Whatever its code is."""
+    assert isinstance(as_source_error(refusal(1_000_000, "ResumableChangeStreamError")), SourceUnreachable)
 
 
-def test_not_resumable_by_its_label() -> None:
-    """An error that says that a stream cannot go on is the end of its history, whatever its code."""
-    assert isinstance(explain(refusal(1_000_000, "NonResumableChangeStreamError")), HistoryLost)
+def test_an_error_labelled_not_resumable_is_the_end_of_history() -> None:
+    """Whatever its code is."""
+    assert isinstance(as_source_error(refusal(1_000_000, "NonResumableChangeStreamError")), HistoryLost)
 
 
 def test_too_large_is_never_tried_again() -> None:
-    """An event that MongoDB cannot send is met again by whoever opens the stream again, label or no label."""
-    assert isinstance(explain(refusal(10334, "ResumableChangeStreamError")), SourceUnusable)
+    """A stream that is opened again meets the same event, whatever the label says."""
+    assert isinstance(as_source_error(refusal(10334, "ResumableChangeStreamError")), SourceUnusable)
 
 
 @pytest.mark.parametrize(
@@ -135,9 +138,8 @@ def test_too_large_is_never_tried_again() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_no_answer(error: PyMongoError) -> None:
-    """Everything about connections passes."""
-    assert isinstance(explain(error), SourceUnreachable)
+def test_every_error_of_a_connection_is_an_interruption(error: PyMongoError) -> None:
+    assert isinstance(as_source_error(error), SourceUnreachable)
 
 
 @pytest.mark.parametrize(
@@ -149,9 +151,8 @@ def test_no_answer(error: PyMongoError) -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_other_errors(error: PyMongoError) -> None:
-    """What is neither about connections nor known is not tried again and again."""
-    assert isinstance(explain(error), SourceUnusable)
+def test_unknown_errors_are_not_retried(error: PyMongoError) -> None:
+    assert isinstance(as_source_error(error), SourceUnusable)
 
 
 @pytest.mark.parametrize(
@@ -159,13 +160,12 @@ def test_other_errors(error: PyMongoError) -> None:
     [refusal(286), refusal(13), refusal(18), refusal(10334), refusal(43), refusal(99), AutoReconnect("secret")],
     ids=str,
 )
-def test_messages(error: PyMongoError) -> None:
-    """A message names the error, and nothing that the server or the driver said: documents and hosts are in that."""
-    message = str(explain(error))
+def test_a_message_names_the_error_and_quotes_nothing(error: PyMongoError) -> None:
+    """What the server or the driver says may hold documents and hosts."""
+    message = str(as_source_error(error))
     assert "secret" not in message
     assert "SomeName" in message or "AutoReconnect" in message
 
 
-def test_error_without_details() -> None:
-    """A refusal of which nothing is known is one all the same."""
-    assert isinstance(explain(OperationFailure("secret")), SourceUnusable)
+def test_a_refusal_without_details_is_a_refusal() -> None:
+    assert isinstance(as_source_error(OperationFailure("secret")), SourceUnusable)

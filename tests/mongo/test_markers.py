@@ -28,14 +28,12 @@ from tests.mongo.failing import fail_commands
 from zerosources.embedded.servers import MongoServer
 
 
-async def test_each_writing_has_its_nonce(database: Database) -> None:
-    """No two markers have the same nonce."""
+async def test_each_write_has_a_nonce_of_its_own(database: Database) -> None:
     nonces = [await write_marker(database, "shop", "barrier") for _ in range(5)]
     assert len(set(nonces)) == 5
 
 
-async def test_nothing_piles_up(database: Database) -> None:
-    """Each kind of marker is one document for each app."""
+async def test_each_kind_of_marker_is_one_document_for_each_app(database: Database) -> None:
     for _ in range(3):
         await write_marker(database, "shop", "barrier")
         await write_marker(database, "shop", "heartbeat")
@@ -44,8 +42,8 @@ async def test_nothing_piles_up(database: Database) -> None:
     assert sorted(document["_id"] for document in found) == ["barrier:blog", "barrier:shop", "heartbeat:shop"]
 
 
-async def test_events(database: Database) -> None:
-    """Every writing is an event that carries its nonce, also when several are at once."""
+async def test_each_write_is_an_event_with_its_nonce(database: Database) -> None:
+    """Even if there are several at once."""
     start = await current_cluster_time(database)
     nonces = await asyncio.gather(*(write_marker(database, "shop", "barrier") for _ in range(5)))
     found = [nonce_of(event, "shop") or "" for event in await met(database, start)]
@@ -63,7 +61,7 @@ def event(document: Any) -> ChangeEvent:
 
 
 def meaning(event: ChangeEvent) -> list[object]:
-    """All that an event can mean to the app."""
+    """Returns everything that an event can mean to the app."""
     found = [nonce_of(event, "shop"), publish_marker_of(event, "shop"), access_marker_of(event, "shop")]
     return [one for one in found if one is not None]
 
@@ -83,8 +81,7 @@ def meaning(event: ChangeEvent) -> list[object]:
     ],
     ids=["barrier", "heartbeat", "publish", "largest version", "access", "largest client"],
 )
-def test_marker(document: dict[str, Any], wanted: object) -> None:
-    """A document that we could have written means one thing."""
+def test_a_document_that_could_be_ours_means_one_thing(document: dict[str, Any], wanted: object) -> None:
     assert meaning(event(document)) == [wanted]
 
 
@@ -99,8 +96,8 @@ def test_marker(document: dict[str, Any], wanted: object) -> None:
     ],
     ids=["in a transaction", "elsewhere", "deleted", "not carried"],
 )
-def test_events_that_are_not_ours(document: dict[str, Any], fields: dict[str, Any]) -> None:
-    """We write each marker whole, alone, into one collection."""
+def test_events_that_we_could_not_cause_mean_nothing(document: dict[str, Any], fields: dict[str, Any]) -> None:
+    """We write each marker whole, alone, and into one collection."""
     assert meaning(replace(event(document), **fields)) == []
 
 
@@ -134,23 +131,22 @@ ODD_VERSIONS = [None, True, 0, -1, 2.0, 2**31, Int64(2**63 - 1), "2", [2], {"": 
 
 @pytest.mark.parametrize("document", [BARRIER, PUBLISH, ACCESS], ids=["barrier", "publish", "access"])
 @pytest.mark.parametrize("name", ["_id", "app", "nonce"])
-def test_odd_fields(document: dict[str, Any], name: str) -> None:
-    """A field that departs from the grammar in anything, or is missing, makes the document no marker."""
+def test_a_document_that_departs_from_the_grammar_is_no_marker(document: dict[str, Any], name: str) -> None:
+    """So is one that lacks a field."""
     for value in (*ODD_TEXTS, *ODD_VALUES):
         assert meaning(event({**document, name: value})) == []
     assert meaning(event({key: value for key, value in document.items() if key != name})) == []
 
 
 @pytest.mark.parametrize("name", ["barrier:shop", "heartbeat:shop", "publish:shop", "access:5:shop", "access:6:shop"])
-def test_marker_in_the_place_of_another(name: str) -> None:
-    """What a document means depends on its _id, which the server has filtered by."""
+def test_the_id_decides_which_kind_of_marker_a_document_is(name: str) -> None:
+    """The server has filtered by it."""
     for document in (BARRIER, ACCESS):
         if name != document["_id"]:
             assert meaning(event({**document, "_id": name})) in ([], [NONCE] if document is BARRIER else [])
 
 
-def test_odd_versions() -> None:
-    """A version is a whole number that a version can have."""
+def test_a_version_must_be_a_whole_number_in_range() -> None:
     for version in ODD_VERSIONS:
         assert meaning(event({**PUBLISH, "version": version})) == []
 
@@ -168,8 +164,8 @@ async def met(database: Database, start: int, app_id: str = "shop") -> list[Chan
     return found
 
 
-async def test_what_is_not_carried(database: Database) -> None:
-    """Of documents that cannot be markers of this app, of updates and of what is too large no event is sent."""
+async def test_the_server_does_not_send_documents_that_cannot_be_markers(database: Database) -> None:
+    """Neither of another app, nor updates, nor documents that are too large."""
     start = await current_cluster_time(database)
     markers = database[MARKERS_COLLECTION]
     ids = [1, True, b"x", None, {"a": 1}, "x", "end:shop", "barrier:shop2", "barrier:blog", "barrier:shop\n"]
@@ -189,8 +185,7 @@ async def test_what_is_not_carried(database: Database) -> None:
     assert await met(database, start) == []
 
 
-async def test_what_is_carried(database: Database) -> None:
-    """Markers, and what takes the id of a source away."""
+async def test_the_server_sends_markers_and_the_loss_of_the_id(database: Database) -> None:
     start = await current_cluster_time(database)
     markers = database[MARKERS_COLLECTION]
     nonce = await write_marker(database, "shop", "barrier")
@@ -218,16 +213,14 @@ async def test_what_is_carried(database: Database) -> None:
     [None, 5, "", "x" * 2**20, f"{NONCE}\n", NONCE.upper(), [NONCE], [NONCE] * 10_000, {"": NONCE}, True],
     ids=["null", "number", "empty", "huge", "line end", "upper case", "array", "large array", "document", "true"],
 )
-async def test_what_is_no_id(database: Database, odd: Any) -> None:
-    """Something else in the place of the id is none, and gives way to one."""
+async def test_anything_else_in_the_place_of_the_id_is_replaced(database: Database, odd: Any) -> None:
     await database[MARKERS_COLLECTION].insert_one({"_id": "source:shop", "source": odd})
     assert await read_source_id(database, "shop") is None
     await write_source_id(database, "shop", NONCE)
     assert await read_source_id(database, "shop") == NONCE
 
 
-async def test_first_id_counts(database: Database) -> None:
-    """An id that is there stays."""
+async def test_an_existing_id_is_not_replaced(database: Database) -> None:
     ids = [f"{number:032x}" for number in range(8)]
     await asyncio.gather(*(write_source_id(database, "shop", one) for one in ids))
     first = await read_source_id(database, "shop")
@@ -236,8 +229,7 @@ async def test_first_id_counts(database: Database) -> None:
     assert await read_source_id(database, "shop") == first
 
 
-async def test_failures(mongo_server: MongoServer, database: Database) -> None:
-    """A marker that cannot be written says whether it is worth another try."""
+async def test_a_failed_write_tells_whether_to_try_again(mongo_server: MongoServer, database: Database) -> None:
     async with fail_commands(mongo_server, "update", errorCode=13):
         with pytest.raises(SourceUnusable):
             await write_marker(database, "shop", "barrier")

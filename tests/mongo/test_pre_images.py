@@ -1,4 +1,4 @@
-"""pre_images.py: which collections record them, and switching them on."""
+"""pre_images.py: which collections record pre-images, and switching them on."""
 
 import asyncio
 from typing import Any
@@ -21,8 +21,8 @@ from zerosources.embedded.servers import MongoServer
 ON = {"changeStreamPreAndPostImages": {"enabled": True}}
 
 
-async def test_what_records(database: Database) -> None:
-    """Only a collection with the option switched on records them; one that does not exist does not."""
+async def test_only_collections_with_the_option_record_pre_images(database: Database) -> None:
+    """One that does not exist does not."""
     await database.create_collection("on", **ON)
     await database.create_collection("off", changeStreamPreAndPostImages={"enabled": False})
     await database.create_collection("plain")
@@ -30,8 +30,7 @@ async def test_what_records(database: Database) -> None:
     assert await collections_without_pre_images(database, names) == ["plain", "missing", "off"]
 
 
-async def test_switching_on(database: Database) -> None:
-    """What exists is changed and keeps its documents, what does not is created, what records already stays."""
+async def test_enabling_keeps_documents_and_creates_missing_collections(database: Database) -> None:
     await database.create_collection("on", **ON)
     await database.plain.insert_one({"_id": 1})
     await enable_pre_images(database, ["on", "plain", "missing"])
@@ -40,8 +39,7 @@ async def test_switching_on(database: Database) -> None:
     await enable_pre_images(database, ["on", "plain", "missing"])
 
 
-async def test_images_come(database: Database) -> None:
-    """An update that follows has its pre-image."""
+async def test_updates_have_pre_images_once_they_are_enabled(database: Database) -> None:
     await database.city.insert_one({"_id": 1, "name": "a"})
     await enable_pre_images(database, ["city"])
     async with await database.city.watch(full_document_before_change="required") as stream:
@@ -50,16 +48,16 @@ async def test_images_come(database: Database) -> None:
     assert event["fullDocumentBeforeChange"] == {"_id": 1, "name": "a"}
 
 
-async def test_nothing_to_do(mongo_server: MongoServer, database: Database) -> None:
-    """No right to change collections is needed where there is nothing to change."""
+async def test_enabling_needs_no_right_if_nothing_is_missing(mongo_server: MongoServer, database: Database) -> None:
     await database.create_collection("on", **ON)
     async with fail_commands(mongo_server, "collMod", "create", errorCode=13):
         await enable_pre_images(database, ["on"])
 
 
 @pytest.mark.parametrize(("code", "reason"), [(13, "may not be switched on"), (20, "could not be switched on")])
-async def test_refusal(mongo_server: MongoServer, database: Database, code: int, reason: str) -> None:
-    """The message names the collections and the commands for whoever may run them."""
+async def test_a_refusal_names_the_collections_and_the_commands(
+    mongo_server: MongoServer, database: Database, code: int, reason: str
+) -> None:
     await database.create_collection("city")
     async with fail_commands(mongo_server, "collMod", errorCode=code):
         with pytest.raises(SourceUnusable, match=reason) as refused:
@@ -69,16 +67,17 @@ async def test_refusal(mongo_server: MongoServer, database: Database, code: int,
 
 
 @pytest.mark.parametrize("command", ["listCollections", "collMod"])
-async def test_interruption(mongo_server: MongoServer, database: Database, command: str) -> None:
-    """A server that goes away is unreachable."""
+async def test_an_interruption_while_enabling_is_unreachable(
+    mongo_server: MongoServer, database: Database, command: str
+) -> None:
     await database.create_collection("city")
     async with fail_commands(mongo_server, command, closeConnection=True):
         with pytest.raises(SourceUnreachable):
             await enable_pre_images(database, ["city"])
 
 
-async def test_restoring(database: Database) -> None:
-    """A collection that was dropped and made anew records them again, from a cluster time on that is said; others stay as
+async def test_a_recreated_collection_gets_its_option_back(database: Database) -> None:
+    """The cluster time from which on events have pre-images is returned. Other collections stay as
     they are."""
     await enable_pre_images(database, ["city", "other"])
     for name in ("city", "other"):
@@ -91,23 +90,24 @@ async def test_restoring(database: Database) -> None:
 
 
 async def test_restoring_does_not_wait_for_long(database: Database) -> None:
-    """collMod waits for operations under way on the collection, and later ones wait behind it: so it is given up soon."""
+    """collMod waits for running operations on the collection, and later ones wait for it. So it is
+    given up soon."""
     await enable_pre_images(database, ["city"])
     asked: Any = AskedDatabase(database)
     await restore_pre_images(asked, "city")
     assert [command["maxTimeMS"] for command in asked.commands] == [1000]
 
 
-async def test_restoring_what_does_not_exist(database: Database) -> None:
-    """Its name stays free for another collection to be renamed to."""
+async def test_restoring_does_not_create_a_collection(database: Database) -> None:
+    """Its name stays free for another collection."""
     await database.new.insert_one({"_id": 1})
     assert await restore_pre_images(database, "city") is None
     await database.new.rename("city")
 
 
 @pytest.mark.parametrize("code", [13, 50])
-async def test_restoring_is_refused(mongo_server: MongoServer, database: Database, code: int) -> None:
-    """Also where somebody holds the collection for long."""
+async def test_a_refused_restoring_is_raised(mongo_server: MongoServer, database: Database, code: int) -> None:
+    """Even if the collection was only held for too long."""
     await database.create_collection("city")
     async with fail_commands(mongo_server, "collMod", errorCode=code):
         with pytest.raises(SourceUnusable) as refused:
@@ -115,16 +115,14 @@ async def test_restoring_is_refused(mongo_server: MongoServer, database: Databas
     assert enabling_command("city") in str(refused.value)
 
 
-async def test_restoring_is_interrupted(mongo_server: MongoServer, database: Database) -> None:
-    """A server that goes away is unreachable."""
+async def test_an_interruption_while_restoring_is_unreachable(mongo_server: MongoServer, database: Database) -> None:
     await database.create_collection("city")
     async with fail_commands(mongo_server, "collMod", closeConnection=True):
         with pytest.raises(SourceUnreachable):
             await restore_pre_images(database, "city")
 
 
-async def test_command_for_people(database: Database) -> None:
-    """What a person is told to run is a command that MongoDB takes."""
+async def test_mongodb_accepts_the_command_for_people(database: Database) -> None:
     assert enabling_command("city") == (
         'db.runCommand({collMod: "city", changeStreamPreAndPostImages: {enabled: true}});'
     )

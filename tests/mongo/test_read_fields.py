@@ -1,4 +1,4 @@
-"""read_fields.py: which fields MongoDB is asked for."""
+"""read_fields.py: which fields are requested from MongoDB."""
 
 import bson
 import pytest
@@ -20,24 +20,23 @@ from tests.mongo.undecodable import document_of, undecodable_field
         (["0", "größe", "a b", "a$b"], {"0": 1, "_id": 1, "a b": 1, "a$b": 1, "größe": 1}),
     ],
 )
-def test_fields_that_a_projection_can_name(fields: list[str], projection: dict[str, int]) -> None:
-    """They are asked for, and `_id` always."""
+def test_a_projection_has_the_fields_and_the_id(fields: list[str], projection: dict[str, int]) -> None:
     assert projection_for(fields) == projection
 
 
 @pytest.mark.parametrize("name", ["", "a.b", ".", "$a", "$$ROOT", "\ufffd", "a\ufffd", "a\0"])
-def test_names_that_mean_something_else(name: str) -> None:
-    """MongoDB would take a dot for a path, a dollar sign for an operator, and cannot be told bytes that are no UTF-8."""
+def test_names_that_a_projection_cannot_have_mean_whole_documents(name: str) -> None:
+    """MongoDB would take a dot for a path, a dollar sign for an operator, and cannot be told bytes
+    that are not UTF-8."""
     assert projection_for(["other", name]) is None
 
 
-def test_everything() -> None:
-    """Whole documents take no projection."""
+def test_whole_documents_take_no_projection() -> None:
     assert projection_for(EVERYTHING) is None
 
 
 INVALID_TEXT = b"\x02%s\0\x03\0\0\0\xff\xfe\0"
-"""A field with a text that is no UTF-8."""
+"""A field with a text that is not UTF-8."""
 TWICE = b"\x10%s\0\x01\0\0\0\x10%s\0\x02\0\0\0"
 
 
@@ -52,9 +51,9 @@ TWICE = b"\x10%s\0\x01\0\0\0\x10%s\0\x02\0\0\0"
     ],
 )
 @pytest.mark.parametrize("read", [bson.encode({"n": 1})[4:-1], undecodable_field("n"), INVALID_TEXT % b"n"])
-def test_what_is_wrong_with_unread_fields_makes_no_difference(unread: bytes, read: bytes) -> None:
-    """Change events hold whole documents and look-ups parts of them: rows and row errors are the same for both. (The
-    embedded MongoDB stores no such document.)"""
+def test_unread_fields_make_no_difference_to_rows_and_row_errors(unread: bytes, read: bytes) -> None:
+    """Change events have whole documents, and look-ups only parts. (The embedded MongoDB stores no
+    such document.)"""
     table = CompiledTable(Table("t", (Column("_id", "number"), Column("n", "string", optional=True)), ("_id",)))
     key = bson.encode({"_id": 1})[4:-1]
     made = []

@@ -1,4 +1,4 @@
-"""source.py: connections by the names of sources, and what the servers say of themselves."""
+"""source.py: connections by the names of sources, and what servers report about themselves."""
 
 import asyncio
 import uuid
@@ -44,14 +44,12 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 # URIs
 
 
-def test_unknown_source() -> None:
-    """A name without a URI says which variable to set."""
+def test_an_unknown_source_names_the_variable_to_set() -> None:
     with pytest.raises(UnknownSource, match=r"'eu'.*MONGODB_URI_EU"):
         Sources({"default": "mongodb://x/y"}).database("eu")
 
 
-def test_unknown_default() -> None:
-    """The source `default` has a variable without a suffix."""
+def test_the_default_source_has_a_variable_without_a_suffix() -> None:
     with pytest.raises(UnknownSource, match=r"'default'.*Set MONGODB_URI\."):
         Sources({}).database("default")
 
@@ -70,8 +68,8 @@ BAD_URIS = {
 
 
 @pytest.mark.parametrize("uri", BAD_URIS.values(), ids=BAD_URIS)
-async def test_bad_uri(uri: str) -> None:
-    """A URI that cannot be used is named by its source, and shown neither whole nor in part."""
+async def test_an_unusable_uri_is_not_shown(uri: str) -> None:
+    """Its source is named."""
     sources = Sources({"eu": uri})
     with pytest.raises(ChangeSourceError) as caught:
         await inspect_source(sources.database("eu"))
@@ -83,8 +81,7 @@ async def test_bad_uri(uri: str) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_message_of_an_unreachable_server() -> None:
-    """Neither the host nor the password is in the message."""
+async def test_the_message_of_an_unreachable_server_has_no_host_and_no_password() -> None:
     port = free_port()
     sources = Sources({"eu": f"mongodb://user:secret@127.0.0.1:{port}/shop"})
     with pytest.raises(SourceUnreachable) as caught:
@@ -94,8 +91,7 @@ async def test_message_of_an_unreachable_server() -> None:
         assert part not in str(caught.value)
 
 
-def test_settings_show_no_uri() -> None:
-    """What is printed of an object that holds URIs has none."""
+def test_printed_settings_show_no_uri() -> None:
     assert "secret" not in repr(ChangeSourceSettings(sources={"eu": "mongodb://user:secret@host/x"}))
 
 
@@ -110,13 +106,11 @@ async def test_one_client_for_each_source(mongo_server: MongoServer) -> None:
     await sources.close()
 
 
-async def test_concerns(database: Database) -> None:
-    """Only what a majority has is read, and a write is one of a majority."""
+async def test_reads_and_writes_are_of_a_majority(database: Database) -> None:
     assert (database.read_concern.level, database.write_concern.document["w"]) == ("majority", "majority")
 
 
-async def test_concerns_of_the_uri(mongo_server: MongoServer) -> None:
-    """A URI cannot weaken that."""
+async def test_a_uri_cannot_weaken_the_concerns(mongo_server: MongoServer) -> None:
     sources = Sources({"eu": mongo_server.uri("shop") + "&w=0&readConcernLevel=local"})
     database = sources.database("eu")
     assert (database.read_concern.level, database.write_concern.document["w"]) == ("majority", "majority")
@@ -124,8 +118,8 @@ async def test_concerns_of_the_uri(mongo_server: MongoServer) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_read_preference_of_the_uri(mongo_server: MongoServer) -> None:
-    """A URI cannot have a secondary asked, which may be behind what the change stream has shown. Here there is none."""
+async def test_a_uri_cannot_select_a_secondary(mongo_server: MongoServer) -> None:
+    """A secondary may be behind what the change stream has shown. Here there is none."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     sources = Sources({"eu": f"{mongo_server.uri(name)}&readPreference=secondary"})
     database = sources.database("eu")
@@ -141,8 +135,8 @@ async def test_read_preference_of_the_uri(mongo_server: MongoServer) -> None:
 
 @pytest.mark.parametrize("options", ["timeoutMS=20000", "socketTimeoutMS=900", "maxPoolSize=1&waitQueueTimeoutMS=100"])
 async def test_options_of_the_uri_do_not_slow_a_stream_down(mongo_server: MongoServer, options: str) -> None:
-    """A quiet stream goes on, another request is answered while it waits, and what asks only whether there is more is
-    answered at once, whatever the URI says about times and connections."""
+    """A quiet stream continues, another request is answered while it waits, and one that only asks
+    for more events is answered at once, whatever the URI says about times and connections."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     sources = Sources({"eu": f"{mongo_server.uri(name)}&{options}"})
     database = sources.database("eu")
@@ -162,16 +156,14 @@ async def test_options_of_the_uri_do_not_slow_a_stream_down(mongo_server: MongoS
 # Inspection
 
 
-async def test_replica_set(database: Database) -> None:
-    """A replica set says its name and its version."""
+async def test_a_replica_set_reports_its_name_and_version(database: Database) -> None:
     report = await inspect_source(database)
     name = (await database.command("hello")).get("setName")
     assert report.topology == (f"replica set {name}" if name else "sharded cluster")
     assert report.version >= (6, 0)
 
 
-async def test_standalone(run_dir: Path) -> None:
-    """A standalone is refused with what to do."""
+async def test_a_standalone_is_refused_with_the_remedy(run_dir: Path) -> None:
     with MongoServer(run_dir / "mongodb-standalone", standalone=True) as server:
         sources = Sources({"default": server.uri("shop")})
         with pytest.raises(SourceUnusable, match=r"rs\.initiate"):
@@ -182,8 +174,9 @@ async def test_standalone(run_dir: Path) -> None:
 @pytest.mark.embedded_mongodb
 @pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("more", ["", "&directConnection=true"])
-async def test_wrong_replica_set(mongo_server: MongoServer, more: str) -> None:
-    """A server of another replica set than the URI names is found, and both names are said."""
+async def test_a_server_of_another_replica_set_is_reported_with_both_names(
+    mongo_server: MongoServer, more: str
+) -> None:
     uri = mongo_server.uri("shop").replace("replicaSet=secantus", "replicaSet=rs7")
     sources = Sources({"default": f"{uri}{more}"})
     with pytest.raises(SourceUnusable, match=r"'rs7'.*'secantus'.*replicaSet"):
@@ -191,8 +184,9 @@ async def test_wrong_replica_set(mongo_server: MongoServer, more: str) -> None:
     await sources.close()
 
 
-async def test_inspection_of_a_server_that_fails(mongo_server: MongoServer, database: Database) -> None:
-    """An interruption is worth another try, a refusal is not."""
+async def test_an_interrupted_inspection_is_retried_and_a_refused_one_is_not(
+    mongo_server: MongoServer, database: Database
+) -> None:
     async with fail_commands(mongo_server, "buildInfo", errorCode=6):
         with pytest.raises(SourceUnreachable):
             await inspect_source(database)
@@ -202,7 +196,7 @@ async def test_inspection_of_a_server_that_fails(mongo_server: MongoServer, data
 
 
 class Replies:
-    """Answers commands with what it was given, as a server of another kind or version would."""
+    """A database with prescribed answers to commands, as of a server of another kind or version."""
 
     def __init__(self, replies: Mapping[str, Mapping[str, Any]]) -> None:
         self._replies = replies
@@ -215,21 +209,20 @@ def server_of(version: list[int], **hello: Any) -> Any:
     return Replies({"hello": hello, "buildInfo": {"versionArray": version}, "ping": {"ok": 1.0}})
 
 
-async def test_secondary() -> None:
-    """A secondary that a URI names directly may be behind what was read of the primary."""
+async def test_a_secondary_is_unreachable() -> None:
+    """If a URI names it directly. It may be behind what was read from the primary."""
     with pytest.raises(SourceUnreachable, match="directConnection"):
         await inspect_source(server_of([7, 0, 5, 0], setName="rs", secondary=True))
 
 
-async def test_sharded_cluster() -> None:
-    """A router says that it is one."""
+async def test_a_router_is_recognized() -> None:
     report = await inspect_source(server_of([7, 0, 5, 0], msg="isdbgrid"))
     assert report == SourceReport((7, 0, 5), "sharded cluster")
 
 
 @pytest.mark.parametrize("version", [[5, 0, 31, 0], [4, 4, 0, 0]])
-async def test_too_old(version: list[int]) -> None:
-    """A version without pre-images is refused, with the one that is needed."""
+async def test_a_version_without_pre_images_is_refused(version: list[int]) -> None:
+    """The message names the version that is needed."""
     with pytest.raises(SourceUnusable, match=r"Upgrade to 6\.0"):
         await inspect_source(server_of(version, setName="rs"))
 
@@ -247,16 +240,15 @@ async def test_too_old(version: list[int]) -> None:
         ((8, 2, 1), True),
     ],
 )
-def test_versions_that_split_events(version: tuple[int, ...], expected: bool) -> None:
-    """MongoDB splits large events from 7.0 on, and in 6.0 from 6.0.9 on."""
+def test_large_events_are_split_from_7_0_and_6_0_9_on(version: tuple[int, ...], expected: bool) -> None:
     assert SourceReport(version, "").can_split_large_events is expected
 
 
 # Cluster times
 
 
-async def test_cluster_time_after_a_write(database: Database) -> None:
-    """The current cluster time is not before a write that was acknowledged, and never goes back."""
+async def test_the_cluster_time_covers_acknowledged_writes(database: Database) -> None:
+    """It never goes back."""
     times = []
     for number in range(5):
         await database.city.insert_one({"_id": number})
@@ -265,22 +257,22 @@ async def test_cluster_time_after_a_write(database: Database) -> None:
     assert len(set(times)) == 5
 
 
-async def test_what_a_majority_has_is_asked_of_a_majority(database: Database) -> None:
-    """The embedded server has one member, so what is asked has to show that writes which may be rolled back do not count."""
+async def test_the_majoritys_cluster_time_is_read_from_a_majority(database: Database) -> None:
+    """The embedded server has one member, so the request has to show that writes which may be
+    rolled back do not count."""
     asked: Any = AskedDatabase(database)
     await majority_cluster_time(asked)
     assert [command["readConcern"] for command in asked.commands] == [{"level": "majority"}]
 
 
-async def test_no_cluster_time() -> None:
-    """A server that is no member of a replica set has none."""
+async def test_a_server_outside_of_a_replica_set_has_no_cluster_time() -> None:
     with pytest.raises(SourceUnusable):
         await current_cluster_time(server_of([7, 0, 0]))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
-def test_timestamps(seconds: int, increment: int) -> None:
-    """A cluster time is a timestamp and the other way round, and they sort alike."""
+def test_cluster_times_convert_to_timestamps_and_back(seconds: int, increment: int) -> None:
+    """They sort alike."""
     timestamp = Timestamp(seconds, increment)
     assert timestamp_of(cluster_time_of(timestamp)) == timestamp
     assert cluster_time_of(timestamp) == seconds << 32 | increment
@@ -297,23 +289,20 @@ def router(host: str, port: int = 27017) -> ServerDescription:
     return described(host, port, msg="isdbgrid")
 
 
-def test_one_of_several_routers() -> None:
-    """Of several routers always the same one is used: a cursor lives on one of them."""
+def test_the_same_one_of_several_routers_is_used() -> None:
+    """A cursor exists on one of them."""
     servers = [router("b"), router("a", 27018), router("a", 27017), router("c")]
     assert _one_mongos(servers) == _one_mongos(servers[::-1]) == [servers[2]]
 
 
-def test_router_that_is_down() -> None:
-    """A router that does not answer is none."""
+def test_a_router_that_is_down_is_not_used() -> None:
     assert _one_mongos([described("a"), router("b")]) == [router("b")]
 
 
-def test_replica_set_members() -> None:
-    """Members of a replica set are all left to choose from."""
+def test_all_members_of_a_replica_set_can_be_selected() -> None:
     servers = [described("b", isWritablePrimary=True, setName="rs"), described("a", secondary=True, setName="rs")]
     assert _one_mongos(servers) == servers
 
 
-def test_no_servers() -> None:
-    """Where nothing is up there is nothing to choose."""
+def test_no_server_is_selected_if_none_is_up() -> None:
     assert _one_mongos([]) == []

@@ -1,4 +1,5 @@
-"""Documents that MongoDB keeps and PyMongo does not decode. The embedded MongoDB refuses them, so a proxy makes them."""
+"""Documents that MongoDB stores and PyMongo does not decode. The embedded MongoDB refuses them, so
+a proxy makes them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,16 +13,17 @@ from tests.given_mongodb import PLAIN_CONNECTION, skip_if_given
 from zerosources.embedded.servers import MongoServer
 
 WRONG_BINARY = b"\x02\0\0\0\x02ab"
-"""The value of a binary of subtype 2: its first bytes should be a second length, and there are two."""
+"""The value of a binary of subtype 2: its first bytes should be a second length, and there are
+two."""
 
 SPOILT = Binary(b"to be spoilt", 2)
-"""Through a spoiling proxy its second length comes back wrong."""
+"""A value whose second length the proxy makes wrong."""
 _SENT = b"\x10\0\0\0\x02\x0c\0\0\0to be spoilt"
 _SPOILT = b"\x10\0\0\0\x02\xff\0\0\0to be spoilt"
 
 
 def undecodable_field(name: str) -> bytes:
-    """An element of a document: a type, a name, a value."""
+    """Returns an element of a document: type, name and value."""
     return b"\x05" + name.encode() + b"\0" + WRONG_BINARY
 
 
@@ -32,7 +34,7 @@ def document_of(*elements: bytes) -> bytes:
 
 @asynccontextmanager
 async def spoilt(server: MongoServer, database: Database) -> AsyncIterator[Database]:
-    """The same database, read through a proxy that makes each `SPOILT` undecodable."""
+    """Yields the same database, read through a proxy that makes each `SPOILT` undecodable."""
     skip_if_given(PLAIN_CONNECTION)
     address = urlsplit(server.uri())
     connections: set[asyncio.Task[None]] = set()
@@ -61,7 +63,7 @@ async def spoilt(server: MongoServer, database: Database) -> AsyncIterator[Datab
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, spoils: bool = False) -> None:
-    """Whole messages of MongoDB's wire protocol, each of which begins with its length."""
+    """Passes on whole messages of MongoDB's wire protocol, each of which begins with its length."""
     while True:
         head = await reader.readexactly(4)
         message = head + await reader.readexactly(int.from_bytes(head, "little") - 4)

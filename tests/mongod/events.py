@@ -1,4 +1,5 @@
-"""Change events with all the fields that a server of MongoDB 6.0 or later gives them when `showExpandedEvents` is on."""
+"""Change events with all fields that a MongoDB server of 6.0 or later gives them with
+`showExpandedEvents`."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,7 @@ Event = dict[str, Any]
 
 
 def event(step: int, operation: str, collection: str | None = "city", **fields: Any) -> Event:
-    """An event of `operation`, `step` increments after some moment."""
+    """Returns an event of `operation`, `step` increments after some moment."""
     return {
         "_id": {"_data": f"82{SECONDS:08X}{step:08X}2B0229296E04"},
         "operationType": operation,
@@ -48,7 +49,8 @@ def update(
     paths: dict[str, Any] | None = None,
     **fields: Any,
 ) -> Event:
-    """Without a post-image, unless `fullDocument` is given: what `whenAvailable` gives for a collection that records none."""
+    """Returns an update without a post-image, unless `fullDocument` is given: this is what
+    `whenAvailable` means for a collection that records none."""
     description = {
         "updatedFields": updated or {},
         "removedFields": removed or [],
@@ -61,7 +63,7 @@ def update(
 
 
 def in_transaction(*events: Event, number: int = 1) -> list[Event]:
-    """The events of a multi-document transaction."""
+    """Returns the events as those of a multi-document transaction."""
     session = {"id": Binary(bytes([number]) * 16, 4), "uid": b"\x0b" * 32}
     return [{**each, "lsid": session, "txnNumber": Int64(number)} for each in events]
 

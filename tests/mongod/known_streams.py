@@ -1,8 +1,9 @@
 """What MongoDB's own server is known to send, and what has to become of it.
 
-No server of MongoDB was at hand when this was written. What is here are facts, in our own words and with made-up data, each
-with the public text that states it: MongoDB's manual (CC BY-NC-SA 3.0), the drivers' specification of change streams (CC
-BY-NC-SA 3.0 US) and the server's own tests of change streams (SSPL). Nothing of those texts is copied.
+No server of MongoDB was at hand when this was written. What is here are facts, in our own words and
+with made-up data, each with the public text that states it: MongoDB's manual (CC BY-NC-SA 3.0), the
+drivers' specification of change streams (CC BY-NC-SA 3.0 US) and the server's own tests of change
+streams (SSPL). Nothing of those texts is copied.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ SPECIFICATION = "https://github.com/mongodb/specifications/blob/master/source/ch
 SERVER_TESTS = "https://github.com/mongodb/mongo/blob/master/jstests/change_streams/"
 
 Change = tuple[str, Any]
-"""What a frame does, and the row, or its key; for a table without more, its name."""
+"""What a frame does, and its row or key; for a truncate, the name of the table."""
 
 
 @dataclass(frozen=True)
 class KnownStream:
-    """One stream. `replies` are those of the server, `commits` the changes of each Zero transaction that has any: of the
-    tables `city` (`_id`, `name`, `tags`), `item` (one row for each item of an order), and `old_city`, which has no documents.
-    `documents` are what look-ups find."""
+    """One stream. `replies` are those of the server. `commits` are the changes of each Zero
+    transaction that has any, in the tables `city` (`_id`, `name`, `tags`), `item` (one row for each
+    item of an order), and `old_city`, which has no documents. `documents` are what look-ups
+    find."""
 
     name: str
     source: str
@@ -364,7 +366,8 @@ TRANSACTIONS = [
 
 
 def fragments(step: int, *parts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A large event: each fragment has a token of its own, and each other field is in one of them."""
+    """Splits a large event: each fragment has a token of its own, and each other field is in one of
+    them."""
     return [
         {"_id": {"_data": f"82{step:08X}{number:02X}"}, "splitEvent": {"fragment": number, "of": len(parts)}, **part}
         for number, part in enumerate(parts, start=1)
@@ -419,7 +422,7 @@ IMAGES_AND_LARGE_EVENTS = [
         [[("delete", {"order": "5", "sku": "a"})]],
     ),
     KnownStream(
-        "pre-image that is not there any more",
+        "pre-image that has expired",
         f"{SPECIFICATION}change-streams.md#response-format",
         "6.0+",
         [[of_document(1, "delete", 4, collection="order", fullDocumentBeforeChange=None)]],

@@ -1,4 +1,4 @@
-"""A server that speaks MongoDB's wire protocol and sends the change stream that it was given."""
+"""A server that speaks MongoDB's wire protocol and sends a prescribed change stream."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Failure:
-    """In place of a reply. `code` None closes the connection."""
+    """A failure in place of a reply. With `code` None it closes the connection."""
 
     code: int | None
     name: str = ""
@@ -38,14 +38,14 @@ class Failure:
 
 
 Reply = Sequence[Document] | Failure
-"""To one `getMore`: events, or a failure."""
+"""The reply to one `getMore`: events, or a failure."""
 
 
 @dataclass
 class ScriptedServer:
-    """`replies` are those to the stream's requests for more, in order; then there is nothing more. A stream that is opened
-    again is first given the events that it asks for of those that were sent. `documents` are what look-ups and scans find, by
-    collection."""
+    """`replies` are the replies to getMore commands, in order; after them there are no more events.
+    A stream that is opened again first gets the sent events from its start on. `documents` are what
+    look-ups and scans find, by collection."""
 
     replies: Sequence[Reply] = ()
     documents: Mapping[str, Sequence[Document]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class ScriptedServer:
 
     @property
     def has_ended(self) -> bool:
-        """Whether all replies have been given."""
+        """Whether all replies have been sent."""
         return not self._left and not self._again
 
     def uri(self, database: str) -> str:
@@ -71,7 +71,7 @@ class ScriptedServer:
         return f"mongodb://127.0.0.1:{self.port}/{database}{options}"
 
     async def answer(self, command: dict[str, Any]) -> Document | None:
-        """None closes the connection."""
+        """Returns the reply to a command; None closes the connection."""
         (name, *_) = command
         reply: Failure | Document = await self._answers.get(name, self._refuse)(command)
         if isinstance(reply, Failure):
@@ -133,7 +133,7 @@ class ScriptedServer:
         reply = self._left.pop(0)
         if isinstance(reply, Failure):
             return reply
-        for event in reply:  # of an event in fragments only one has the cluster time
+        for event in reply:  # only one fragment of an event has the cluster time
             self._sent.append((event.get("clusterTime", self._now), event))
         self._is_closed = bool(reply) and reply[-1].get("operationType") == "invalidate"
         return _cursor("nextBatch", reply, is_open=not self._is_closed)
@@ -155,7 +155,7 @@ def _cursor(batch: str, events: Sequence[Document], *, is_open: bool = True) -> 
 
 @asynccontextmanager
 async def running(server: ScriptedServer) -> AsyncIterator[ScriptedServer]:
-    """The server listens meanwhile."""
+    """Runs the server within the `async with` block."""
     connections: set[asyncio.Task[None]] = set()
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -180,14 +180,16 @@ async def running(server: ScriptedServer) -> AsyncIterator[ScriptedServer]:
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[int, int, bytes]:
-    """The id of a message, its kind, and what follows the header."""
+    """Returns the id of a message, its kind, and what follows the header."""
     length, request_id, _, kind = _HEADER.unpack(await reader.readexactly(_HEADER.size))
     return request_id, kind, await reader.readexactly(length - _HEADER.size)
 
 
 async def _reply_to(message: tuple[int, int, bytes], server: ScriptedServer) -> bytes | None:
     request_id, kind, body = message
-    if kind == _OP_QUERY:  # a driver's first word: flags, collection, what to skip, how many, and the command
+    if (
+        kind == _OP_QUERY
+    ):  # a driver's first message: flags, collection, number to skip, number to return, and the command
         found = await server.answer(bson.decode(body[body.index(0, 4) + 9 :]))
         head, kind = b"\x08" + b"\0" * 15 + b"\x01\0\0\0", _OP_REPLY
     else:

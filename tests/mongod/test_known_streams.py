@@ -1,4 +1,5 @@
-"""What MongoDB's own server is known to send: from its replies on the wire to the rows of each commit."""
+"""What MongoDB's own server is known to send: from its replies on the wire to the rows of each
+commit."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,14 +14,15 @@ from changesource.log.entries import Entry
 from changesource.mongo.faults import RESUMABLE
 from changesource.mongo.source import Database, Sources, cluster_time_of
 from changesource.protocol.watermarks import Position
+from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
 from changesource.tables.definition import Column, Table
-from changesource.tables.row_errors import RowError
 from tests.mongod.events import DATABASE, SECONDS, insert
 from tests.mongod.known_streams import KNOWN_STREAMS, Change, KnownStream, bern, row
 from tests.mongod.scripted_server import Failure, Reply, ScriptedServer, running
 from tests.simulation.builders import KnownVersions, table, version
 from tests.simulation.replica import frame_summary
+from tests.simulation.row_errors import FoundErrors
 
 CITY = table("city", Column("name", "string", optional=True), Column("tags", "json", optional=True))
 ITEM = Table(
@@ -36,17 +38,18 @@ DEADLINE_SECONDS = 20.0
 
 
 def changes_of(entry: Entry) -> list[Change]:
-    """Of tables in the order in which they are sent; for one that is emptied its name."""
+    """Returns the changes of an entry, in the order of its tables; for a table that is emptied, its
+    name."""
     summaries = [(name, frame_summary(frame)) for name, frames in entry.tables.items() for frame in frames.split(b"\n")]
     return [(operation, name if operation == "truncate" else content) for name, (operation, content) in summaries]
 
 
 class Reader:
-    """Reads a server's stream until it has given everything, and opens it again whenever it was interrupted."""
+    """Reads a server's stream to its end, and opens it again whenever it was interrupted."""
 
     def __init__(self) -> None:
         self.commits: list[list[Change]] = []
-        self.errors: list[RowError] = []
+        self.errors = FoundErrors()
         self.interruptions: list[ChangeSourceError] = []
         self.last = Position(BEGIN)
 
@@ -60,9 +63,9 @@ class Reader:
             await sources.close()
 
     async def _read_once(self, server: ScriptedServer, database: Database) -> bool:
-        """Whether it came to the end."""
+        """Whether it read to the end."""
         reader = EntryReader(
-            database, KnownVersions(TABLES), TABLES, self.last.cluster_time, self.last, self.errors.extend
+            AppSource(database, KnownVersions(TABLES), self.errors), TABLES, self.last.cluster_time, self.last
         )
         begun: list[Change] = []
         try:
@@ -83,8 +86,8 @@ class Reader:
 
 
 @pytest.mark.parametrize("known", KNOWN_STREAMS, ids=lambda known: known.name)
-async def test_known_stream(known: KnownStream) -> None:
-    """The rows of each commit are those that the source of the facts asks for."""
+async def test_a_known_stream_has_the_rows_that_its_source_asks_for(known: KnownStream) -> None:
+    """For each commit."""
     server = ScriptedServer(known.replies, known.documents, known.server_version, known.is_router)
     reader = Reader()
     async with running(server):
@@ -93,8 +96,8 @@ async def test_known_stream(known: KnownStream) -> None:
     assert (len(reader.errors), reader.interruptions) == (known.row_errors, [])
 
 
-async def test_an_interruption_between_fragments() -> None:
-    """A large event whose first fragment came before the interruption comes again, from its first fragment on."""
+async def test_an_event_interrupted_between_fragments_comes_again_whole() -> None:
+    """From its first fragment on."""
     (known,) = [each for each in KNOWN_STREAMS if each.name == "fragments in several replies"]
     first, *others = known.replies
     server = ScriptedServer([[BEFORE], first, Failure(189, "PrimarySteppedDown"), *others])
@@ -130,9 +133,9 @@ async def read_over(failure: Failure, *, at_opening: bool = False) -> Reader:
     ],
     ids=str,
 )
-async def test_interruptions(failure: Failure) -> None:
-    """Errors that the drivers' specification calls resumable, and a connection that breaks: the stream is opened again at its
-    position, and what was read since comes again (the specification's definition of a resumable error)."""
+async def test_a_stream_continues_after_each_resumable_error(failure: Failure) -> None:
+    """Those of the drivers' specification, and a connection that breaks. The stream is opened again
+    at its position, and what was read since then comes again."""
     reader = await read_over(failure)
     assert reader.commits[0] == [row(1, "Bern")]
     assert reader.commits[-1] == [row(1, "after")]
@@ -153,8 +156,10 @@ async def test_interruptions(failure: Failure) -> None:
     ],
     ids=str,
 )
-async def test_no_way_on(failure: Failure, expected: type[ChangeSourceError], said: str, *, at_opening: bool) -> None:
-    """Errors after which the app begins again, or somebody has to do something (error_codes.yml of the server: the category
+async def test_other_errors_end_the_stream(
+    failure: Failure, expected: type[ChangeSourceError], said: str, *, at_opening: bool
+) -> None:
+    """The app then starts over, or a person has to act (error_codes.yml of the server: the category
     NonResumableChangeStreamError)."""
     with pytest.raises(expected, match=said):
         await read_over(failure, at_opening=at_opening)

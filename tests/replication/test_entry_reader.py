@@ -1,4 +1,4 @@
-"""entry_reader.py: the change stream of a busy MongoDB, as entries."""
+"""entry_reader.py: the change stream of a busy MongoDB as entries."""
 
 import asyncio
 import random
@@ -22,6 +22,7 @@ from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.replication import entry_reader, renderer
+from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
 from changesource.replication.version_history import FIRST_ORDINAL_AFTER_MARKER
 from changesource.tables.definition import Column
@@ -29,6 +30,7 @@ from tests.mongo.failing import fail_commands
 from tests.simulation.builders import APP_ID, BUSY, KnownVersions, table, version
 from tests.simulation.following import entries_from
 from tests.simulation.replica import BusyReplica, Replica
+from tests.simulation.row_errors import FoundErrors
 from tests.simulation.workload import Workload, contents, several
 from zerosources.embedded.servers import MongoServer
 
@@ -37,15 +39,15 @@ DEADLINE_SECONDS = 30.0
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream in which nothing happens is waited for a little only."""
+    """A reader does not wait long for a stream without events."""
     monkeypatch.setattr(change_stream, "AWAIT_MS", 100)
 
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Transactions of a few events, and entries of a few rows, are already large."""
+    """Transactions of a few events, and entries of a few frames, are already large."""
     monkeypatch.setattr(entry_reader, "TransactionAssembler", lambda: TransactionAssembler(3))
-    monkeypatch.setattr(renderer, "MAX_CHUNK_BYTES", 400)
+    monkeypatch.setattr(renderer, "MAX_ENTRY_BYTES", 400)
 
 
 async def read_into(
@@ -57,7 +59,8 @@ async def read_into(
     wanted: CompiledVersion = BUSY,
     entries: int | None = None,
 ) -> None:
-    """Applies entries until the marker `until` has been committed, or until this number of entries."""
+    """Applies entries until the marker `until` has been committed, or until this number of
+    entries."""
     stream = entries_from(database, wanted, after)
     count = 0
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
@@ -69,8 +72,8 @@ async def read_into(
                     return
 
 
-async def test_under_load(database: Database, start: Position) -> None:
-    """What is read while writers are busy ends as the database does, each MongoDB transaction in one commit."""
+async def test_under_load_each_mongodb_transaction_is_in_one_commit(database: Database, start: Position) -> None:
+    """What is read ends with the rows that the database holds."""
     replica = BusyReplica()
     reader = asyncio.create_task(read_into(replica, database, start, until="the end"))
     async with several(database, 3) as loads:
@@ -87,8 +90,8 @@ async def test_under_load(database: Database, start: Position) -> None:
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("seed", range(3))
-async def test_read_again_and_again(database: Database, start: Position, seed: int) -> None:
-    """A reader that ends anywhere, in the middle of transactions too, goes on from its last commit without a loss."""
+async def test_a_reader_that_ends_anywhere_loses_nothing(database: Database, start: Position, seed: int) -> None:
+    """The next one continues from the last commit, even in the middle of transactions."""
     async with several(database, 2, seed):
         await asyncio.sleep(0.6)
     nonce = await write_marker(database, APP_ID, "barrier")
@@ -96,15 +99,15 @@ async def test_read_again_and_again(database: Database, start: Position, seed: i
     dice = random.Random(seed)
     while nonce not in replica.markers:
         last = replica.committed[-1].position if replica.committed else start
-        # At least past what is read again, or it would never end.
+        # At least beyond what is read again, or this would never end.
         await read_into(replica, database, last, until=nonce, entries=dice.randint(15, 60))
     assert replica.committed == sorted(set(replica.committed))
     assert replica.tables == await contents(database)
 
 
 @pytest.mark.usefixtures("small_parts")
-async def test_order_of_rows(database: Database, start: Position) -> None:
-    """Every commit lies on the way from the beginning to the end: a document's values only go forward."""
+async def test_the_values_of_a_document_never_go_back(database: Database, start: Position) -> None:
+    """Every commit lies between the beginning and the end."""
     seen: list[int] = []
     replica = Replica(["city"], lambda rows: seen.extend(int(row["value"]) for row in rows))
     for number in range(60):
@@ -115,8 +118,7 @@ async def test_order_of_rows(database: Database, start: Position) -> None:
     assert seen[-1] == 59
 
 
-async def test_large_transaction(database: Database, start: Position) -> None:
-    """A transaction of thousands of documents is one commit, in entries of bounded size."""
+async def test_a_large_transaction_is_one_commit_in_bounded_entries(database: Database, start: Position) -> None:
     count = 5000
     await database.create_collection("city")
     async with database.client.start_session() as session, await session.start_transaction():
@@ -130,8 +132,8 @@ async def test_large_transaction(database: Database, start: Position) -> None:
     assert max(replica.rows_of_parts) < count / 2
 
 
-async def test_connection_lost(mongo_server: MongoServer, database: Database, start: Position) -> None:
-    """An interrupted stream says that MongoDB is away, and whoever reads again loses nothing."""
+async def test_an_interruption_loses_nothing(mongo_server: MongoServer, database: Database, start: Position) -> None:
+    """The reader raises that MongoDB is unreachable, and the next reader continues."""
     replica = BusyReplica()
     interruptions = 0
     async with several(database, 2):
@@ -147,23 +149,20 @@ async def test_connection_lost(mongo_server: MongoServer, database: Database, st
     assert interruptions == 5
 
 
-async def test_history_lost(mongo_server: MongoServer, database: Database, start: Position) -> None:
-    """A stream that cannot go on says so."""
+async def test_lost_history_is_raised(mongo_server: MongoServer, database: Database, start: Position) -> None:
     async with fail_commands(mongo_server, "aggregate", errorCode=286):
         with pytest.raises(HistoryLost):
             await read_into(BusyReplica(), database, start, until="the end")
 
 
-async def test_dropped_collection(database: Database, start: Position) -> None:
-    """A collection that is dropped and written again has the rows that were written then."""
+async def test_a_collection_dropped_and_written_again_has_the_new_rows(database: Database, start: Position) -> None:
     await database.city.insert_many([{"_id": number} for number in range(5)])
     await database.city.drop()
     await database.city.insert_one({"_id": 9})
     await expect_contents(database, start)
 
 
-async def test_dropped_database(database: Database, start: Position) -> None:
-    """The stream outlives the database: what is written afterwards comes too."""
+async def test_a_reader_continues_after_the_database_was_dropped(database: Database, start: Position) -> None:
     await database.city.insert_many([{"_id": number} for number in range(5)])
     replica = BusyReplica()
     reader = asyncio.create_task(read_into(replica, database, start, until="the end"))
@@ -176,8 +175,7 @@ async def test_dropped_database(database: Database, start: Position) -> None:
     await asyncio.wait([reader])
 
 
-async def test_renamed_collection(database: Database, start: Position) -> None:
-    """A collection that takes the name of another replaces its rows."""
+async def test_a_collection_renamed_to_another_replaces_its_rows(database: Database, start: Position) -> None:
     await database.city.insert_many([{"_id": number, "value": "old"} for number in range(5)])
     await database.draft.insert_many([{"_id": number, "value": "new"} for number in range(3, 8)])
     await database.draft.rename("city", dropTarget=True)
@@ -192,8 +190,8 @@ async def expect_contents(database: Database, start: Position) -> None:
     assert replica.tables == await contents(database)
 
 
-async def test_commit_time(database: Database, start: Position) -> None:
-    """An entry says when its last event happened, by the source's clock."""
+async def test_an_entry_has_the_time_of_its_last_event(database: Database, start: Position) -> None:
+    """By the source's clock."""
     before = time.time()
     nonce = await write_marker(database, APP_ID, "barrier")
     after = time.time()
@@ -206,16 +204,17 @@ async def test_commit_time(database: Database, start: Position) -> None:
     assert before - 1 <= entry.commit_time_ms / 1000 <= after + 1
 
 
-async def test_quiet_source(database: Database, start: Position) -> None:
-    """Where nothing happens the reader says again and again that it has read to the end."""
+async def test_a_quiet_stream_yields_none_again_and_again(database: Database, start: Position) -> None:
     stream = entries_from(database, version(table("city")), start)
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
         found = [await anext(stream) for _ in range(4)]
     assert found[-2:] == [None, None]
 
 
-async def test_position_without_events(database: Database, start: Position, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes that are not in the stream move the position on, by entries without rows; what follows comes after it."""
+async def test_writes_outside_of_the_stream_move_the_position(
+    database: Database, start: Position, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By entries without frames. What follows has later positions."""
     monkeypatch.setattr(entry_reader, "QUIET_SECONDS", 0.0)
     city = table("city", Column("name", "string"))
     stream = entries_from(database, version(city), start)
@@ -239,10 +238,9 @@ async def test_position_without_events(database: Database, start: Position, monk
     assert positions == sorted(set(positions))
 
 
-async def test_position_of_a_source_without_writes(
+async def test_the_position_of_a_source_without_writes_stays(
     database: Database, start: Position, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nothing at all is written the position stays: who is there has all."""
     monkeypatch.setattr(entry_reader, "QUIET_SECONDS", 0.0)
     monkeypatch.setattr(entry_reader, "majority_cluster_time", lambda database: moment())
 
@@ -256,7 +254,7 @@ async def test_position_of_a_source_without_writes(
 
 
 async def test_lone_write_is_not_held(database: Database, start: Position) -> None:
-    """A write outside transactions is an entry at once, without waiting for the next."""
+    """A write outside of transactions is an entry at once."""
     replica = BusyReplica()
     reader = asyncio.create_task(read_into(replica, database, start, until="the end"))
     load = Workload(database)
@@ -271,7 +269,8 @@ async def test_lone_write_is_not_held(database: Database, start: Position) -> No
 async def test_transaction_is_not_held_for_long(
     database: Database, start: Position, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A transaction after which nothing happens is an entry as soon as the stream was found to end there."""
+    """Without further events, a transaction is an entry as soon as the stream has been read to its
+    end."""
     monkeypatch.setattr(change_stream, "AWAIT_MS", 10_000)
     replica = BusyReplica()
     reader = asyncio.create_task(read_into(replica, database, start, until="the end"))
@@ -298,8 +297,8 @@ async def publish(database: Database, marker: PublishMarker) -> None:
 async def entries_until(
     database: Database, history: KnownVersions, first: CompiledVersion, after: Position, until: str
 ) -> list[Entry]:
-    """All entries up to the one with the marker `until`."""
-    reader = EntryReader(database, history, first, after.cluster_time, after, lambda errors: None)
+    """Returns all entries up to the one with the marker `until`."""
+    reader = EntryReader(AppSource(database, history, FoundErrors()), first, after.cluster_time, after)
     found: list[Entry] = []
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(reader.entries()) as entries:
         async for entry in entries:
@@ -311,9 +310,11 @@ async def entries_until(
 
 
 @pytest.mark.parametrize("new", [CITY_AND_RIVER, CITY_WITH_TITLE], ids=["other collections", "the same collections"])
-async def test_publish(database: Database, start: Position, new: CompiledVersion) -> None:
-    """Events before a marker are rendered with the old version and those after it with the new one; between them stands an
-    entry at the marker's position, and nothing is lost where the stream had to be opened again."""
+async def test_events_around_a_publish_are_rendered_with_its_two_versions(
+    database: Database, start: Position, new: CompiledVersion
+) -> None:
+    """Between them is an entry at the marker's position. Nothing is lost if the stream has to be
+    opened again."""
     marker = PublishMarker(2, N2)
     for number in range(5):
         await database.city.insert_one({"_id": f"before-{number}", "value": 1, "title": "x"})
@@ -340,8 +341,8 @@ async def test_publish(database: Database, start: Position, new: CompiledVersion
     assert positions == sorted(set(positions))
 
 
-async def test_publishes_that_are_none(database: Database, start: Position) -> None:
-    """The marker of a publish that did not take place, and that of a version that is in force already, change nothing."""
+async def test_markers_of_other_publishes_change_nothing(database: Database, start: Position) -> None:
+    """Of one that did not take place, and of a version that is already in force."""
     known = PublishMarker(2, N2)
     await publish(database, PublishMarker(2, "9" * 32))
     await publish(database, known)
@@ -352,8 +353,8 @@ async def test_publishes_that_are_none(database: Database, start: Position) -> N
     assert [entry.version for entry in found if entry.is_publish] == [2]
 
 
-async def test_publishes_out_of_order(database: Database, start: Position) -> None:
-    """Of two publishes whose markers came the other way round, the one with the higher number stays in force."""
+async def test_the_higher_of_two_versions_stays_in_force(database: Database, start: Position) -> None:
+    """If their markers came in the other order."""
     second, third = PublishMarker(2, N2), PublishMarker(3, N3)
     newest = version(table("city"), table("lake"), number=3)
     await publish(database, third)
@@ -365,15 +366,14 @@ async def test_publishes_out_of_order(database: Database, start: Position) -> No
     assert found[-1].version == 3
 
 
-async def test_turn_from_before_the_last_position(database: Database, start: Position) -> None:
-    """Who begins a transaction of the log again passes over the markers that the log has: an entry for one would end the
-    transaction before all of it is there."""
+async def test_a_repeated_transaction_skips_the_markers_that_the_log_has(database: Database, start: Position) -> None:
+    """An entry for one would end the transaction before it is complete."""
     await write_access_marker(database, APP_ID, AccessMarker(7, N2))
     await database.city.insert_one({"_id": "a"})
     last = Position(await current_cluster_time(database) + 1)
     await database.city.insert_many([{"_id": "b"}, {"_id": "c"}, {"_id": "d"}])
     nonce = await write_marker(database, APP_ID, "barrier")
-    reader = EntryReader(database, KnownVersions(CITY, {}), CITY, start.cluster_time, last, lambda errors: None)
+    reader = EntryReader(AppSource(database, KnownVersions(CITY, {}), FoundErrors()), CITY, start.cluster_time, last)
     found: list[Entry] = []
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(reader.entries()) as entries:
         async for entry in entries:

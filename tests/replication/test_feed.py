@@ -1,4 +1,4 @@
-"""feed.py: a session follows the log where it reaches, else MongoDB, while writers are busy."""
+"""feed.py: a session reads the log where it reaches, otherwise MongoDB, while writers are busy."""
 
 import asyncio
 import itertools
@@ -21,12 +21,14 @@ from changesource.mongo.markers import write_marker
 from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol.watermarks import Position
 from changesource.replication import feed, watcher
+from changesource.replication.app_source import AppSource
 from changesource.tasks import end_tasks
 from tests.log import builders as entries
 from tests.log.opening import RedisLogs
 from tests.mongo.failing import fail_commands
 from tests.simulation.builders import APP_ID, BUSY_HISTORY
 from tests.simulation.following import Following, Watching
+from tests.simulation.row_errors import FoundErrors
 from tests.simulation.workload import contents, several
 from zerosources.embedded.servers import MongoServer, ValkeyServer
 
@@ -35,7 +37,7 @@ A_WHILE_SECONDS = 0.3
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that is waited for by the clock comes soon."""
+    """Everything that waits for a time waits only briefly."""
     monkeypatch.setattr(feed, "POLL_SECONDS", 0.1)
     monkeypatch.setattr(feed, "PATIENCE_SECONDS", 0.3)
     monkeypatch.setattr(feed, "RETURN_CHECK_SECONDS", 0.05)
@@ -45,7 +47,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def expect_contents(database: Database, following: Following) -> None:
-    """The writers have ended: the replica becomes what the database holds."""
+    """After the writers have ended, waits until the replica has what the database holds."""
     nonce = await write_marker(database, APP_ID, "barrier")
     wanted = await contents(database)
     replica = following.replica
@@ -57,15 +59,14 @@ async def expect_contents(database: Database, following: Following) -> None:
 
 
 async def begun(log: ChangeLog) -> Position:
-    """Where the log begins; waits until it does."""
+    """Waits until the log has begun, and returns where."""
     async with asyncio.timeout(10):
         while (first := (await log.extent()).first) is None:
             await asyncio.sleep(0.01)
     return first.position
 
 
-async def test_log(database: Database, redis_logs: RedisLogs) -> None:
-    """A session whose position the log covers reads the log."""
+async def test_a_feed_whose_position_the_log_covers_reads_the_log(database: Database, redis_logs: RedisLogs) -> None:
     log = redis_logs.open()
     async with Watching(database, redis_logs.open()):
         start = await begun(log)
@@ -77,8 +78,8 @@ async def test_log(database: Database, redis_logs: RedisLogs) -> None:
             assert following.sources == ["log"]
 
 
-async def test_log_from_the_cluster_time_on(database: Database) -> None:
-    """A session's position says nothing about which events of its cluster time it has: the log gives all of them again."""
+async def test_the_log_is_read_from_the_cluster_time_of_the_position_on(database: Database) -> None:
+    """The position says nothing about which events of its cluster time have been read."""
     log = MemoryLog()
     await log.acquire_lease("somebody", 60)
     await log.append(entries.start(1), None)
@@ -90,16 +91,16 @@ async def test_log_from_the_cluster_time_on(database: Database) -> None:
     assert following.replica.committed == places[1:]
 
 
-async def test_mongodb_from_the_cluster_time_on(database: Database, redis_logs: RedisLogs) -> None:
-    """So does MongoDB."""
+async def test_mongodb_is_read_from_the_cluster_time_of_the_position_on(
+    database: Database, redis_logs: RedisLogs
+) -> None:
     await database.city.insert_one({"_id": "a"})
     start = Position(await current_cluster_time(database), 9)
     async with Following(database, redis_logs.open(), start) as following:
         await expect_contents(database, following)
 
 
-async def test_log_of_the_process(database: Database) -> None:
-    """The log in memory serves as well."""
+async def test_the_log_in_memory_serves_as_well(database: Database) -> None:
     log = MemoryLog()
     async with Watching(database, log):
         start = await begun(log)
@@ -110,8 +111,10 @@ async def test_log_of_the_process(database: Database) -> None:
             assert following.sources == ["log"]
 
 
-async def test_log_that_starts_later(database: Database, redis_logs: RedisLogs, start: Position) -> None:
-    """A session whose position is before the log reads MongoDB until it has caught up, and then the log."""
+async def test_a_feed_before_the_log_reads_mongodb_until_it_has_caught_up(
+    database: Database, redis_logs: RedisLogs, start: Position
+) -> None:
+    """Then it reads the log."""
     async with several(database, 2):
         await asyncio.sleep(A_WHILE_SECONDS)
         async with Watching(database, redis_logs.open()), Following(database, redis_logs.open(), start) as following:
@@ -122,8 +125,9 @@ async def test_log_that_starts_later(database: Database, redis_logs: RedisLogs, 
         await expect_contents(database, following)
 
 
-async def test_nobody_watches(database: Database, redis_logs: RedisLogs, start: Position) -> None:
-    """Without a watcher a session reads MongoDB."""
+async def test_without_a_watcher_a_feed_reads_mongodb(
+    database: Database, redis_logs: RedisLogs, start: Position
+) -> None:
     async with Following(database, redis_logs.open(), start) as following:
         async with several(database, 2):
             await asyncio.sleep(A_WHILE_SECONDS)
@@ -131,8 +135,9 @@ async def test_nobody_watches(database: Database, redis_logs: RedisLogs, start: 
         assert following.sources == ["MongoDB"]
 
 
-async def test_trimmed_past_the_reader(database: Database, redis_logs: RedisLogs) -> None:
-    """A session that was slower than the log's trimming reads what is missing from MongoDB, and comes back."""
+async def test_a_feed_behind_the_trimmed_log_reads_mongodb_and_returns(
+    database: Database, redis_logs: RedisLogs
+) -> None:
     log = redis_logs.open()
     async with Watching(database, redis_logs.open()):
         start = await begun(log)
@@ -149,8 +154,9 @@ async def test_trimmed_past_the_reader(database: Database, redis_logs: RedisLogs
 
 
 @pytest.mark.parametrize("lost", [("log", "tail", "leader"), ("log",), ("tail",)], ids="+".join)
-async def test_log_lost(database: Database, redis_logs: RedisLogs, lost: tuple[str, ...]) -> None:
-    """Redis forgets the log, again and again, while it is written and read: nothing is missing in the end."""
+async def test_a_log_that_is_lost_again_and_again_leaves_no_gap(
+    database: Database, redis_logs: RedisLogs, lost: tuple[str, ...]
+) -> None:
     log = redis_logs.open()
     async with Watching(database, redis_logs.open()):
         start = await begun(log)
@@ -163,8 +169,8 @@ async def test_log_lost(database: Database, redis_logs: RedisLogs, lost: tuple[s
             await following.reads_from("log")
 
 
-async def test_leader_gone(database: Database, redis_logs: RedisLogs) -> None:
-    """When the watcher ends a session reads MongoDB; when one is back it returns to the log."""
+async def test_a_feed_reads_mongodb_while_no_watcher_leads(database: Database, redis_logs: RedisLogs) -> None:
+    """It returns to the log when a watcher leads."""
     log = redis_logs.open()
     async with AsyncExitStack() as stack:
         async with Watching(database, redis_logs.open()):
@@ -180,26 +186,26 @@ async def test_leader_gone(database: Database, redis_logs: RedisLogs) -> None:
             await expect_contents(database, following)
 
 
-async def test_history_lost(
+async def test_lost_history_ends_the_feed(
     mongo_server: MongoServer, database: Database, redis_logs: RedisLogs, start: Position
 ) -> None:
-    """Where neither the log nor MongoDB reaches back there is no way on."""
+    """Neither the log nor MongoDB reaches back."""
     async with fail_commands(mongo_server, "aggregate", errorCode=286):
         following = Following(database, redis_logs.open(), start)
         assert isinstance(await following.failure(), HistoryLost)
 
 
-async def test_refused(mongo_server: MongoServer, database: Database, redis_logs: RedisLogs, start: Position) -> None:
-    """What MongoDB refuses is not asked for again and again."""
+async def test_a_refusal_of_mongodb_ends_the_feed(
+    mongo_server: MongoServer, database: Database, redis_logs: RedisLogs, start: Position
+) -> None:
     async with fail_commands(mongo_server, "aggregate", errorCode=13):
         following = Following(database, redis_logs.open(), start)
         assert isinstance(await following.failure(), SourceUnusable)
 
 
-async def test_mongodb_interrupted(
+async def test_a_feed_survives_interruptions_of_mongodb(
     mongo_server: MongoServer, database: Database, redis_logs: RedisLogs, start: Position
 ) -> None:
-    """A session that reads MongoDB outlives interruptions of every kind that pass."""
     async with Following(database, redis_logs.open(), start) as following:
         async with several(database, 2):
             for failure in ({"closeConnection": True}, {"errorCode": 43}, {"errorCode": 6}):
@@ -221,8 +227,10 @@ async def own_logs(own_valkey: ValkeyServer, settings: Any) -> AsyncIterator[Red
         yield logs
 
 
-async def test_redis_restarted(database: Database, own_valkey: ValkeyServer, own_logs: RedisLogs) -> None:
-    """Redis goes away and comes back empty: the stream goes on from MongoDB meanwhile, and returns to the log."""
+async def test_a_feed_survives_a_redis_that_is_restarted_empty(
+    database: Database, own_valkey: ValkeyServer, own_logs: RedisLogs
+) -> None:
+    """It reads MongoDB meanwhile, and returns to the log."""
     log = own_logs.open()
     async with Watching(database, own_logs.open()):
         start = await begun(log)
@@ -240,10 +248,9 @@ async def test_redis_restarted(database: Database, own_valkey: ValkeyServer, own
             await expect_contents(database, following)
 
 
-async def test_redis_frozen(
+async def test_a_redis_that_hangs_delays_the_feed_once_at_most(
     database: Database, own_valkey: ValkeyServer, own_logs: RedisLogs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Redis that does not answer does not hold up the stream for longer than it is waited for once."""
     monkeypatch.setattr(redis_module, "TIMEOUT_SECONDS", 1.0)
     log = own_logs.open()
     async with Watching(database, own_logs.open()):
@@ -264,11 +271,10 @@ async def test_redis_frozen(
 
 
 @pytest.mark.parametrize("goes_on", [False, True], ids=["ends there", "goes on"])
-async def test_replaced_log(
+async def test_in_another_log_a_feed_repeats_its_cluster_time(
     database: Database, redis_logs: RedisLogs, goes_on: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Places of two logs say nothing about each other: a reader begins again with all of its cluster time, whether the other
-    log ends where it is, or its next entry would fit."""
+    """Whether the other log ends where the feed is, or has a next entry that would fit."""
     log = redis_logs.open()
     await log.acquire_lease("somebody", 60)
     await log.append(entries.start(1), None)
@@ -287,7 +293,7 @@ async def test_replaced_log(
     monkeypatch.setattr(log, "read", held(log.read))
     monkeypatch.setattr(log, "extent", held(log.extent))
     given: list[bytes] = []
-    reader = feed.Feed(database, BUSY_HISTORY, log, Position(entries.cluster_time(1)), lambda errors: None)
+    reader = feed.Feed(AppSource(database, BUSY_HISTORY, FoundErrors()), log, Position(entries.cluster_time(1)))
 
     async def read() -> None:
         async with aclosing(reader.entries()) as found:
@@ -315,8 +321,8 @@ async def test_replaced_log(
 
 
 class HeldReader:
-    """A reader of a log in memory. While it is held it reads nothing, and afterwards it reads on: it does not look at the log
-    as a whole first, as it does now and then, and would find out in another way."""
+    """A feed on a log in memory that reads nothing while it is held. When it continues, it reads on
+    without first looking at the log's extent, as it otherwise does from time to time."""
 
     def __init__(self, database: Database, log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(feed, "POLL_SECONDS", 60.0)
@@ -327,7 +333,7 @@ class HeldReader:
         self._may_read.set()
         self.given: list[bytes] = []
         start = Position(entries.cluster_time(1))
-        self.feed = feed.Feed(database, BUSY_HISTORY, log, start, lambda errors: None)
+        self.feed = feed.Feed(AppSource(database, BUSY_HISTORY, FoundErrors()), log, start)
 
     async def __aenter__(self) -> "HeldReader":
         self._task = asyncio.create_task(self._follow())
@@ -357,8 +363,8 @@ class HeldReader:
                 self.given.extend(entry.tables.values() if entry is not None else ())
 
 
-async def test_replaced_log_that_goes_on(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the next entry of another log would fit, the reader first begins again with all of its cluster time."""
+async def test_a_fitting_entry_of_another_log_is_not_taken(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The feed first repeats its cluster time from the other log."""
     log = MemoryLog()
     await log.acquire_lease("somebody", 60)
     await log.append(entries.start(1), None)
@@ -374,8 +380,8 @@ async def test_replaced_log_that_goes_on(database: Database, monkeypatch: pytest
         assert reader.given == [b"1", b"1\n2", b"3"]
 
 
-async def test_hole_in_the_log(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An entry that does not follow the last one is not given: what is missing is read from MongoDB."""
+async def test_an_entry_after_a_hole_is_not_taken(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is read from MongoDB."""
     log = MemoryLog(max_bytes=1_000)
     await log.acquire_lease("somebody", 60)
     await log.append(entries.start(1), None)
@@ -391,10 +397,11 @@ async def test_hole_in_the_log(database: Database, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_everything_at_once(
+async def test_random_failures_together_leave_no_gap(
     mongo_server: MongoServer, database: Database, redis_logs: RedisLogs, seed: int
 ) -> None:
-    """Watchers that come and go, a log that is lost and trimmed, a source that fails and a slow session, at random."""
+    """Watchers that come and go, a log that is lost and trimmed, a source that fails, and a slow
+    session."""
     dice = random.Random(seed)
     log = redis_logs.open()
     async with AsyncExitStack() as stack:

@@ -13,8 +13,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookups, "LOOKUP_SECONDS", 0.0)
 
 
-async def test_an_answer_since_a_later_time_says_nothing_of_an_earlier_one() -> None:
-    """What was asked for from one cluster time on serves markers of that time and of later ones, not one that lies before."""
+async def test_an_answer_since_a_later_time_does_not_serve_an_earlier_one() -> None:
+    """It serves markers of its own cluster time and of later ones."""
     asked: list[int] = []
 
     async def ask(since: int) -> int:

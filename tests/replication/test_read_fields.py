@@ -1,4 +1,5 @@
-"""Snapshots and look-ups ask MongoDB for the fields that tables read, where the others are large; the rows stay the same."""
+"""Snapshots and look-ups request the fields that tables read, if the others are large. The rows
+stay the same."""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -21,6 +22,7 @@ from changesource.sessions.snapshot import Snapshot
 from changesource.tables.definition import Column
 from tests.simulation.builders import APP_ID, KnownVersions, WholeViews, whole_view
 from tests.simulation.mapped_tables import COLLECTION, MappedReplica, mapped, rows_of, version_of
+from tests.simulation.row_errors import FoundErrors
 from zerosources.embedded.servers import MongoServer
 
 NAMES = mapped("names", {"filter": {"kind": "a"}}, Column("name", "string", optional=True))
@@ -31,8 +33,8 @@ UNREAD = "x" * 5_000
 
 
 class FoundCommands(CommandListener):
-    """The projections of the `find` commands on the tables' collection, but for those of a few documents, and how many of
-    them are look-ups."""
+    """The projections of the `find` commands on the tables' collection, without those that sample a
+    few documents, and how many of them are look-ups."""
 
     def __init__(self) -> None:
         self.projections: list[Any] = []
@@ -59,7 +61,8 @@ def found() -> FoundCommands:
 async def reading(
     mongo_server: MongoServer, database: Database, found: FoundCommands, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Database]:
-    """The test's database as the product reads it. Markers are refused, and its commands are seen."""
+    """The test's database as the product reads it. Markers are refused, and its commands are
+    recorded."""
 
     async def refuse(*args: object) -> str:
         raise SourceReadOnly("The user of the URI may not do this.")
@@ -71,7 +74,8 @@ async def reading(
 
 
 class ReplicaAfterAChange:
-    """An outlet that changes two documents when it has the first rows: one update is then looked up."""
+    """An outlet that changes two documents when it has the first rows, of which one update is then
+    looked up."""
 
     def __init__(self, database: Database, version: CompiledVersion) -> None:
         self.replica = MappedReplica(version)
@@ -105,7 +109,7 @@ async def take_snapshot(database: Database, reading: Database, version: Compiled
         0,
         PacedOutlet(outlet, 10),
         no_entries(),
-        lambda errors: None,
+        FoundErrors(),
         plain_inserts=True,
         unused=next_one,
         progress=SnapshotState("", APP_ID, 1, 0, datetime.now(UTC)),
@@ -122,10 +126,10 @@ async def take_snapshot(database: Database, reading: Database, version: Compiled
     ],
     ids=["large fields are not read", "small fields are not read", "a table reads whole documents"],
 )
-async def test_what_is_asked_for(
+async def test_the_scan_and_look_ups_use_one_projection(
     database: Database, reading: Database, found: FoundCommands, tables: Any, unread: str, projection: Any
 ) -> None:
-    """All tables of a collection have one projection, of the scan and of look-ups; rows are those of whole documents."""
+    """That of all tables of the collection. The rows are those of whole documents."""
     await database[COLLECTION].insert_many(
         [
             {"_id": str(n), "unread": unread, "items": [n] * n, "kind": "ab"[n % 2], "name": f"{n}", "other": unread}

@@ -21,7 +21,7 @@ from changesource.mql.bson_types import Undecodable
 from changesource.mql.budget import Budget
 from changesource.replication import renderer
 from changesource.replication.document_changes import DocumentChanges, frames_by_id
-from changesource.replication.renderer import Chunk, Renderer
+from changesource.replication.renderer import EntryContent, Renderer
 from changesource.replication.row_error_notes import RowErrorNotes
 from changesource.tables.definition import Column
 from changesource.tables.document_ids import identity_of
@@ -42,36 +42,39 @@ from tests.simulation.mapped_tables import (
     mapped,
 )
 from tests.simulation.replica import frame_summary
+from tests.simulation.row_errors import FoundErrors
 from zerosources.embedded.servers import MongoServer
 
 CITY = table("city")
 
 
 class Rendered:
-    """All chunks of a part, together."""
+    """The contents of all entries of a part, together."""
 
-    def __init__(self, chunks: Sequence[Chunk], errors: list[RowError]) -> None:
-        self.chunks = chunks
+    def __init__(self, contents: Sequence[EntryContent], errors: list[RowError]) -> None:
+        self.contents = contents
         self.errors = errors
-        self.frames = [(name, frame) for chunk in chunks for name, frames in chunk.frames.items() for frame in frames]
+        self.frames = [
+            (name, frame) for content in contents for name, frames in content.frames.items() for frame in frames
+        ]
         self.changes = [(name, *frame_summary(frame)) for name, frame in self.frames]
-        self.markers = [nonce for chunk in chunks for nonce in chunk.markers]
+        self.markers = [nonce for content in contents for nonce in content.markers]
 
 
 async def render(database: Database, *events: ChangeEvent, tables: Any = (CITY,), is_final: bool = True) -> Rendered:
-    errors: list[RowError] = []
-    renderer = Renderer(database, version(*tables), errors.extend)
+    errors = FoundErrors()
+    renderer = Renderer(database, version(*tables), errors)
     part = Part(events, events[-1].cluster_time if events else BEGIN, is_final=is_final)
-    return Rendered([chunk async for chunk in renderer.render(part)], errors)
+    return Rendered([content async for content in renderer.render(part)], errors)
 
 
 def upserted(number: Any, value: Any, **values: Any) -> ChangeEvent:
-    """An event that says what its document is now."""
+    """Returns an event that carries its document."""
     return replace(event(1, number, **values), document={"_id": number, "value": value})
 
 
 def updated(number: Any, **values: Any) -> ChangeEvent:
-    """An event that does not: the document has to be looked up."""
+    """Returns an event that does not carry its document, which has to be looked up."""
     return event(1, number, **values)
 
 
@@ -79,36 +82,34 @@ def deleted(number: Any, **values: Any) -> ChangeEvent:
     return event(1, number, operation="delete", **values)
 
 
-async def test_document_in_the_event(database: Database) -> None:
-    """A document that its event carries is not looked up."""
+async def test_a_document_that_its_event_carries_is_not_looked_up(database: Database) -> None:
     found = await render(database, upserted(1, "x"))
     assert found.changes == [("city", "insert", {"_id": "1", "value": '"x"'})]
 
 
-async def test_look_up(database: Database) -> None:
-    """A document that its event does not carry is as it is now."""
+async def test_a_document_that_is_looked_up_is_as_it_is_now(database: Database) -> None:
     await database.city.insert_one({"_id": 1, "value": "now"})
     found = await render(database, updated(1))
     assert found.changes == [("city", "insert", {"_id": "1", "value": '"now"'})]
 
 
-async def test_look_up_of_a_vanished_document(database: Database) -> None:
-    """A document that is gone when it is looked up is a removed row."""
+async def test_a_document_that_vanished_before_the_look_up_is_a_delete(database: Database) -> None:
     found = await render(database, updated(1))
     assert found.changes == [("city", "delete", {"_id": "1"})]
 
 
-async def test_many_look_ups(database: Database) -> None:
-    """More documents than one look-up asks for are all found."""
+async def test_more_documents_than_one_look_up_requests_are_found(database: Database) -> None:
     await database.city.insert_many([{"_id": number, "value": number} for number in range(1200)])
     found = await render(database, *(updated(number) for number in range(1200)))
     assert found.changes == [("city", "insert", {"_id": str(number), "value": str(number)}) for number in range(1200)]
 
 
-async def test_look_ups_of_large_documents(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small updates of large documents are rendered as their documents are found, which are let go again."""
+async def test_documents_that_are_looked_up_are_not_held_together(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small updates may concern large documents. They are rendered as they are found."""
     await database.city.insert_many([{"_id": number, "value": "x" * 5 * 2**20} for number in range(7)])
-    rendered: dict[int, DocumentChanges] = {}  # a slow document is begun in the loop and made by a thread
+    rendered: dict[int, DocumentChanges] = {}  # rows of a slow document are begun in the loop and made by a thread
 
     def noted(table: Any, document: DocumentChanges, *rest: Any) -> Any:
         rendered[id(document)] = document
@@ -116,13 +117,13 @@ async def test_look_ups_of_large_documents(database: Database, monkeypatch: pyte
 
     monkeypatch.setattr(renderer, "frames_by_id", noted)
     events = [updated(number) for number in range(7)]
-    async for _ in Renderer(database, version(CITY), [].extend).render(Part(events, events[-1].cluster_time)):
+    async for _ in Renderer(database, version(CITY), FoundErrors()).render(Part(events, events[-1].cluster_time)):
         assert sum(document.now is not None for document in rendered.values()) <= 1
     assert len(rendered) == 7
 
 
-async def test_collapse(database: Database) -> None:
-    """Several events on one document become its last state, in the place of its last event."""
+async def test_several_events_of_a_document_become_its_last_state(database: Database) -> None:
+    """In the place of its last event."""
     found = await render(database, upserted(1, "a"), upserted(2, "b"), upserted(1, "c"))
     assert found.changes == [
         ("city", "insert", {"_id": "2", "value": '"b"'}),
@@ -130,28 +131,24 @@ async def test_collapse(database: Database) -> None:
     ]
 
 
-async def test_update_and_delete(database: Database) -> None:
-    """A document that is deleted after an update is a removed row, and is not looked up."""
+async def test_a_delete_after_an_update_needs_no_look_up(database: Database) -> None:
     await database.city.insert_one({"_id": 1, "value": "again there"})
     found = await render(database, updated(1), deleted(1))
     assert found.changes == [("city", "delete", {"_id": "1"})]
 
 
-async def test_delete_and_insert(database: Database) -> None:
-    """A document that comes back is a row."""
+async def test_an_insert_after_a_delete_is_a_row(database: Database) -> None:
     found = await render(database, deleted(1), upserted(1, "back"))
     assert found.changes == [("city", "insert", {"_id": "1", "value": '"back"'})]
 
 
-async def test_insert_and_update(database: Database) -> None:
-    """A later look-up counts, not what an earlier event said."""
+async def test_a_look_up_counts_more_than_an_earlier_event(database: Database) -> None:
     await database.city.insert_one({"_id": 1, "value": "now"})
     found = await render(database, upserted(1, "then"), updated(1))
     assert found.changes == [("city", "insert", {"_id": "1", "value": '"now"'})]
 
 
-async def test_two_tables_of_one_collection(database: Database) -> None:
-    """Each table of a collection gets its row."""
+async def test_each_table_of_a_collection_gets_its_row(database: Database) -> None:
     tables = [table("city"), table("name", Column("name", "string", optional=True), collection="city")]
     found = await render(
         database, replace(event(1, 1), document={"_id": 1, "value": 2, "name": "Bern"}), deleted(2), tables=tables
@@ -164,24 +161,24 @@ async def test_two_tables_of_one_collection(database: Database) -> None:
     ]
 
 
-async def test_other_collections(database: Database) -> None:
-    """Collections without a table give nothing; the part still gives its chunk."""
+async def test_collections_without_a_table_give_no_frames(database: Database) -> None:
+    """The part still gives one entry."""
     found = await render(database, upserted(1, "x", collection="elsewhere"))
     assert found.changes == []
-    assert [chunk.is_final for chunk in found.chunks] == [True]
+    assert [content.is_final for content in found.contents] == [True]
 
 
-async def test_empty_part(database: Database) -> None:
-    """A part that only ends a transaction gives an empty final chunk."""
+async def test_an_empty_part_gives_an_empty_final_entry(database: Database) -> None:
+    """It only ends a transaction."""
     found = await render(database)
-    assert (found.changes, [chunk.is_final for chunk in found.chunks]) == ([], [True])
+    assert (found.changes, [content.is_final for content in found.contents]) == ([], [True])
 
 
 # Whole collections
 
 
-async def test_drop(database: Database) -> None:
-    """A dropped collection empties its tables; what came before it in the part is left out, what came after follows."""
+async def test_a_dropped_collection_empties_its_tables(database: Database) -> None:
+    """What came before in the part is left out; what came after follows."""
     found = await render(database, upserted(1, "a"), drop(), upserted(2, "b"))
     assert found.changes == [("city", "truncate", None), ("city", "insert", {"_id": "2", "value": '"b"'})]
 
@@ -191,21 +188,19 @@ def drop(collection: str = "city", renamed_to: str | None = None) -> ChangeEvent
     return replace(dropped, document_id=None, renamed_to=renamed_to)
 
 
-async def test_drop_of_another_collection(database: Database) -> None:
-    """A dropped collection touches no other."""
+async def test_a_drop_does_not_touch_other_collections(database: Database) -> None:
     tables = [table("city"), table("river")]
     found = await render(database, upserted(1, "a"), drop("river"), tables=tables)
     assert found.changes == [("city", "insert", {"_id": "1", "value": '"a"'}), ("river", "truncate", None)]
 
 
-async def test_rename_away(database: Database) -> None:
-    """A collection that is renamed to one without a table empties its tables."""
+async def test_a_collection_renamed_away_empties_its_tables(database: Database) -> None:
     found = await render(database, upserted(1, "a"), drop(renamed_to="elsewhere"))
     assert found.changes == [("city", "truncate", None)]
 
 
-async def test_rename_to_a_collection_with_a_table(database: Database) -> None:
-    """The tables of the new name are emptied and loaded from the collection, and go on with later events."""
+async def test_a_collection_renamed_to_one_with_tables_reloads_them(database: Database) -> None:
+    """They continue with later events."""
     await database.city.insert_many([{"_id": 1, "value": "one"}, {"_id": 2, "value": "two"}])
     found = await render(database, upserted(9, "old"), drop("elsewhere", "city"), upserted(2, "newer"))
     assert found.changes == [
@@ -216,8 +211,7 @@ async def test_rename_to_a_collection_with_a_table(database: Database) -> None:
     ]
 
 
-async def test_rename_between_collections_with_tables(database: Database) -> None:
-    """The tables of the old name are emptied, those of the new one loaded."""
+async def test_a_rename_empties_the_tables_of_one_name_and_loads_those_of_the_other(database: Database) -> None:
     await database.river.insert_one({"_id": 1, "value": "one"})
     tables = [table("city"), table("river")]
     found = await render(database, drop("city", "river"), tables=tables)
@@ -228,8 +222,7 @@ async def test_rename_between_collections_with_tables(database: Database) -> Non
     ]
 
 
-async def test_invalidate(database: Database) -> None:
-    """The end of the stream that a dropped database makes says nothing of its own."""
+async def test_an_invalidate_gives_no_frames(database: Database) -> None:
     gone = replace(event(1, operation="invalidate", collection=""), document_id=None)
     assert (await render(database, gone)).changes == []
 
@@ -239,8 +232,7 @@ async def test_invalidate(database: Database) -> None:
 STRICT = table("city", Column("value", "number"), Column("note", "number", optional=True))
 
 
-async def test_row_that_no_longer_fits(database: Database) -> None:
-    """A document that gives no row any more removes the row that it gave, and is an error that can be read."""
+async def test_a_document_that_no_longer_gives_a_row_is_a_delete_and_an_error(database: Database) -> None:
     found = await render(database, upserted(1, "secret"), tables=[STRICT])
     assert found.changes == [("city", "delete", {"_id": "1"})]
     (error,) = found.errors
@@ -248,24 +240,21 @@ async def test_row_that_no_longer_fits(database: Database) -> None:
     assert "secret" not in error.reason
 
 
-async def test_optional_value_that_does_not_fit(database: Database) -> None:
-    """A value that does not fit is null where it may be, and an error."""
+async def test_an_optional_value_that_does_not_fit_is_null_and_an_error(database: Database) -> None:
     document = {"_id": 1, "value": 5, "note": "secret"}
     found = await render(database, replace(event(1, 1), document=document), tables=[STRICT])
     assert found.changes == [("city", "insert", {"_id": "1", "value": 5, "note": None})]
     assert [(error.document_id, error.column) for error in found.errors] == [("1", "note")]
 
 
-async def test_document_without_a_key(database: Database) -> None:
-    """A document whose _id has no form in the key's column gives neither a row nor a removal."""
+async def test_a_document_whose_id_does_not_fit_the_key_gives_no_frames(database: Database) -> None:
     number_key = table("city", id_type="number")
     found = await render(database, upserted("x", 1), deleted("y"), tables=[number_key])
     assert found.changes == []
     assert [error.document_id for error in found.errors] == ["x"]
 
 
-async def test_errors_of_a_reload(database: Database) -> None:
-    """Rows that cannot be built are found while a collection is loaded too, and do not stop it."""
+async def test_a_reload_finds_row_errors_and_continues(database: Database) -> None:
     await database.city.insert_many([{"_id": 1, "value": "x"}, {"_id": 2, "value": 2}])
     found = await render(database, drop("elsewhere", "city"), tables=[STRICT])
     assert found.changes == [
@@ -279,7 +268,7 @@ async def test_errors_of_a_reload(database: Database) -> None:
 
 
 def touching(number: Any, *names: str, **document: Any) -> ChangeEvent:
-    """An update of these fields; with what the document is now, if that is given."""
+    """Returns an update of these fields, with the document after it if that is given."""
     return replace(
         event(1, number), changed=frozenset(names), document={"_id": number, **document} if document else None
     )
@@ -289,29 +278,25 @@ def reload_of(name: str, *rows: Any) -> list[Any]:
     return [(name, "truncate", None), *((name, "insert", row) for row in rows)]
 
 
-async def test_update_of_fields_without_a_column(database: Database) -> None:
-    """It is nothing, and its document is not looked up: a look-up would find nothing, and remove the row."""
+async def test_an_update_of_fields_without_a_column_gives_nothing(database: Database) -> None:
+    """Its document is not looked up: a look-up would find nothing, and the row would be removed."""
     assert (await render(database, touching(1, "secret"))).changes == []
 
 
-async def test_updates_of_fields_with_and_without_a_column(database: Database) -> None:
-    """One that touches a column among others is a row."""
+async def test_one_update_of_a_column_among_others_is_a_row(database: Database) -> None:
     found = await render(database, touching(1, "value", value=1, secret=1), touching(1, "secret", value=1, secret=2))
     assert found.changes == [("city", "insert", {"_id": "1", "value": "1"})]
 
 
-async def test_delete_after_an_update_of_fields_without_a_column(database: Database) -> None:
-    """A delete is one, whatever came before."""
+async def test_a_delete_is_sent_whatever_came_before(database: Database) -> None:
     assert (await render(database, touching(1, "secret"), deleted(1))).changes == [("city", "delete", {"_id": "1"})]
 
 
-async def test_vanished_document_of_which_a_column_changed(database: Database) -> None:
-    """It is removed at once, although no field of a filter changed."""
+async def test_a_vanished_document_is_a_delete_though_no_filter_field_changed(database: Database) -> None:
     assert (await render(database, touching(1, "value"))).changes == [("city", "delete", {"_id": "1"})]
 
 
-async def test_misfit_in_an_update(database: Database) -> None:
-    """A row that can no longer be built is removed, although no field of a filter changed."""
+async def test_a_row_that_no_longer_fits_is_a_delete_though_no_filter_field_changed(database: Database) -> None:
     found = await render(database, touching(1, "value", value="x"), tables=[STRICT])
     assert found.changes == [("city", "delete", {"_id": "1"})]
 
@@ -326,29 +311,27 @@ def of_thing(found: ChangeEvent) -> ChangeEvent:
     return replace(found, collection=COLLECTION)
 
 
-async def test_document_that_changes_tables(database: Database) -> None:
-    """It leaves one and enters the other, in one transaction."""
+async def test_a_document_can_leave_one_table_and_enter_another_in_one_transaction(database: Database) -> None:
     entered = of_thing(touching("x", "color", color="blue", size=1))
     found = await render(database, entered, tables=[RED, BLUE])
     assert found.changes == [("red", "delete", {"_id": "x"}), ("blue", "insert", {"_id": "x", "size": 1})]
-    assert len(found.chunks) == 1
+    assert len(found.contents) == 1
 
 
-async def test_update_beside_the_filter(database: Database) -> None:
-    """Where a document did not match and the filter's fields did not change, there is nothing to remove."""
+async def test_a_document_that_still_does_not_match_gives_nothing(database: Database) -> None:
+    """The fields of the filter did not change."""
     updated = of_thing(touching("x", "size", color="blue", size=2))
     found = await render(database, updated, tables=[RED, BLUE])
     assert found.changes == [("blue", "insert", {"_id": "x", "size": 2})]
 
 
-async def test_replaced_document_that_does_not_match(database: Database) -> None:
-    """Where it is not known what changed, the row that it may have had is removed."""
+async def test_a_replaced_document_that_does_not_match_is_a_delete(database: Database) -> None:
+    """It is not known what changed, so there may have been a row."""
     found = await render(database, of_thing(upserted("x", 1)), tables=[RED])
     assert found.changes == [("red", "delete", {"_id": "x"})]
 
 
-async def test_computed_key(database: Database) -> None:
-    """The row of a document that is gone is known by the key that its _id gives."""
+async def test_the_row_of_a_deleted_document_is_known_by_its_computed_key(database: Database) -> None:
     found = await render(database, of_thing(deleted("x")), tables=[PIPELINE])
     assert found.changes == [("pipeline", "delete", {"_id": "u-x"})]
 
@@ -361,7 +344,8 @@ def item(number: int) -> dict[str, Any]:
 
 
 def changing(before: dict[str, Any] | None, now: dict[str, Any] | None, *changed: str) -> ChangeEvent:
-    """A document of `COLLECTION` from one state to another, with both images."""
+    """Returns a change of a document of `COLLECTION` from one state to another, with both
+    images."""
     document_id = (before or now or {})["_id"]
     return replace(
         event(1, document_id, collection=COLLECTION, operation="upsert" if now else "delete"),
@@ -372,16 +356,15 @@ def changing(before: dict[str, Any] | None, now: dict[str, Any] | None, *changed
     )
 
 
-async def test_one_element_of_a_large_array(database: Database) -> None:
-    """Is one row, and no other of them is sent again."""
+async def test_a_change_of_one_element_sends_one_row(database: Database) -> None:
     before = {"_id": "x", "items": [item(number) for number in range(1000)]}
     now = {"_id": "x", "items": [*before["items"][:500], {"id": "i500", "q": -1}, *before["items"][501:]]}
     found = await render(database, changing(before, now, "items"), tables=[BY_INDEX])
     assert found.changes == [("by_index", "insert", {"_id": "x-500", "q": -1, "name": None})]
 
 
-async def test_large_arrays_hold_up_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others on the loop have their turn between documents that take long enough."""
+async def test_large_arrays_do_not_hold_up_the_event_loop(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tasks run between documents that take long."""
     monkeypatch.setattr(tasks, "YIELD_SECONDS", 0.0)
     documents = [{"_id": f"x{number}", "items": [item(index) for index in range(500)]} for number in range(20)]
     turns = 0
@@ -400,8 +383,10 @@ async def test_large_arrays_hold_up_nobody(database: Database, monkeypatch: pyte
     assert turns >= len(documents)
 
 
-async def test_documents_that_are_rendered_beside_the_loop(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frames and errors are the same, in the same order, whichever documents take more than a quick budget."""
+async def test_slow_documents_have_the_same_frames_and_errors_in_the_same_order(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever documents take more than a quick budget."""
     documents = [{"_id": f"x{n}", "kind": "a", "items": [item(i) for i in range(n * 40)]} for n in range(8)]
     events = [
         changing(
@@ -419,16 +404,16 @@ async def test_documents_that_are_rendered_beside_the_loop(database: Database, m
         assert found.errors == wanted.errors
 
 
-async def test_an_entry_has_few_enough_frames(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session goes through all frames of an entry at once."""
-    monkeypatch.setattr(renderer, "MAX_CHUNK_ROWS", 10)
+async def test_an_entry_has_a_bounded_number_of_frames(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session goes through all of them at once."""
+    monkeypatch.setattr(renderer, "MAX_ENTRY_FRAMES", 10)
     found = await render(database, *(upserted(number, "x") for number in range(25)))
-    assert [chunk.rows for chunk in found.chunks] == [10, 10, 5]
-    assert [chunk.is_final for chunk in found.chunks] == [False, False, True]
+    assert [content.frame_count for content in found.contents] == [10, 10, 5]
+    assert [content.is_final for content in found.contents] == [False, False, True]
 
 
-async def test_element_taken_out(database: Database) -> None:
-    """With keys of their own one row goes; with keys by index all behind it change, and the last one goes."""
+async def test_removing_an_element_removes_its_row(database: Database) -> None:
+    """With keys by index, all rows behind it change, and the last one goes."""
     before = {"_id": "x", "kind": "a", "items": [item(number) for number in range(4)]}
     now = {**before, "items": [item(number) for number in (0, 2, 3)]}
     found = await render(database, changing(before, now, "items"), tables=[BY_ELEMENT, BY_INDEX])
@@ -440,49 +425,45 @@ async def test_element_taken_out(database: Database) -> None:
     ]
 
 
-async def test_deleted_parent(database: Database) -> None:
-    """All of its rows go."""
+async def test_a_deleted_document_removes_the_rows_of_its_elements(database: Database) -> None:
     before = {"_id": "x", "items": [item(number) for number in range(3)]}
     found = await render(database, changing(before, None), tables=[BY_INDEX])
     assert found.changes == [("by_index", "delete", {"_id": f"x-{number}"}) for number in range(3)]
 
 
-async def test_parent_that_comes(database: Database) -> None:
-    """All of its rows come, and an insert needs no pre-image."""
+async def test_an_inserted_document_adds_the_rows_of_its_elements(database: Database) -> None:
+    """It needs no pre-image."""
     found = await render(database, changing(None, {"_id": "x", "items": [item(1)]}), tables=[BY_INDEX])
     assert found.changes == [("by_index", "insert", {"_id": "x-0", "q": 1, "name": None})]
 
 
-async def test_column_of_the_parent_in_every_row(database: Database) -> None:
-    """A change of it changes all of them."""
+async def test_a_change_of_a_shared_field_changes_all_rows(database: Database) -> None:
     before = {"_id": "x", "name": "a", "items": [item(0), item(1)]}
     found = await render(database, changing(before, {**before, "name": "b"}, "name"), tables=[BY_INDEX])
     assert [change[2]["name"] for change in found.changes] == ["b", "b"]
 
 
-async def test_parent_that_is_left_out_by_its_filter(database: Database) -> None:
-    """All rows of its elements go."""
+async def test_a_document_that_no_longer_matches_removes_the_rows_of_its_elements(database: Database) -> None:
     before = {"_id": "x", "kind": "a", "items": [item(0), item(1)]}
     found = await render(database, changing(before, {**before, "kind": 7}, "kind"), tables=[BY_ELEMENT])
     assert found.changes == [("by_element", "delete", {"_id": "i0"}), ("by_element", "delete", {"_id": "i1"})]
 
 
-async def test_array_and_a_field_that_no_row_shows(database: Database) -> None:
-    """An update of the latter is nothing, also without a pre-image."""
+async def test_an_update_that_no_row_shows_needs_no_pre_image(database: Database) -> None:
     updated = replace(event(1, "x", collection=COLLECTION), changed=frozenset({"unpublished"}))
     assert (await render(database, updated, tables=[BY_INDEX, NESTED])).changes == []
 
 
-async def test_element_that_was_changed_and_changed_back(database: Database) -> None:
-    """Its row is sent: an earlier look-up may have seen it in between."""
+async def test_an_element_changed_back_is_sent(database: Database) -> None:
+    """An earlier look-up may have seen it in between."""
     before, between = ({"_id": "x", "items": [item(number)]} for number in (1, 2))
     events = changing(before, between, "items"), changing(between, before, "items")
     found = await render(database, *events, tables=[BY_INDEX])
     assert found.changes == [("by_index", "insert", {"_id": "x-0", "q": 1, "name": None})]
 
 
-async def test_key_that_goes_from_one_document_to_another(database: Database) -> None:
-    """In one transaction, in whatever order: the removal comes first."""
+async def test_a_key_that_moves_between_documents_is_deleted_first(database: Database) -> None:
+    """In one transaction, whatever the order of the documents is."""
     gives = changing({"_id": "x", "code": "c"}, {"_id": "x", "code": "d"}, "code")
     takes = changing({"_id": "y", "code": "e"}, {"_id": "y", "code": "c", "name": "new"}, "code", "name")
     for events in ((gives, takes), (takes, gives)):
@@ -494,8 +475,8 @@ async def test_key_that_goes_from_one_document_to_another(database: Database) ->
         assert replica.tables["by_code"]["c",]["name"] == "new"
 
 
-async def test_missing_pre_image(database: Database, caplog: pytest.LogCaptureFixture) -> None:
-    """The table is loaded again, and the collection records them from then on; tables that need none go on."""
+async def test_a_missing_pre_image_reloads_the_table(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """The collection records pre-images again. Tables that need none continue."""
     await database[COLLECTION].insert_many([{"_id": "x", "items": [item(1)]}, {"_id": "y", "items": [item(2)]}])
     updated = replace(event(1, "x", collection=COLLECTION), changed=frozenset({"items"}))
     found = await render(database, updated, tables=[BY_INDEX, FILTERED])
@@ -505,16 +486,15 @@ async def test_missing_pre_image(database: Database, caplog: pytest.LogCaptureFi
     assert await collections_without_pre_images(database, [COLLECTION]) == []
 
 
-async def test_missing_pre_images_of_before_and_after(database: Database) -> None:
-    """Events of before the collection recorded them again are no reason to switch them on once more, later ones are."""
+async def test_pre_images_are_switched_on_again_only_for_later_events(database: Database) -> None:
     await database[COLLECTION].insert_one({"_id": "x", "items": [item(1)]})
-    renderer = Renderer(database, version(BY_INDEX), [].extend)
+    renderer = Renderer(database, version(BY_INDEX), FoundErrors())
     of_before = replace(event(1, "x", collection=COLLECTION), changed=frozenset({"items"}))
 
     async def is_recording_after(lacking: ChangeEvent) -> bool:
         await database.command({"collMod": COLLECTION, "changeStreamPreAndPostImages": {"enabled": False}})
-        chunks = [chunk async for chunk in renderer.render(Part([lacking], lacking.cluster_time))]
-        assert [table for chunk in chunks for table in chunk.frames] == ["by_index"]
+        contents = [content async for content in renderer.render(Part([lacking], lacking.cluster_time))]
+        assert [table for content in contents for table in content.frames] == ["by_index"]
         return await collections_without_pre_images(database, [COLLECTION]) == []
 
     assert await is_recording_after(of_before)
@@ -522,10 +502,9 @@ async def test_missing_pre_images_of_before_and_after(database: Database) -> Non
     assert await is_recording_after(replace(of_before, cluster_time=await current_cluster_time(database)))
 
 
-async def test_missing_pre_image_and_no_right_to_have_more(
+async def test_without_the_right_the_table_is_reloaded_and_the_command_is_logged(
     mongo_server: MongoServer, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The table is loaded again all the same, and what to run is said."""
     await database[COLLECTION].insert_one({"_id": "x", "items": [item(1)]})
     updated = replace(event(1, "x", collection=COLLECTION), changed=frozenset({"items"}))
     async with fail_commands(mongo_server, "collMod", errorCode=13):
@@ -535,57 +514,58 @@ async def test_missing_pre_image_and_no_right_to_have_more(
     assert "collMod" in caplog.text
 
 
-async def test_missing_pre_image_of_a_collection_that_is_gone(
+async def test_a_missing_pre_image_does_not_recreate_a_dropped_collection(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is not made, and nothing is promised for what is not there."""
     updated = replace(event(1, "x", collection=COLLECTION), changed=frozenset({"items"}))
     assert (await render(database, updated, tables=[BY_INDEX])).changes == reload_of("by_index")
     assert "The collection has been dropped since." in caplog.text
     assert COLLECTION not in await database.list_collection_names()
 
 
-async def test_pre_image_that_is_missing_of_one_event_among_others(database: Database) -> None:
-    """Is missing, also when a later one is there."""
+async def test_one_missing_pre_image_among_several_reloads_the_table(database: Database) -> None:
+    """Even if a later event has one."""
     await database[COLLECTION].insert_one({"_id": "x", "items": []})
     unknown = replace(event(1, "x", collection=COLLECTION), changed=frozenset({"items"}))
     known = changing({"_id": "x", "items": [item(1)]}, {"_id": "x", "items": []}, "items")
     assert (await render(database, unknown, known, tables=[BY_INDEX])).changes == reload_of("by_index")
 
 
-async def test_dropped_collection_of_an_array(database: Database) -> None:
-    """Empties the table; documents that come afterwards are there."""
+async def test_a_dropped_collection_of_an_array_empties_its_table(database: Database) -> None:
+    """Documents that come afterwards have rows."""
     gone = replace(drop(COLLECTION))
     before = changing({"_id": "x", "items": [item(1)]}, {"_id": "x", "items": [item(2)]}, "items")
     found = await render(database, before, gone, changing(None, {"_id": "y", "items": [item(3)]}), tables=[BY_INDEX])
     assert found.changes == reload_of("by_index", {"_id": "y-0", "q": 3, "name": None})
 
 
-async def test_repeated_key_in_a_document(database: Database) -> None:
-    """The first of the rows stays; what was said of a state before is not said again."""
+async def test_the_first_row_of_a_repeated_key_stays(database: Database) -> None:
+    """Errors of an earlier state are not reported again."""
     before = {"_id": "x", "tags": ["red", "red"], "n": 1}
     found = await render(database, changing(before, {**before, "n": 2}, "n"), tables=[BY_TAG])
     assert found.changes == [("by_tag", "insert", {"_id": "x", "tag": "red", "n": 2})]
     assert [error.column for error in found.errors] == ["_id, tag"]
 
 
-# Chunks
+# Several entries
 
 
-async def test_chunks(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part with many bytes comes in several chunks, the last of which ends it."""
-    monkeypatch.setattr(renderer, "MAX_CHUNK_BYTES", 1000)
+async def test_a_part_with_many_bytes_becomes_several_entries(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part with many bytes is rendered to several entries, of which the last ends it."""
+    monkeypatch.setattr(renderer, "MAX_ENTRY_BYTES", 1000)
     found = await render(database, *(upserted(number, "x" * 100) for number in range(20)))
-    assert len(found.chunks) > 2
-    assert all(chunk.size < 1500 for chunk in found.chunks)
-    assert [chunk.is_final for chunk in found.chunks] == [False] * (len(found.chunks) - 1) + [True]
+    assert len(found.contents) > 2
+    assert all(content.size < 1500 for content in found.contents)
+    assert [content.is_final for content in found.contents] == [False] * (len(found.contents) - 1) + [True]
     assert len(found.changes) == 20
 
 
-async def test_chunks_of_a_part_that_is_not_final(database: Database) -> None:
-    """A part that does not end its transaction gives no final chunk."""
+async def test_a_part_that_is_not_final_has_no_final_entry(database: Database) -> None:
+    """A part that does not end its transaction has no final entry."""
     found = await render(database, upserted(1, "x"), is_final=False)
-    assert [chunk.is_final for chunk in found.chunks] == [False]
+    assert [content.is_final for content in found.contents] == [False]
 
 
 # Markers
@@ -599,15 +579,15 @@ def marker(nonce: str, app_id: str = APP_ID) -> ChangeEvent:
     return replace(event(1, collection=MARKERS_COLLECTION), document=document)
 
 
-async def test_markers(database: Database) -> None:
-    """Markers of the app are named in the order in which they were met, and are no rows."""
+async def test_the_apps_markers_are_named_in_order(database: Database) -> None:
+    """They give no frames."""
     found = await render(database, marker(ONE), upserted(1, 1), marker(TWO))
     assert found.markers == [ONE, TWO]
     assert [change[0] for change in found.changes] == ["city"]
 
 
-async def test_markers_of_other_apps(database: Database) -> None:
-    """Markers of other apps, and what is none, are passed over."""
+async def test_markers_of_other_apps_are_skipped(database: Database) -> None:
+    """So is what is no marker."""
     no_marker = replace(marker(ONE), document={"_id": 1, "app": APP_ID, "nonce": 5})
     gone = replace(marker(ONE), document=None)
     found = await render(database, marker(ONE, "other"), no_marker, gone)
@@ -634,31 +614,34 @@ IDS = [
 ]
 
 
-async def test_ids_that_python_holds_for_equal(database: Database) -> None:
-    """Each document is found by its own _id, where Python takes 1 and True for the same key."""
+async def test_ids_that_python_holds_equal_are_told_apart(database: Database) -> None:
+    """1 and True, for instance, are the same key in Python."""
     await database.city.insert_many([{"_id": found, "value": number} for number, found in enumerate(IDS)])
     found = await render(database, *(updated(found) for found in IDS))
     assert [change[2]["value"] for change in found.changes] == [str(number) for number in range(len(IDS))]
 
 
 @given(st.permutations(IDS))
-def test_identities(ids: list[Any]) -> None:
-    """Different ids have different identities, and each is equal to itself."""
+def test_different_ids_have_different_identities(ids: list[Any]) -> None:
+    """Each is equal to itself."""
     identities = [identity_of(found) for found in ids]
     assert len(set(identities)) == len(IDS)
     assert identities == [identity_of(found) for found in ids]
 
 
 FORMS = [70, Int64(70), 70.0, Decimal128("70.0")]
-"""One `_id` for MongoDB. A replacement may put one in place of another, and its event has the new one alone."""
+"""Forms of one `_id` for MongoDB. A replacement may put one in place of another, and its event has
+the new one alone."""
 
 
 @pytest.mark.parametrize("id_type", ["string", "number"])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("before", FORMS)
-async def test_an_id_in_another_form(database: Database, before: Any, form: Any, id_type: str) -> None:
-    """A document that is updated and then replaced with its `_id` in another form keeps its one row, whether the events come
-    together or not; and so does one that is looked up by the former."""
+async def test_a_document_keeps_its_row_if_its_id_changes_form(
+    database: Database, before: Any, form: Any, id_type: str
+) -> None:
+    """It is updated, and then replaced with its `_id` in another form, whether the events come
+    together or not; or it is looked up by the former."""
     await database.city.insert_one({"_id": form, "value": 2})
     tables = [table("city", id_type=id_type)]
     key = "70" if id_type == "string" else 70
@@ -670,22 +653,22 @@ async def test_an_id_in_another_form(database: Database, before: Any, form: Any,
     assert gone.changes == [("city", "delete", {"_id": key})]
 
 
-async def test_ids_that_are_not_utf8(database: Database) -> None:
-    """Two that differ in bytes that are no text are two documents, without rows; the row error of an updated one stays."""
+async def test_ids_that_are_not_utf8_are_told_apart(database: Database) -> None:
+    """They give no rows, and the row error of an updated document stays."""
     one, other = Undecodable(b"a\xff"), Undecodable(b"a\xfe")
     found = await render(database, upserted(one, 1), upserted("b", 2), upserted(other, 3), updated(one), deleted(other))
     assert [change[2]["_id"] for change in found.changes] == ["b"]
     notes = RowErrorNotes()
     renderer = Renderer(database, version(CITY), notes)
     for event_of_one in (upserted(one, 1), updated(one)):
-        _ = [chunk async for chunk in renderer.render(Part([event_of_one], BEGIN))]
+        _ = [content async for content in renderer.render(Part([event_of_one], BEGIN))]
         assert notes.open_documents["city"] == {r"Undecodable(b'a\xff')"}
-    _ = [chunk async for chunk in renderer.render(Part([deleted(one)], BEGIN))]
+    _ = [content async for content in renderer.render(Part([deleted(one)], BEGIN))]
     assert not notes.open_documents["city"]
 
 
-async def test_new_document_that_does_not_match(database: Database) -> None:
-    """A document that is new and that no table wants is nothing to remove; one that comes back after a delete is."""
+async def test_a_new_document_that_no_table_wants_gives_nothing(database: Database) -> None:
+    """One that comes back after a delete is a delete."""
     new = replace(of_thing(upserted("x", 1)), is_before_known=True)
     found = await render(database, new, tables=[RED])
     assert found.changes == []

@@ -30,8 +30,8 @@ def written(document_id: Any, size: Any, **values: Any) -> ChangeEvent:
     return replace(event(1, document_id), document={"_id": document_id, "size": size}, **values)
 
 
-async def test_document_that_is_right_again(database: Database) -> None:
-    """A document that gives no error any more has none, also not one that is still to be stored; others keep theirs."""
+async def test_a_corrected_document_has_no_row_error_any_longer(database: Database) -> None:
+    """Not even one that is still to be stored. Other documents keep theirs."""
     notes = RowErrorNotes()
     await render(database, notes, written(1, "large"), written(2, "large"))
     await render(database, notes, written(1, 5))
@@ -41,8 +41,7 @@ async def test_document_that_is_right_again(database: Database) -> None:
     assert notes.open_documents["city"] == {"2"}
 
 
-async def test_document_that_is_wrong_again(database: Database) -> None:
-    """An error that comes back is one."""
+async def test_an_error_that_comes_back_is_noted_again(database: Database) -> None:
     notes = RowErrorNotes()
     notes.know({"city": ["1"]})
     await render(database, notes, written(1, 5))
@@ -52,16 +51,14 @@ async def test_document_that_is_wrong_again(database: Database) -> None:
     assert [each.document_id for each in found] == ["1"]
 
 
-async def test_deleted_document(database: Database) -> None:
-    """A document that is gone has no error in any table."""
+async def test_a_deleted_document_has_no_row_error_in_any_table(database: Database) -> None:
     notes = RowErrorNotes()
     notes.know({"city": ["1", "2"], "place": ["1"]})
     await render(database, notes, event(1, 1, operation="delete"))
     assert notes.take() == ([("city", "1"), ("place", "1")], [])
 
 
-async def test_dropped_collection(database: Database) -> None:
-    """Nor has any document of a collection that was dropped."""
+async def test_a_dropped_collection_ends_the_row_errors_of_its_documents(database: Database) -> None:
     notes = RowErrorNotes()
     notes.know({"city": ["1", "2"], "other": ["3"]})
     await render(database, notes, replace(event(1, operation="drop"), document_id=None))
@@ -69,16 +66,14 @@ async def test_dropped_collection(database: Database) -> None:
     assert sorted(ended) == [("city", "1"), ("city", "2")]
 
 
-async def test_update_of_another_field(database: Database) -> None:
-    """An update that the table does not look at says nothing about its errors."""
+async def test_an_update_that_a_table_ignores_ends_no_row_error(database: Database) -> None:
     notes = RowErrorNotes()
     notes.know({"city": ["1"], "place": ["1"]})
     await render(database, notes, written(1, 5, changed=frozenset({"value"})))
     assert notes.take() == ([("place", "1")], [])
 
 
-def test_what_is_stored_and_what_is_pending() -> None:
-    """What is read from the Django DB does not undo what is still to be stored there."""
+def test_what_was_stored_does_not_undo_what_is_pending() -> None:
     notes = RowErrorNotes()
     notes.know({"city": ["1", "2"]})
     notes.end("city", ["1"])

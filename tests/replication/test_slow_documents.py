@@ -1,4 +1,4 @@
-"""slow_documents.py: rows that take long are made beside the event loop, and are the same rows."""
+"""slow_documents.py: a thread makes the rows of slow documents, and they are the same rows."""
 
 import asyncio
 import subprocess
@@ -45,7 +45,8 @@ async def rows_and_errors(documents: list[dict[str, Any]]) -> tuple[list[list[Ro
 
 
 async def test_slow_documents_have_the_same_rows_in_the_same_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever documents are slow, rows and errors come in the order of the documents, and each once."""
+    """Whichever documents are slow, rows and errors come in the order of the documents, and each
+    once."""
     documents: list[dict[str, Any]] = [
         {"_id": "a", "n": [1, "no number"]},
         {"_id": "b", "n": [*range(700), "no number", 1]},
@@ -64,22 +65,20 @@ async def test_slow_documents_have_the_same_rows_in_the_same_places(monkeypatch:
         assert found == errors
 
 
-async def test_the_loop_goes_on() -> None:
-    """While a thread is busy the loop waits for some milliseconds at most, not for its end."""
+async def test_a_busy_thread_delays_the_loop_by_milliseconds() -> None:
     async with LoopLag() as lag:
         await in_thread(busy, A_WHILE_SECONDS)
     assert lag.quantile(0.9) < A_WHILE_SECONDS / 10, str(lag)
     assert len(lag.lags) > 5
 
 
-async def test_what_is_raised_is_raised_in_the_task() -> None:
-    """Also what is no `Exception` of ours."""
+async def test_an_error_in_the_thread_is_raised_in_the_task() -> None:
+    """Even one that is no `Exception` of ours."""
     with pytest.raises(ZeroDivisionError):
         await in_thread(lambda: 1 / 0)
 
 
-async def test_few_threads_at_a_time() -> None:
-    """More calls than there are threads wait, and have their turn in their order."""
+async def test_calls_wait_for_a_thread_in_their_order() -> None:
     running: list[int] = []
     most: list[int] = []
     begun: list[int] = []
@@ -97,8 +96,9 @@ async def test_few_threads_at_a_time() -> None:
     assert [number // MAX_THREADS for number in begun] == [number // MAX_THREADS for number in range(10)]
 
 
-async def test_what_a_cancelled_task_waited_for_goes_nowhere() -> None:
-    """The task ends at once. A call that has begun ends by itself, one that has not never begins, and others follow."""
+async def test_the_outcome_of_a_cancelled_task_is_dropped() -> None:
+    """The task ends at once. A call that has begun ends by itself, one that has not never begins,
+    and others follow."""
     go_on = threading.Event()
     started: list[str] = []
     done: list[str] = []
@@ -117,13 +117,13 @@ async def test_what_a_cancelled_task_waited_for_goes_nowhere() -> None:
     assert all(task.cancelled() for task in (*begun, waiting))
     go_on.set()
     await in_thread(work, "after")
-    # One thread may still be at its first call when another has had both that and the last one.
+    # One thread may still run its first call when another has run both its own and the last call.
     await eventually(lambda: len(done) == len(started))
     assert sorted(done) == ["after", *["begun"] * MAX_THREADS]
 
 
 async def test_python_switches_as_usual_when_no_thread_works() -> None:
-    """Switching often costs time, which nothing else has to pay."""
+    """Switching often costs time."""
     usual = sys.getswitchinterval()
     seen: list[float] = []
     await asyncio.gather(*(in_thread(lambda: seen.append(sys.getswitchinterval())) for _ in range(5)))
@@ -138,7 +138,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 
 def test_a_process_does_not_wait_for_its_threads() -> None:
-    """One that is told to end while a thread is busy ends at once, and quietly."""
+    """A process that is told to end while a thread is busy ends at once, and without an error."""
     program = """if True:
         import asyncio
         from changesource.replication.slow_documents import in_thread

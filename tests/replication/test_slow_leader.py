@@ -1,4 +1,5 @@
-"""A document whose rows take longer to make than a lease lasts makes a slow leader, never two, and stops nothing else."""
+"""A document whose rows take longer to make than a lease lasts makes a slow leader, never two
+leaders, and holds up nothing else."""
 
 import asyncio
 import threading
@@ -33,16 +34,17 @@ from tests.simulation.following import LEASE_SECONDS, Watching
 from tests.simulation.loop_lag import LoopLag
 from tests.simulation.mapped_tables import mapped
 from tests.simulation.replica import frame_summary
+from tests.simulation.row_errors import FoundErrors
 
 SLOW_SECONDS = 2.5 * LEASE_SECONDS
 """Between two leases, each of which is twice as long as the one before: no race decides whether one was long enough."""
 SLOW_ID = "slow"
 ELEMENTS = 120_000
-"""Rows of one document that take longer than two leases on the machines that these tests are for."""
+"""How many rows of one document take longer than two leases on the machines of these tests."""
 SOON_SECONDS = 60.0
 BUSY_MACHINE_SECONDS = 0.15
-"""What the loop may wait in the worst case: some tens of milliseconds, and as much again for a machine that does other
-things. It is far below a lease."""
+"""What the loop may wait in the worst case: some tens of milliseconds, and as much again for a
+machine that does other things. It is far below a lease."""
 
 NUMBERS = mapped(
     "numbers",
@@ -56,14 +58,14 @@ NUMBERS_HISTORY = KnownVersions(version(NUMBERS))
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that is waited for by the clock comes soon."""
+    """Everything that waits for a time waits only briefly."""
     monkeypatch.setattr(watcher_module, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(change_stream, "AWAIT_MS", 100)
 
 
 @pytest.fixture
 def collected_seldom() -> Iterator[None]:
-    """As in a process that serves or watches."""
+    """Garbage is collected as in a process that serves or watches."""
     collection = GarbageCollection()
     collection.begin()
     yield
@@ -72,8 +74,8 @@ def collected_seldom() -> Iterator[None]:
 
 @pytest.fixture
 def slow_rows(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The rows of the document `SLOW_ID` take `SLOW_SECONDS`, in Python, and more than a quick budget. Has an item for each
-    time that they are made."""
+    """The rows of the document `SLOW_ID` take `SLOW_SECONDS` in Python, and more than a quick
+    budget. The list has an item for each time that they were made."""
     made: list[str] = []
     rows = CompiledTable.rows
 
@@ -92,7 +94,7 @@ def slow_rows(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 class Leaders:
-    """Which of the watchers lead, looked at time after time."""
+    """Records again and again which of the watchers lead."""
 
     def __init__(self, watchings: Iterable[Watching]) -> None:
         self.seen: Counter[tuple[int, ...]] = Counter()
@@ -103,7 +105,8 @@ class Leaders:
 
 
 class Rival:
-    """A standby of another process, whose loop goes on whatever this one does: it takes the lease as soon as it is free."""
+    """A standby of another process, whose loop always runs: it takes the lease as soon as it is
+    free."""
 
     def __init__(self, redis_logs: RedisLogs) -> None:
         self._log = redis_logs.open()
@@ -134,7 +137,8 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 
 class LogFrames:
-    """The frames of one table, as the log gets them. Those of a transaction that did not end are not counted."""
+    """The frames of one table as the log gets them, without those of transactions that did not
+    end."""
 
     def __init__(self, log: ChangeLog, table: str) -> None:
         self._log = log
@@ -162,22 +166,22 @@ class LogFrames:
                 await asyncio.sleep(0.05)
 
     def changes(self) -> list[tuple[str, dict[str, Any]]]:
-        """Of each frame, in order: what it does, and a row or a key."""
+        """Returns what each frame does, in order, and its row or key."""
         return [frame_summary(frame) for frame in self._ended]
 
 
 async def begun(log: ChangeLog) -> Position:
-    """Where the log begins, when it has."""
+    """Waits until the log has begun, and returns where."""
     async with asyncio.timeout(SOON_SECONDS):
         while (first := (await log.extent()).first) is None:
             await asyncio.sleep(0.02)
     return first.position
 
 
-async def test_two_watchers_and_a_document_that_takes_twice_the_lease(
+async def test_one_watcher_leads_while_a_document_takes_twice_the_lease(
     database: Database, redis_logs: RedisLogs, slow_rows: list[str]
 ) -> None:
-    """One leads throughout, the rows are made once, and the log has them, while the loop serves others."""
+    """The rows are made once and are in the log, while the loop serves other tasks."""
     log = redis_logs.open()
     async with Watching(database, redis_logs.open()) as one, Watching(database, redis_logs.open()) as two:
         await begun(log)
@@ -195,8 +199,8 @@ async def test_two_watchers_and_a_document_that_takes_twice_the_lease(
 
 
 @pytest.mark.usefixtures("collected_seldom")
-async def test_two_watchers_and_a_large_array(database: Database, redis_logs: RedisLogs) -> None:
-    """The same with rows that really take long, and then with a change of one element of the array."""
+async def test_one_watcher_leads_while_a_large_array_is_rendered(database: Database, redis_logs: RedisLogs) -> None:
+    """With rows that really take long, and then with a change of one element."""
     await enable_pre_images(database, ["thing"])
     log = redis_logs.open()
     async with (
@@ -219,10 +223,9 @@ async def test_two_watchers_and_a_large_array(database: Database, redis_logs: Re
     assert lag.quantile(0.9) < BUSY_MACHINE_SECONDS, str(lag)
 
 
-async def test_another_app_of_the_process_goes_on(
+async def test_a_slow_document_does_not_hold_up_another_app(
     database: Database, redis_logs: RedisLogs, slow_rows: list[str]
 ) -> None:
-    """While the rows of one app's document are made, another app's changes reach its log and its readers."""
     other_log, plain = redis_logs.open(), KnownVersions(version(mapped("plain", {})))
     async with Watching(database, other_log, history=plain):
         await begun(other_log)
@@ -241,7 +244,8 @@ async def test_another_app_of_the_process_goes_on(
 async def test_a_stop_does_not_wait_for_the_document(
     database: Database, redis_logs: RedisLogs, slow_rows: list[str]
 ) -> None:
-    """A watcher that is told to end while the rows are made ends at once, gives up its lease, and appends nothing more."""
+    """A watcher that is told to end while rows are made ends at once, gives up its lease, and
+    appends nothing more."""
     log = redis_logs.open()
     async with Watching(database, redis_logs.open()) as watching:
         await begun(log)
@@ -255,11 +259,11 @@ async def test_a_stop_does_not_wait_for_the_document(
         assert not await LogFrames(log, "city").count()
 
 
-async def test_a_process_that_is_held_up_longer_than_the_lease(
+async def test_the_lease_grows_until_a_document_that_blocks_the_loop_fits(
     database: Database, redis_logs: RedisLogs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two watchers, and a document that holds the whole loop up, as a call into C does: the lease is lost, and taken for
-    longer each time, until the document is in the log. Then it is as long as usual again."""
+    """Two watchers lose the lease over it again and again, until the document is in the log. Then
+    the lease is as long as usual again."""
     log = redis_logs.open()
     made: list[float] = []
     rows = CompiledTable.rows
@@ -267,7 +271,7 @@ async def test_a_process_that_is_held_up_longer_than_the_lease(
     def held_up(self: CompiledTable, document: Document, errors: list[RowError], *rest: Any) -> list[Row]:
         if document["_id"] == SLOW_ID:
             made.append(time.monotonic())
-            # The other watcher is of another process, which goes on.
+            # The other watcher is of another process, which continues.
             watchings[0 if watchings[0].is_leading else 1].hold_up()
         return rows(self, document, errors)
 
@@ -298,10 +302,10 @@ class Discarded:
 
 @pytest.mark.usefixtures("collected_seldom")
 @pytest.mark.parametrize("plain_inserts", [False, True])
-async def test_a_snapshot_of_a_large_array_holds_up_nobody(
+async def test_a_snapshot_of_a_large_array_does_not_hold_up_the_loop(
     database: Database, monkeypatch: pytest.MonkeyPatch, plain_inserts: bool
 ) -> None:
-    """The rows of such a document in a session's snapshot, which are as many as there are elements."""
+    """It has as many rows as there are elements."""
     monkeypatch.setattr(snapshot_module, "write_marker", refuse_marker)
     await database.thing.insert_one({"_id": SLOW_ID, "n": list(range(ELEMENTS))})
     outlet = Discarded()
@@ -312,7 +316,7 @@ async def test_a_snapshot_of_a_large_array_holds_up_nobody(
         0,
         PacedOutlet(outlet, 10),
         no_entries(),
-        lambda errors: None,
+        FoundErrors(),
         plain_inserts=plain_inserts,
         unused=same_position,
         progress=SnapshotState("", APP_ID, 1, 0, datetime.now(UTC)),
@@ -338,7 +342,8 @@ async def same_position(position: Position) -> Position:
 
 
 class HeldUp(Watching):
-    """A watcher whose Redis gets nothing from it for `SLOW_SECONDS` after `hold_up`, as if its loop stood still."""
+    """A watcher whose Redis hears nothing from it for `SLOW_SECONDS` after `hold_up`, as if its
+    loop stood still."""
 
     def __init__(self, database: Database, log: Any) -> None:
         super().__init__(database, log)

@@ -1,4 +1,5 @@
-"""source_identity.py: whether a source is the database that it was. Each source is a database of the embedded server."""
+"""source_identity.py: whether a source is still the same database. Each source is a database of the
+embedded server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,12 +24,14 @@ from changesource.operations.readiness import find_missing
 from changesource.protocol.watermarks import Position
 from changesource.publishing.versions import begin_publish
 from changesource.replication import source_identity as source_identity_module
+from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
-from changesource.replication.source_identity import ANOTHER_DATABASE, CLOCK_BEHIND, MARK_GONE, SourceIdentity
+from changesource.replication.source_identity import ANOTHER_DATABASE, CLOCK_BEHIND, ID_GONE, SourceIdentity
 from changesource.replication.version_history import VersionHistory
 from tests.models.builders import build_app, build_table, publish
 from tests.mongo.failing import fail_commands
 from tests.mongo.opening import open_database
+from tests.simulation.row_errors import FoundErrors
 from zerosources.embedded.servers import MongoServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,7 +44,7 @@ KNOWN, ANOTHER = "0" * 32, "a" * 32
 def impatient(monkeypatch: pytest.MonkeyPatch, settings) -> None:
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
     monkeypatch.setattr(source_identity_module, "CLOCK_SECONDS", 0.3)
-    monkeypatch.setattr(source_identity_module, "MARK_SECONDS", 0.5)
+    monkeypatch.setattr(source_identity_module, "ID_DROP_SECONDS", 0.5)
     monkeypatch.setattr(change_stream, "AWAIT_MS", 100)
 
 
@@ -58,7 +61,7 @@ async def base() -> Version:
 
 
 async def versions() -> list[tuple[int, int | None, str]]:
-    """Number, cluster time and reason of each, in order."""
+    """Returns number, cluster time and reason of each version, in order."""
     return await sync_to_async(
         lambda: list(Version.objects.order_by("number").values_list("number", "cluster_time", "reason"))
     )()
@@ -70,8 +73,8 @@ async def expect_replaced(base: Version, database: Database, reason: str, positi
     assert await versions() == [(1, 0, ""), (2, 0, reason)]
 
 
-async def test_first_look(base: Version, database: Database) -> None:
-    """An app that was published before anybody looked goes on, and its source is known from then on."""
+async def test_the_first_check_gives_the_source_an_id(base: Version, database: Database) -> None:
+    """An app that was published earlier continues."""
     source_identity = SourceIdentity("shop", base.nonce)
     for _ in range(2):
         await source_identity.check(database, Position(await current_cluster_time(database)))
@@ -82,16 +85,16 @@ async def test_first_look(base: Version, database: Database) -> None:
     assert await versions() == [(1, 0, "")]
 
 
-async def test_first_look_of_many(base: Version, database: Database) -> None:
-    """Processes that look at the same time agree."""
+async def test_concurrent_first_checks_agree(base: Version, database: Database) -> None:
     await asyncio.gather(*(SourceIdentity("shop", base.nonce).check(database) for _ in range(8)))
     await base.arefresh_from_db()
     assert await read_source_id(database, "shop") == base.source_id
     assert await versions() == [(1, 0, "")]
 
 
-async def test_marked_at_this_moment(base: Version, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who finds no mark, and then that another has marked the source, looks again."""
+async def test_an_id_written_by_another_process_meanwhile_is_read_again(
+    base: Version, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
 
     async def look_before_another(*arguments: Any) -> str | None:
         found = await read_source_id(database, "shop")
@@ -104,16 +107,16 @@ async def test_marked_at_this_moment(base: Version, database: Database, monkeypa
     assert await versions() == [(1, 0, "")]
 
 
-async def test_source_that_is_marked_already(base: Version, database: Database) -> None:
-    """An app that begins anew by itself keeps its source."""
+async def test_an_existing_id_of_the_source_is_kept(base: Version, database: Database) -> None:
+    """As when an app has started over by itself."""
     await write_source_id(database, "shop", KNOWN)
     await SourceIdentity("shop", base.nonce).check(database)
     await base.arefresh_from_db()
     assert base.source_id == KNOWN
 
 
-async def test_another_database(base: Version, database: Database, other: Database) -> None:
-    """Another id begins the app anew, once, whoever else notices it; then that is its source."""
+async def test_another_id_makes_the_app_start_over_once(base: Version, database: Database, other: Database) -> None:
+    """Whoever else notices it. The other database is its source then."""
     await SourceIdentity("shop", base.nonce).check(database)
     await write_source_id(other, "shop", ANOTHER)
     await expect_replaced(base, other, ANOTHER_DATABASE)
@@ -124,27 +127,30 @@ async def test_another_database(base: Version, database: Database, other: Databa
     assert len(await versions()) == 2
 
 
-async def test_noticed_while_it_runs(base: Version, database: Database, other: Database) -> None:
-    """A process that knows its source notices when it becomes another one."""
+async def test_a_running_process_notices_another_id(base: Version, database: Database, other: Database) -> None:
     source_identity = SourceIdentity("shop", base.nonce)
     await source_identity.check(database)
     with pytest.raises(SourceReplaced):
         await source_identity.check(other)
 
 
-async def test_database_without_a_mark(base: Version, database: Database, other: Database) -> None:
-    """A database that was never marked is another one, where one was marked before; it is marked then."""
+async def test_a_database_that_never_had_the_id_is_another_one(
+    base: Version, database: Database, other: Database
+) -> None:
+    """It gets an id then."""
     position = Position(await current_cluster_time(database))
     await SourceIdentity("shop", base.nonce).check(database)
-    await expect_replaced(base, other, MARK_GONE, position)
+    await expect_replaced(base, other, ID_GONE, position)
     published = (await published_apps(["shop"]))["shop"]
     await SourceIdentity("shop", published.base_nonce).check(other)
     assert await read_source_id(other, "shop") is not None
 
 
 @pytest.mark.parametrize("how", ["collection", "database", "document"])
-async def test_mark_taken_away(base: Version, database: Database, how: str) -> None:
-    """Where the change stream shows that the mark was dropped, it is the same database, and is marked again."""
+async def test_an_id_whose_removal_is_in_the_stream_is_written_again(
+    base: Version, database: Database, how: str
+) -> None:
+    """It is the same database."""
     await SourceIdentity("shop", base.nonce).check(database)
     position = Position(await current_cluster_time(database))
     if how == "collection":
@@ -159,11 +165,11 @@ async def test_mark_taken_away(base: Version, database: Database, how: str) -> N
     assert await versions() == [(1, 0, "")]
 
 
-async def test_mark_taken_away_at_this_moment(
+async def test_a_removal_that_the_stream_does_not_show_yet_is_waited_for(
     base: Version, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a database is dropped its documents are gone before the change stream says so."""
-    monkeypatch.setattr(source_identity_module, "MARK_SECONDS", 10.0)
+    """While a database is dropped, its documents are gone before the change stream says so."""
+    monkeypatch.setattr(source_identity_module, "ID_DROP_SECONDS", 10.0)
     source_identity = SourceIdentity("shop", base.nonce)
     await source_identity.check(database)
     position = Position(await current_cluster_time(database))
@@ -182,11 +188,10 @@ async def test_mark_taken_away_at_this_moment(
     assert await versions() == [(1, 0, "")]
 
 
-async def test_mark_written_again_by_another_reader(
+async def test_an_id_written_again_by_another_reader_ends_the_wait(
     base: Version, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who looks between the drop and the writing of another reader does not wonder for long."""
-    monkeypatch.setattr(source_identity_module, "MARK_SECONDS", 10.0)
+    monkeypatch.setattr(source_identity_module, "ID_DROP_SECONDS", 10.0)
     source_identity = SourceIdentity("shop", base.nonce)
     await source_identity.check(database)
     await base.arefresh_from_db()
@@ -200,8 +205,7 @@ async def test_mark_written_again_by_another_reader(
     assert await versions() == [(1, 0, "")]
 
 
-async def test_mark_taken_away_while_nobody_read(base: Version, database: Database) -> None:
-    """Who has no position begins at the newest that a replica is known to have."""
+async def test_without_a_position_the_newest_of_a_replica_counts(base: Version, database: Database) -> None:
     await SourceIdentity("shop", base.nonce).check(database)
     watermark = Position(await current_cluster_time(database)).watermark
     await register_replica(ReplicaRecord("shop", 0, watermark, watermark, 1, None, 0, ""))
@@ -210,11 +214,13 @@ async def test_mark_taken_away_while_nobody_read(base: Version, database: Databa
     assert await versions() == [(1, 0, "")]
 
 
-async def test_mark_taken_away_under_way(base: Version, database: Database) -> None:
-    """Who reads without a break marks the database again at once, so that later nobody wonders."""
+async def test_a_reader_writes_an_id_again_that_it_sees_removed(base: Version, database: Database) -> None:
+    """Later checks then find it."""
     history = VersionHistory("shop", SourceIdentity("shop", base.nonce))
     start = Position(await current_cluster_time(database))
-    reader = EntryReader(database, history, await history.at(start), start.cluster_time, start, lambda errors: None)
+    reader = EntryReader(
+        AppSource(database, history, FoundErrors()), await history.at(start), start.cluster_time, start
+    )
     async with aclosing(reader.entries()) as entries:
         await anext(entries)
         marked = await read_source_id(database, "shop")
@@ -227,15 +233,15 @@ async def test_mark_taken_away_under_way(base: Version, database: Database) -> N
     assert await versions() == [(1, 0, "")]
 
 
-async def test_set_back(base: Version, database: Database) -> None:
-    """A source that has not reached what was read of it is not the one that was read, whatever its mark says."""
+async def test_a_source_behind_what_was_read_from_it_was_replaced(base: Version, database: Database) -> None:
+    """Whatever its id says."""
     await SourceIdentity("shop", base.nonce).check(database)
     later = Position(await current_cluster_time(database) + AN_HOUR)
     await expect_replaced(base, database, CLOCK_BEHIND, later)
 
 
-async def test_set_back_while_nobody_read(base: Version, database: Database) -> None:
-    """Nor is it if it has not reached what a replica has acknowledged. What replicas of another base had says nothing."""
+async def test_a_source_behind_what_a_replica_acknowledged_was_replaced(base: Version, database: Database) -> None:
+    """Replicas of another base do not count."""
     watermark = Position(await current_cluster_time(database) + AN_HOUR).watermark
     await register_replica(ReplicaRecord("shop", 0, watermark, watermark, 1, None, 0, ""))
     await expect_replaced(base, database, CLOCK_BEHIND)
@@ -243,8 +249,10 @@ async def test_set_back_while_nobody_read(base: Version, database: Database) -> 
     await SourceIdentity("shop", published.base_nonce).check(database)
 
 
-async def test_clock_that_catches_up(base: Version, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An instant after an election a majority may not have confirmed yet what it has: that is waited for."""
+async def test_a_clock_that_catches_up_is_waited_for(
+    base: Version, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just after an election, a majority may not have confirmed everything yet."""
     monkeypatch.setattr(source_identity_module, "CLOCK_SECONDS", 10.0)
     source_identity = SourceIdentity("shop", base.nonce)
     await source_identity.check(database)
@@ -257,8 +265,9 @@ async def test_clock_that_catches_up(base: Version, database: Database, monkeypa
     assert await versions() == [(1, 0, "")]
 
 
-async def test_read_only(mongo_server: MongoServer, base: Version, database: Database) -> None:
-    """A source that may not be written to is used without a mark; its clock is looked at all the same."""
+async def test_a_read_only_source_is_only_checked_by_its_clock(
+    mongo_server: MongoServer, base: Version, database: Database
+) -> None:
     async with fail_commands(mongo_server, "update", errorCode=13):
         await SourceIdentity("shop", base.nonce).check(database, Position(await current_cluster_time(database)))
         assert await read_source_id(database, "shop") is None
@@ -272,7 +281,7 @@ async def rewrite_mark(database: Database, source_id: str) -> None:
 
 
 async def check_newest(database: Database) -> None:
-    """As whoever begins to read now does."""
+    """Checks the source as a reader that begins now."""
     published = (await published_apps(["shop"]))["shop"]
     await SourceIdentity("shop", published.base_nonce).check(database)
 
@@ -282,9 +291,9 @@ async def doubt(database: Database) -> str:
     return await SourceIdentity("shop", published.base_nonce).doubt(database)
 
 
-async def test_mark_rewritten_time_and_again(base: Version, database: Database) -> None:
-    """Somebody who rewrites the mark makes the app begin anew once. Then its source is not read any more until a person has
-    published it again, after which it may begin anew by itself once more."""
+async def test_an_id_that_is_rewritten_again_and_again_stops_the_source(base: Version, database: Database) -> None:
+    """The app starts over once. Then its source is not read until a person publishes again, after
+    which the app may start over by itself once more."""
     await check_newest(database)
     assert await doubt(database) == ""
     await rewrite_mark(database, ANOTHER)
@@ -309,8 +318,7 @@ async def test_mark_rewritten_time_and_again(base: Version, database: Database) 
     assert [number for number, _, _ in await versions()] == [1, 2, 3, 4]
 
 
-async def test_mark_that_is_what_it_was(base: Version, database: Database) -> None:
-    """Where the mark is again the one that is known, the source is trusted again."""
+async def test_a_source_whose_former_id_is_back_is_trusted_again(base: Version, database: Database) -> None:
     await check_newest(database)
     await rewrite_mark(database, ANOTHER)
     with pytest.raises(SourceReplaced):
@@ -324,23 +332,22 @@ async def test_mark_that_is_what_it_was(base: Version, database: Database) -> No
 
 
 @pytest.mark.parametrize("odd", [5, "x" * 2**20, ["a" * 32], None], ids=["number", "huge", "array", "null"])
-async def test_mark_that_is_none(base: Version, database: Database, odd: Any) -> None:
-    """Rubbish in the place of the mark is no mark: the app begins anew once, and marks its source again."""
+async def test_anything_else_in_the_place_of_the_id_is_no_id(base: Version, database: Database, odd: Any) -> None:
+    """The app starts over once, and gives its source an id again."""
     position = Position(await current_cluster_time(database))
     await check_newest(database)
     await rewrite_mark(database, odd)
-    await expect_replaced(base, database, MARK_GONE, position)
+    await expect_replaced(base, database, ID_GONE, position)
     await check_newest(database)
     published = (await published_apps(["shop"]))["shop"]
     assert await read_source_id(database, "shop") == await source_id_of(published.base_nonce)
     await rewrite_mark(database, odd)
     with pytest.raises(SourceInDoubt):
         await check_newest(database)
-    assert MARK_GONE in await doubt(database)
+    assert ID_GONE in await doubt(database)
 
 
-async def test_once_in_a_day(base: Version, database: Database) -> None:
-    """A source that is replaced again after a day is replaced as it was the first time."""
+async def test_an_app_may_start_over_again_after_a_day(base: Version, database: Database) -> None:
     await check_newest(database)
     for number in range(3):
         await rewrite_mark(database, f"{number:032x}")
@@ -350,8 +357,7 @@ async def test_once_in_a_day(base: Version, database: Database) -> None:
     assert len(await versions()) == 4
 
 
-async def test_clock_in_doubt(base: Version, database: Database) -> None:
-    """The same for a source that is set back time and again."""
+async def test_a_source_that_is_set_back_again_and_again_is_in_doubt(base: Version, database: Database) -> None:
     ahead = Position(await current_cluster_time(database) + AN_HOUR)
     await expect_replaced(base, database, CLOCK_BEHIND, ahead)
     newest = await sync_to_async(lambda: Version.objects.get(number=2))()
@@ -361,8 +367,8 @@ async def test_clock_in_doubt(base: Version, database: Database) -> None:
     assert CLOCK_BEHIND in await doubt(database)
 
 
-async def test_readiness_of_a_source_in_doubt(base: Version, database: Database) -> None:
-    """`/readyz` says what is wrong and what to do, and is right again when a person has done it."""
+async def test_readyz_says_why_a_source_is_in_doubt_and_what_to_do(base: Version, database: Database) -> None:
+    """It is ready again when a person has done it."""
 
     async def missing() -> dict[str, str]:
         log = MemoryLog()
@@ -387,8 +393,8 @@ async def test_readiness_of_a_source_in_doubt(base: Version, database: Database)
     assert await missing() == {}
 
 
-async def test_publish_under_way(base: Version) -> None:
-    """A publish that is under way is not part of what begins anew: its publisher is told to publish again."""
+async def test_a_publish_under_way_is_dropped_when_the_app_starts_over(base: Version) -> None:
+    """Its publisher is told to publish again."""
 
     def edit_and_begin() -> Version:
         build_table(App.objects.get(), "river", {"_id": {}})
@@ -402,8 +408,8 @@ async def test_publish_under_way(base: Version) -> None:
     assert newest.source_id == ANOTHER
 
 
-async def test_access_begins_anew(base: Version) -> None:
-    """What clients may read begins without a marker, since theirs are in the other database."""
+async def test_access_of_clients_begins_without_a_marker_when_the_app_starts_over(base: Version) -> None:
+    """Their markers are in the other database."""
 
     def grant() -> Client:
         client = Client.objects.create_for_apps("cache", [App.objects.get()])

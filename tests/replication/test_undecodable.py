@@ -1,4 +1,4 @@
-"""A document that PyMongo does not decode: a row error, and the stream goes on."""
+"""A document that PyMongo does not decode is a row error, and the stream continues."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,12 +12,14 @@ from changesource.mongo.documents import first_documents, scan
 from changesource.mongo.markers import write_marker
 from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
+from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
 from changesource.tables.definition import Column
 from changesource.tables.row_errors import RowError
 from tests.mongo.undecodable import SPOILT, spoilt
 from tests.simulation.builders import APP_ID, KnownVersions, table, version
 from tests.simulation.replica import frame_summary
+from tests.simulation.row_errors import FoundErrors
 from zerosources.embedded.servers import MongoServer
 
 CITY = version(table("city", Column("name", "string", optional=True), Column("photo", "string", optional=True)))
@@ -36,12 +38,10 @@ async def reading(mongo_server: MongoServer, database: Database) -> AsyncIterato
         yield found
 
 
-async def read_to_marker(
-    database: Database, start: Position, errors: list[RowError]
-) -> list[tuple[str, dict[str, Any]]]:
-    """What happened to rows until a marker that is written now."""
+async def read_to_marker(database: Database, start: Position, errors: FoundErrors) -> list[tuple[str, dict[str, Any]]]:
+    """Returns what happened to rows until a marker that is written now."""
     nonce = await write_marker(database, APP_ID, "barrier")
-    reader = EntryReader(database, KnownVersions(CITY), CITY, start.cluster_time, start, errors.extend)
+    reader = EntryReader(AppSource(database, KnownVersions(CITY), errors), CITY, start.cluster_time, start)
     changes: list[tuple[str, dict[str, Any]]] = []
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(reader.entries()) as entries:
         async for entry in entries:
@@ -54,11 +54,13 @@ async def read_to_marker(
     return changes
 
 
-async def test_stream(database: Database, reading: Database, start: Position) -> None:
-    """A value that cannot be decoded is null in its row and a row error; what comes after it is read as ever."""
+async def test_an_undecodable_value_is_null_and_a_row_error(
+    database: Database, reading: Database, start: Position
+) -> None:
+    """What comes after it is read as usual."""
     await database.city.insert_one({"_id": "a", "name": "Bern", "photo": SPOILT})
     await database.city.insert_one({"_id": "b", "name": "Basel"})
-    errors: list[RowError] = []
+    errors = FoundErrors()
     changes = await read_to_marker(reading, start, errors)
     assert changes == [
         ("insert", {"_id": "a", "name": "Bern", "photo": None}),
@@ -68,26 +70,29 @@ async def test_stream(database: Database, reading: Database, start: Position) ->
     assert "not valid BSON" in errors[0].reason
 
 
-async def test_look_up(database: Database, reading: Database, start: Position) -> None:
-    """The same for a document that is looked up after an update."""
+async def test_an_undecodable_value_in_a_look_up_is_null_and_a_row_error(
+    database: Database, reading: Database, start: Position
+) -> None:
     await database.city.insert_one({"_id": "a", "name": "Bern", "photo": SPOILT})
     await database.city.update_one({"_id": "a"}, {"$set": {"name": "Biel"}})
-    errors: list[RowError] = []
+    errors = FoundErrors()
     changes = await read_to_marker(reading, start, errors)
     assert changes[-1] == ("insert", {"_id": "a", "name": "Biel", "photo": None})
     assert {error.column for error in errors} == {"photo"}
 
 
-async def test_undecodable_id(database: Database, reading: Database, start: Position) -> None:
-    """A document whose `_id` cannot be decoded has no row."""
+async def test_a_document_with_an_undecodable_id_has_no_row(
+    database: Database, reading: Database, start: Position
+) -> None:
     await database.city.insert_one({"_id": SPOILT, "name": "Bern"})
-    errors: list[RowError] = []
+    errors = FoundErrors()
     assert [operation for operation, _ in await read_to_marker(reading, start, errors)] == []
     assert [error.column for error in errors] == ["_id"]
 
 
-async def test_scan(database: Database, reading: Database) -> None:
-    """A snapshot gives such documents as well, and the others of their batch."""
+async def test_a_scan_yields_undecodable_documents_and_the_others_of_their_batch(
+    database: Database, reading: Database
+) -> None:
     await database.city.insert_many([{"_id": "a"}, {"_id": "b", "photo": SPOILT}, {"_id": SPOILT}, {"_id": "z"}])
     found = [document async for documents in scan(reading, "city") for document in documents]
     errors: list[RowError] = []

@@ -1,4 +1,5 @@
-"""version_history.py: which version is in force where, whoever asks and whatever becomes of a publish meanwhile."""
+"""version_history.py: which version is in force where, for every reader, whatever happens to a
+publish meanwhile."""
 
 import asyncio
 import itertools
@@ -25,7 +26,7 @@ from changesource.replication.version_history import (
     FIRST_ORDINAL_AFTER_MARKER,
     VersionHistory,
     number_in_force,
-    position_of_turn,
+    position_of_cutover,
 )
 from tests.models.builders import build_app, build_table, publish
 
@@ -49,39 +50,38 @@ def default_source(settings) -> None:
         (Position(MARKER + 1), 2),
     ],
 )
-def test_one_publish(position: Position, number: int) -> None:
-    """A version is in force from the transaction of its publish on, which a watermark at the marker's cluster time tells."""
+def test_a_version_is_in_force_from_its_publish_on(position: Position, number: int) -> None:
+    """A watermark at the marker's cluster time tells."""
     stored = [StoredVersion(1, "a", 0), StoredVersion(2, "b", MARKER)]
     assert number_in_force(stored, position) == number
 
 
-def test_markers_out_of_order() -> None:
-    """Where a later version's marker came first, the earlier version was never in force."""
+def test_a_version_whose_marker_came_after_a_later_ones_was_never_in_force() -> None:
     stored = [StoredVersion(1, "a", 0), StoredVersion(2, "b", MARKER + 5), StoredVersion(3, "c", MARKER)]
     assert number_in_force(stored, Position(MARKER + 9)) == 3
 
 
-def test_no_version() -> None:
-    """An app without versions has none in force."""
+def test_an_app_without_versions_has_none_in_force() -> None:
     with pytest.raises(UnknownVersion):
         number_in_force([], Position(MARKER))
 
 
 @given(st.lists(st.integers(1, 50), max_size=6), st.integers(0, 60), st.integers(0, 0xFFFF))
 def test_readers_and_watermarks_agree(markers: list[int], cluster_time: int, ordinal: int) -> None:
-    """Who meets the markers one after the other, and takes only higher numbers, is where the watermark says."""
+    """A reader that meets the markers in order, and accepts only higher numbers, has the version
+    that the watermark tells."""
     stored = [StoredVersion(1, "base", 0)]
     stored += [StoredVersion(number, str(number), marker) for number, marker in enumerate(markers, start=2)]
     position = Position(cluster_time, ordinal)
     current = 1
     for version in sorted(stored[1:], key=lambda version: version.cluster_time or 0):
-        if position_of_turn(version.cluster_time or 0) <= position:
+        if position_of_cutover(version.cluster_time or 0) <= position:
             current = max(current, version.number)
     assert number_in_force(stored, position) == current
 
 
 async def met(history: VersionHistory, marker: PublishMarker, cluster_time: int = MARKER) -> int | None:
-    """The version that a reader goes on with who meets the marker now."""
+    """Returns the version with which a reader continues that meets the marker now."""
     found = await history.published_by(marker, cluster_time, time.monotonic())
     return None if found is None else found.number
 
@@ -95,7 +95,7 @@ def edit_and_begin() -> Version:
 
 @pytest.mark.django_db(transaction=True)
 async def test_undecided_publish_is_waited_for() -> None:
-    """A reader that meets the marker before the publisher has said that it took place waits for that."""
+    """A reader that meets the marker before the publish has been confirmed waits."""
     version = await sync_to_async(edit_and_begin)()
     history = VersionHistory("shop")
     meeting = asyncio.create_task(met(history, PublishMarker(2, version.nonce)))
@@ -108,8 +108,8 @@ async def test_undecided_publish_is_waited_for() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_publish_that_nobody_confirms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A publisher that vanished holds nobody up for long: the first reader who cannot wait ends the publish for all."""
+async def test_an_unconfirmed_publish_is_ended_by_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first reader that cannot wait any longer ends it for all."""
     monkeypatch.setattr(version_history, "UNDECIDED_SECONDS", 0.2)
     version = await sync_to_async(edit_and_begin)()
     assert await met(VersionHistory("shop"), PublishMarker(2, version.nonce)) is None
@@ -118,16 +118,16 @@ async def test_publish_that_nobody_confirms(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_marker_of_somebody_else() -> None:
-    """A marker whose nonce no version has, such as one of another installation on the same database, is of no version."""
+async def test_a_marker_with_an_unknown_nonce_belongs_to_no_version() -> None:
+    """It may be of another installation on the same database."""
     await sync_to_async(lambda: publish(build_app()))()
     assert await met(VersionHistory("shop"), PublishMarker(1, "a" * 32)) is None
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_copied_marker() -> None:
-    """A marker that somebody has seen and writes again, before it is known whether the publish took place or later, is of
-    no version: that is in force from its own marker on."""
+async def test_a_copied_marker_belongs_to_no_version() -> None:
+    """Whether it is copied before the publish is confirmed or later: the version is in force from
+    its own marker on."""
     version = await sync_to_async(edit_and_begin)()
     marker = PublishMarker(2, version.nonce)
     copied = asyncio.create_task(met(VersionHistory("shop"), marker, MARKER + 1))
@@ -140,17 +140,18 @@ async def test_copied_marker() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_stranger_waits_for_no_publish() -> None:
-    """A marker that nobody here has written is of no version at once, also while a publish is under way."""
+async def test_an_unknown_marker_is_not_waited_for() -> None:
+    """Even while a publish is under way."""
     await sync_to_async(edit_and_begin)()
     async with asyncio.timeout(5):
         assert await met(VersionHistory("shop"), PublishMarker(2, "a" * 32)) is None
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_many_strangers(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """However many markers that are none are met, by however many readers: the database is asked at most so often, and the
-    log says it once."""
+async def test_many_unknown_markers_cost_few_queries_and_one_log_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many readers meet them."""
     caplog.set_level(logging.INFO)
     asked: list[float] = []
     stored_versions = store.stored_versions
@@ -173,12 +174,12 @@ async def test_many_strangers(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
     await asyncio.gather(*(meet(number) for number in range(4)))
     assert len(asked) <= 12
     assert all(after - before >= 0.99 * lookups.LOOKUP_SECONDS for before, after in itertools.pairwise(asked))
-    assert len([record for record in caplog.records if "is of no version" in record.message]) == 1
+    assert len([record for record in caplog.records if "belongs to no version" in record.message]) == 1
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_answer_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer serves only markers that were received before it was asked for: a publish that was stored since is found."""
+async def test_an_answer_serves_only_markers_received_before_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publish that was stored since then is found."""
     history = VersionHistory("shop")
     await sync_to_async(lambda: publish(build_app()))()
     assert await met(history, PublishMarker(2, "a" * 32)) is None
@@ -193,8 +194,7 @@ async def test_answer_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_change_of_access() -> None:
-    """A marker counts for its own client, and where it was first met, wherever it stands otherwise."""
+async def test_an_access_marker_counts_for_its_client_at_its_first_place() -> None:
 
     def two_changes() -> tuple[AccessVersion, AccessVersion]:
         app = build_app()
@@ -218,12 +218,12 @@ async def test_change_of_access() -> None:
     await client_store.confirm_access(waiting.nonce, MARKER + 1)
     assert await counts(client_id, waiting.nonce, MARKER + 1)
     assert not await counts(client_id, waiting.nonce, MARKER + 2)
-    assert await counts(client_id, known.nonce, MARKER)  # of before what was asked for last
+    assert await counts(client_id, known.nonce, MARKER)  # it is from before the last query
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_change_of_access_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the Django database does not answer a marker counts, and the database is left alone for a while."""
+async def test_an_access_marker_counts_if_the_database_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is then not queried for a while."""
     asked = 0
 
     async def fail(app_id: str, since: int) -> Any:
@@ -239,8 +239,7 @@ async def test_change_of_access_without_an_answer(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.django_db
-def test_forgotten_publish_makes_room() -> None:
-    """The row of a publisher that vanished does not keep the next one from publishing."""
+def test_an_abandoned_publish_does_not_block_the_next_one() -> None:
     version = edit_and_begin()
     Version.objects.filter(pk=version.pk).update(published_at=timezone.now() - timedelta(minutes=5))
     assert begin_publish(version.app).nonce != version.nonce

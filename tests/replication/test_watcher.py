@@ -1,4 +1,4 @@
-"""watcher.py: leadership, and a log that is right whoever writes it."""
+"""watcher.py: leadership, and a log that is right whichever watcher writes it."""
 
 import asyncio
 import time
@@ -29,12 +29,12 @@ from zerosources.embedded.servers import MongoServer, ValkeyServer
 A_WHILE_SECONDS = 0.3
 SOON_SECONDS = 10.0
 MANY_ROWS = 5_000
-"""Several batches, and less than the oplog of these tests holds."""
+"""As many writes as make several batches, and fewer than the oplog of these tests holds."""
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that is waited for by the clock comes soon."""
+    """Everything that waits for a time waits only briefly."""
     monkeypatch.setattr(watcher_module, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(change_stream, "AWAIT_MS", 100)
 
@@ -49,7 +49,7 @@ async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
 
 
 async def begun(log: ChangeLog) -> None:
-    """Returns when the log has begun: what is written from then on is in it."""
+    """Waits until the log has begun: what is written from then on is in it."""
 
     async def has_begun() -> bool:
         with suppress(LogUnavailable):
@@ -61,14 +61,14 @@ async def begun(log: ChangeLog) -> None:
 
 @asynccontextmanager
 async def writing(database: Database, log: ChangeLog, count: int) -> AsyncIterator[list[Workload]]:
-    """Writers that begin when the log has begun."""
+    """Runs writers that begin when the log has begun."""
     await begun(log)
     async with several(database, count) as loads:
         yield loads
 
 
 async def entries_until_now(log: ChangeLog, database: Database) -> list[Entry]:
-    """All entries of the log, once a marker that is written now is in it."""
+    """Returns all entries of the log, once it has a marker that is written now."""
     nonce = await write_marker(database, APP_ID, "barrier")
     found: list[Entry] = []
 
@@ -83,7 +83,8 @@ async def entries_until_now(log: ChangeLog, database: Database) -> list[Entry]:
 
 
 async def expect_whole_log(log: ChangeLog, database: Database) -> None:
-    """The log's entries chain, and lead from nothing to what the database holds."""
+    """Checks that the log's entries have no hole, and lead from nothing to what the database
+    holds."""
     found = await entries_until_now(log, database)
     expect_chain(found)
     replica = BusyReplica()
@@ -98,8 +99,7 @@ def expect_chain(found: Sequence[Entry]) -> None:
     assert [entry.id for entry in found] == sorted({entry.id for entry in found})
 
 
-async def test_log_of_a_busy_source(database: Database, redis_logs: RedisLogs) -> None:
-    """The log leads to what the database holds."""
+async def test_the_log_leads_to_what_the_database_holds(database: Database, redis_logs: RedisLogs) -> None:
     log = redis_logs.open()
     async with Watching(database, redis_logs.open()):
         await begun(log)
@@ -108,8 +108,8 @@ async def test_log_of_a_busy_source(database: Database, redis_logs: RedisLogs) -
         await expect_whole_log(log, database)
 
 
-async def test_one_leads(database: Database, redis_logs: RedisLogs) -> None:
-    """Of several watchers one leads for as long as it lives, and the lease bears its name."""
+async def test_one_of_several_watchers_leads_as_long_as_it_lives(database: Database, redis_logs: RedisLogs) -> None:
+    """The lease has its name."""
     async with (
         Watching(database, redis_logs.open()) as one,
         Watching(database, redis_logs.open()) as two,
@@ -122,8 +122,7 @@ async def test_one_leads(database: Database, redis_logs: RedisLogs) -> None:
         assert await redis_logs.open().leader() == leader.watcher.owner
 
 
-async def test_leadership_is_given_up(database: Database, redis_logs: RedisLogs) -> None:
-    """A watcher that is told to end leaves the lease to others."""
+async def test_a_watcher_that_ends_gives_up_its_lease(database: Database, redis_logs: RedisLogs) -> None:
     log = redis_logs.open()
     async with Watching(database, redis_logs.open()) as watching:
         await eventually(lambda: watching.is_leading)
@@ -132,8 +131,8 @@ async def test_leadership_is_given_up(database: Database, redis_logs: RedisLogs)
         assert await log.leader() is None
 
 
-async def test_lease_lost(database: Database, redis_logs: RedisLogs) -> None:
-    """A leader whose lease another has leads no more, also where nothing happens."""
+async def test_a_leader_that_lost_its_lease_leads_no_longer(database: Database, redis_logs: RedisLogs) -> None:
+    """Even if nothing happens."""
     log = redis_logs.open()
     async with Watching(database, redis_logs.open(), heartbeat_seconds=0) as watching:
         await eventually(lambda: watching.is_leading)
@@ -144,8 +143,10 @@ async def test_lease_lost(database: Database, redis_logs: RedisLogs) -> None:
 
 
 @pytest.mark.parametrize("how", ["stop", "die"])
-async def test_take_over(database: Database, redis_logs: RedisLogs, how: str) -> None:
-    """When the leader ends, orderly or not, another goes on: no entry is missing, none is there twice."""
+async def test_another_watcher_takes_over_without_gap_or_repetition(
+    database: Database, redis_logs: RedisLogs, how: str
+) -> None:
+    """Whether the leader ends in order or is killed."""
     log = redis_logs.open()
     async with (
         Watching(database, redis_logs.open()) as leader,
@@ -164,8 +165,8 @@ async def test_take_over(database: Database, redis_logs: RedisLogs, how: str) ->
         await expect_whole_log(log, database)
 
 
-async def test_two_leaders(database: Database, redis_logs: RedisLogs) -> None:
-    """A lease that is lost again and again lets several lead at once: the log is right all the same."""
+async def test_the_log_is_right_if_several_watchers_lead_at_once(database: Database, redis_logs: RedisLogs) -> None:
+    """The lease is lost again and again."""
     log = redis_logs.open()
     async with (
         Watching(database, redis_logs.open()),
@@ -181,8 +182,8 @@ async def test_two_leaders(database: Database, redis_logs: RedisLogs) -> None:
         await expect_whole_log(log, database)
 
 
-async def test_paused_leader(database: Database, redis_logs: RedisLogs) -> None:
-    """A leader that wakes up long after another took over appends nothing, and stands by."""
+async def test_a_leader_that_wakes_up_late_appends_nothing(database: Database, redis_logs: RedisLogs) -> None:
+    """It stands by."""
     log, its_log = redis_logs.open(), redis_logs.open()
     async with Watching(database, its_log) as paused, writing(database, log, 2) as loads:
         go_on = asyncio.Event()
@@ -209,17 +210,17 @@ async def test_paused_leader(database: Database, redis_logs: RedisLogs) -> None:
 
 
 @pytest.mark.parametrize("how", ["stop", "die"])
-async def test_unfinished_transaction(
+async def test_the_next_leader_repeats_an_unfinished_transaction(
     database: Database, redis_logs: RedisLogs, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A leader that ends in the middle of a transaction leaves no hole: the next begins it again, with all its events."""
-    monkeypatch.setattr(renderer, "MAX_CHUNK_BYTES", 300)
+    """With all of its events."""
+    monkeypatch.setattr(renderer, "MAX_ENTRY_BYTES", 300)
     log, its_log = redis_logs.open(), redis_logs.open()
     async with Watching(database, redis_logs.open(), heartbeat_seconds=0) as first:
         await begun(log)
         await first.stop()
     for number in range(20):
-        await database.city.insert_one({"_id": number})  # in one batch, then, of several entries
+        await database.city.insert_one({"_id": number})  # so that they are one batch and several entries
     is_interrupted = asyncio.Event()
     append = its_log.append
 
@@ -240,8 +241,7 @@ async def test_unfinished_transaction(
 
 
 @pytest.mark.parametrize("lost", [("log", "tail", "leader"), ("log",), ("tail",)], ids="+".join)
-async def test_log_lost(database: Database, redis_logs: RedisLogs, lost: tuple[str, ...]) -> None:
-    """Where Redis forgot the log it begins anew, and goes on."""
+async def test_a_lost_log_starts_over(database: Database, redis_logs: RedisLogs, lost: tuple[str, ...]) -> None:
     log = redis_logs.open()
     async with Watching(database, redis_logs.open()), writing(database, log, 1):
         await asyncio.sleep(A_WHILE_SECONDS)
@@ -252,8 +252,10 @@ async def test_log_lost(database: Database, redis_logs: RedisLogs, lost: tuple[s
         assert (await log.extent()).log_id != before
 
 
-async def test_history_lost(mongo_server: MongoServer, database: Database, redis_logs: RedisLogs) -> None:
-    """A watcher that cannot go on from the log's end begins the log anew, later than all that it held."""
+async def test_after_lost_history_the_log_starts_over(
+    mongo_server: MongoServer, database: Database, redis_logs: RedisLogs
+) -> None:
+    """Later than everything that it held."""
     log = redis_logs.open()
     async with Watching(database, redis_logs.open()), writing(database, log, 1):
         await asyncio.sleep(A_WHILE_SECONDS)
@@ -266,10 +268,9 @@ async def test_history_lost(mongo_server: MongoServer, database: Database, redis
         assert found[0].id > before.tail
 
 
-async def test_history_that_stays_lost(
+async def test_a_log_that_starts_over_again_and_again_does_so_slowly(
     mongo_server: MongoServer, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log is begun anew again and again, but not in a hurry."""
     monkeypatch.setattr(watcher_module, "RETRY_SECONDS", 0.2)
     log = MemoryLog()
     async with fail_commands(mongo_server, "aggregate", errorCode=286), Watching(database, log):
@@ -277,10 +278,9 @@ async def test_history_that_stays_lost(
         assert 1 <= log.generation <= 7
 
 
-async def test_history_of_a_quiet_source_lost(
+async def test_the_new_log_begins_later_even_if_the_clock_stood_still(
     mongo_server: MongoServer, database: Database, redis_logs: RedisLogs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The new log begins later than the old one, also where the source's clock has stood still."""
     now = await current_cluster_time(database)
 
     async def same_time(database: Database) -> int:
@@ -303,8 +303,9 @@ async def is_other_log(log: ChangeLog, log_id: str) -> bool:
     return (await log.extent()).log_id not in ("", log_id)
 
 
-async def test_mongodb_interrupted(mongo_server: MongoServer, database: Database, redis_logs: RedisLogs) -> None:
-    """Interruptions of the source that pass leave no hole and no double."""
+async def test_interruptions_of_mongodb_leave_no_gap_and_no_repetition(
+    mongo_server: MongoServer, database: Database, redis_logs: RedisLogs
+) -> None:
     log = redis_logs.open()
     async with Watching(database, redis_logs.open()), writing(database, log, 2) as loads:
         for failure in ({"closeConnection": True}, {"errorCode": 43}, {"errorCode": 6}):
@@ -322,8 +323,9 @@ def own_valkey(run_dir: Path) -> Iterator[ValkeyServer]:
         yield server
 
 
-async def test_redis_restarted(database: Database, own_valkey: ValkeyServer, settings: Any) -> None:
-    """A Redis that comes back empty gets a new log from the same watcher."""
+async def test_a_redis_that_is_restarted_empty_gets_a_new_log(
+    database: Database, own_valkey: ValkeyServer, settings: Any
+) -> None:
     async with RedisLogs(own_valkey.url, settings) as logs:
         log = logs.open()
         async with Watching(database, logs.open()), several(database, 1):
@@ -334,8 +336,7 @@ async def test_redis_restarted(database: Database, own_valkey: ValkeyServer, set
             expect_chain(await entries_until_now(log, database))
 
 
-async def test_log_of_the_process(database: Database) -> None:
-    """A watcher fills the log in memory as well."""
+async def test_a_watcher_fills_the_log_in_memory_too(database: Database) -> None:
     log = MemoryLog()
     async with Watching(database, log), writing(database, log, 2) as loads:
         await asyncio.sleep(A_WHILE_SECONDS)
@@ -345,7 +346,7 @@ async def test_log_of_the_process(database: Database) -> None:
 
 
 class TrimmedLog(MemoryLog):
-    """Counts how often it was trimmed."""
+    """A log that counts how often it was trimmed."""
 
     trimmed = 0
 
@@ -353,16 +354,16 @@ class TrimmedLog(MemoryLog):
         self.trimmed += 1
 
 
-async def test_log_is_trimmed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The leader trims it again and again: nothing else keeps a log in Redis from growing."""
+async def test_the_leader_trims_the_log(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else keeps a log in Redis from growing."""
     monkeypatch.setattr(watcher_module, "TRIM_SECONDS", 0.05)
     log = TrimmedLog()
     async with Watching(database, log):
         await eventually(lambda: log.trimmed > 2)
 
 
-async def test_heartbeat(database: Database) -> None:
-    """The leader writes markers, so that a quiet source's position moves on."""
+async def test_the_leader_writes_heartbeats(database: Database) -> None:
+    """They move the position of a quiet source."""
     log = MemoryLog()
     async with Watching(database, log, heartbeat_seconds=0.05):
         await begun(log)
@@ -375,8 +376,7 @@ async def test_heartbeat(database: Database) -> None:
         await eventually(has_grown)
 
 
-async def test_no_heartbeat(database: Database) -> None:
-    """Where none is wanted nothing is written to the source."""
+async def test_without_heartbeats_nothing_is_written_to_the_source(database: Database) -> None:
     log = MemoryLog()
     async with Watching(database, log, heartbeat_seconds=0) as watching:
         await begun(log)
@@ -385,8 +385,8 @@ async def test_no_heartbeat(database: Database) -> None:
         assert await database[MARKERS_COLLECTION].count_documents({}) == 0
 
 
-async def test_source_that_refuses(mongo_server: MongoServer, database: Database) -> None:
-    """A watcher that is refused tries again, and leads when it may."""
+async def test_a_refused_watcher_tries_again(mongo_server: MongoServer, database: Database) -> None:
+    """It leads when it may."""
     log = MemoryLog()
     async with fail_commands(mongo_server, "aggregate", errorCode=13), Watching(database, log):
         await asyncio.sleep(A_WHILE_SECONDS)
@@ -396,10 +396,9 @@ async def test_source_that_refuses(mongo_server: MongoServer, database: Database
         expect_chain(await entries_until_now(log, database))
 
 
-async def test_standby_says_who_leads(
+async def test_a_standby_logs_each_leader_once(
     database: Database, redis_logs: RedisLogs, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once for each leader, not at each look."""
     caplog.set_level("INFO", logger=watcher_module.__name__)
     log = redis_logs.open()
     await log.acquire_lease("host:1:one", 60)
@@ -413,8 +412,8 @@ async def test_standby_says_who_leads(
     assert caplog.text.count("stands by, host:1:one leads") == 1
 
 
-async def test_started_and_stopped_ten_times(database: Database, redis_logs: RedisLogs) -> None:
-    """Each time another leads at once, and the log has no hole."""
+async def test_restarts_leave_no_gap_in_the_log(database: Database, redis_logs: RedisLogs) -> None:
+    """Each time another watcher leads at once."""
     log = redis_logs.open()
     async with Watching(database, redis_logs.open()) as first, writing(database, log, 1) as loads:
         leader = first
@@ -436,8 +435,9 @@ async def test_started_and_stopped_ten_times(database: Database, redis_logs: Red
         await leader.stop()
 
 
-async def test_leader_of_one_is_standby_of_another(database: Database, redis_logs: RedisLogs) -> None:
-    """Leadership is of an app, not of a process."""
+async def test_a_process_can_lead_for_one_app_and_stand_by_for_another(
+    database: Database, redis_logs: RedisLogs
+) -> None:
     one = redis_logs.open()
     async with Watching(database, one) as here:
         await eventually(lambda: here.is_leading)
@@ -449,8 +449,8 @@ async def test_leader_of_one_is_standby_of_another(database: Database, redis_log
             assert await other.leader() == "somebody"
 
 
-async def test_loop_stays_free(database: Database, redis_logs: RedisLogs) -> None:
-    """While thousands of rows are rendered nothing waits for a third of the default lease: it is renewed in time."""
+async def test_rendering_does_not_delay_the_renewal_of_the_lease(database: Database, redis_logs: RedisLogs) -> None:
+    """With thousands of rows, nothing waits for a third of the default lease."""
     log = redis_logs.open()
     waits: list[float] = []
 

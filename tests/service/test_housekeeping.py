@@ -1,4 +1,5 @@
-"""housekeeping.py: cyclic garbage goes, and nobody waits while many objects are made."""
+"""housekeeping.py: cyclic garbage is collected, and nothing is held up while many objects are
+created."""
 
 import gc
 import weakref
@@ -11,7 +12,7 @@ from changesource.housekeeping import GarbageCollection
 
 
 class Node:
-    """In a cycle with itself."""
+    """An object in a cycle with itself."""
 
     def __init__(self) -> None:
         self.itself = self
@@ -25,8 +26,10 @@ def collection() -> Iterator[GarbageCollection]:
     found.end()
 
 
-async def test_cycles_go_when_it_is_time(collection: GarbageCollection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also those that have outlived the young objects they were made with; not before the time."""
+async def test_cycles_are_collected_when_it_is_time(
+    collection: GarbageCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even those that outlived the young objects they were created with; not before the time."""
     node = Node()
     reference = weakref.ref(node)
     gc.collect(0)
@@ -38,8 +41,8 @@ async def test_cycles_go_when_it_is_time(collection: GarbageCollection, monkeypa
     assert reference() is None
 
 
-def test_only_young_objects_are_looked_at(collection: GarbageCollection) -> None:
-    """However many objects there come to be."""
+def test_only_young_objects_are_examined_meanwhile(collection: GarbageCollection) -> None:
+    """However many objects are created."""
     generations: set[int] = set()
 
     def note(phase: str, information: dict[str, int]) -> None:
@@ -52,8 +55,8 @@ def test_only_young_objects_are_looked_at(collection: GarbageCollection) -> None
     assert generations == {0}
 
 
-def test_it_is_as_before_in_the_end() -> None:
-    """Thresholds are restored, and everything is looked at again."""
+def test_end_restores_what_begin_changed() -> None:
+    """The thresholds are restored, and all objects are examined again."""
     before = gc.get_threshold()
     collection = GarbageCollection()
     collection.begin()

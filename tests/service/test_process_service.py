@@ -1,4 +1,4 @@
-"""service.py: how the service of a process starts, and ends."""
+"""service.py: how the service of a process starts and ends."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,8 @@ from changesource.service import running_service, stop_service
 
 
 class Database:
-    """The Django database, which answers when it `may_answer`, and then fails if there is an `error`."""
+    """A Django database that answers once it `may_answer`, and then fails if there is an
+    `error`."""
 
     def __init__(self) -> None:
         self.is_asked = asyncio.Event()
@@ -45,8 +46,8 @@ async def database(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     await stop_service()
 
 
-async def test_the_first_to_ask_goes_away(database: Database) -> None:
-    """A probe with a short timeout: whoever asks next gets the service, which is started once."""
+async def test_a_cancelled_first_caller_does_not_stop_the_start(database: Database) -> None:
+    """A probe with a short timeout. Later callers get the service, which is started once."""
     async with asyncio.timeout(5):
         probe = asyncio.create_task(running_service())
         await database.is_asked.wait()
@@ -60,8 +61,8 @@ async def test_the_first_to_ask_goes_away(database: Database) -> None:
     assert database.questions == 1
 
 
-async def test_a_start_that_fails(database: Database) -> None:
-    """Whoever asks is told so, and nobody waits for ever."""
+async def test_every_caller_is_told_that_the_start_failed(database: Database) -> None:
+    """None of them waits forever."""
     database.error = ValueError("a fault of ours")
     database.may_answer.set()
     async with asyncio.timeout(5):
@@ -70,8 +71,8 @@ async def test_a_start_that_fails(database: Database) -> None:
                 await running_service()
 
 
-async def test_told_to_stop_while_it_starts(database: Database) -> None:
-    """It ends, and so does whoever waits for it."""
+async def test_a_stop_during_the_start_ends_it(database: Database) -> None:
+    """A caller that waits for the start is cancelled."""
     async with asyncio.timeout(5):
         waiting = asyncio.create_task(running_service())
         await database.is_asked.wait()

@@ -1,4 +1,4 @@
-"""service.py: whose connections end, and when."""
+"""service.py: which connections the service ends, and when."""
 
 import asyncio
 from dataclasses import replace
@@ -39,7 +39,8 @@ class Connection:
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> dict[ClientInApp, Entitlements]:
-    """What the Django database says of clients; an exception in their place is raised."""
+    """What the Django database says about clients. An exception in place of entitlements is
+    raised."""
     found: dict[ClientInApp, Any] = {KEY: VALID}
 
     async def read_entitlements(client_ids: Any) -> dict[ClientInApp, Entitlements]:
@@ -62,7 +63,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[ClientInApp, Entitlements]:
 
 
 async def ended(connection: Connection, service: StreamService | None = None) -> list[int]:
-    """The close codes of a connection after a second of the service's has passed."""
+    """Returns the close codes of a connection after the service has checked it once."""
     service = service or StreamService(ChangeSourceSettings(audit_days=0))
     service.add_connection(connection)
     await service._end_invalid_connections()
@@ -86,22 +87,22 @@ async def ended(connection: Connection, service: StreamService | None = None) ->
         (replace(BY_JWT, expires_at=PAST), 0, replace(VALID, accepts_jwt=True), [4401]),
     ],
 )
-async def test_who_is_ended(
+async def test_a_connection_that_is_no_longer_valid_is_ended(
     found: dict[ClientInApp, Any],
     identity: Identity,
     shard_num: int,
     entitlements: Entitlements | None,
     codes: list[int],
 ) -> None:
-    """Whose credential, token, client, grant or shard is not valid any more."""
+    """Its credential, token, client, grant or shard is not valid any longer."""
     found.clear()
     if entitlements is not None:
         found[KEY] = entitlements
     assert await ended(Connection(identity, shard_num)) == codes
 
 
-async def test_database_away(found: dict[ClientInApp, Any]) -> None:
-    """Nobody is ended for it, but by the clock: of the token, and of the client as it was known."""
+async def test_without_the_database_only_the_clock_ends_connections(found: dict[ClientInApp, Any]) -> None:
+    """The expiry of the token, and of the client as it was last known."""
     service = StreamService(ChangeSourceSettings(audit_days=0))
     assert await ended(Connection(), service) == []
     found[KEY] = DatabaseError()
@@ -111,8 +112,8 @@ async def test_database_away(found: dict[ClientInApp, Any]) -> None:
     assert await ended(Connection(), service) == [4401]
 
 
-async def test_same_entitlements(found: dict[ClientInApp, Any]) -> None:
-    """The object is another one only if something is different: sessions look at no more."""
+async def test_equal_entitlements_stay_the_same_object(found: dict[ClientInApp, Any]) -> None:
+    """Sessions only look whether it is another object."""
     service = StreamService(ChangeSourceSettings(audit_days=0))
     connection = Connection()
     await ended(connection, service)
@@ -124,10 +125,9 @@ async def test_same_entitlements(found: dict[ClientInApp, Any]) -> None:
     assert service.entitlements(KEY) == found[KEY]
 
 
-async def test_fault_in_what_is_done_each_second(
+async def test_no_failure_of_periodic_work_keeps_revoked_connections_open(
     found: dict[ClientInApp, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing that fails, whatever it is, keeps a revoked credential from being noticed."""
 
     async def fail(app_ids: Any) -> dict[str, Any]:
         raise KeyError("a version that nobody can read")
@@ -148,8 +148,10 @@ async def test_fault_in_what_is_done_each_second(
     assert "a version that nobody can read" in caplog.text
 
 
-async def test_what_takes_long_each_second(found: dict[ClientInApp, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """While published versions, or anything else, wait for the database, what is revoked ends."""
+async def test_slow_periodic_work_does_not_delay_the_end_of_revoked_connections(
+    found: dict[ClientInApp, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For instance, published versions that wait for the database."""
 
     async def take_long(app_ids: Any) -> dict[str, Any]:
         is_waiting.set()

@@ -143,7 +143,7 @@ async def test_after_documents_have_changed(
     database: Database, start: Position, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All look-ups see the last state, and chunks are small."""
-    monkeypatch.setattr(renderer, "MAX_CHUNK_BYTES", 500)
+    monkeypatch.setattr(renderer, "MAX_ENTRY_BYTES", 500)
     await ThingWorkload(database, 100 + seed).write(150)
     replica = MappedReplica(ALL)
     await read_all(database, ALL, start, replica)

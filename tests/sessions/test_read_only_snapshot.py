@@ -16,6 +16,7 @@ from changesource.sessions import snapshot as snapshot_module
 from changesource.sessions.outlet import PacedOutlet
 from changesource.sessions.snapshot import Snapshot, SnapshotResult
 from tests.simulation.builders import APP_ID, KnownVersions, WholeViews, table, version, whole_view
+from tests.simulation.row_errors import FoundErrors
 
 CITY = version(table("city"))
 
@@ -72,7 +73,7 @@ async def take(database: Database, rows: Rows) -> SnapshotResult:
         0,
         PacedOutlet(rows, 10),
         no_entries(),
-        lambda errors: None,
+        FoundErrors(),
         plain_inserts=True,
         unused=next_one,
         progress=progress,

@@ -1,4 +1,4 @@
-"""Published versions to read with."""
+"""Published versions and histories for readers, without a Django database."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,8 @@ APP_ID = "shop"
 
 
 def table(name: str, *columns: Column, collection: str = "", id_type: str = "string") -> Table:
-    """A table with `_id` and these columns; by default one of any type, `value`, which may be missing."""
+    """Returns a table with `_id` and these columns; by default one optional column `value` of any
+    type."""
     return Table(
         name=name,
         columns=(
@@ -33,7 +34,8 @@ def version(*tables: Table, number: int = 1) -> CompiledVersion:
 
 
 class KnownVersions(VersionHistory):
-    """A history without a Django database: `first`, and the versions of the markers that are to come."""
+    """A history without a Django database: `first`, and the versions of the markers that are to
+    come."""
 
     def __init__(
         self, first: CompiledVersion, following: Mapping[PublishMarker, CompiledVersion] | None = None
@@ -55,13 +57,13 @@ class KnownVersions(VersionHistory):
 
 
 BUSY = version(*(table(name) for name in COLLECTIONS))
-"""Of the collections that a `Workload` writes."""
+"""A version with the collections that a `Workload` writes."""
 
 BUSY_HISTORY = KnownVersions(BUSY)
 
 
 class WholeViews(ViewHistory):
-    """Of a client that may read everything, always."""
+    """The views of a client that may always read everything."""
 
     def __init__(self, history: VersionHistory) -> None:
         self.history = history
@@ -72,5 +74,5 @@ class WholeViews(ViewHistory):
 
 
 def whole_view(version: CompiledVersion) -> ClientView:
-    """What a client sees that may read everything."""
+    """Returns what a client sees that may read everything."""
     return ClientView(version, Access())

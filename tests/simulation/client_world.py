@@ -1,5 +1,9 @@
-"""A source, an app and a client's grant that all change at any moment, and sessions of real code over them. The source and
-its change stream are in memory; the grant, what is stored of it, and the replicas are in Django's database."""
+"""A source, an app and a client's grant that all change at any moment, and the product's own
+sessions over them.
+
+The source and its change stream are in memory. The grant, its access versions and the replicas are
+in the Django database.
+"""
 
 import copy
 import json
@@ -29,6 +33,7 @@ from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
 from changesource.replication import entry_reader, lookups, renderer, source_identity
+from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
 from changesource.replication.version_history import VersionHistory
 from changesource.sessions import client_access, session, snapshot, transition
@@ -36,6 +41,7 @@ from changesource.sessions.session import Session
 from changesource.sessions.transactions import TransactionSender
 from changesource.tables.definition import AppDefinition, Column, Table
 from tests.simulation.projecting import choose_projection, projected
+from tests.simulation.row_errors import FoundErrors
 
 APP_ID = "shop"
 BEGIN = 1_700_000_000 << 32
@@ -55,31 +61,32 @@ FILTERS: Sequence[dict[str, Any]] = (
     {"lake": {}, "city": {"tenant": "$client.t"}},
 )
 HALF_COMPUTED = '{"projection": {"tenant": 1, "owner": 1, "n": {"$divide": [6, {"$subtract": ["$n", 2]}]}}}'
-"""A document with 2 as `n` has no row in a table with the column, and one in a table without it."""
+"""A document with 2 as `n` has no row in a table with the column, and has one in a table without
+it."""
 
 GRANTED: Sequence[list[str] | None] = (None, ["city"], ["river"], ["city", "lake"], [])
 
-
 FEW_PUBLISHES = ("nothing", "document", "document", "grant", "attributes", "publish", "tick", "tick", "elsewhere")
 MANY_PUBLISHES = ("nothing", *("document",) * 6, "publish", "tick")
-"""What happens next."""
+"""The kinds of what may happen next."""
 
 
 class BrokeOff(Exception):
-    """The connection is gone."""
+    """The connection has broken off."""
 
 
 class Done(Exception):
-    """Nothing happens any more, and all was read."""
+    """Nothing more happens, and everything has been read."""
 
 
 def nonce_of_version(number: int) -> str:
-    """The nonce of the marker with which the version begins."""
+    """Returns the nonce of the marker with which the version begins."""
     return f"{number:032x}"
 
 
 def definition(draw: Any) -> AppDefinition:
-    """Any of some versions of the app: tables have other names, filter columns, mappings, columns and rules, or are gone."""
+    """Draws a version of the app: names of tables, filter columns, mappings, columns and rules
+    differ, and tables may be gone."""
     any_of = lambda *values: draw(values)  # noqa: E731
     with_n = any_of(True, True, False)
     tenant, owner = Column("tenant", "string", optional=True), Column("owner", "string", optional=True)
@@ -102,8 +109,8 @@ def definition(draw: Any) -> AppDefinition:
 
 
 def changed(draw: Any, app: AppDefinition) -> AppDefinition:
-    """`app` with an optional column more or less and other indexes in its first table; now and then with a mapping for which
-    the column cannot be computed, or without filter columns."""
+    """Returns `app` with one optional column more or less and other indexes in its first table;
+    sometimes with a mapping for which the column cannot be computed, or without filter columns."""
     city, *others = app.tables
     if city.name != "city":
         return definition(draw)
@@ -124,9 +131,14 @@ def changed(draw: Any, app: AppDefinition) -> AppDefinition:
 
 
 class World(VersionHistory):
-    """`draw` takes one of some values. At most `actions` things happen by themselves; then all comes to rest. With
-    `has_filters` the grant has row filters, or a list of tables, at any time. With `has_small_changes` most versions
-    are the one before with other columns and indexes."""
+    """Everything outside of the sessions: documents, events, versions and the grant. It is also the
+    sessions' history.
+
+    `draw` takes one of several values. At most `actions` things happen by themselves, and then
+    everything comes to rest. With `has_filters`, the grant always has row filters or a list of
+    tables. With `has_small_changes`, most versions are the previous one with other columns and
+    indexes.
+    """
 
     def __init__(
         self,
@@ -150,7 +162,8 @@ class World(VersionHistory):
         self.has_filters = has_filters
         self.has_small_changes = has_small_changes
         self.named: set[tuple[str, str]] = set()
-        """Names of tables, each with the collection that it read when a grant was saved that named it."""
+        """Names of tables, each with the collection that it read when a grant that names it was
+        saved."""
         self._store(first or definition(draw), 0)
         if has_filters:
             self._change_grant()
@@ -162,7 +175,7 @@ class World(VersionHistory):
     # What happens
 
     async def act(self) -> None:
-        """Perhaps something."""
+        """Lets something happen, or nothing."""
         if self.actions <= 0:
             return
         kind = self.draw(FEW_PUBLISHES if not self.has_small_changes else MANY_PUBLISHES)
@@ -192,7 +205,8 @@ class World(VersionHistory):
         self.named |= {(table.name, table.collection) for table in streams if table.name in names}
 
     async def _apply_grant_elsewhere(self) -> None:
-        """A session of another shard notices the change first, and perhaps meets its marker first."""
+        """Lets a session of another shard notice the change first, and perhaps meet its marker
+        first."""
         await client_store.begin_access(self.key)
         newest = (await client_store.access_versions(self.key))[-1]
         if newest.cluster_time is None:
@@ -201,7 +215,7 @@ class World(VersionHistory):
                 await client_store.confirm_access(newest.nonce, self.now)
 
     async def tick(self) -> None:
-        """What each process does each second."""
+        """Does what each process does once a second."""
         found = (await client_store.read_entitlements([self.client.pk])).get(self.key)
         self.seen = self.seen if self.seen == found else found
 
@@ -230,7 +244,7 @@ class World(VersionHistory):
         self._store(published, self.events[-1].cluster_time)
 
     def _store(self, published: AppDefinition, cluster_time: int) -> None:
-        """In memory for sessions, and in Django's database for grants."""
+        """Stores a version in memory, for sessions, and in the Django database, for grants."""
         number = len(self.versions) + 1
         self.compiled[number] = CompiledVersion(published, number)
         self.versions.append(StoredVersion(number, nonce_of_version(number), cluster_time))
@@ -319,7 +333,7 @@ class World(VersionHistory):
         return Stream(self, {*content.collections, MARKERS_COLLECTION}, cluster_time)
 
     def patched(self) -> ExitStack:
-        """All that asks the source asks this world."""
+        """Makes everything that would query the source query this world."""
         stack = ExitStack()
         for module, names in {
             session: ["current_cluster_time"],
@@ -333,7 +347,7 @@ class World(VersionHistory):
                 stack.enter_context(patch.object(module, name, getattr(self, name)))
         stack.enter_context(patch.object(renderer, "choose_projection", choose_projection))
         stack.enter_context(patch.object(source_identity, "majority_cluster_time", self.current_cluster_time))
-        stack.enter_context(patch.object(session, "Feed", lambda *args: WorldFeed(self, args[3])))
+        stack.enter_context(patch.object(session, "Feed", lambda *args: WorldFeed(self, args[2])))
         stack.enter_context(patch.object(client_access, "MARK_AGAIN_SECONDS", 0.0))
         stack.enter_context(patch.object(lookups, "LOOKUP_SECONDS", 0.0))
         stack.enter_context(patch.object(closing, "REFUSAL_DELAY_SECONDS", 0.0))
@@ -347,7 +361,7 @@ class World(VersionHistory):
     # The service
 
     def service(self) -> Any:
-        """A process that has just been started."""
+        """Returns the service of a process that has just been started."""
         self.seen = None
 
         @asynccontextmanager
@@ -368,12 +382,13 @@ class World(VersionHistory):
             ),
             history_of=lambda published: self,
             log_of=lambda published: None,
-            row_error_sink=lambda app_id: lambda errors: None,
+            row_error_sink=lambda app_id: FoundErrors(),
             entitlements=lambda key: self.seen,
         )
 
     def expected(self) -> tuple[dict[str, dict[str, Any]], Any, Any]:
-        """Tables with rows by `_id`, indexes, and the permissions row, that the newest version and the grant give now."""
+        """Returns what the newest version and the grant give now: tables with rows by `_id`,
+        indexes, and the permissions row."""
         grant = self.client.grants.get()
         view = ClientView(
             self.compiled[len(self.versions)], Access.from_json(json.dumps(grant.access())), access_number=0
@@ -427,7 +442,7 @@ class Stream:
 
 
 class WorldFeed:
-    """Entries as a log gives them that was begun long ago, or as MongoDB does."""
+    """Plays the feed: entries as from a log that began long ago, or as from MongoDB."""
 
     def __init__(self, world: World, after: Position) -> None:
         self._world = world
@@ -437,7 +452,8 @@ class WorldFeed:
         world, start = self._world, self.position.cluster_time
         begin = Position(BEGIN) if world.draw(("log", "MongoDB")) == "log" else self.position
         version = await world.at(begin)
-        reader = EntryReader(None, world, version, begin.cluster_time, begin, lambda errors: None)  # type: ignore[arg-type]
+        source = AppSource(None, world, FoundErrors())  # type: ignore[arg-type]
+        reader = EntryReader(source, version, begin.cluster_time, begin)
         entries = reader.entries()
         try:
             async for entry in entries:
@@ -451,7 +467,8 @@ class WorldFeed:
 
 
 class ZeroCache:
-    """A replica, as zero-cache makes it of messages: `Outlet` of a session. It ends for good on what zero-cache does."""
+    """A zero-cache: the `Outlet` of a session, which builds a replica from messages. It fails where
+    the real one ends for good."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -464,7 +481,8 @@ class ZeroCache:
         self.watermarks: list[tuple[Position, Any]] = []
 
     async def connect(self) -> None:
-        """One connection, until it breaks off, is closed, or there is nothing more. Raises `Done`."""
+        """Runs one connection until it breaks off or is closed. Raises `Done` if nothing more
+        happens."""
         world = self._world
         self._open = None
         if self.watermarks and world.actions > 0 and world.draw((False, False, True)):
@@ -496,7 +514,7 @@ class ZeroCache:
         elif kind == "commit":
             self._commit(Position.from_watermark(message[2]["watermark"]))
         elif kind == "control":
-            raise AssertionError(change["message"])  # all has its place in the stream
+            raise AssertionError(change["message"])  # every change has its place in the stream
         else:
             self._change(*self._open[1], change)
 
@@ -558,7 +576,8 @@ class ZeroCache:
             tables[change["relation"]["name"]].pop(change["key"]["_id"], None)
 
     def _check_may_be_seen(self, name: str, row: Any) -> None:
-        """Nothing is sent that what is stored or published, and known to the session, takes away."""
+        """Checks that nothing is sent that a stored access or a published version, if the session
+        knows it, takes away."""
         found = self._world.session
         if name in ("city", "river") and self.version is not None and found is not None and self._world.sender:
             access, version = found._access, self._world.sender._view.version
@@ -578,7 +597,7 @@ class ZeroCache:
                 assert list(view.rows(shown[name], iter([row])))
 
     def contents(self) -> tuple[dict[str, dict[str, Any]], Any, Any]:
-        """As `World.expected`."""
+        """Returns the replica's contents in the form of `World.expected`."""
         rows = {name: rows for name, rows in self.tables.items() if name in ("city", "river")}
         indexes = sorted((table, *index) for table, index in self._indexes.values() if table in rows)
         return rows, indexes, self.tables["permissions"][None]["permissions"]
@@ -593,8 +612,8 @@ def new_client(name: str) -> Client:
 
 
 def in_this_thread() -> ExitStack:
-    """Queries run where they are asked for, as there is no other stream to hold up, and with the connection of this thread:
-    Django would open one for each task of the event loop."""
+    """Makes queries run in the event loop's thread, as there is no other stream to hold up, and
+    with this thread's connection: Django would open one for each task."""
 
     async def in_database(query: Any, *args: Any, **kwargs: Any) -> Any:
         return query(*args, **kwargs)

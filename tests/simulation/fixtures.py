@@ -1,4 +1,4 @@
-"""A database, a log, and a change source with sessions, for each test."""
+"""Fixtures: a database, logs, and a change source with sessions for each test."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -54,7 +54,7 @@ async def source(app: App, settings: Any) -> AsyncIterator[ChangeSource]:
 
 @pytest.fixture
 def any_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No source is another one than it was."""
+    """Makes every check of a source's identity pass."""
 
     async def pass_it(*arguments: Any) -> None:
         return None

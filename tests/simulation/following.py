@@ -1,4 +1,4 @@
-"""A watcher, a reader and a session's feed, running."""
+"""A watcher, a reader and a feed that run during a test."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,24 +8,27 @@ from changesource.log.entries import ChangeLog, Entry
 from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
+from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
 from changesource.replication.feed import Feed
 from changesource.replication.version_history import VersionHistory
 from changesource.replication.watcher import Watcher
 from tests.simulation.builders import BUSY_HISTORY, KnownVersions
 from tests.simulation.replica import BusyReplica
+from tests.simulation.row_errors import FoundErrors
 
 LEASE_SECONDS = 0.6
 
 
 def entries_from(database: Database, wanted: CompiledVersion, after: Position) -> AsyncGenerator[Entry | None, None]:
-    """What is read from the cluster time of `after` on, where `wanted` is in force."""
-    reader = EntryReader(database, KnownVersions(wanted), wanted, after.cluster_time, after, lambda errors: None)
+    """Returns what is read from the cluster time of `after` on, where `wanted` is in force."""
+    reader = EntryReader(AppSource(database, KnownVersions(wanted), FoundErrors()), wanted, after.cluster_time, after)
     return reader.entries()
 
 
 class Watching:
-    """A watcher that runs meanwhile; a context manager, which ends it if it has not been ended."""
+    """A watcher that runs within the `async with` block, which ends it unless it has already been
+    ended."""
 
     def __init__(
         self,
@@ -36,10 +39,8 @@ class Watching:
         history: VersionHistory = BUSY_HISTORY,
     ) -> None:
         self.watcher = Watcher(
-            database,
-            history,
+            AppSource(database, history, FoundErrors()),
             log,
-            lambda errors: None,
             lease_seconds=LEASE_SECONDS,
             heartbeat_seconds=heartbeat_seconds,
         )
@@ -56,7 +57,7 @@ class Watching:
             await end(task)
 
     async def die(self) -> None:
-        """Ends it as a kill does: nothing is given up."""
+        """Ends the watcher as a kill does: it does not give up its lease."""
         self._log.release_lease = do_nothing  # type: ignore[method-assign]
         await self.stop()
 
@@ -73,7 +74,7 @@ async def do_nothing(owner: str) -> None:
 
 
 async def end(task: asyncio.Task[None]) -> None:
-    """Cancels, and raises what the task failed with, if it did."""
+    """Cancels the task, and raises its error if it failed."""
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():
@@ -81,13 +82,14 @@ async def end(task: asyncio.Task[None]) -> None:
 
 
 class Following:
-    """A feed that is read into a replica meanwhile; `pause` makes the session take nothing for a while.
+    """A feed that is read into a replica within the `async with` block. `pause` makes it take
+    nothing until `go_on`.
 
-    `sources` says where entries came from, in order.
+    `sources` tells where entries came from, in order.
     """
 
     def __init__(self, database: Database, log: ChangeLog, after: Position) -> None:
-        self.feed = Feed(database, BUSY_HISTORY, log, after, lambda errors: None)
+        self.feed = Feed(AppSource(database, BUSY_HISTORY, FoundErrors()), log, after)
         self.replica = BusyReplica()
         self.sources: list[str] = []
         self._may_read = asyncio.Event()
@@ -101,11 +103,11 @@ class Following:
         self._may_read.set()
 
     async def reads_from(self, place: str) -> None:
-        """Returns when the feed reads there."""
+        """Returns once the feed reads from `place`."""
         await self.replica.until(lambda: self.feed.reads_from == place)
 
     async def failure(self) -> BaseException | None:
-        """What ends the feed, which does not run yet."""
+        """Reads the feed, which must not be running yet, and returns the error that ends it."""
         return (await asyncio.gather(asyncio.wait_for(self._read(), 10), return_exceptions=True))[0]
 
     async def _read(self) -> None:

@@ -1,5 +1,6 @@
-"""Histories of a collection that never ran on a server, and readings of them: events with exact images, cut into parts
-anywhere, with look-ups that see any later state. What no server does on demand, and MongoDB does now and then."""
+"""Histories of a collection that never ran on a server, and readings of them: events with exact
+images, cut into parts anywhere, with look-ups that see any later state. No server does this on
+demand, but MongoDB does it from time to time."""
 
 import asyncio
 import copy
@@ -22,6 +23,7 @@ from changesource.replication.renderer import Renderer
 from tests.mongo.builders import BEGIN
 from tests.simulation.mapped_tables import COLLECTION, MappedReplica, Rows, rows_of
 from tests.simulation.projecting import choose_projection, projected
+from tests.simulation.row_errors import FoundErrors
 
 Document = dict[str, Any]
 State = dict[str, Document]
@@ -43,15 +45,16 @@ quantities = st.sampled_from([1, 2, "many"])
 
 @dataclass
 class History:
-    """`states[i]` is the collection before `events[i]`, and the last one after all of them."""
+    """`states[i]` is the collection before `events[i]`; the last state is the one after all
+    events."""
 
     events: list[ChangeEvent] = field(default_factory=list)
     states: list[State] = field(default_factory=lambda: [{}])
 
 
 class _Writer:
-    """Draws one history. A key is never that of two documents at once: that is the mapping's fault, and has no right
-    outcome."""
+    """Draws one history. No two documents have the same key at once: that would be a fault of the
+    mapping, without a right outcome."""
 
     def __init__(self, draw: Any) -> None:
         self._draw = draw
@@ -163,15 +166,17 @@ def histories(draw: Any, max_events: int = 14) -> History:
 
 @dataclass
 class Reading:
-    """How a history is read: where it begins and is read again from, and chances of all the rest."""
+    """How a history is read: from where, from where again, in which parts, and with which
+    look-ups."""
 
     draw: Any
     history: History
     version: CompiledVersion
-    errors: list[Any] = field(default_factory=list)
+    errors: FoundErrors = field(default_factory=FoundErrors)
 
     def replica_after_all(self) -> MappedReplica:
-        """From a scan on, perhaps with a reader that breaks off and begins earlier again, to the end."""
+        """Reads from a scan to the end, perhaps with a reader that breaks off and begins again from
+        earlier."""
         count = len(self.history.events)
         replica = MappedReplica(self.version)
         begin = self.draw(st.integers(0, count))
@@ -183,11 +188,11 @@ class Reading:
         return replica
 
     def rows_of(self, documents: Sequence[Document]) -> dict[str, Rows]:
-        """What a snapshot has of them."""
+        """Returns the rows of a snapshot of these documents."""
         return rows_of(self.version, documents)
 
     def frames_of(self, entry: Entry) -> list[tuple[str, bytes]]:
-        """What is sent of an entry: names of tables with frames."""
+        """Returns what is sent of an entry: names of tables with frames."""
         return [(table, frame) for table, frames in entry.tables.items() for frame in frames.split(b"\n")]
 
     def _read(self, replica: MappedReplica, begin: int, end: int) -> None:
@@ -197,7 +202,7 @@ class Reading:
             begin = part_end
 
     def _render(self, replica: MappedReplica, events: Sequence[ChangeEvent], after: int) -> None:
-        """What is looked up or scanned is at least as new as the events."""
+        """Renders events. What is looked up or scanned is at least as new as they are."""
         moment = self.draw(st.integers(after, len(self.history.events)))
 
         async def find_documents(
@@ -216,10 +221,10 @@ class Reading:
             return 0
 
         async def run() -> None:
-            renderer = Renderer(None, self.version, self.errors.extend)  # type: ignore[arg-type]
+            renderer = Renderer(None, self.version, self.errors)  # type: ignore[arg-type]
             part = Part(events, events[-1].cluster_time)
-            async for chunk in renderer.render(part):
-                for table, frame in self.frames_of(entry_of(Numbering(Position(BEGIN)), self.version, part, chunk)):
+            async for content in renderer.render(part):
+                for table, frame in self.frames_of(entry_of(Numbering(Position(BEGIN)), self.version, part, content)):
                     replica.apply(table, frame)
 
         with patch.multiple(
@@ -232,6 +237,6 @@ class Reading:
             asyncio.run(run())
 
     def _scanned(self, begin: int, end: int) -> list[Document]:
-        """Each document as it was at some moment of the scan."""
+        """Returns each document as it was at some moment of the scan."""
         moments = [self.history.states[self.draw(st.integers(begin, end))] for _ in IDS]
         return [state[name] for name, state in zip(IDS, moments, strict=True) if name in state]

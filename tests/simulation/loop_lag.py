@@ -1,4 +1,4 @@
-"""How long the event loop keeps others waiting."""
+"""How long the event loop keeps other tasks waiting."""
 
 import asyncio
 import time
@@ -9,7 +9,8 @@ TICK_SECONDS = 0.002
 
 
 class LoopLag:
-    """Measures meanwhile; `on_tick` is called each time. What other processes of the machine take is in it."""
+    """Measures within the `async with` block, and calls `on_tick` each time. The lags include the
+    time that other processes of the machine take."""
 
     def __init__(self, on_tick: Callable[[], None] = lambda: None) -> None:
         self.lags: list[float] = []
@@ -20,7 +21,8 @@ class LoopLag:
         return max(self.lags)
 
     def quantile(self, fraction: float) -> float:
-        """What this fraction of the time, not of the ticks, was spent waiting at most."""
+        """Returns the lag that was not exceeded during this fraction of the time (not of the
+        ticks)."""
         found = sorted(self.lags)
         left = sum(found) * fraction
         for lag in found:

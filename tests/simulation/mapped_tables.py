@@ -1,4 +1,5 @@
-"""Tables with mappings of every kind, over one collection of documents that have something for each of them."""
+"""Tables with mappings of every kind, over one collection whose documents have fields for each of
+them."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -17,14 +18,15 @@ ITEM_ROWS = {"$concat": ["$_id", "-", {"$toString": "$index"}]}
 
 
 def mapped(name: str, mapping: Mapping[str, Any], *columns: Column, key: tuple[str, ...] = ("_id",)) -> Table:
-    """A table of `COLLECTION`; the columns of its key that are not among `columns` are strings."""
+    """Returns a table of `COLLECTION`. Columns of its key that are not among `columns` are
+    strings."""
     given = {column.name for column in columns}
     keys = tuple(Column(column, "string") for column in key if column not in given)
     return Table(name, (*keys, *columns), key, collection=COLLECTION, mapping=json.dumps(mapping))
 
 
 PLAIN = mapped("plain", {}, NAME, Column("n", "number"))
-"""The document as it is; without a number in `n` there is no row."""
+"""A table of the documents as they are. Without a number in `n` there is no row."""
 
 FILTERED = mapped("filtered", {"filter": {"kind": "a"}}, NAME)
 
@@ -38,7 +40,7 @@ PROJECTED = mapped(
     Column("double", "number"),
     Column("number", "number", optional=True),
 )
-"""A `name` that is no number is an error of the mapping."""
+"""A table in which a `name` that is no number is a row error."""
 
 KIND_A = mapped("kind_a", {"filter": {"kind": "a"}}, Column("n", "number", optional=True))
 KIND_B = mapped("kind_b", {"filter": {"kind": "b"}, "projection": {"title": "$name"}}, Column("title", "json", True))
@@ -55,7 +57,7 @@ PIPELINE = mapped(
     NAME,
     Column("size", "number"),
 )
-"""Its key is computed from `_id`."""
+"""A table whose key is computed from `_id`."""
 
 BY_ID = (PLAIN, FILTERED, PROJECTED, KIND_A, KIND_B, PIPELINE)
 
@@ -70,7 +72,7 @@ BY_INDEX = mapped(
     NAME,
     Column("q", "number", optional=True),
 )
-"""Every row of a document has its name."""
+"""A table in which every row of a document has the document's name."""
 
 BY_ELEMENT = mapped(
     "by_element",
@@ -84,7 +86,7 @@ BY_ELEMENT = mapped(
     Column("parent", "string"),
     Column("q", "number"),
 )
-"""An element without a number in `q` has no row."""
+"""A table in which an element without a number in `q` has no row."""
 
 NESTED = mapped(
     "nested",
@@ -110,7 +112,8 @@ NESTED = mapped(
 )
 
 BY_CODE = mapped("by_code", {"filter": {"code": {"$type": "string"}}}, NAME, key=("code",))
-"""Keys come from another field than `_id`; documents may take them from each other."""
+"""A table whose keys come from another field than `_id`. Documents may take keys from each
+other."""
 
 BY_TAG = mapped(
     "by_tag",
@@ -118,7 +121,7 @@ BY_TAG = mapped(
     Column("n", "number", optional=True),
     key=("_id", "tag"),
 )
-"""A tag that a document has twice is one row and an error."""
+"""A table in which a tag that a document has twice is one row and a row error."""
 
 BY_PRE_IMAGES = (BY_INDEX, BY_ELEMENT, NESTED, BY_CODE, BY_TAG)
 
@@ -128,7 +131,7 @@ def version_of(*tables: Table) -> CompiledVersion:
 
 
 def rows_of(version: CompiledVersion, documents: Iterable[Mapping[str, Any]]) -> dict[str, Rows]:
-    """A fresh snapshot: the rows of each table by key."""
+    """Returns what a fresh snapshot has: the rows of each table by key."""
     found: dict[str, Rows] = {table.table.name: {} for table in version.tables}
     for document in documents:
         for table in version.tables:
@@ -138,7 +141,8 @@ def rows_of(version: CompiledVersion, documents: Iterable[Mapping[str, Any]]) ->
 
 
 class MappedReplica:
-    """What a zero-cache makes of row frames, for any primary key. `counts` counts frames since `reset` by table and tag."""
+    """What a zero-cache makes of frames, for any primary key. `counts` counts the frames since
+    `reset` by table and tag."""
 
     def __init__(self, version: CompiledVersion) -> None:
         self.tables: dict[str, Rows] = {table.table.name: {} for table in version.tables}

@@ -1,4 +1,5 @@
-"""The projection of `find`, for tests that play the source: it is always taken, and leaves out all that is not asked for."""
+"""The projection of `find`, for tests that play the source: always applied, and without any field
+that is not requested."""
 
 from collections.abc import Collection
 from typing import Any
@@ -11,5 +12,5 @@ async def choose_projection(database: Any, collection: str, fields: Collection[s
 
 
 def projected(document: dict[str, Any], projection: Projection | None) -> dict[str, Any]:
-    """A copy of what is asked for."""
+    """Returns a copy with the requested fields."""
     return {name: value for name, value in document.items() if projection is None or name in projection}

@@ -1,4 +1,4 @@
-"""What a zero-cache makes of entries: rows, and how they were at each commit."""
+"""What a zero-cache makes of log entries: rows, and their state at each commit."""
 
 import asyncio
 import json
@@ -14,13 +14,14 @@ SOON_SECONDS = 30.0
 
 
 class Replica:
-    """Takes entries as a session gives them; a transaction is applied when its last part has come.
+    """Takes entries as a session does, and applies a transaction when its last part has come.
 
     Attributes:
         tables: rows by key, by table.
         committed: the place of the last part of each transaction, in order.
-        part_counts, rows_of_parts: how many parts each transaction had, and each part rows.
-        markers: nonces of all markers in committed transactions, in order.
+        part_counts: how many parts each transaction had.
+        rows_of_parts: how many rows each part had.
+        markers: the nonces of all markers in committed transactions, in order.
     """
 
     def __init__(self, tables: Iterable[str], on_commit: Callable[[list[Row]], None] | None = None) -> None:
@@ -34,14 +35,14 @@ class Replica:
         self._changed = asyncio.Event()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Returns when the condition holds; looks after each commit. Fails after a time."""
+        """Returns once the condition holds. It is checked after each commit; fails after a time."""
         async with asyncio.timeout(SOON_SECONDS):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 
     def changed(self) -> None:
-        """Makes `until` look again."""
+        """Makes `until` check again."""
         self._changed.set()
 
     def apply(self, entry: Entry) -> None:
@@ -84,18 +85,19 @@ class Replica:
 
 
 class BusyReplica(Replica):
-    """Of the collections of a `Workload`: checks at each commit that no transaction was split."""
+    """A replica of the collections of a `Workload`. It checks at each commit that no transaction
+    was split."""
 
     def __init__(self) -> None:
         super().__init__(COLLECTIONS, self._check)
         self._names: list[set[str]] = []
 
     def transactions_seen(self) -> set[str]:
-        """Names of the MongoDB transactions that wrote rows."""
+        """Returns the names of the MongoDB transactions that wrote rows."""
         return set().union(*self._names)
 
     def transactions_split(self) -> list[str]:
-        """Those of them that wrote rows in more than one commit."""
+        """Returns the names of the MongoDB transactions that wrote rows in more than one commit."""
         counts = Counter(name for names in self._names for name in names)
         return [name for name, count in counts.items() if count > 1]
 
@@ -111,6 +113,6 @@ def key_of(row: Row) -> str:
 
 
 def frame_summary(frame: bytes) -> tuple[str, Any]:
-    """The tag of a row message, and its row or key."""
+    """Returns the tag of a frame, and its row or key."""
     _, change = json.loads(frame)
     return change["tag"], change.get("new", change.get("key"))

@@ -1,4 +1,4 @@
-"""Databases of the embedded MongoDB for code that is not asynchronous."""
+"""Databases of the embedded MongoDB for synchronous code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ITEMS = '{"pipeline": [{"$unwind": "$items"}, {"$project": {"_id": 0, "sku": "$i
 
 @contextmanager
 def default_source(server: MongoServer, settings: Any) -> Iterator[PlainDatabase]:
-    """A database of its own, which is the source `default`."""
+    """Yields a new database, which is the source `default`."""
     uri = server.uri(f"test_{uuid.uuid4().hex[:12]}")
     settings.CHANGESOURCE_SOURCES = {"default": uri}
     with pymongo.MongoClient[dict[str, Any]](uri) as client:
@@ -32,13 +32,14 @@ def default_source(server: MongoServer, settings: Any) -> Iterator[PlainDatabase
 
 
 def refused(server: MongoServer, *commands: str, code: int) -> AbstractContextManager[None]:
-    """The commands fail for the product's clients."""
+    """Makes the commands fail for the product's clients, with this code."""
     return failing(server, *commands, errorCode=code)
 
 
 @contextmanager
 def failing(server: MongoServer, *commands: str, **how: Any) -> Iterator[None]:
-    """The commands fail for the product's clients, as a fail point of MongoDB says it."""
+    """Makes the commands fail for the product's clients. `how` is in the terms of MongoDB's fail
+    points."""
     skip_if_given(FAIL_POINTS)
     data = {"failCommands": list(commands), "appName": APP_NAME, **how}
     with pymongo.MongoClient[dict[str, Any]](server.uri()) as client:

@@ -1,4 +1,4 @@
-"""A world in which only that happens which a test says, and a replica that keeps what it was sent."""
+"""A world in which only happens what a test says, and a zero-cache that keeps what it was sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def definition_of(tables: Sequence[Table]) -> AppDefinition:
 
 
 class Recorded(ZeroCache):
-    """With all that it was sent."""
+    """A zero-cache that keeps all frames that it was sent."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -27,7 +27,7 @@ class Recorded(ZeroCache):
         await super().send_frames(frames)
 
     def changes_of(self, table: str) -> Iterator[dict[str, Any]]:
-        """The messages about a table, without the schema's details."""
+        """Yields the messages about a table, without details of the schema."""
         for message in map(json.loads, self.frames):
             change = message[1]
             relation = change.get("relation") or change.get("table") or change.get("id") or {}
@@ -36,14 +36,15 @@ class Recorded(ZeroCache):
 
 
 class Story(World):
-    """`after_reading` are called one after the other by a scan that has read a document."""
+    """A world without actions of its own. A scan calls the next one of `after_reading` after each
+    document."""
 
     def __init__(self, *tables: Table) -> None:
         super().__init__(lambda values: values[0], new_client("tenant"), actions=0, first=definition_of(tables))
         self.after_reading: list[Callable[[], None]] = []
 
     def write(self, name: str = "x", **fields: Any) -> None:
-        """Changes a document, by an event that has to be looked up."""
+        """Changes a document, with an event whose document has to be looked up."""
         before = self.documents.get(name)
         self.documents[name] = {**(before or {"_id": name}), **fields}
         self._add("thing", "upsert", name, None, before)

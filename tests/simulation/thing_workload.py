@@ -16,7 +16,8 @@ Session = AsyncClientSession | None
 
 
 class ThingWorkload:
-    """Writes to `COLLECTION`, a key of whose rows is never that of two documents when a write or transaction has ended.
+    """Writes to `COLLECTION`. After each write or transaction, no two documents have a key in
+    common.
 
     `kinds_written` counts the writes of each kind that changed something.
     """
@@ -51,7 +52,7 @@ class ThingWorkload:
         return item if parts is None else {**item, "parts": parts}
 
     def _values(self) -> dict[str, Any]:
-        """Some fields, none of which is a key."""
+        """Draws some fields, none of which is a key."""
         dice = self._random
         all_values = {
             "kind": dice.choice(["a", "b", 7, None]),
@@ -98,7 +99,7 @@ class ThingWorkload:
             [{"$set": {"items": {"$slice": ["$items", 1]}}}],
         ]
         update = self._random.choice(updates)
-        # Where the update fits what is there.
+        # Only documents that the update fits.
         matching = {
             "items.1": {"$exists": True},
             "items.0.parts.0": {"$exists": True},
@@ -134,13 +135,13 @@ class ThingWorkload:
         )
 
     async def _hand_over_code(self, session: Session) -> None:
-        """A code is given up before it is taken."""
+        """Takes a code away from its documents before another document gets it."""
         code = self._random.choice(CODES)
         await self._things.update_many({"code": code}, {"$set": {"code": None}}, session=session)
         await self._things.update_one(self._identity(), {"$set": {"code": code}}, session=session)
 
     async def _move_item(self, session: Session) -> None:
-        """An element with its own id is taken from one document before another has it."""
+        """Takes an element with an id of its own away from one document before another gets it."""
         found = await self._things.find_one({"items.0.id": {"$exists": True}}, session=session)
         if found is None:
             return

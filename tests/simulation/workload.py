@@ -1,4 +1,4 @@
-"""Writers that keep the embedded MongoDB busy, some of them in multi-document transactions."""
+"""Writers that keep the embedded MongoDB busy, partly in multi-document transactions."""
 
 import asyncio
 import json
@@ -14,16 +14,17 @@ from changesource.mongo.source import Database
 
 LONE = ("city", "river")
 PAIRED = ("left", "right")
-"""Written by transactions only, by each in both, and always whole: so both are equal after every transaction."""
+"""Written by transactions only. Each replaces whole documents in both, so both are equal after
+every transaction."""
 COLLECTIONS = (*LONE, *PAIRED)
 IDS = 12
 
 
 class Workload:
-    """Random writes in a task of its own; a context manager that has ended them on exit.
+    """Random writes in a task of its own, within the `async with` block.
 
     Attributes:
-        transactions: numbers of the MongoDB transactions that were committed.
+        transactions: the names of the MongoDB transactions that were committed.
     """
 
     def __init__(self, database: Database, seed: int = 1) -> None:
@@ -48,7 +49,7 @@ class Workload:
         await self._task
 
     async def write(self, count: int) -> None:
-        """This many writes or transactions."""
+        """Makes this many writes or transactions."""
         for _ in range(count):
             await self._write()
 
@@ -80,7 +81,8 @@ class Workload:
                 await collection.update_one(identity, {"$set": {"value": value}}, upsert=True)
 
     async def _write_pairs(self, name: str) -> None:
-        """Replaces, and now and then deletes, the same documents in both collections, and adds one to each."""
+        """Replaces, or sometimes deletes, the same documents in both collections, and adds one to
+        each."""
         ids = self._random.sample(range(IDS), self._random.randint(1, 5))
         deletes = self._random.random() < 0.2
 
@@ -110,13 +112,13 @@ class Workload:
 
 @asynccontextmanager
 async def several(database: Database, count: int, seed: int = 0) -> AsyncIterator[list[Workload]]:
-    """This many workloads at once."""
+    """Runs this many workloads at once."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(Workload(database, seed * 100 + number)) for number in range(count)]
 
 
 async def contents(database: Database) -> dict[str, dict[str, dict[str, Any]]]:
-    """The rows that a replica has when it is up to date."""
+    """Returns the rows that a replica has when it is up to date."""
     rows: dict[str, dict[str, dict[str, Any]]] = {}
     for name in COLLECTIONS:
         documents = await database[name].find().to_list()

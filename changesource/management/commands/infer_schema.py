@@ -16,7 +16,7 @@ from changesource.errors import ChangeSourceError, SourceUnusable, UnknownSource
 from changesource.models import App
 from changesource.models.app import DEFAULT_SOURCE, source_variable
 from changesource.mongo.decoding import decode_batch
-from changesource.mongo.faults import explain
+from changesource.mongo.faults import as_source_error
 from changesource.mongo.source import APP_NAME, SERVER_SELECTION_TIMEOUT_MS
 from changesource.publishing.inference import propose_table
 from changesource.tables.definition import why_not_a_name
@@ -91,7 +91,7 @@ def _look_at(source: str, collection: str, sample: int) -> _Collection:
         try:
             return _read(client.get_default_database(codec_options=CODEC_OPTIONS), collection, sample)
         except PyMongoError as exc:
-            raise explain(exc) from exc
+            raise as_source_error(exc) from exc
 
 
 def _connect(source: str) -> MongoClient[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""What a source has to offer, checked piece by piece: one definition for `check_source`, `check --database` and admin."""
+"""Checks of a source: one definition for `check_source`, `check --database` and admin."""

@@ -1,4 +1,4 @@
-"""All checks of one source."""
+"""Runs all checks of one source."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from changesource.mongo.source_checks.server import (
 )
 
 CHECK_SECONDS = 4.0
-"""How long one check may take. They run beside each other."""
+"""How long one check may take. The checks run concurrently."""
 
 
 async def check_database(database: Database, collections: Sequence[PublishedCollection]) -> list[CheckResult]:
-    """What is known of `database`, from which `collections` are published. A server that cannot be used at all gives one
-    result. Takes no longer than PyMongo looks for the server and `CHECK_SECONDS`; never raises for the server."""
+    """Returns the results for `database`, from which `collections` are published: one result if the
+    server cannot be used at all. Takes at most the time for which PyMongo looks for the server, and
+    two times `CHECK_SECONDS`. Raises no errors of the server."""
     try:
         report = await inspect_source(database)
     except ChangeSourceError as error:
         return [failed("server", error)]
-    # The time of an answer is taken while nothing else is asked.
+    # The time of an answer is measured while no other check runs.
     answer = await _in_time("answer", "unknown", check_answer_and_clock(database))
     others = await asyncio.gather(
         _in_time("privileges", "unknown", check_privileges(database, report)),
@@ -42,7 +43,7 @@ async def check_database(database: Database, collections: Sequence[PublishedColl
 
 
 def failed(name: str, error: ChangeSourceError, status: Status = "error") -> CheckResult:
-    """The result of a check that could not be made. The errors' messages say what to do themselves."""
+    """Returns the result of a check that could not be made. The error's message says what to do."""
     return CheckResult(name, status, str(error))
 
 
@@ -51,6 +52,6 @@ async def _in_time(name: str, status: Status, check: Awaitable[list[CheckResult]
         async with asyncio.timeout(CHECK_SECONDS):
             return await check
     except TimeoutError:
-        return [CheckResult(name, status, f"No answer within {CHECK_SECONDS:.0f} seconds.")]
+        return [CheckResult(name, status, f"There was no answer within {CHECK_SECONDS:.0f} seconds.")]
     except ChangeSourceError as error:
         return [failed(name, error, status)]

@@ -1,8 +1,9 @@
-"""The privileges of the source's user: what each is needed for, whether it is held, what is lost without it.
+"""Checks the privileges of the source's user: what each is needed for, whether it is held, and what
+is lost without it.
 
-A server says by itself which privileges a user has, built-in roles taken apart (MongoDB: `connectionStatus` with
-`showPrivileges`). Where it does not, because it asks nobody for a name or does not know, each is tried in a way that leaves
-nothing behind.
+A server lists the privileges of a user, with built-in roles resolved (MongoDB: `connectionStatus`
+with `showPrivileges`). Where it does not, because it has no access control or does not support
+that, each privilege is tried in a way that leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from typing import Any
 
 from pymongo.errors import OperationFailure, PyMongoError
 
-from changesource.mongo.faults import UNAUTHORIZED, explain
+from changesource.mongo.faults import UNAUTHORIZED, as_source_error
 from changesource.mongo.markers import MARKERS_COLLECTION
 from changesource.mongo.source import Database, SourceReport
 from changesource.mongo.source_checks.results import CheckResult, Status
 
 NAMESPACE_NOT_FOUND = 26
-"""Said after the privilege has been looked at."""
+"""The server's answer if the privilege is held but the collection does not exist."""
 UNUSED_COLLECTION = "zero_sources_nothing"
-"""Does not exist, so that what is tried on it does nothing."""
+"""A collection that does not exist, so that a trial does nothing."""
 
 Trial = Callable[[Database], Awaitable[object]]
 Privileges = Sequence[Mapping[str, Any]]
@@ -30,8 +31,12 @@ Privileges = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A privilege on one collection, or on all of the database where `collection` is empty. `purpose` is a sentence, `loss`
-    the end of one that begins with "Without it"; `lack` is how bad it is not to hold it."""
+    """A privilege that is needed on one collection, or on the whole database if `collection` is
+    empty.
+
+    `purpose` is a sentence; `loss` is the end of one that begins with "Without it,". `lack` is the
+    status if it is not held.
+    """
 
     action: str
     collection: str
@@ -46,7 +51,8 @@ class Need:
 
 
 async def check_privileges(database: Database, report: SourceReport) -> list[CheckResult]:
-    """One result for each privilege that something here needs. Raises `explain`'s errors other than for lacking one."""
+    """Returns one result for each needed privilege. Raises the errors of `as_source_error`, except
+    for a privilege that is lacking."""
     try:
         status = await database.command("connectionStatus", showPrivileges=True)
         listed: Privileges = status["authInfo"].get("authenticatedUserPrivileges") or ()
@@ -55,15 +61,15 @@ async def check_privileges(database: Database, report: SourceReport) -> list[Che
             is_held = is_granted(listed, database.name, need) if listed else await _is_allowed(need.trial, database)
             results.append(_result(need, database.name, is_held=is_held))
     except PyMongoError as error:
-        raise explain(error) from error
+        raise as_source_error(error) from error
     return results
 
 
 def needs(report: SourceReport) -> Sequence[Need]:
-    writes = "Barriers of snapshots, heartbeats and markers of publishes are documents of this collection."
+    writes = "Barriers of snapshots, heartbeats and markers of publishes are documents in this collection."
     without_writes = (
-        "every publish makes zero-caches build new replicas, and the position of a quiet source ages until it has fallen out "
-        "of the oplog"
+        "every publish makes zero-caches build new replicas, and the position of a quiet source ages until it falls out of "
+        "the oplog"
     )
     lack: Status = "warning"
     if report.is_sharded:
@@ -84,7 +90,7 @@ def needs(report: SourceReport) -> Sequence[Need]:
         Need(
             "collStats",
             "",
-            "It tells how large documents are, for the batches of a snapshot.",
+            "It tells how large documents are, which decides the size of a snapshot's batches.",
             "snapshots read small batches, which takes longer",
             "warning",
             _collection_statistics,
@@ -93,7 +99,7 @@ def needs(report: SourceReport) -> Sequence[Need]:
             "collMod",
             "",
             "It switches pre-images on when a table that needs them is published.",
-            "somebody else has to switch them on before",
+            "another user has to switch them on first",
             "ok",
             _collection_options,
         ),
@@ -101,7 +107,8 @@ def needs(report: SourceReport) -> Sequence[Need]:
 
 
 def is_granted(listed: Privileges, database: str, need: Need) -> bool:
-    """Whether one of the privileges that the server lists covers the need. MongoDB: reference/resource-document/."""
+    """Whether one of the privileges that the server lists covers the need. MongoDB:
+    reference/resource-document/."""
     return any(
         _covers(privilege["resource"], database, need.collection)
         and not {need.action, "anyAction"}.isdisjoint(privilege["actions"])
@@ -116,7 +123,8 @@ def _covers(resource: Mapping[str, Any], database: str, collection: str) -> bool
 
 
 def granting_command(database: str, need: Need) -> str:
-    """What a person who may runs in mongosh. `USER` is to be replaced: nothing here tells the user's name."""
+    """Returns what a person with the right to grant runs in mongosh. `USER` has to be replaced: the
+    user's name is not known here."""
     in_database = f"db.getSiblingDB({json.dumps(database)})"
     if need.action in ("find", "changeStream", "listCollections", "collStats"):
         roles = [{"role": "read", "db": database}]
@@ -135,11 +143,11 @@ def granting_command(database: str, need: Need) -> str:
 def _result(need: Need, database: str, *, is_held: bool) -> CheckResult:
     if is_held:
         return CheckResult(need.name, "ok", f"Held. {need.purpose}", values={"is_held": True})
-    text = f"Not held. {need.purpose} Without it {need.loss}."
+    text = f"Not held. {need.purpose} Without it, {need.loss}."
     return CheckResult(need.name, need.lack, text, granting_command(database, need), {"is_held": False})
 
 
-# Trials, for servers that list no privileges
+# Trials, for servers that do not list privileges
 
 
 async def _is_allowed(trial: Trial, database: Database) -> bool:
@@ -163,7 +171,7 @@ async def _change_stream(database: Database) -> None:
 
 
 async def _insert(database: Database) -> None:
-    """In a transaction that is taken back, which no change stream shows."""
+    """Inserts within a transaction that is aborted, which no change stream shows."""
     async with database.client.start_session() as session, await session.start_transaction():
         await database[MARKERS_COLLECTION].insert_one({"_id": "check"}, session=session)
         await session.abort_transaction()

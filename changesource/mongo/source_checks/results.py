@@ -1,4 +1,4 @@
-"""What a check is told and what it gives."""
+"""The input and the result of a check."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Status = Literal["ok", "unknown", "warning", "error"]
-"""`unknown`: it could not be found out, which the text explains; nothing has to be wrong."""
+"""`unknown`: the check could not find out, for the reason in the text."""
 
 SEVERITY: Sequence[Status] = ("ok", "unknown", "warning", "error")
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """`name` is the same in every run, for scripts; `text` says what was found and what follows from it, `remedy` what to
-    do. `values` are what was measured. Nothing of it holds a URI, a host, a user or a document."""
+    """The result of one check. Nothing in it holds a URI, a host, a user or a document.
+
+    `name` is the same in every run, for scripts. `text` says what was found and what it means, and
+    `remedy` what to do. `values` are the measurements.
+    """
 
     name: str
     status: Status
@@ -35,7 +38,7 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class PublishedCollection:
-    """A collection that an app's published version reads. `unwinding` are those of its tables that need pre-images."""
+    """A collection that a published version reads. `unwinding` are its tables that need pre-images."""
 
     app_id: str
     name: str

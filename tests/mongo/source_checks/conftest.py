@@ -1,4 +1,4 @@
-"""A server that asks for a name and a password, with users who may do more and less."""
+"""A server with access control, and users with more and fewer rights."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ AsUser = Callable[[str], Database]
 
 @pytest.fixture(scope="session")
 def guarded_server(run_dir: Path) -> Iterator[MongoServer]:
-    """A server with `USERS`, who are made before it asks for passwords."""
+    """A server with `USERS`, who are created before access control is on."""
     folder = run_dir / "mongodb-guarded"
     with MongoServer(folder) as server, pymongo.MongoClient[dict[str, Any]](server.uri()) as client:
         client[DATABASE].command("createRole", "zeroSources", **MARKERS_ROLE)
@@ -48,7 +48,7 @@ def uri_of(server: MongoServer, user: str, password: str = PASSWORD) -> str:
 
 @pytest.fixture
 async def as_user(guarded_server: MongoServer) -> AsyncIterator[AsUser]:
-    """The database as one of `USERS` sees it."""
+    """Returns the database as one of `USERS` sees it."""
     sources = Sources({user: uri_of(guarded_server, user) for user in USERS})
     yield sources.database
     await sources.close()

@@ -1,4 +1,4 @@
-"""A database that answers as it was told to: as servers do that are not at hand."""
+"""A database with prescribed answers, as of servers that are not available here."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,7 +22,8 @@ class ScriptedCollection:
 
 
 class ScriptedDatabase:
-    """`replies` are those of commands, by their names; `oplog` are entries, or the error that reading them gives."""
+    """`replies` are the answers to commands, by name. `oplog` has the entries, or the error of
+    reading them."""
 
     name = "shop"
 

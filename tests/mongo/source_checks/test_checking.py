@@ -1,4 +1,4 @@
-"""checking.py: all checks of a source, whatever it is."""
+"""checking.py: all checks of a source together."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ CITY = PublishedCollection("shop", "city", ["city"])
 
 
 def statuses(results: Sequence[CheckResult]) -> dict[str, str]:
-    """By name, after a look for what must not be said."""
+    """Returns the statuses by name, after making sure that no text shows a secret."""
     text = repr(results)
     for secret in (PASSWORD, "127.0.0.1", "mongodb://", *USERS):
         assert secret not in text
@@ -35,8 +35,7 @@ async def check_uri(uri: str) -> list[CheckResult]:
         await sources.close()
 
 
-async def test_all_is_well(database: Database) -> None:
-    """A server of one's own has nothing wrong with it."""
+async def test_a_server_without_faults_passes_every_check(database: Database) -> None:
     await database.create_collection("city")
     found = statuses(await check_database(database, [CITY]))
     assert {
@@ -48,12 +47,12 @@ async def test_all_is_well(database: Database) -> None:
         "images of shop: city",
         "oplog window",
     } < set(found)
-    found.pop("oplog window")  # its first entry may have been cut off by another test
+    found.pop("oplog window")  # another test may have made it drop its first entry
     assert set(found.values()) == {"ok"}
 
 
-async def test_reader(as_user: AsUser) -> None:
-    """Who may only read can be streamed from, with warnings, and without knowing the oplog."""
+async def test_a_user_who_may_only_read_gets_warnings(as_user: AsUser) -> None:
+    """Streams work, and the oplog's window is unknown."""
     results = await check_database(as_user("reader"), [CITY])
     found = statuses(results)
     assert worst_status(results) == "warning"
@@ -64,14 +63,13 @@ async def test_reader(as_user: AsUser) -> None:
     assert {name for name, status in found.items() if status == "unknown"} == {"oplog window"}
 
 
-async def test_user_of_the_documentation(as_user: AsUser) -> None:
-    """The user that docs/operations.md makes lacks nothing but the view of the oplog."""
+async def test_the_documented_user_lacks_only_the_view_of_the_oplog(as_user: AsUser) -> None:
+    """The user that docs/operations.md creates."""
     found = statuses(await check_database(as_user("streamer"), [CITY]))
     assert {name: status for name, status in found.items() if status != "ok"} == {"oplog window": "unknown"}
 
 
-async def test_user_without_rights(as_user: AsUser) -> None:
-    """Everything that is missing is said at once."""
+async def test_all_missing_rights_are_reported_at_once(as_user: AsUser) -> None:
     found = statuses(await check_database(as_user("nobody"), [CITY]))
     assert {name for name, status in found.items() if status == "error"} == {
         "privilege find",
@@ -81,33 +79,29 @@ async def test_user_without_rights(as_user: AsUser) -> None:
     }
 
 
-async def test_wrong_password(guarded_server: MongoServer) -> None:
-    """One result, which says so."""
+async def test_a_wrong_password_is_one_result(guarded_server: MongoServer) -> None:
     [result] = await check_uri(uri_of(guarded_server, "reader", "wrong"))
     assert statuses([result]) == {"server": "error"}
-    assert "User or password" in result.text
+    assert "user or the password" in result.text
 
 
-async def test_standalone(run_dir: Path) -> None:
-    """Refused, with what to do."""
+async def test_a_standalone_is_refused_with_the_remedy(run_dir: Path) -> None:
     with MongoServer(run_dir / "mongodb-checked-standalone", standalone=True) as server:
         [result] = await check_uri(server.uri(DATABASE))
     assert statuses([result]) == {"server": "error"}
     assert "rs.initiate()" in result.text
 
 
-async def test_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One result, and no address."""
+async def test_an_unreachable_server_is_one_result_without_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "SERVER_SELECTION_TIMEOUT_MS", 100)
     [result] = await check_uri(f"mongodb://reader:{PASSWORD}@127.0.0.1:{free_port()}/shop")
     assert statuses([result]) == {"server": "error"}
     assert "CS103" in result.text
 
 
-async def test_one_check_that_hangs(
+async def test_a_check_that_hangs_does_not_delay_the_others(
     mongo_server: MongoServer, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A check without an answer takes its time and costs the others nothing."""
     monkeypatch.setattr(checking, "CHECK_SECONDS", 1.0)
     await database.command("ping")
     async with (

@@ -1,4 +1,4 @@
-"""privileges.py: what the user may do, by what the server lists and by trying."""
+"""privileges.py: which privileges the user has, as listed by the server or found by trying."""
 
 from typing import Any
 
@@ -16,7 +16,8 @@ ALL = READING | MARKING | {"collMod"}
 
 
 def held(results: list[CheckResult]) -> set[str]:
-    """The names of privileges that are held, after a look at the others: each says what to do."""
+    """Returns the names of privileges that are held, after making sure that each other one has a
+    remedy."""
     assert {result.name.removeprefix("privilege ") for result in results} == ALL
     for result in results:
         assert result.text.startswith("Held. " if result.values["is_held"] else "Not held. ")
@@ -31,19 +32,19 @@ def held(results: list[CheckResult]) -> set[str]:
     ("user", "expected"),
     [("reader", READING), ("streamer", READING | MARKING), ("writer", ALL), ("nobody", set())],
 )
-async def test_privileges_that_are_tried(as_user: AsUser, user: str, expected: set[str]) -> None:
-    """A server that lists no privileges is asked by trying each."""
+async def test_privileges_are_tried_if_the_server_does_not_list_them(
+    as_user: AsUser, user: str, expected: set[str]
+) -> None:
     database = as_user(user)
     assert held(await check_privileges(database, await inspect_source(database))) == expected
 
 
-async def test_server_that_asks_nobody(database: Database) -> None:
-    """Without authentication everything is allowed."""
+async def test_without_access_control_every_privilege_is_held(database: Database) -> None:
     assert held(await check_privileges(database, REPLICA_SET)) == ALL
 
 
-async def test_nothing_is_left_behind(database: Database) -> None:
-    """What was tried is in no collection and in no change stream."""
+async def test_trials_leave_nothing_behind(database: Database) -> None:
+    """Neither in a collection nor in a change stream."""
     async with await database.watch(max_await_time_ms=100, show_expanded_events=True) as stream:
         await check_privileges(database, REPLICA_SET)
         assert await database.zero_sources_markers.find_one() is None
@@ -59,7 +60,7 @@ async def test_nothing_is_left_behind(database: Database) -> None:
 
 
 def listing(*privileges: dict[str, Any]) -> Any:
-    """A server that lists these privileges, and nothing may be tried on."""
+    """Returns a server that lists these privileges, and on which nothing may be tried."""
     status = {
         "authInfo": {"authenticatedUsers": [{"user": "u", "db": "shop"}], "authenticatedUserPrivileges": privileges}
     }
@@ -103,13 +104,15 @@ MARKERS = "zero_sources_markers"
         "buckets",
     ],
 )
-async def test_privileges_that_are_listed(privileges: list[dict[str, Any]], expected: set[str]) -> None:
-    """What covers the database or the collection counts, and nothing else does."""
+async def test_a_listed_privilege_counts_if_it_covers_the_collection(
+    privileges: list[dict[str, Any]], expected: set[str]
+) -> None:
     assert held(await check_privileges(listing(*privileges), REPLICA_SET)) == expected
 
 
-async def test_how_bad_it_is_to_lack_one() -> None:
-    """Reading is necessary, writing markers is on a sharded cluster, switching pre-images on is not."""
+async def test_only_necessary_privileges_are_errors() -> None:
+    """Reading is necessary. Writing markers is on a sharded cluster, and switching pre-images on is
+    not."""
     nothing = listing(privilege("blog", "", *WRITE))
     statuses = {result.name.split()[1]: result.status for result in await check_privileges(nothing, REPLICA_SET)}
     assert statuses == {
@@ -126,6 +129,6 @@ async def test_how_bad_it_is_to_lack_one() -> None:
 
 
 @pytest.mark.parametrize("need", needs(REPLICA_SET), ids=lambda need: need.action)
-def test_commands_are_quoted(need: Any) -> None:
-    """A database with an odd name does not break out of the command that is shown."""
+def test_names_in_shown_commands_are_quoted(need: Any) -> None:
+    """A database with an odd name does not break out of the command."""
     assert '"sh\\"op"' in granting_command('sh"op', need)

@@ -1,4 +1,4 @@
-"""The ASGI application of the change source, for a project to serve as its own."""
+"""The ASGI application of the change source, which a project serves as its own."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from changesource.limits.gate import Gate
 
 
 def make_application(http_application: Any, settings: ChangeSourceSettings | None = None) -> Gate:
-    """An application that serves `http_application`, Django's own, and the change stream, with the gate in front of both.
+    """An application that serves `http_application`, Django's own, and the change stream, behind
+    the gate.
 
-    Django has to be set up: `django.core.asgi.get_asgi_application` does that. Without `settings` they are loaded from
-    Django's. From here on Daphne's servers in this process are ours. Health has buckets of its own, so that neither probes
-    nor people can keep the other from being answered.
+    Django has to be set up, which `django.core.asgi.get_asgi_application` does. `settings` default
+    to those in Django's settings. From this call on, Daphne's servers in this process are ours.
+    Health checks have their own buckets, so that probes and people cannot use up each other's
+    requests.
     """
     settings = settings or load_settings()
     take_over_daphne()

@@ -1,4 +1,5 @@
-"""The WebSocket of Zero's change source protocol. The stream runs in one task; handlers only pass things on."""
+"""The WebSocket of Zero's change source protocol. A stream runs in a task of its own; handlers only
+pass messages on."""
 
 from __future__ import annotations
 
@@ -29,17 +30,21 @@ from changesource.tasks import end_tasks
 logger = logging.getLogger(__name__)
 
 STREAM_PATH = "/changes/v0/stream"
-"""Where zero-cache connects. The consumer gets the WebSockets of all paths, so that each is counted before it is routed."""
+"""Where zero-cache connects. The consumer gets the WebSockets of all paths, so that each is counted
+before its path is looked at."""
 CLOSE_SECONDS = 2.0
-"""How long a server may take to take the end of a stream: others than ours wait with it for a client that reads nothing."""
+"""How long a server may take to accept a close: servers other than ours wait for a client that
+reads nothing."""
 
 
 class _ClientGone(Exception):
-    """The client has gone, says a server that is not ours; its `websocket.disconnect` follows."""
+    """A server other than ours reports that the client has gone; its `websocket.disconnect`
+    follows."""
 
 
 class ChangeStreamConsumer(AsyncConsumer):
-    """One connection. It needs no channel of the channel layer, so Redis may be away when it begins."""
+    """One connection. It uses no channel of the channel layer, so it can begin while Redis is
+    away."""
 
     channel_layer_alias = "none"
     _session: Session | None = None
@@ -47,13 +52,13 @@ class ChangeStreamConsumer(AsyncConsumer):
     _is_closed = False
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        """Without Channels' hop to a thread for each message, which looks after database connections: handlers here
-        use none, and acknowledgements come by the hundred."""
+        """Calls the handler without Channels' visit to a thread for each message, which cleans up
+        database connections: handlers here use none, and acknowledgements come by the hundred."""
         await getattr(self, message["type"].replace(".", "_"))(message)
 
     def end(self, how: Closing) -> None:
-        """Ends the session, wherever it is, also in the middle of sending, and closes. May be called at any time; the first
-        call counts."""
+        """Ends the session at any point, even while it sends, and closes the connection. Only the
+        first call counts."""
         if self._ending is None and not self._is_closed:
             self._ending = asyncio.create_task(self._end(how))
 
@@ -71,7 +76,7 @@ class ChangeStreamConsumer(AsyncConsumer):
         if self._session is None or self._ending is not None:
             return
         content = message.get("text") or message.get("bytes") or b""
-        if 0 < self._max_length < len(content):  # our own server takes none
+        if 0 < self._max_length < len(content):  # our own server has refused it already
             self.end(closing.message_too_long(self._max_length))
             return
         how = self._session.receive(content)
@@ -79,7 +84,7 @@ class ChangeStreamConsumer(AsyncConsumer):
             self.end(how)
 
     async def changesource_refused(self, message: dict[str, Any]) -> None:
-        """`UPSTREAM_REFUSED`: the server does not take what zero-cache sent."""
+        """`UPSTREAM_REFUSED`: the server refuses what zero-cache sent."""
         self.end(message["how"])
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
@@ -109,8 +114,8 @@ class ChangeStreamConsumer(AsyncConsumer):
             await self._slot.aclose()
 
     async def _serve(self, service: StreamService) -> Closing | None:
-        """How to close; None when the connection is left to zero-cache to end, or has been denied. Whoever is refused is held
-        first."""
+        """How to close; None if zero-cache is to end the connection, or if it was denied. A refused
+        client is held first."""
         settings = service.settings
         if not self._limits.handshakes_of_address.take(network_of(self._address)):
             await self._deny(429, closing.TOO_MANY_HANDSHAKES_OF_ADDRESS)
@@ -145,7 +150,7 @@ class ChangeStreamConsumer(AsyncConsumer):
         return await self._session.run()
 
     async def _authenticate(self) -> Identity | None:
-        """Who connects; None after the connection was denied."""
+        """The identity of the client; None after the connection was denied."""
         headers = dict(self.scope["headers"])
         token = find_token(self.scope["query_string"], headers.get(b"authorization", b"").decode("latin-1") or None)
         if token is None:
@@ -162,13 +167,13 @@ class ChangeStreamConsumer(AsyncConsumer):
     async def send(self, message: dict[str, Any]) -> None:
         try:
             await super().send(message)
-        except (OSError, RuntimeError) as error:  # the latter is uvicorn's, once it has ended the connection itself
+        except (OSError, RuntimeError) as error:  # RuntimeError: uvicorn has ended the connection itself
             if self._is_on_our_server:
                 raise
             raise _ClientGone from error
 
     async def send_frames(self, frames: Sequence[bytes]) -> None:
-        """`Outlet`: in one message to our own server, in many to any other."""
+        """Sends `frames`, in one message to our own server and one by one to any other."""
         if self._is_on_our_server:
             await self.send({"type": SEND_FRAMES, "frames": frames})
             return
@@ -176,7 +181,7 @@ class ChangeStreamConsumer(AsyncConsumer):
             await self.send({"type": "websocket.send", "text": frame.decode()})
 
     async def _deny(self, status: int, reason: str, client: str = "") -> None:
-        """Refuses before there is a WebSocket, by an HTTP status."""
+        """Refuses the handshake with an HTTP status, before there is a WebSocket."""
         self._limits.refusals.note(Refused(self._address, client, status, reason))
         await self._limits.holds.hold(self._address)
         if DENIAL_RESPONSE in self.scope.get("extensions", {}):
@@ -189,8 +194,8 @@ class ChangeStreamConsumer(AsyncConsumer):
         if self._is_closed:
             return
         self._is_closed = True
-        if (reason := closing.REFUSALS.get(how.code)) is not None:
-            self._limits.refusals.note(Refused(self._address, self._client_name, how.code, reason))
+        if how.refusal:
+            self._limits.refusals.note(Refused(self._address, self._client_name, how.code, how.refusal))
         with suppress(TimeoutError, _ClientGone):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.send({"type": "websocket.close", "code": how.code, "reason": how.reason})

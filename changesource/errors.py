@@ -1,8 +1,8 @@
-"""The catalogue of what can go wrong: a code, a cause and a remedy each.
+"""The catalogue of what can go wrong, each with a code, a cause and a remedy.
 
-Every error that this project raises on purpose is a `ChangeSourceError`. The class's docstring is the
-general statement; the instance's message says where (app, table, document id) and what to do. Neither
-ever holds a secret or the content of a document.
+Every error that this project raises on purpose is a `ChangeSourceError`. The docstring of the class is the general
+statement, and its first line is the default message. The message of an instance says where (app, table, document id) and
+what to do. Neither ever holds a secret or the content of a document.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ class SourceReadOnly(SourceUnusable):
 
 
 class SourceUnreachable(ChangeSourceError):
-    """MongoDB did not answer. Check the URI, the network and that the server runs; work goes on when it answers."""
+    """MongoDB did not answer. Check the URI, the network and that the server runs; work continues when it answers."""
 
     code = "CS103"
 
 
 class HistoryLost(ChangeSourceError):
-    """The change stream no longer reaches back to the position asked for. A new snapshot is the only way on;
-    give the oplog more room if this happens again."""
+    """The change stream no longer reaches back to the requested position, so only a new snapshot helps.
+    Give the oplog more room if this happens again."""
 
     code = "CS104"
 
 
 class SourceReplaced(HistoryLost):
-    """The database behind the URI is not the one that was read before, or was set back. Replicas are built anew."""
+    """The database behind the URI is not the one that was read before, or was set back. Replicas are built again."""
 
     code = "CS106"
 
 
 class SourceInDoubt(SourceUnusable):
-    """The database behind the URI is again not the one that was read before, soon after the app began anew by itself for
-    such a reason. A person has to decide: manage.py publish APP --reset."""
+    """The database behind the URI is another one again, soon after the app started over by itself for such a reason.
+    A person has to decide: manage.py publish APP --reset."""
 
     code = "CS107"
 
@@ -77,8 +77,8 @@ class InvalidDefinition(ChangeSourceError):
 
 
 class ClientsCutOff(InvalidDefinition):
-    """Row filters of clients could not be evaluated after this publish, so nothing was published. Who may see clients sees
-    which."""
+    """Row filters of clients could not be evaluated after this publish, so nothing was published.
+    The clients are named to users who may view clients."""
 
 
 class InvalidSchemaFile(ChangeSourceError):
@@ -94,49 +94,49 @@ class UnknownVersion(ChangeSourceError):
 
 
 class PublishUnderWay(ChangeSourceError):
-    """Somebody else publishes this app at this moment. Look at what was published, and publish again."""
+    """Another user is publishing this app right now. Look at what was published, and publish again."""
 
     code = "CS205"
 
 
 class DraftChanged(ChangeSourceError):
-    """The draft, or what streams, is not what was looked at before publishing. Look at the difference again."""
+    """The draft, or the published version, has changed since it was reviewed. Review the difference again."""
 
     code = "CS206"
 
 
 class InvalidClaims(ChangeSourceError):
-    """Claims are not a JSON object, or a token is no JWT. Nothing of them is in the message."""
+    """Claims are not a JSON object, or a token is not a JWT. The message repeats nothing of them."""
 
     code = "CS207"
 
 
 class TrialBeyondLimits(ChangeSourceError):
-    """A preview or a trial of rules took more time or memory, or gave more, than it may. Narrow the mapping or the filter."""
+    """A preview or a trial of rules exceeded its time, memory or output. Narrow the mapping or the filter."""
 
     code = "CS208"
 
 
 class TrialsBusy(ChangeSourceError):
-    """As many previews and trials of rules run as may run at once. Try again in a few seconds."""
+    """Too many previews and trials of rules are running. Try again in a few seconds."""
 
     code = "CS209"
 
 
 class TrialFailed(ChangeSourceError):
-    """A preview or a trial of rules failed for a reason that is in the log of the server. Nothing streams differently."""
+    """A preview or a trial of rules failed; the log of the server says why. Streams are not affected."""
 
     code = "CS210"
 
 
 class LogMismatch(ChangeSourceError):
-    """The change log does not end where this writer left it: somebody else wrote, or the log lost its tail."""
+    """The change log does not end where this writer left it: another process wrote to it, or its tail was lost."""
 
     code = "CS301"
 
 
 class LogUnavailable(ChangeSourceError):
-    """The change log did not answer. Streams go on from MongoDB; the log refills when it is back."""
+    """The change log did not answer. Streams continue from MongoDB; the log refills when it is back."""
 
     code = "CS302"
 
@@ -148,13 +148,13 @@ class LeaseLost(ChangeSourceError):
 
 
 class InvalidWatermark(ChangeSourceError):
-    """A watermark is not a LexiVersion of a position."""
+    """A watermark is not the LexiVersion of a position."""
 
     code = "CS401"
 
 
 class InvalidRequest(ChangeSourceError):
-    """The query parameters of the stream's URL are not what zero-cache sends."""
+    """The query parameters of the stream's URL are not those that zero-cache sends."""
 
     code = "CS402"
 
@@ -166,7 +166,7 @@ class InvalidUpstreamMessage(ChangeSourceError):
 
 
 class TokenRefused(ChangeSourceError):
-    """A token opens nothing. The message says why, for our own log, and holds nothing of the token."""
+    """A token opens no stream. The message says why, for our own log, and repeats nothing of the token."""
 
     code = "CS601"
 
@@ -174,22 +174,22 @@ class TokenRefused(ChangeSourceError):
         super().__init__(reason)
         self.reason = reason
         self.client = client
-        """Whose it is, empty when nobody knows."""
+        """The name of the client that it belongs to, if known."""
 
 
 class InvalidJwtSettings(ChangeSourceError):
-    """The settings for JWTs cannot be used as they are. The message names the setting, and nothing of its value."""
+    """The settings for JWTs cannot be used as they are. The message names the setting and repeats nothing of its value."""
 
     code = "CS602"
 
 
 class KeysUnavailable(ChangeSourceError):
-    """The keys at JWT_JWKS_URL could not be fetched. Those known go on; look whether the URL answers."""
+    """The keys at JWT_JWKS_URL could not be fetched. Known keys stay in use; check whether the URL answers."""
 
     code = "CS603"
 
 
 class TooManyStreams(ChangeSourceError):
-    """A client has as many open streams as it may have. Close one, or raise STREAMS_PER_CLIENT."""
+    """A client already has as many open streams as it may have. Close one, or raise STREAMS_PER_CLIENT."""
 
     code = "CS701"

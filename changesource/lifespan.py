@@ -1,5 +1,5 @@
-"""ASGI's lifespan: a server that has it starts the service before the first request, and ends it at the end. Daphne has
-none."""
+"""ASGI's lifespan: a server that supports it starts the service before the first request and stops
+it at the end. Daphne does not support it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ending tasks, and sharing the event loop between them."""
+"""Ending tasks, and sharing the event loop among them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 
 AGAIN_SECONDS = 0.5
 YIELD_SECONDS = 0.005
-"""How long one task may keep the event loop: leases, pings and the streams of others wait behind it."""
+"""How long a task may keep the event loop, behind which leases, pings and other streams wait."""
 
 
 async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
     """Cancels `tasks` and returns when all have ended, whatever they raise.
 
-    Again and again: a cancellation can get lost, for instance in `asyncio.wait_for` of Python 3.11, which PyMongo and
-    redis-py use, when it comes at the moment at which the thing waited for is done.
+    It cancels repeatedly, because a cancellation can get lost: in `asyncio.wait_for` of Python
+    3.11, for instance, which PyMongo and redis-py use, if it comes just when the awaited task is
+    done.
     """
     running = {task for task in tasks if not task.done()}
     while running:
@@ -26,10 +27,10 @@ async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
 
 
 class LoopShare:
-    """What a task that works for long has used of its share of the event loop.
+    """The share of the event loop that a task with much work has used.
 
-    Looking costs a tenth of a microsecond, so that it can be done for each row: `if share.is_used_up: await
-    share.give_way()`.
+    A check costs a tenth of a microsecond, so that it can be made for each row: `if
+    share.is_used_up: await share.give_way()`.
     """
 
     __slots__ = ("_ends_at",)
@@ -42,6 +43,6 @@ class LoopShare:
         return time.monotonic() > self._ends_at
 
     async def give_way(self) -> None:
-        """Lets every other task that is ready go first."""
+        """Yields to every other task that is ready."""
         await asyncio.sleep(0)
         self._ends_at = time.monotonic() + YIELD_SECONDS

@@ -15,12 +15,12 @@ from changesource.models.client_store import Identity, Refused
 from changesource.protocol.closing import Closing
 from changesource.service import StreamService
 
-REVOKED = Closing(4401, "Revoked.")
+REVOKED = Closing(4401, "Revoked.", refusal="Revoked.")
 QUERY = b"token=t&appID=app&shardNum=0"
 
 
 class Connection:
-    """A consumer, and what it sent. Sending frames never ends: nobody reads."""
+    """A consumer, and what it has sent. Sending frames never ends, as the client reads nothing."""
 
     def __init__(self, service: StreamService) -> None:
         self.consumer = ChangeStreamConsumer()
@@ -51,7 +51,7 @@ class Connection:
 
 
 class EndlessSession:
-    """Sends for ever."""
+    """Sends without end."""
 
     def __init__(
         self, service: StreamService, request: object, client: Identity, outlet: ChangeStreamConsumer, end: object
@@ -84,8 +84,8 @@ async def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
     return Connection(service)
 
 
-async def test_a_connection_can_be_ended_while_nobody_reads(connection: Connection) -> None:
-    """The first way counts, is said once, and frees the client's slot."""
+async def test_a_connection_that_is_not_read_can_be_ended(connection: Connection) -> None:
+    """The first reason counts and is told once, and the client's slot is released."""
     async with asyncio.timeout(5):
         await connection.consumer.websocket_connect({})
         await connection.is_stalled.wait()
@@ -105,7 +105,7 @@ async def test_a_connection_can_be_ended_while_nobody_reads(connection: Connecti
 async def test_a_connection_can_be_ended_before_it_is_accepted(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And notes why, with its address and without the request."""
+    """The refusal is noted with its address and without the request."""
 
     async def authenticate_for_ever(token: str) -> Identity:
         await asyncio.Event().wait()
@@ -118,12 +118,14 @@ async def test_a_connection_can_be_ended_before_it_is_accepted(
         connection.consumer.end(REVOKED)
         await connection.is_closed.wait()
     assert connection.types == ["websocket.close"]
-    assert [(refused.address, refused.code) for refused in refusals.pending] == [("::1", 4401)]
+    assert [(refused.address, refused.code, refused.reason) for refused in refusals.pending] == [
+        ("::1", 4401, "Revoked.")
+    ]
     await connection.service.limits.close()
 
 
-async def test_what_the_server_refuses_ends_the_connection(connection: Connection) -> None:
-    """With the way that the server says."""
+async def test_a_message_that_the_server_refuses_ends_the_connection(connection: Connection) -> None:
+    """With the close code of the server."""
     async with asyncio.timeout(5):
         await connection.consumer.websocket_connect({})
         await connection.is_stalled.wait()
@@ -134,7 +136,7 @@ async def test_what_the_server_refuses_ends_the_connection(connection: Connectio
 
 
 class OtherServer:
-    """An ASGI server that is not ours: what it is sent, and how it takes that."""
+    """An ASGI server other than ours: what it was sent, and how it reacts."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -156,10 +158,11 @@ class OtherServer:
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), RuntimeError("after 'websocket.close'")])
-async def test_another_server_says_that_the_client_has_gone(
+async def test_another_server_reports_that_the_client_has_gone(
     connection: Connection, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    """By an exception, as ASGI says, or as uvicorn does: no fault of ours, and the client's slot is free."""
+    """With an exception, as ASGI specifies, or as uvicorn does. It is not logged as a fault, and
+    the client's slot is released."""
     other = OtherServer(connection)
     other.error = error
     async with asyncio.timeout(5):
@@ -173,10 +176,10 @@ async def test_another_server_says_that_the_client_has_gone(
     await connection.service.limits.close()
 
 
-async def test_another_server_waits_with_the_end_for_who_reads_nothing(
+async def test_another_server_waits_for_a_client_that_reads_nothing(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """uvicorn does, for ever; the client's slot is free all the same."""
+    """uvicorn does, without end. The client's slot is released all the same."""
     monkeypatch.setattr(consumers, "CLOSE_SECONDS", 0.01)
     OtherServer(connection)
     async with asyncio.timeout(5):
@@ -191,8 +194,10 @@ async def test_another_server_waits_with_the_end_for_who_reads_nothing(
 
 
 @pytest.mark.parametrize("kind", ["text", "bytes"])
-async def test_a_long_message_that_another_server_takes(connection: Connection, kind: str) -> None:
-    """Ends the connection, as with our own."""
+async def test_a_long_message_that_another_server_accepts_ends_the_connection(
+    connection: Connection, kind: str
+) -> None:
+    """As our own server does."""
     other = OtherServer(connection)
     other.takes_close.set()
     async with asyncio.timeout(5):

@@ -17,14 +17,14 @@ def subclasses(kind: type[ChangeSourceError]) -> Iterator[type[ChangeSourceError
         yield from subclasses(one)
 
 
-def test_each_code_stands_in_the_documentation() -> None:
+def test_each_code_is_documented() -> None:
     """With its cause and its remedy."""
     documented = set(re.findall(r"^\| (CS\d{3}) \| .+ \| .+ \|$", OPERATIONS, re.MULTILINE))
     assert {error.code for error in subclasses(ChangeSourceError)} - documented == set()
 
 
 def test_each_code_means_one_thing() -> None:
-    """Two errors with a code are one, or one is a kind of the other."""
+    """Errors that share a code are subclasses of one another."""
     by_code: dict[str, type[ChangeSourceError]] = {}
     for error in subclasses(ChangeSourceError):
         known = by_code.setdefault(error.code, error)

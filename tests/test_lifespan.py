@@ -1,4 +1,4 @@
-"""lifespan.py: what servers other than Daphne are told."""
+"""lifespan.py: what it tells servers other than Daphne."""
 
 import asyncio
 from typing import Any
@@ -40,16 +40,16 @@ async def run(done: list[str]) -> list[dict[str, Any]]:
     return sent
 
 
-async def test_from_the_start_to_the_end(done: list[str]) -> None:
-    """The service runs as long as the server serves."""
+async def test_the_service_runs_as_long_as_the_server_serves(done: list[str]) -> None:
+    """It starts before the first request and stops at the end."""
     await run(done)
     assert done == ["start", "lifespan.startup.complete", "stop", "lifespan.shutdown.complete"]
 
 
-async def test_a_service_that_cannot_start(
+async def test_a_service_that_cannot_start_is_reported(
     done: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server is told so, and the log why."""
+    """To the server, and with the reason in the log."""
 
     async def fail() -> None:
         raise ValueError("a secret")

@@ -6,7 +6,7 @@ from changesource.tasks import end_tasks
 
 
 async def stubborn(swallowed: int) -> None:
-    """Goes on after the first cancellations, as drivers do now and then."""
+    """Continues after the first cancellations, as drivers do now and then."""
     while True:
         try:
             await asyncio.Event().wait()
@@ -21,20 +21,20 @@ async def failing() -> None:
 
 
 async def test_tasks_that_swallow_cancellations_end_all_the_same() -> None:
-    """One cancellation can get lost; the next is not long in coming."""
+    """A cancellation can get lost; the next one follows soon."""
     tasks = [asyncio.create_task(stubborn(swallowed)) for swallowed in (0, 1, 2)]
     await asyncio.sleep(0)
     await end_tasks(*tasks)
     assert all(task.cancelled() for task in tasks)
 
 
-async def test_what_a_task_raised_is_its_own_affair() -> None:
-    """Tasks that have ended already, well or badly, are none to wait for."""
+async def test_the_errors_of_ended_tasks_are_ignored() -> None:
+    """Tasks that have already ended, well or badly, need no waiting."""
     tasks = [asyncio.create_task(failing()), asyncio.create_task(asyncio.sleep(0))]
     await asyncio.wait(tasks)
     await end_tasks(*tasks)
 
 
-async def test_no_tasks_have_ended() -> None:
-    """Nothing to do."""
+async def test_without_tasks_there_is_nothing_to_wait_for() -> None:
+    """It returns at once."""
     await end_tasks()

@@ -1,1 +1,1 @@
-"""HTTP endpoints: health, and the schemas of apps as files."""
+"""HTTP endpoints: health, the schemas of apps as files, and running snapshots."""

@@ -15,16 +15,17 @@ from changesource.service import running_service
 
 @require_safe
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """200 `{"status": "ok"}`, or 503 with which kinds of things are missing. Async, in the loop of the streams.
+    """200 `{"status": "ok"}`, or 503 with the kinds of things that are missing. It runs in the
+    event loop of the streams.
 
-    Anybody may ask, so it looks at no session and names nothing.
+    Anyone may ask, so it uses no session and gives no names.
     """
     return _answer(kinds_of(await missing_of(await running_service())))
 
 
 @require_safe
 async def readiness(request: HttpRequest) -> JsonResponse:
-    """The same with names and reasons, for staff who may see all apps."""
+    """The same with names and reasons, for staff who may view all apps."""
     user = await request.auser()
     if not user.is_authenticated:
         return _refusal(401, "Log in to admin first.")
@@ -36,7 +37,7 @@ async def readiness(request: HttpRequest) -> JsonResponse:
 def _answer(reasons: Mapping[str, str]) -> JsonResponse:
     answer = {"status": "unavailable", "reasons": dict(reasons)} if reasons else {"status": "ok"}
     response = JsonResponse(answer, status=503 if reasons else 200, headers={"Cache-Control": "no-store"})
-    # Otherwise Django logs an error for each of these answers, as often as anybody asks.
+    # Otherwise Django logs an error for each answer with 503, and probes ask often.
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response
 

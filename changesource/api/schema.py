@@ -21,18 +21,18 @@ from changesource.publishing.exports import EXPORT_FORMATS
 
 DEFAULT_FORMAT = "zero-json"
 MAX_VERSION_DIGITS = 9
-"""So that every number is one that a database can look up."""
+"""With more digits a number may be larger than a database accepts."""
 
 
 class Session(SessionAuthentication):
-    """The session of admin. Who has none is told so by 401, and not by 403."""
+    """The session of admin. A request without one gets 401 rather than 403."""
 
     def authenticate_header(self, request: Request) -> str:
         return 'Session realm="admin"'
 
 
 class OneRenderer(BaseContentNegotiation):
-    """Problems are always said in JSON: `format` is the view's own parameter, not REST framework's."""
+    """Errors are always JSON: `format` is the view's own parameter, not REST framework's."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         return parsers[0]
@@ -42,17 +42,17 @@ class OneRenderer(BaseContentNegotiation):
 
 
 class NotExportable(APIException):
-    """The form cannot say what the app says; the detail names the places."""
+    """The format cannot express the app; the detail names the places."""
 
     status_code = status.HTTP_409_CONFLICT
 
 
 class SchemaView(APIView):
-    """A file: the schema or the permissions of an app, for staff who may see in admin what it says: the versions of the app,
-    or the tables of its draft.
+    """The schema or the permissions of an app as a file, for staff who may view its content in
+    admin: the app's versions, or the tables of its draft.
 
-    `format` is one of `EXPORT_FORMATS` (default: zero-json); `version` is a number or `draft` (default: the version in
-    force).
+    `format` is one of `EXPORT_FORMATS` (default: zero-json); `version` is a number or `draft`
+    (default: the published version).
     """
 
     authentication_classes = [Session]
@@ -75,12 +75,12 @@ class SchemaView(APIView):
 
 
 def visible_app(request: Request, app_id: str) -> App:
-    """The app, for whom admin shows it. Raises `PermissionDenied` and `NotFound`."""
+    """The app, if admin shows it to this user. Raises `PermissionDenied`, `NotFound`."""
     app = App.objects.find(app_id)
     if not may_view(request.user, "app", app):
         raise PermissionDenied
     if app is None:
-        raise NotFound("There is no app of this id.")
+        raise NotFound("There is no app with this id.")
     return app
 
 

@@ -16,8 +16,8 @@ from changesource.models.roles import may_view
 
 
 class SnapshotsView(APIView):
-    """The snapshots of an app that are being sent or wait for their turn, in all processes, for staff who may see the app
-    and running snapshots."""
+    """The snapshots of an app that are being sent or wait for a slot, in all processes, for staff
+    who may view the app and running snapshots."""
 
     authentication_classes = [Session]
     permission_classes = [IsAdminUser]

@@ -15,7 +15,8 @@ from changesource.api.snapshots import SnapshotsView
 @authentication_classes([])
 @permission_classes([AllowAny])
 def healthz(request: Request) -> Response:
-    """The process answers. Nothing else is asked: what it depends on may come and go."""
+    """200 whenever the process answers, whether or not the services that it depends on are
+    there."""
     return Response({"status": "ok"})
 
 

@@ -1,4 +1,6 @@
-"""Who connects: random tokens, of which hashes are stored, and JWTs that somebody else has signed.
+"""Who connects: random tokens, of which only keyed digests are stored, and JWTs that an issuer has
+signed.
 
-`tokens.authenticate` is the way in. What is asked of the Django database is in `models.client_store`.
+`tokens.authenticate` is the entry point. The queries on the Django database are in
+`models.client_store`.
 """

@@ -1,4 +1,4 @@
-"""What the claims of a JWT say of a client: which one it is, and its attributes."""
+"""The attributes that a client gets from the claims of its JWT."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def attribute_claims(pairs: Sequence[str]) -> dict[str, str]:
-    """Attribute → claim, of pairs as `tenant=org_id`. Raises `InvalidJwtSettings`."""
+    """Attribute → claim, from pairs such as `tenant=org_id`. Raises `InvalidJwtSettings`."""
     claims = {}
     for pair in pairs:
         attribute, separator, claim = (part.strip() for part in pair.partition("="))
@@ -27,8 +27,8 @@ def attribute_claims(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def attributes_of(claims: Mapping[str, Any], names: Mapping[str, str]) -> tuple[tuple[str, Any], ...]:
-    """The attributes by `names` (attribute → claim). A claim that is missing, null, an object or otherwise nothing that a
-    row could be compared with gives no attribute."""
+    """The attributes that `names` (attribute → claim) asks for. A claim gives no attribute if it is
+    missing, null, an object, or otherwise a value that a row cannot be compared with."""
     return tuple((attribute, claims[claim]) for attribute, claim in names.items() if _is_comparable(claims.get(claim)))
 
 
@@ -39,7 +39,7 @@ def _is_comparable(value: Any) -> bool:
 
 
 def _is_comparable_scalar(value: Any) -> bool:
-    """Also for MongoDB, which has no larger integers, and in UTF-8."""
+    """Whether MongoDB, whose integers have 64 bits, and UTF-8 can hold `value` as well."""
     match value:
         case bool():
             return True

@@ -1,4 +1,4 @@
-"""JWTs: signed by somebody else, whose claims say which client it is and what its attributes are."""
+"""JWTs: an issuer has signed them, and their claims name the client and its attributes."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from changesource.models.client_store import Identity
 logger = logging.getLogger(__name__)
 
 LEEWAY_SECONDS = 30
-"""How far the issuer's clock may be ahead (`nbf`, `iat`). `exp` has none: streams end at it, and who came later would be
-sent away at once."""
+"""How far the issuer's clock may be ahead (`nbf`, `iat`). `exp` has no leeway: streams end at it,
+so a later connection would be closed at once."""
 
 _REASONS: Mapping[type[jwt.PyJWTError], str] = {
     jwt.ExpiredSignatureError: "it has expired",
     jwt.ImmatureSignatureError: "it is not valid yet (nbf or iat)",
     jwt.InvalidAudienceError: "it is for another audience",
-    jwt.InvalidIssuerError: "it is of another issuer",
+    jwt.InvalidIssuerError: "it is from another issuer",
     jwt.InvalidSignatureError: "its signature is wrong",
     jwt.MissingRequiredClaimError: "exp, iss or aud is missing",
 }
-"""Fixed texts: PyJWT's own may repeat what the token says."""
+"""Fixed texts, because PyJWT's own may repeat parts of the token."""
 
 
 def is_jwt(token: str) -> bool:
-    """Whether `token` has the form of a signed JWT: three parts between two dots."""
+    """Whether `token` has the form of a signed JWT: three parts separated by dots."""
     return token.count(".") == 2
 
 
 async def identity_of_jwt(token: str, settings: JwtSettings) -> Identity:
-    """Whose `token` this is: of a client that accepts JWTs. Raises `TokenRefused`."""
+    """The identity of the client that `token` names, if it accepts JWTs. Raises `TokenRefused`."""
     if not settings.is_on:
-        raise TokenRefused("a JWT, and no keys for JWTs are configured")
+        raise TokenRefused("a JWT, but no keys for JWTs are configured")
     try:
         names = attribute_claims(settings.attributes)
         claims = await _verified_claims(token, settings)
     except InvalidJwtSettings as error:
         logger.error("JWTs cannot be accepted: %s", error)
-        raise TokenRefused("a JWT, and the settings for JWTs are wrong; manage.py check says how") from error
+        raise TokenRefused("a JWT, but the settings for JWTs are wrong; manage.py check says how") from error
     expires_at = _expiry(claims)
     client = await client_store.find_client(_client_name(claims, settings))
     if client is None:
@@ -70,7 +70,8 @@ async def _verified_claims(token: str, settings: JwtSettings) -> dict[str, Any]:
             return jwt.decode(
                 token,
                 key.material,
-                # Of the key, never of the token: a public key must not serve as the secret of an HMAC.
+                # The algorithm of the key, never of the token: a public key must not serve as the
+                # secret of an HMAC.
                 algorithms=[key.algorithm],
                 audience=settings.audience,
                 issuer=settings.issuer,
@@ -80,13 +81,14 @@ async def _verified_claims(token: str, settings: JwtSettings) -> dict[str, Any]:
         except jwt.InvalidSignatureError:
             continue
         except jwt.PyJWTError as error:
-            reason = _REASONS.get(type(error), "it is not as a JWT must be")
+            reason = _REASONS.get(type(error), "it is malformed")
             break
     raise TokenRefused(f"a JWT: {reason}")
 
 
 async def _candidates(token: str, settings: JwtSettings) -> list[VerificationKey]:
-    """The keys that may have signed it: those of its algorithm, and of its `kid` if both have one. Raises `TokenRefused`."""
+    """The keys that may have signed `token`: those with its algorithm, and with its `kid` if both
+    have one. Raises `TokenRefused`."""
     header = _header(token)
     algorithm, kid = header.get("alg"), header.get("kid")
     if algorithm not in settings.algorithms:
@@ -104,7 +106,7 @@ def _header(token: str) -> dict[str, Any]:
     try:
         return jwt.get_unverified_header(token)
     except (jwt.PyJWTError, UnicodeEncodeError) as error:
-        raise TokenRefused("a JWT: it is not as a JWT must be") from error
+        raise TokenRefused("a JWT: it is malformed") from error
 
 
 def _expiry(claims: Mapping[str, Any]) -> datetime:

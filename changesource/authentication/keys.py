@@ -1,4 +1,4 @@
-"""The keys that signatures of JWTs are verified with. Each has one algorithm, whatever a token says."""
+"""The keys that verify the signatures of JWTs. Each has one algorithm, whatever a token says."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from changesource.conf import JwtSettings
 from changesource.errors import InvalidJwtSettings
 
 MIN_SECRET_BYTES = 32
-"""RFC 7518: the key of HS256 is not shorter than its hash."""
+"""RFC 7518: a key for HS256 is at least as long as its hash."""
 MIN_RSA_BITS = 2048
 MAX_KEYS = 100
-"""Of one JWK set. Issuers have a few."""
+"""How many keys a JWK set may have. Issuers have a few."""
 MAX_KEYS_BYTES = 256 * 1024
 
 _PUBLIC_FIELDS = {"RSA": ("kty", "n", "e"), "EC": ("kty", "crv", "x", "y"), "OKP": ("kty", "crv", "x")}
@@ -35,7 +35,8 @@ _PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.D
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """`kid` is None for a key without a name. `material` is a public key, or the secret of HS256."""
+    """A key with its algorithm. `kid` is None for a key without a name. `material` is a public key,
+    or the secret for HS256."""
 
     kid: str | None
     algorithm: str
@@ -44,15 +45,15 @@ class VerificationKey:
 
 @lru_cache(maxsize=4)
 def keys_of_settings(settings: JwtSettings) -> tuple[VerificationKey, ...]:
-    """All but those of the JWKS URL. A file is read once in a process.
+    """The keys of all settings but the JWKS URL. A process reads the file once.
 
-    Raises `InvalidJwtSettings`, which names the setting and nothing of what it holds.
+    Raises `InvalidJwtSettings`, which names the setting and repeats nothing of its value.
     """
     keys: list[VerificationKey] = []
     if settings.secret:
         keys.append(_secret_key(settings.secret.encode(), None, "JWT_SECRET"))
     if settings.keys:
-        # One line, as some files of environment variables have it.
+        # Some files of environment variables have them on one line.
         keys += _read_keys(settings.keys.replace("\\n", "\n"), "JWT_KEYS")
     if settings.keys_file:
         keys += _read_keys(_file_text(settings.keys_file), "JWT_KEYS_FILE")
@@ -60,8 +61,8 @@ def keys_of_settings(settings: JwtSettings) -> tuple[VerificationKey, ...]:
 
 
 def public_keys(jwk_set: str | bytes) -> tuple[VerificationKey, ...]:
-    """The keys of a JWK set that anybody may read: secrets in it are of no use, and what is not understood is left out
-    (RFC 7517, 5). Raises `InvalidJwtSettings`."""
+    """The public keys of a JWK set that anyone may read. Secrets in it are useless, and keys that
+    are not understood are ignored (RFC 7517, 5). Raises `InvalidJwtSettings`."""
     return tuple(key for jwk in _members(jwk_set, "The JWK set") if (key := _public_key_of(jwk)) is not None)
 
 
@@ -129,7 +130,7 @@ def _public_key_of(jwk: dict[str, Any]) -> VerificationKey | None:
     if not _is_for_signatures(jwk, algorithm):
         return None
     try:
-        # Only what is public, should somebody have left a private key there.
+        # Only the public fields, in case a private key was left there.
         fields = {name: jwk[name] for name in _PUBLIC_FIELDS[kind]}
         material = jwt.PyJWK(fields, algorithm).key
     except (KeyError, ValueError, TypeError, UnsupportedAlgorithm, jwt.PyJWTError):
@@ -156,7 +157,7 @@ def _secret_of(jwk: dict[str, Any], setting: str) -> bytes:
 
 def _secret_key(secret: bytes, kid: str | None, setting: str) -> VerificationKey:
     if len(secret) < MIN_SECRET_BYTES:
-        raise InvalidJwtSettings(f"{setting} gives HS256 less than {MIN_SECRET_BYTES} bytes.")
+        raise InvalidJwtSettings(f"{setting} gives HS256 a key of less than {MIN_SECRET_BYTES} bytes.")
     try:
         jwt.get_algorithm_by_name("HS256").prepare_key(secret)
     except jwt.InvalidKeyError as error:

@@ -1,4 +1,9 @@
-"""The keys of an issuer that publishes them at a URL (JWKS)."""
+"""The keys of an issuer that publishes them at a URL (JWKS).
+
+PyJWT 2.15 has `PyJWKClient` for this, of which nothing would be left in a subclass: it fetches in
+the caller's thread, takes an answer of any size, drops expired keys when a fetch fails and then
+asks again for every token, ignores keys without a `kid`, and accepts secrets that anyone can read.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +28,16 @@ from changesource.errors import InvalidJwtSettings, KeysUnavailable
 logger = logging.getLogger(__name__)
 
 FRESH_SECONDS = 300.0
-"""How long keys are used without looking whether they are still there."""
+"""How long keys are used before they are fetched again."""
 RETRY_SECONDS = 10.0
-"""The issuer is asked no more often than this, however many tokens name a key that nobody knows."""
+"""The issuer is asked at most once in this time, however many tokens name an unknown key."""
 TIMEOUT_SECONDS = 5.0
 """How long the issuer may be silent, and how long a token waits for it."""
 _CHUNK_BYTES = 16 * 1024
 
 
 def is_safe_url(url: str) -> bool:
-    """Whether nobody in between can change what the URL gives: TLS, or this machine."""
+    """Whether the answer cannot be changed on its way: the URL has TLS, or is on this machine."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -42,8 +47,8 @@ def is_safe_url(url: str) -> bool:
 
 
 class RemoteKeys:
-    """Fetches the keys when they are needed, in a thread, one fetch at a time; when that fails the keys known before go on.
-    Any event loop may use it."""
+    """The issuer's keys, fetched when they are needed: in a thread, one fetch at a time. If a fetch
+    fails, the known keys stay in use. Any event loop may use it."""
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = url
@@ -55,7 +60,8 @@ class RemoteKeys:
         self._fetch: Future[None] | None = None
 
     async def keys_for(self, kid: object) -> tuple[VerificationKey, ...]:
-        """All keys, fetched again if they are old or none of them is named `kid`. Waits `TIMEOUT_SECONDS` at most."""
+        """All keys, fetched again if they are old or none of them has the name `kid`. Waits at most
+        `TIMEOUT_SECONDS`."""
         fetch = self._needed_fetch(kid)
         if fetch is not None:
             with contextlib.suppress(TimeoutError):
@@ -71,7 +77,7 @@ class RemoteKeys:
             if self._fetch is None and (self._begun_at is None or now - self._begun_at >= RETRY_SECONDS):
                 self._begun_at = now
                 self._fetch = Future()
-                # Who waits for it and gives up cancels nothing.
+                # So that a caller that is cancelled while it waits does not cancel the fetch.
                 self._fetch.set_running_or_notify_cancel()
                 threading.Thread(target=self._run, args=[self._fetch], name="fetch-keys", daemon=True).start()
             return self._fetch
@@ -82,7 +88,7 @@ class RemoteKeys:
             with self._lock:
                 self._keys, self._fetched_at = keys, self._clock()
         except (KeysUnavailable, InvalidJwtSettings) as error:
-            logger.error("the keys at JWT_JWKS_URL are not to be had, those known go on: %s", error)
+            logger.error("the keys at JWT_JWKS_URL could not be fetched, those known stay in use: %s", error)
         finally:
             with self._lock:
                 self._fetch = None
@@ -91,12 +97,12 @@ class RemoteKeys:
 
 @lru_cache(maxsize=4)
 def remote_keys(url: str) -> RemoteKeys:
-    """Those of `url`, which all streams of this process share."""
+    """The keys at `url`, which all streams of this process share."""
     return RemoteKeys(url)
 
 
 def fetch_text(url: str) -> bytes:
-    """What `url` gives, by GET. Raises `KeysUnavailable`, which does not repeat the URL."""
+    """The body of a GET of `url`. Raises `KeysUnavailable`, which does not repeat the URL."""
     if not is_safe_url(url):
         raise KeysUnavailable("JWT_JWKS_URL is not an https URL.")
     ends_at = time.monotonic() + 2 * TIMEOUT_SECONDS
@@ -108,7 +114,7 @@ def fetch_text(url: str) -> bytes:
         with error:
             raise KeysUnavailable(f"The issuer answered with status {error.code}.") from error
     except (OSError, HTTPException, ValueError) as error:
-        raise KeysUnavailable(f"The issuer did not answer as it must ({type(error).__name__}).") from error
+        raise KeysUnavailable(f"The issuer gave no valid answer ({type(error).__name__}).") from error
 
 
 def _read(response: Any, ends_at: float) -> bytes:
@@ -118,17 +124,19 @@ def _read(response: Any, ends_at: float) -> bytes:
         if len(text) > MAX_KEYS_BYTES:
             raise KeysUnavailable(f"The issuer sends more than {MAX_KEYS_BYTES} bytes.")
         if time.monotonic() > ends_at:
-            raise KeysUnavailable("The issuer takes too long.")
+            raise KeysUnavailable("The issuer takes too long to answer.")
     return text
 
 
 def _opener(url: str) -> OpenerDirector:
-    """Proxies of the environment are for other machines."""
+    """An opener that uses the proxies of the environment, except for this machine."""
     is_local = urlsplit(url).scheme == "http"
     return build_opener(ProxyHandler({}) if is_local else ProxyHandler(), _SameSchemeOnly())
 
 
 class _SameSchemeOnly(HTTPRedirectHandler):
+    """Follows redirects that keep the scheme and are safe."""
+
     max_redirections = 3
 
     def redirect_request(
@@ -136,7 +144,7 @@ class _SameSchemeOnly(HTTPRedirectHandler):
     ) -> Request | None:
         if urlsplit(newurl).scheme != req.type or not is_safe_url(newurl):
             fp.close()
-            raise KeysUnavailable("The issuer redirects to where its answer could be changed on the way.")
+            raise KeysUnavailable("The issuer redirects to a URL whose answer could be changed on its way.")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

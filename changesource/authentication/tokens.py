@@ -1,4 +1,4 @@
-"""Whose token it is."""
+"""Which client a token belongs to."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from changesource.protocol.requests import MAX_TOKEN_LENGTH
 
 
 async def authenticate(token: str) -> Identity:
-    """Whose `token` this is: a JWT is known by its two dots, which no token of ours has.
+    """The identity that `token` belongs to. A JWT is recognised by its two dots, which no token of
+    ours has.
 
-    Raises `TokenRefused` with a reason for our own log, which holds nothing of the token, and `django.db.Error` when the
-    database does not answer. Whoever connects must learn no more than that it was refused.
+    Raises `TokenRefused` with a reason for our own log, which holds nothing of the token, and
+    `django.db.Error` when the database does not answer. A client that is refused must not learn
+    why.
 
-    What a refusal takes tells nothing either. An unknown token costs a keyed digest and one query by an index; one that is
-    known but revoked or expired costs the same, as the slow hash is for those that may come in. How far a wrong look-up
-    agrees with a stored one depends on SECRET_KEY, which nobody outside knows, so that the index has no hint to give. A
-    JWT reaches the database only when its signature is right.
+    Nor does the time that a refusal takes tell. An unknown token costs a keyed digest and one query
+    by an index, and so does one that is revoked or expired. How far a wrong lookup agrees with a
+    stored one depends on SECRET_KEY, which no outsider knows, so the index gives no hint. A JWT
+    reaches the database only if its signature is right.
     """
     if len(token) > MAX_TOKEN_LENGTH:
         raise TokenRefused(f"the token is longer than {MAX_TOKEN_LENGTH} characters")

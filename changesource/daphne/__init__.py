@@ -1,6 +1,7 @@
-"""Daphne as streams need it.
+"""Daphne, adapted for streams.
 
-Whatever starts Daphne on our application gets `StreamServer` in the place of Daphne's own `Server`: `daphne`,
-`python -m daphne`, Daphne's `runserver`, a script of somebody's own, and `manage.py serve`, which only adds options.
-`hook.py` does that when the application is made, and `private_names.py` is what all of this leans on.
+However Daphne is started on our application, `StreamServer` takes the place of Daphne's own
+`Server`: by `daphne`, `python -m daphne`, Daphne's `runserver`, a custom script, or `manage.py
+serve`, which only adds options. `hook.py` does that when the application is created.
+`private_names.py` lists the names of other packages that this relies on.
 """

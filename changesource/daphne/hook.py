@@ -1,4 +1,4 @@
-"""Puts our server in the place of Daphne's own, in a process that Daphne was started in."""
+"""Replaces Daphne's server with ours, in a process in which Daphne was started."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from changesource.daphne.private_names import check_private_names
 
 
 def take_over_daphne() -> None:
-    """Every server that Daphne makes from now on is a `StreamServer`. Nothing happens in a process without Daphne, and again
-    changes nothing.
+    """Every server that Daphne creates from now on is a `StreamServer`. This does nothing in a
+    process without Daphne, and a second call changes nothing.
 
-    Daphne's command and `runserver` have their server class already when they import the application, but make the server
-    with it only then. So it is not the class that is replaced, but how its objects are made: `Server.__new__`. A subclass of
-    somebody's own stays one, with what is ours in front of it.
+    When Daphne's command and `runserver` import the application, they have their server class
+    already, but have not created the server yet. So this replaces not the class but how its
+    instances are created: `Server.__new__`. A custom subclass stays a subclass, with ours in front
+    of it.
     """
     if "daphne.server" not in sys.modules:
         return

@@ -1,4 +1,5 @@
-"""HTTP requests as they come in, bounded. Of Twisted's own bounds, a header has at most 16 KiB and 500 lines."""
+"""Bounds on incoming HTTP requests. By Twisted's own bounds, a header has at most 16 KiB and 500
+lines."""
 
 from __future__ import annotations
 
@@ -14,15 +15,16 @@ from changesource.limits.addresses import UNKNOWN, network_of, normalised
 from changesource.limits.bodies import MAX_BODY_BYTES, Body
 
 FLUSH_SECONDS = 60.0
-"""How long a client may take to read what is left of an answer once its connection is to end."""
+"""How long a client may take to read the rest of an answer before its connection ends."""
 MEANINGLESS_HEADERS = (
-    b"Daphne-Root-Path",  # where the project lives, says Daphne's caller; here, its configuration does
-    b"Sec-WebSocket-Protocol",  # Zero has none, and Daphne fails at what is not ASCII
+    b"Daphne-Root-Path",  # sets where the project lives; here, the configuration does
+    b"Sec-WebSocket-Protocol",  # Zero uses none, and Daphne fails on one that is not ASCII
 )
 
 
 class BoundedRequest(WebRequest):
-    """A request whose body Twisted does not parse in the server's loop: Django does that, once the request may be made."""
+    """A request whose body Twisted does not parse in the event loop: Django does that later, if the
+    request is allowed."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, parsePOSTFormSubmission=False, **kwargs)
@@ -34,8 +36,8 @@ class BoundedRequest(WebRequest):
 
 
 class BoundedHTTPChannel(HTTPChannel):
-    """A header has to be there in time, however slowly it comes; a body has a longest size and a least speed, and a WebSocket
-    has none."""
+    """Limits how long a header may take to arrive, and how large and how slow a body may be. A
+    WebSocket handshake has no body."""
 
     requestFactory = BoundedRequest
     factory: BoundedHTTPFactory
@@ -67,7 +69,7 @@ class BoundedHTTPChannel(HTTPChannel):
     def headerReceived(self, line: bytes) -> bool:
         try:
             return bool(super().headerReceived(line))
-        except ValueError:  # a Content-Length of more digits than Python takes for a number
+        except ValueError:  # a Content-Length with more digits than Python parses
             self._respondToBadRequestAndDisconnect()
             return False
 
@@ -100,7 +102,8 @@ class BoundedHTTPChannel(HTTPChannel):
         super().allContentReceived()
 
     def loseConnection(self) -> None:
-        """Nothing more is read. What is left to write Twisted would keep for as long as nobody reads it."""
+        """Stops reading. Twisted would keep what is still to be written for as long as the client
+        does not read it."""
         self._reads_no_more = True
         self._stop_waiting()
         self.setTimeout(None)
@@ -119,13 +122,14 @@ class BoundedHTTPChannel(HTTPChannel):
             self._deadline = self.callLater(self.header_seconds, self._end_waiting)
 
     def _expect_next_header(self) -> None:
-        """From the first byte of another request on the same connection."""
+        """Limits the time of the next header, from the first byte of another request on the same
+        connection."""
         is_begun = self.line_mode and (self._buffer or self.requests) and not self._handlingRequest
         if is_begun and self._deadline is None and not self._reads_no_more:
             self._expect_header()
 
     def _expect_body(self, body: Body) -> None:
-        """Looks at the body when it may have become too slow."""
+        """Checks the body again when it may have become too slow."""
         self._deadline = None
         if body is not self._body or self._reads_no_more or (deadline := body.deadline) is None:
             return
@@ -150,7 +154,8 @@ class BoundedHTTPChannel(HTTPChannel):
 
 
 class BoundedHTTPFactory(HTTPFactory):
-    """Daphne's, for HTTP/1.1 only, which is what WebSockets need. Counts the connections of each address."""
+    """Daphne's factory, for HTTP/1.1 only, which WebSockets need. It counts the connections of each
+    address."""
 
     protocol = BoundedHTTPChannel
 
@@ -171,7 +176,8 @@ class BoundedHTTPFactory(HTTPFactory):
         return [b"http/1.1"]
 
     def connection_ended(self, addr: Any) -> None:
-        """Once for each connection that was let in, whatever it has become."""
+        """To be called once for each connection that was accepted, even if it became a
+        WebSocket."""
         network = _network_of(addr)
         self._connections[network] -= 1
         if self._connections[network] <= 0:
@@ -179,7 +185,7 @@ class BoundedHTTPFactory(HTTPFactory):
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """How many connections are open."""
         return self._connections.total()
 
     def _connection_begins(self, addr: Any) -> bool:

@@ -1,15 +1,18 @@
-"""What this package leans on that Daphne, Autobahn and Twisted promise nobody.
+"""The names in Daphne, Autobahn and Twisted that this package relies on and that are not part of
+their public interface.
 
-Daphne has no setting for its protocols, for what a signal does, or for what waits for what. So `hook.py` replaces
-`Server.__new__`, and the classes here override methods of theirs, or call what only they call. The names are looked at
-when the hook is set: a version that has lost one is refused at the start, with the name. What the methods *do* is pinned by
-`tests/daphne/test_private_names.py`, which fails when a new version changes the source of one. Read the difference then,
-and run the end-to-end tests, before the version is taken.
+Daphne has no settings for its protocols, for what a signal does, or for the order of startup and
+shutdown. So `hook.py` replaces `Server.__new__`, and the classes here override or call internal
+methods. The names are checked when the hook is set: a version that lacks one is refused at startup,
+with the name. What the methods *do* is pinned by `tests/daphne/test_private_names.py`, which fails
+when a new version changes the source of one. Then read the difference and run the end-to-end tests
+before you adopt the version.
 
-Of instances, and so only seen by their methods' source: `Server.connections`, `abort_start`, `signal_handlers`, and
-`http_factory` and `ws_factory`, which `run` sets and `StreamServer` has properties for; `WebSocketProtocol.state`, `data`,
-`trafficStats`, `failedByMe`, `handshake_deferred` and `application_queue`; `HTTPChannel._buffer`, `_handlingRequest`,
-`_abortingCall`, `length` and `line_mode`.
+These attributes belong to instances, so only the source of the methods covers them:
+`Server.connections`, `abort_start`, `signal_handlers`, and `http_factory` and `ws_factory`, which
+`run` sets and for which `StreamServer` has properties; `WebSocketProtocol.state`, `data`,
+`trafficStats`, `failedByMe`, `handshake_deferred` and `application_queue`; `HTTPChannel._buffer`,
+`_handlingRequest`, `_abortingCall`, `length` and `line_mode`.
 """
 
 from __future__ import annotations
@@ -46,7 +49,8 @@ PRIVATE_NAMES = {
 
 
 def check_private_names() -> None:
-    """Raises `ImproperlyConfigured` for a version of one of the packages that lacks something."""
+    """Raises `ImproperlyConfigured` if the installed version of a package lacks one of the
+    names."""
     missing = [
         f"{path}.{name}"
         for path, names in PRIVATE_NAMES.items()
@@ -55,6 +59,6 @@ def check_private_names() -> None:
     ]
     if missing:
         raise ImproperlyConfigured(
-            f"The installed Daphne, Autobahn or Twisted has no {', '.join(missing)}, without which streams cannot be served "
-            "as they must be. Install the versions that requirements.lock names."
+            f"The installed Daphne, Autobahn or Twisted has no {', '.join(missing)}, which streams cannot be served without. "
+            "Install the versions that requirements.lock names."
         )

@@ -1,5 +1,5 @@
-"""Daphne's server for streams: our protocols, limits from the project's settings, the service of the process, and an end in
-order."""
+"""Daphne's server for streams: with our protocols, limits from the project's settings, the service
+of the process, and a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ logger = logging.getLogger(__name__)
 
 PING_SECONDS = 30
 CONNECT_SECONDS = 20
-"""How long the application may take to answer a handshake: refusals are held for a while."""
+"""How long the application may take to answer a handshake. Refusals are held for a while."""
 CLOSE_SECONDS = 2.0
-"""How long a client may take to read what was sent before its stream was closed, and to answer that."""
+"""How long a client may take to read what was sent before the close of its stream, and to answer
+the close."""
 
 
 class StreamServer(Server):
-    """Starts the service of the process before it serves, and ends it when it has been told to stop.
+    """Starts the service of the process before it serves, and stops it when it is told to stop.
 
-    What the project's settings say wins over Daphne's own options, whose defaults drop streams and believe headers.
+    The project's settings override Daphne's own options, whose defaults drop streams and trust
+    headers.
     """
 
     signal_handlers: bool
@@ -56,15 +58,15 @@ class StreamServer(Server):
         self._ports: list[Any] = []
         self._is_stopping = False
         self.failure = ""
-        """Why it could not serve; empty when it did."""
+        """Why the server could not start; empty if it did."""
 
     def _take_over(self, **ours: Any) -> None:
-        """Says so where somebody has asked for something else."""
+        """Sets the options in `ours`, and logs those that were set to something else."""
         defaults = signature(Server.__init__).parameters
         in_vain = [name for name in ours if getattr(self, name) != defaults[name].default]
         if in_vain:
             logger.warning(
-                "options of Daphne that have no effect here, as the settings of the project say what holds: %s "
+                "options of Daphne that have no effect here, because the project's settings override them: %s "
                 "(docs/operations.md#asgi-servers)",
                 ", ".join(in_vain),
             )
@@ -77,7 +79,8 @@ class StreamServer(Server):
 
     @ws_factory.setter
     def ws_factory(self, factory: WebSocketFactory) -> None:
-        """Daphne makes its factory in the middle of `run`; this is where it can be given our protocol."""
+        """Daphne creates its factory within `run`, and sets it here, where it can be given our
+        protocol."""
         factory.protocol = StreamProtocol
         factory.setProtocolOptions(closeHandshakeTimeout=CLOSE_SECONDS)
         if self.settings.deflate:
@@ -90,8 +93,8 @@ class StreamServer(Server):
 
     @http_factory.setter
     def http_factory(self, factory: HTTPFactory) -> None:
-        """In the same way: `factory` is replaced by one whose requests are bounded. Whatever comes through a proxy has the
-        proxy's address, which has no limit of connections."""
+        """Likewise replaces `factory` with one whose requests are bounded. Behind a proxy all
+        connections have the proxy's address, so they are not limited by address."""
         connections = 0 if self.settings.proxy_headers else self.settings.connections_per_address
         self._http_factory = BoundedHTTPFactory(self, self.settings.handshake_seconds, connections)
 
@@ -99,7 +102,7 @@ class StreamServer(Server):
         from twisted.internet import reactor
 
         if self.signal_handlers:
-            self.signal_handlers = False  # Twisted's raise an error when a second signal comes
+            self.signal_handlers = False  # Twisted's raise an error at a second signal
             end_when_told()
             call_when_told(self.stop_soon)
         reactor.callWhenRunning(self._start)
@@ -115,17 +118,17 @@ class StreamServer(Server):
 
     def _fail(self, failure: str) -> None:
         self.failure = failure
-        self.abort_start = True  # by which Daphne's command knows its exit status
+        self.abort_start = True  # gives Daphne's command its exit status
         self.stop()
 
     def stop(self) -> None:
-        """Again changes nothing."""
+        """Stops serving. A second call changes nothing."""
         if not self._is_stopping:
             self._is_stopping = True
             super().stop()
 
     def stop_soon(self) -> None:
-        """`stop` for signal handlers and other threads, also before `run`."""
+        """`stop` for signal handlers and other threads, even before `run`."""
         from twisted.internet import reactor
 
         reactor.callFromThread(self.stop)
@@ -139,7 +142,7 @@ class StreamServer(Server):
         self._fail(failure.getErrorMessage())
 
     def log_action(self, protocol: Any, action: str, details: dict[str, Any]) -> None:
-        """Without the query, which may hold a token."""
+        """Logs as Daphne does, but without the query, which may hold a token."""
         path = str(details["path"]).partition("?")[0]
         super().log_action(protocol, action, {**details, "path": path})
 
@@ -160,8 +163,9 @@ class StreamServer(Server):
         return Deferred.fromFuture(asyncio.ensure_future(self._stop_all()))
 
     async def _stop_all(self) -> None:
-        """Nobody new is let in, streams are closed in order, then the rest is cancelled; Twisted waits for this before it
-        stops. Whoever was closed would come back at once, while the others end."""
+        """Stops listening, closes streams in order, then cancels the rest. Twisted waits for this
+        before it stops. Listening ends first because clients come back as soon as their stream is
+        closed."""
         for port in self._ports:
             await maybeDeferred(port.stopListening).asFuture(asyncio.get_running_loop())
         await stop_service()

@@ -1,8 +1,10 @@
-"""A WebSocket as a stream needs it: sending waits for the socket, closing says why, and what comes in is bounded.
+"""A WebSocket for streams: sending waits for the socket, closing gives a reason, and incoming data
+is bounded.
 
-Daphne writes without waiting, so a client that does not read would be buffered without bound. Here Twisted tells a
-producer, registered on the WebSocket's transport, when its buffer is full and when it has drained. Nor does Daphne bound
-what a client sends before its handshake is answered, or how many small messages it sends.
+Daphne writes without waiting, so its buffer for a client that does not read would grow without
+bound. Here Twisted tells a producer, registered on the WebSocket's transport, when the buffer is
+full and when it has drained. Nor does Daphne bound what a client sends before its handshake is
+answered, or how many small messages it sends.
 """
 
 from __future__ import annotations
@@ -25,16 +27,17 @@ if TYPE_CHECKING:
     from changesource.daphne.server import StreamServer
 
 MAX_EARLY_BYTES = 4096
-"""What a client may send before its handshake is answered. zero-cache waits for the answer."""
+"""How much a client may send before its handshake is answered. zero-cache waits for the answer."""
 READ_SLICE_SECONDS = 0.05
-"""How often a connection may be read up to its limits, which are so small that nobody else waits for long."""
+"""The length of a time slice. Within each, a connection is read up to limits so small that no other
+stream waits long."""
 READ_SLICE_BYTES = 65_536
-"""What of messages, decompressed, is read in a slice."""
+"""How much of the messages, decompressed, is read in a slice."""
 
 
 @implementer(IPushProducer)
 class Drain:
-    """Knows whether a transport's buffer has room. Twisted calls the camel-case methods."""
+    """Whether a transport's buffer has room. Twisted calls the camel-case methods."""
 
     def __init__(self, transport: Any) -> None:
         self._has_room = asyncio.Event()
@@ -57,12 +60,12 @@ class Drain:
         self._has_room.set()
 
     def stopProducing(self) -> None:
-        """The connection is gone: whoever waits finds that out by going on."""
+        """The connection is gone, which the waiting task finds out when it continues."""
         self._has_room.set()
 
 
 class StreamProtocol(WebSocketProtocol):
-    """A WebSocket whose sender can wait for room, and whose close says why."""
+    """A WebSocket whose sender can wait for room, and whose close gives the reason."""
 
     drain: Drain | None = None
     maxMessagePayloadSize: int
@@ -85,29 +88,31 @@ class StreamProtocol(WebSocketProtocol):
 
     def connectionLost(self, reason: Any = connectionDone) -> None:
         super().connectionLost(reason)
-        # Its HTTP channel does not hear of that any more.
+        # Its HTTP channel is no longer told of that.
         self.factory.server_class.http_factory.connection_ended(self.transport.getPeer())
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
-        """Autobahn's reasons repeat what was sent."""
+        """Sends the standard phrase, because Autobahn's reasons repeat what the client sent."""
         super().sendHttpErrorResponse(code, HTTPStatus(code).phrase, responseHeaders)
 
-    # What comes in
+    # Incoming
 
     def dataReceived(self, data: bytes) -> None:
         if not self._takes_no_more:
             super().dataReceived(data)
 
     def processHandshake(self) -> None:
-        """Once: Autobahn would take what comes before the answer for another handshake, and would keep all of it."""
+        """Takes one handshake. Autobahn would treat what arrives before the answer as another one,
+        and keep all of it."""
         if not self._is_asked:
             super().processHandshake()
         if self._is_asked and self.state == self.STATE_CONNECTING and len(self.data) > MAX_EARLY_BYTES:
             self.dropConnection(abort=True)
 
     def consumeData(self) -> None:
-        """As Autobahn's, but in slices: tens of thousands of small messages, or what inflates to megabytes, would hold up the
-        streams of everybody else. Meanwhile the socket is not read, so the sender has to wait."""
+        """Does the same as Autobahn's, but in slices: tens of thousands of small messages, or data
+        that inflates to megabytes, would hold up all other streams. Between slices the socket is
+        not read, so the sender has to wait."""
         if self.state == self.STATE_CONNECTING:
             super().consumeData()
             return
@@ -144,18 +149,19 @@ class StreamProtocol(WebSocketProtocol):
             self.consumeData()
 
     def onPing(self, payload: bytes) -> None:
-        """Unanswered while there is no room: who sends pings and reads nothing would fill the memory with pongs."""
+        """Ignores pings while there is no room: a client that sends pings and reads nothing would
+        fill the memory with pongs."""
         if self.drain is None or not self.drain.is_full:
             super().onPing(payload)
 
     def _max_message_size_exceeded(self, size: int, max_size: int, reason: str) -> None:
-        """Autobahn would drop the connection without a word."""
+        """Closes with a reason. Autobahn would drop the connection without one."""
         self.failedByMe = True
         self._take_no_more(message_too_long(max_size))
 
     def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
-        """What came breaks WebSocket's own rules. Also here, Autobahn would drop the connection without a word; its reasons
-        have parts of what came in them."""
+        """Closes with a reason when data breaks the rules of WebSockets. Autobahn would drop the
+        connection without one, and its own reasons contain parts of the data."""
         if self.state != self.STATE_OPEN:
             super()._fail_connection(code, reason)
             return
@@ -163,12 +169,13 @@ class StreamProtocol(WebSocketProtocol):
         self._take_no_more(not_a_websocket(code))
 
     def _take_no_more(self, how: Closing) -> None:
-        """Leaves the closing to the application, which ends its session first."""
+        """Discards further input and leaves the close to the application, which ends its session
+        first."""
         self._takes_no_more = True
         self.data = b""
         self.application_queue.put_nowait({"type": UPSTREAM_REFUSED, "how": how})
 
-    # What goes out
+    # Outgoing
 
     async def handle_reply_and_drain(self, message: dict[str, Any]) -> None:
         if message["type"] == SEND_FRAMES:
@@ -177,7 +184,7 @@ class StreamProtocol(WebSocketProtocol):
                 if self.drain is not None and self.drain.is_full:
                     await self.drain.wait()
         elif message["type"] == "websocket.close" and self.state == self.STATE_OPEN:
-            # Not `sendClose`, which takes only the codes of applications, and 1012 is a server's.
+            # Not `sendClose`, which accepts only the codes of applications: 1012 is a server's.
             reason = (message.get("reason") or "").encode()
             self.sendCloseFrame(code=message.get("code") or 1000, reasonUtf8=reason, isReply=False)
         elif message["type"] == "websocket.http.response.start":
@@ -192,15 +199,16 @@ class StreamProtocol(WebSocketProtocol):
             self.handle_reply(message)
 
     def _deny(self, status: int) -> None:
-        """As Daphne's `serverReject`, with another status."""
+        """Does the same as Daphne's `serverReject`, but with `status`."""
         if self.state == self.STATE_CONNECTING:
             self.handshake_deferred.errback(ConnectionDeny(code=status, reason=HTTPStatus(status).phrase))
             del self.handshake_deferred
             self.server.protocol_disconnected(self)
 
     def _send_text(self, frame: bytes) -> None:
-        """Of any size: Autobahn has one limit for both directions, and ours is for what comes in. Nothing once either side
-        closes, which the application may learn of later."""
+        """Sends a frame of any size: Autobahn has one limit for both directions, and ours is for
+        incoming messages. Sends nothing once either side has begun to close, which the application
+        may learn later."""
         if self.state != self.STATE_OPEN:
             return
         limit, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0

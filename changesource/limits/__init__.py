@@ -1,1 +1,2 @@
-"""What one address, one client or one app may take of a server, and how those who ask for more are refused."""
+"""How much of a server one address, one client or one app may use, and how anything beyond that is
+refused."""

@@ -1,4 +1,4 @@
-"""Addresses that connections come from, written in one way."""
+"""The addresses that connections come from, in one normalised form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 UNKNOWN = "unknown"
 FORWARDED_FOR = b"x-forwarded-for"
 IPV6_PREFIX = 64
-"""What one customer of a provider has at least."""
+"""Providers give each customer at least this prefix."""
 
 
 def address_of(scope: dict[str, Any]) -> str:
@@ -19,8 +19,8 @@ def address_of(scope: dict[str, Any]) -> str:
 
 
 def normalised(text: str) -> str:
-    """An IPv4 or IPv6 address as `ipaddress` writes it, without a port, a zone or IPv6 around IPv4; `UNKNOWN` for anything
-    else."""
+    """An IPv4 or IPv6 address as `ipaddress` writes it, without a port or a zone, and IPv4 if it is
+    IPv4-mapped. `UNKNOWN` for any other text."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -36,17 +36,18 @@ def normalised(text: str) -> str:
 
 
 def network_of(address: str) -> str:
-    """What counts as one address for limits: of IPv6 the /64, in which anybody may choose among 2**64."""
+    """What the limits count as one address: an IPv4 address, or an IPv6 /64, within which a client
+    has 2**64 to choose from."""
     if ":" not in address:
         return address
     return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
 
 
 def forwarded_address(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Who the nearest proxy says the request is from; None without the header.
+    """The address that the nearest proxy says the request came from; None without the header.
 
-    That is the last address of the last `X-Forwarded-For`: a proxy adds to the end, and whatever comes before may be the
-    caller's own invention.
+    It is the last address of the last `X-Forwarded-For`: a proxy appends to the header, and the
+    caller may have made up everything before that.
     """
     values = [value for name, value in headers if name == FORWARDED_FOR]
     return normalised(values[-1].decode("latin-1").rpartition(",")[2]) if values else None

@@ -1,4 +1,4 @@
-"""Token buckets: so many times a minute, all of them at once if need be."""
+"""Token buckets: an action may happen so many times a minute, even all at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 SECONDS = 60.0
 MAX_BUCKETS = 10_000
-"""Some 2 MB. Beyond that the one that was used least recently is forgotten, which is as if it were full again."""
+"""Some 2 MB. Beyond that the least recently used bucket is dropped, which has the same effect as
+filling it."""
 
 
 @dataclass(slots=True)
@@ -21,7 +22,7 @@ class _Bucket:
 
 
 class TokenBuckets:
-    """A bucket for each key, in this process's memory; full at first. Any thread may take from them."""
+    """One bucket for each key, full at first, in the memory of this process. Thread-safe."""
 
     def __init__(
         self, per_minute: int, *, max_buckets: int = MAX_BUCKETS, clock: Callable[[], float] = time.monotonic
@@ -33,14 +34,15 @@ class TokenBuckets:
         self._lock = threading.Lock()
 
     def take(self, key: Hashable) -> bool:
-        """Whether `key` had a token left. Always, when there is no limit."""
+        """Takes a token of `key` and says whether there was one; always True without a limit."""
         if not self._per_minute:
             return True
         with self._lock:
             return self._take(key, self._clock())
 
     def seconds_until_free(self, key: Hashable) -> int:
-        """How long `key` has to wait for its next token, in whole seconds from 1, as `Retry-After` says it."""
+        """How long `key` has to wait for its next token, in whole seconds, at least 1, for
+        `Retry-After`."""
         bucket = self._buckets.get(key)
         missing = 0.0 if bucket is None else 1 - bucket.tokens
         return max(1, math.ceil(missing * SECONDS / self._per_minute)) if self._per_minute else 1

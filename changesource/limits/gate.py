@@ -1,4 +1,5 @@
-"""What every request and every WebSocket passes before anything else of the project looks at it, under any ASGI server."""
+"""The gate that every request and every WebSocket passes before the rest of the project sees it,
+under any ASGI server."""
 
 from __future__ import annotations
 
@@ -24,12 +25,12 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_HELD_PER_ADDRESS = 250
-"""Refused requests of one address that are held. Each costs some 9 KB with its connection (measured); one that is answered
-at once comes back at once, and costs processor time."""
+"""How many refused requests of one address are held. Each costs some 9 KB with its connection
+(measured). A client that is answered at once comes back at once, which costs processor time."""
 
 
 class RefusedBody(Exception):
-    """A body was too large, or came too slowly."""
+    """A body was too large, or arrived too slowly."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
@@ -37,16 +38,17 @@ class RefusedBody(Exception):
 
 
 class Gate:
-    """An ASGI application around another one.
+    """An ASGI application that wraps another one.
 
-    It sets where the project lives (`root_path`, which `path` then begins with) and who asks (`client`) from the
-    configuration alone, whatever a caller has written into headers. It counts the requests of each address, and bounds their
-    bodies. The handshakes of WebSockets are counted by their consumer, which no routing comes before.
+    It sets where the project lives (`root_path`, with which `path` then begins) and who the client
+    is (`client`) from the configuration alone, whatever the headers say. It counts the requests of
+    each address and bounds their bodies. The handshakes of WebSockets are counted by their
+    consumer, which sees every one of them, as nothing routes before it.
 
     Args:
-        machine_paths: the paths that machines ask for, with the buckets that their requests are counted in, instead of those
-            of all other requests: `TokenBuckets(0)` where callers are bounded in another way. With `settings.admin` off,
-            nothing but these paths is served.
+        machine_paths: the paths for machines, such as health checks, each with the buckets that
+            count its requests in place of the common ones: `TokenBuckets(0)` where callers are
+            bounded in another way. With `settings.admin` off, no other path is served.
     """
 
     def __init__(
@@ -91,11 +93,11 @@ class Gate:
         try:
             await self._application(scope, self._bounded(scope, receive), send)
         except RefusedBody as refused:
-            await refuse(send, path, refused.status, "The body is too large, or came too slowly.")
+            await refuse(send, path, refused.status, "The body is too large, or arrived too slowly.")
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """`receive` with a body's limits. Raises `RefusedBody`, which comes before any answer: Django begins when it has all
-        of a body."""
+        """`receive` with the limits of a body. It raises `RefusedBody`, always before any answer:
+        Django begins to answer when it has the whole body."""
         body = Body(self._settings.handshake_seconds, time.monotonic())
         lengths = [value for name, value in scope["headers"] if name == b"content-length"]
         is_complete = False
@@ -121,13 +123,13 @@ class Gate:
 
 
 def path_in_project(scope: Scope) -> str:
-    """The path without the one that the project lives under, which a proxy may have taken away already."""
+    """The path without `root_path`, which a proxy may have removed already."""
     path, root_path = str(scope["path"]), str(scope.get("root_path", ""))
     return path.removeprefix(root_path) if path.startswith(f"{root_path}/") else path
 
 
 async def refuse_for_now(send: Send, path: str, seconds: int) -> None:
-    """429, and when to come back."""
+    """Answers 429 and says when to come back."""
     detail = f"Too many requests. Wait {seconds} seconds, and try again."
     await refuse(send, path, HTTPStatus.TOO_MANY_REQUESTS, detail, [(b"retry-after", str(seconds).encode())])
 
@@ -135,7 +137,8 @@ async def refuse_for_now(send: Send, path: str, seconds: int) -> None:
 async def refuse(
     send: Send, path: str, status: HTTPStatus, detail: str, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
-    """In the form in which `path` answers: JSON below /api/, else text. Nothing of the request is repeated."""
+    """Answers in the form that `path` has, JSON below /api/ and text elsewhere, and repeats nothing
+    of the request."""
     is_api = path.startswith("/api/")
     body = json.dumps({"detail": detail}).encode() if is_api else detail.encode()
     content_type = b"application/json" if is_api else b"text/plain; charset=utf-8"

@@ -1,4 +1,4 @@
-"""How often somebody may try to log in, counted before a password is looked at."""
+"""How often a user may try to log in, counted before the password is checked."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from changesource.models.client_store import Refused
 from changesource.protocol import closing
 
 MAX_NAME_CHARACTERS = 150
-"""Of a user name, as of Django's own. Longer ones are counted together if they begin alike."""
+"""The length of a user name that counts, which is Django's own limit. Longer names that begin alike
+are counted together."""
+UNKNOWN_ADDRESS = "this machine"
+"""The address of a log-in without a request."""
 
 
 class TooManyLogIns(Exception):
-    """An address, or whoever tries one user name, has to wait for `seconds`."""
+    """An address, or everyone who tries one user name, has to wait for `seconds`."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__("Too many log-ins.")
@@ -30,13 +33,16 @@ class TooManyLogIns(Exception):
 
 
 class LogInLimits:
-    """The first of Django's authentication backends. It knows no user, and stops those who try too often.
+    """The first of Django's authentication backends. It knows no users, and stops log-ins that come
+    too often.
 
-    A log-in that succeeds gives no token back: somebody who knows one password must not try others without end.
+    A log-in that succeeds returns no token to the bucket: whoever knows one password must not try
+    others without limit.
     """
 
     def authenticate(self, request: HttpRequest | None, username: str | None = None, **credentials: Any) -> None:
-        """Raises `TooManyLogIns`. The address comes first: one that has to wait takes nothing from anybody's name."""
+        """Raises `TooManyLogIns`. The address is counted first, so that one that has to wait uses
+        up nothing of a user name."""
         address = UNKNOWN_ADDRESS if request is None else normalised(request.META.get("REMOTE_ADDR", ""))
         by_address, by_user = _buckets()
         if request is not None and not by_address.take(network := network_of(address)):
@@ -46,7 +52,7 @@ class LogInLimits:
 
 
 class TooManyLogInsMiddleware(MiddlewareMixin):
-    """Answers 429 to a log-in that came too soon."""
+    """Answers 429 to a log-in that comes too soon."""
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, TooManyLogIns):
@@ -56,23 +62,22 @@ class TooManyLogInsMiddleware(MiddlewareMixin):
         return HttpResponse(text, status=429, headers=headers, content_type="text/plain; charset=utf-8")
 
 
-UNKNOWN_ADDRESS = "this machine"
 _refusals = RefusalLog(time.monotonic)
 
 
 def normalised_name(username: str) -> str:
-    """One text for all ways to write a user name that a database might take for the same."""
+    """One text for all spellings of a user name that a database might treat as equal."""
     return unicodedata.normalize("NFKC", username[:MAX_NAME_CHARACTERS]).casefold().strip()
 
 
 @functools.cache
 def _buckets() -> tuple[TokenBuckets, TokenBuckets]:
-    """By address and by user name, for the process."""
+    """The buckets of this process, by address and by user name."""
     settings = load_settings()
     return TokenBuckets(settings.logins_per_address), TokenBuckets(settings.logins_per_user)
 
 
 def _refuse(address: str, reason: str, seconds: int) -> NoReturn:
-    # Not the name: people type passwords into that field.
+    # Without the user name: people type passwords into that field.
     _refusals.note(Refused(address, "", 429, reason))
     raise TooManyLogIns(seconds)

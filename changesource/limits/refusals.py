@@ -1,4 +1,5 @@
-"""What becomes of refused connections: they are held for a while, counted for admin, and logged now and then."""
+"""What happens to refused connections: they are held for a while, counted for admin, and logged at
+a bounded rate."""
 
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 MAX_HELD_PER_ADDRESS = 50
 MAX_HELD = 500
-"""Beyond these numbers the refusal is told at once: sockets that are held for nothing cost memory."""
+"""Beyond these numbers a client is told at once: sockets that are held cost memory."""
 MAX_PENDING = 1_000
-"""Different refusals that are counted within `FLUSH_SECONDS`."""
+"""How many different refusals are counted within `FLUSH_SECONDS`."""
 FLUSH_SECONDS = 1.0
 OTHER_ADDRESSES = "other addresses"
-"""What the rest is counted as when there are too many."""
+"""What refusals are counted under when there are too many different ones."""
 LOG_SECONDS = 60.0
 """How often the same refusal of the same address is logged."""
 LOG_LINES_PER_MINUTE = 120
@@ -35,7 +36,8 @@ MAX_LOGGED = 1_000
 
 
 class Holds:
-    """Holds refused connections for `closing.REFUSAL_DELAY_SECONDS`, so that coming back at once is slow."""
+    """Holds refused connections for `closing.REFUSAL_DELAY_SECONDS`, which slows down clients that
+    come back at once."""
 
     def __init__(self, per_address: int = MAX_HELD_PER_ADDRESS, in_all: int = MAX_HELD) -> None:
         self._per_address = per_address
@@ -43,7 +45,7 @@ class Holds:
         self._held: Counter[str] = Counter()
 
     async def hold(self, address: str) -> None:
-        """Returns after the delay, or at once when too many are being held."""
+        """Returns after the delay, or at once if too many are being held."""
         network = network_of(address)
         if self._held[network] >= self._per_address or self._held.total() >= self._in_all:
             if not self._held[network]:
@@ -62,7 +64,7 @@ class Holds:
 
 
 class RefusalNotes:
-    """Counts refusals and stores the counts about once a second while there are any."""
+    """Counts and logs refusals, and stores the counts about once a second while there are any."""
 
     def __init__(self, *, max_pending: int = MAX_PENDING, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_pending = max_pending
@@ -77,7 +79,7 @@ class RefusalNotes:
             self._flusher = asyncio.create_task(self._flush_soon())
 
     async def close(self) -> None:
-        """Stores what is pending."""
+        """Stores the pending counts."""
         if self._flusher is not None:
             await end_tasks(self._flusher)
         if self._pending:
@@ -114,7 +116,8 @@ class _Logged:
 
 
 class RefusalLog:
-    """A line for the first refusal of its kind; then one a minute that says how many there were."""
+    """Logs the first refusal of each kind, then at most one line a minute with how many there
+    were."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -135,7 +138,7 @@ class RefusalLog:
             f" of client {refused.client}" if refused.client else "",
             refused.code,
             refused.reason,
-            f" ({logged.more} times more since it was last logged)" if logged is not None and logged.more else "",
+            f" ({logged.more} more since it was last logged)" if logged is not None and logged.more else "",
             extra={"action": "refused"},
         )
         self._logged[refused] = _Logged(now)

@@ -61,7 +61,6 @@ class StoredCredential:
     client_id: int
     client_name: str
     lookup: str = field(repr=False)
-    hash: str = field(repr=False)
     expires_at: datetime | None
     refusal: str
     is_use_noted: bool
@@ -173,9 +172,9 @@ async def note_use(client_id: int, credential_id: int | None = None) -> None:
     await for_authentication(_note_use, client_id, credential_id)
 
 
-async def renew_credential(stored: StoredCredential, *, lookup: str, hash: str) -> None:
-    """Keeps `lookup` and `hash` in place of those that are `stored`, unless somebody else has replaced them."""
-    await for_authentication(_renew_credential, stored, lookup, hash)
+async def renew_lookup(stored: StoredCredential, lookup: str) -> None:
+    """Replaces the lookup that is `stored`, unless another process has replaced it already."""
+    await for_authentication(_renew_lookup, stored, lookup)
 
 
 async def read_entitlements(client_ids: Collection[int]) -> dict[ClientInApp, Entitlements]:
@@ -227,7 +226,6 @@ def _find_credential(digest: str) -> StoredCredential | None:
         client_id=client.pk,
         client_name=client.name,
         lookup=found.lookup,
-        hash=found.hash,
         expires_at=found.expires_at,
         refusal=_refusal_of_credential(found, now) or _refusal_of_client(client, now),
         is_use_noted=_is_noted(client.last_seen_at, now) and _is_noted(found.last_used_at, now),
@@ -275,12 +273,11 @@ def _note_use(client_id: int, credential_id: int | None) -> None:
         logger.warning("that client %s was seen could not be stored: %s", client_id, type(exc).__name__)
 
 
-def _renew_credential(stored: StoredCredential, lookup: str, hash: str) -> None:
-    same = Credential.objects.filter(pk=stored.credential_id, lookup=stored.lookup, hash=stored.hash)
+def _renew_lookup(stored: StoredCredential, lookup: str) -> None:
     try:
-        same.update(lookup=lookup, hash=hash)
+        Credential.objects.filter(pk=stored.credential_id, lookup=stored.lookup).update(lookup=lookup)
     except Error as exc:
-        logger.warning("credential %s could not be renewed: %s", stored.credential_id, type(exc).__name__)
+        logger.warning("the lookup of credential %s could not be renewed: %s", stored.credential_id, type(exc).__name__)
 
 
 def _unexpired(now: datetime) -> Q:

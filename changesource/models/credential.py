@@ -1,4 +1,4 @@
-"""The tokens of clients, of which only hashes are kept."""
+"""The tokens of clients, of which only keyed digests are stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import secrets
 from datetime import datetime
 
 from django.conf import settings
-from django.contrib.auth.hashers import make_password
 from django.db import models, transaction
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -20,36 +19,29 @@ _LOOKUP_SALT = "changesource.models.credential"
 
 
 def digest_of(token: str) -> str:
-    """SHA-256 of `token`: 64 hex digits. Any text has one, also text that UTF-8 cannot write. Not stored: what is stored is
-    made of it."""
+    """SHA-256 of `token`: 64 hex digits. Any text has one, even text that UTF-8 cannot encode. It is not stored; the lookup
+    that is stored is computed from it."""
     return hashlib.sha256(token.encode("utf-8", errors="surrogatepass")).hexdigest()
 
 
 def lookup_of(digest: str, secret: str | None = None) -> str:
-    """By what a credential is found: fast, and of no use to who reads the database without knowing SECRET_KEY."""
+    """What a credential is found by: a fast keyed digest, useless to a reader of the database without SECRET_KEY."""
     return salted_hmac(_LOOKUP_SALT, digest, secret=secret, algorithm="sha256").hexdigest()
 
 
 def lookups_of(digest: str) -> list[str]:
-    """By what it may be found while SECRET_KEY is being changed: SECRET_KEY_FALLBACKS count."""
+    """The lookups that may be stored while SECRET_KEY is being changed: by SECRET_KEY first, then by SECRET_KEY_FALLBACKS."""
     return [lookup_of(digest, secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
 
 
 class CredentialManager(models.Manager["Credential"]):
     def issue(self, client: Client, label: str = "", expires_at: datetime | None = None) -> tuple[Credential, str]:
-        """A new credential beside those that the client has, and its token, which nobody can read again.
+        """A new credential beside those that the client has, and its token, which cannot be read again.
 
         Raises `ValidationError` for a label that is too long or not printable.
         """
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        digest = digest_of(token)
-        credential = Credential(
-            client=client,
-            label=label,
-            lookup=lookup_of(digest),
-            hash=make_password(digest),
-            expires_at=expires_at,
-        )
+        credential = Credential(client=client, label=label, lookup=lookup_of(digest_of(token)), expires_at=expires_at)
         credential.full_clean()
         credential.save(force_insert=True)
         return credential, token
@@ -78,6 +70,7 @@ class Credential(models.Model):
     )
     lookup = models.CharField(max_length=64, unique=True, editable=False)
     hash = models.CharField(max_length=256, editable=False)
+    """Unused, and empty in new rows. Processes of an earlier release read it while an upgrade replaces them one by one."""
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField("expires", null=True, blank=True, help_text="Empty: never.")
     revoked_at = models.DateTimeField("revoked", null=True, blank=True, editable=False)
@@ -93,6 +86,6 @@ class Credential(models.Model):
         return f"{self.client}: {self.label or f'credential {self.pk}'}"
 
     def revoke(self) -> None:
-        """Refuse it from now on; open streams end within seconds. It stays, to tell of."""
+        """Refuses it from now on; open streams end within seconds. The row stays as a record."""
         self.revoked_at = timezone.now()
         self.save(update_fields=["revoked_at"])

@@ -25,6 +25,7 @@ continues where this one was."""
 
 UNAUTHORIZED = 13
 AUTHENTICATION_FAILED = 18
+NAMESPACE_NOT_FOUND = 26
 
 
 _REFUSED_COMMAND = re.compile(r'to execute command \{ (?P<command>\w+): (?:"(?P<collection>[^"]{1,120})")?')

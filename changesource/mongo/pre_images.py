@@ -14,13 +14,12 @@ from bson.timestamp import Timestamp
 from pymongo.errors import CollectionInvalid, OperationFailure, PyMongoError
 
 from changesource.errors import SourceUnusable
-from changesource.mongo.faults import UNAUTHORIZED, as_source_error
+from changesource.mongo.faults import NAMESPACE_NOT_FOUND, UNAUTHORIZED, as_source_error
 from changesource.mongo.source import Database, cluster_time_of
 
 logger = logging.getLogger(__name__)
 
 OPTION = "changeStreamPreAndPostImages"
-NAMESPACE_NOT_FOUND = 26
 RESTORE_MS = 1000
 """How long `restore_pre_images` may wait for the collection, and make others wait."""
 

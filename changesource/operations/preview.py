@@ -8,10 +8,10 @@ from changesource.conf import load_settings
 from changesource.models import App
 from changesource.models.draft import draft_definition
 from changesource.tables.definition import AppDefinition
-from changesource.trials.limits import Limits
+from changesource.trials.limits import TrialLimits
 from changesource.trials.process import TrialAnswer, run_trial
 
-COMMAND_LIMITS = Limits(output_bytes=64 * 2**20)
+COMMAND_LIMITS = TrialLimits(output_bytes=64 * 2**20)
 """A command holds no stream up, and a file takes more than a page does."""
 
 

@@ -1,1 +1,1 @@
-"""Pure: Zero's change source protocol v0. No Django, no I/O."""
+"""Zero's change source protocol v0, as pure functions: no Django, no I/O."""

@@ -1,7 +1,8 @@
-"""Zero's change source protocol v0, downstream: each function gives one text frame, as UTF-8 JSON without newlines.
+"""Zero's change source protocol v0, downstream: the text frames, as UTF-8 JSON without newlines.
 
-Frames are bytes so that they go from the log to the socket untouched. All transactions say `"json": "s"`: a string in a
-json column is JSON text, which zero-cache stores as it is (Zero: types/lite.ts), the cheapest form for both sides.
+Frames are bytes so that they go from the log to the socket unchanged. All transactions say `"json":
+"s"`: a string in a json column is JSON text, which zero-cache stores as it is (Zero:
+types/lite.ts). That is the cheapest form for both sides.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import orjson
 from changesource.protocol.watermarks import Position
 
 MAX_BACKFILL_BYTES = 256 * 1024
-"""Enough for zero-cache to gain from many rows a message, little enough for a slow reader; its own limit is 100 MiB."""
+"""Large enough for zero-cache to gain from many rows a message, small enough for a slow reader. Its
+own limit is 100 MiB."""
 
 Row = Mapping[str, Any]
 """Server column name → JSON value, in the order of the columns."""
@@ -23,7 +25,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ColumnSpec:
-    """A column as zero-cache is told of it; `pg_type` is a PostgreSQL type name."""
+    """A column as announced to zero-cache; `pg_type` is the name of a PostgreSQL type."""
 
     name: str
     pg_type: str
@@ -32,8 +34,8 @@ class ColumnSpec:
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """A table as zero-cache is told of it. `schema` "public" stands for none: the table is called `name` in queries. Each of
-    `indexes` holds the columns of one that is not unique."""
+    """A table as announced to zero-cache. The `schema` "public" means none: queries call the table
+    `name`. Each of `indexes` holds the columns of one index that is not unique."""
 
     name: str
     columns: tuple[ColumnSpec, ...]
@@ -47,7 +49,7 @@ class TableSpec:
 
 
 class TableFrames:
-    """Row messages of one table."""
+    """The row messages of one table."""
 
     __slots__ = ("_delete_prefix", "_insert_prefix", "spec")
 
@@ -58,23 +60,26 @@ class TableFrames:
         self._delete_prefix = b'["data",{"tag":"delete","relation":' + relation + b',"key":'
 
     def upsert(self, row: Row) -> bytes:
-        """Zero applies `insert` as INSERT OR REPLACE, so it serves for new and for changed rows."""
+        """An `insert`, which Zero applies as INSERT OR REPLACE, so it serves for new and for
+        changed rows."""
         return self._insert_prefix + orjson.dumps(row) + b"}]"
 
     def delete(self, key: Row) -> bytes:
-        """A delete of a missing row does nothing."""
+        """A `delete`, which does nothing if the row is missing."""
         return self._delete_prefix + orjson.dumps(key) + b"}]"
 
     def truncate(self) -> bytes:
         return _frame(["data", {"tag": "truncate", "relations": [self.spec.relation]}])
 
     def backfills(self, position: Position) -> Backfills:
-        """For many rows in a frame, in a snapshot only: zero-cache shows them to clients when the snapshot commits."""
+        """Frames of many rows each, for snapshots only: zero-cache shows them to clients when the
+        snapshot commits."""
         return Backfills(self.spec, position)
 
 
 class Backfills:
-    """Rows → frames of many rows. A frame ends with the row that makes it longer than `MAX_BACKFILL_BYTES`."""
+    """Collects rows into frames. A frame ends with the row that takes it to `MAX_BACKFILL_BYTES` or
+    beyond."""
 
     __slots__ = ("_names", "_prefix", "_size", "_values")
 
@@ -87,7 +92,7 @@ class Backfills:
         self._size = 0
 
     def add(self, rows: Iterable[Row]) -> Iterator[bytes]:
-        """The frames that `rows` make full, with those that were added before."""
+        """Adds `rows` and yields the frames that are full."""
         for row in rows:
             self._values.append(orjson.dumps([row[name] for name in self._names]))
             self._size += len(self._values[-1])
@@ -95,7 +100,7 @@ class Backfills:
                 yield from self.rest()
 
     def rest(self) -> Iterator[bytes]:
-        """The frame of those that are left, if there are any."""
+        """The frame of the remaining rows, if there are any."""
         if self._values:
             yield self._prefix + b",".join(self._values) + b"]}]"
             self._values, self._size = [], 0
@@ -106,22 +111,24 @@ def begin(position: Position) -> bytes:
 
 
 def commit(position: Position, commit_time_ms: int) -> bytes:
-    """`commit_time_ms`, epoch milliseconds by the source's clock, feeds zero-cache's measure of its lag."""
+    """The end of the transaction. zero-cache measures its lag by `commit_time_ms`, epoch
+    milliseconds by the source's clock."""
     return _frame(["commit", {"tag": "commit", "commitTimeMs": commit_time_ms}, {"watermark": position.watermark}])
 
 
 def rollback() -> bytes:
-    """Ends the open transaction without effect; not allowed in a snapshot."""
+    """Ends the open transaction without effect. Not allowed in a snapshot."""
     return _frame(["rollback", {"tag": "rollback"}])
 
 
 def reset_required(message: str) -> bytes:
-    """zero-cache throws its replica away and asks for a snapshot."""
+    """Makes zero-cache throw its replica away and ask for a snapshot."""
     return _frame(["control", {"tag": "reset-required", "message": message}])
 
 
 def create_table(spec: TableSpec) -> list[bytes]:
-    """The table, its unique index, as zero-cache hides a table that has none over required columns, and its other ones."""
+    """The table, its unique index and its other indexes. zero-cache hides a table without a unique
+    index on required columns."""
     columns = {column.name: _column(column, pos) for pos, column in enumerate(spec.columns, start=1)}
     table = {"schema": spec.schema, "name": spec.name, "columns": columns, "primaryKey": list(spec.key)}
     return [
@@ -132,12 +139,14 @@ def create_table(spec: TableSpec) -> list[bytes]:
 
 
 def create_index(spec: TableSpec, columns: Sequence[str]) -> bytes:
-    """One of the table's `indexes`. It must not be there: zero-cache ends for good otherwise."""
+    """Creates one of the table's `indexes`. The replica must not have it yet, or zero-cache exits
+    for good."""
     return _create_index(spec, _index_name(spec.name, columns), columns, is_unique=False)
 
 
 def drop_index(table: str, columns: Sequence[str]) -> bytes:
-    """Of a table without a schema. Does nothing for an index that is not there."""
+    """Drops an index of a table in the schema "public". Does nothing if the replica does not have
+    it."""
     return _frame(["data", {"tag": "drop-index", "id": {"schema": "public", "name": _index_name(table, columns)}}])
 
 
@@ -153,24 +162,25 @@ def _create_index(spec: TableSpec, name: str, columns: Sequence[str], *, is_uniq
 
 
 def _key_index_name(table: str) -> str:
-    """Names of indexes are global in the replica, and shared with tables. No name of a table or a column holds a colon."""
+    """Index names are global in the replica, and tables share their namespace. No table or column
+    has a colon in its name."""
     return f"{table}:key"
 
 
 def _index_name(table: str, columns: Sequence[str]) -> str:
-    """Told apart from that of the key's index by its second colon. Each list of columns has one name, which any version
-    knows."""
+    """The second colon distinguishes the name from that of the key's index. Each list of columns
+    has one name, the same in all versions."""
     return ":".join((table, "index", *columns))
 
 
 def drop_table(name: str) -> bytes:
-    """Drops its indexes too. Does nothing for a table that is not there."""
+    """Drops the table and its indexes. Does nothing if the replica does not have it."""
     return _frame(["data", {"tag": "drop-table", "id": {"schema": "public", "name": name}}])
 
 
 def add_column(spec: TableSpec, name: str) -> bytes:
-    """One of the table's optional columns: it is null in the rows that are there. It must not be there: zero-cache ends for
-    good otherwise."""
+    """Adds one of the table's optional columns, which is null in existing rows. The replica must
+    not have it yet, or zero-cache exits for good."""
     pos, column = next((pos, column) for pos, column in enumerate(spec.columns, start=1) if column.name == name)
     table = {"schema": spec.schema, "name": spec.name}
     return _frame(
@@ -183,15 +193,15 @@ def _column(column: ColumnSpec, pos: int) -> dict[str, Any]:
 
 
 def drop_column(table: str, column: str) -> bytes:
-    """The column must be in no index: zero-cache ends for good otherwise."""
+    """Drops a column, which must not be in any index, or zero-cache exits for good."""
     return _frame(["data", {"tag": "drop-column", "table": {"schema": "public", "name": table}, "column": column}])
 
 
 def zero_tables(app_id: str, shard_num: int) -> tuple[TableSpec, TableSpec, TableSpec]:
-    """The tables that zero-cache insists on: clients, mutations, permissions.
+    """The tables that zero-cache requires: clients, mutations, permissions.
 
-    `mutations` has both `mutation`, which the initial sync checks for, and `result`, which is what zero-cache reads
-    (Zero: change-source/custom/change-source.ts, view-syncer/client-handler.ts).
+    `mutations` has both `mutation`, which the initial sync checks for, and `result`, which is what
+    zero-cache reads (Zero: change-source/custom/change-source.ts, view-syncer/client-handler.ts).
     """
     shard_schema = f"{app_id}_{shard_num}"
     clients = TableSpec(
@@ -232,16 +242,16 @@ def zero_tables(app_id: str, shard_num: int) -> tuple[TableSpec, TableSpec, Tabl
 
 @dataclass(frozen=True, slots=True)
 class PermissionsRow:
-    """Zero's permissions as JSON text, and what changes with them. Without any, zero-cache shows no rows to queries that
-    clients define themselves."""
+    """Zero's permissions as JSON text, and a hash that changes with them. Without permissions,
+    zero-cache shows no rows to queries that clients define themselves."""
 
     permissions: str | None = None
     hash: str | None = None
 
 
 def permissions_row(app_id: str, shard_num: int, row: PermissionsRow) -> bytes:
-    """The one row of permissions, which must be there from the start and is never deleted. zero-cache reads it again when
-    its hash is another one (Zero: auth/load-permissions.ts)."""
+    """The only row of permissions, which has to exist from the start and is never deleted.
+    zero-cache reads it again when its hash has changed (Zero: auth/load-permissions.ts)."""
     spec = zero_tables(app_id, shard_num)[2]
     return TableFrames(spec).upsert({"lock": True, "permissions": row.permissions, "hash": row.hash})
 

@@ -1,7 +1,8 @@
-"""What zero-cache asks for when it opens the stream: query parameters and credentials.
+"""The request with which zero-cache opens the stream: query parameters and credentials.
 
-`GET /changes/v0/stream?token=…&appID=zero&shardNum=0[&publications=a&publications=b]` for a snapshot; on resume also
-`&lastWatermark=W&replicaVersion=R` (Zero: change-source/custom/change-source.ts).
+`GET /changes/v0/stream?token=…&appID=zero&shardNum=0[&publications=a&publications=b]` for a
+snapshot; on resume also `&lastWatermark=W&replicaVersion=R` (Zero:
+change-source/custom/change-source.ts).
 """
 
 from __future__ import annotations
@@ -18,25 +19,27 @@ MAX_QUERY_BYTES = 8192
 MAX_FIELDS = 100
 MAX_TOKEN_LENGTH = 8192
 MAX_AUTHORIZATION_LENGTH = 2 * MAX_TOKEN_LENGTH
-"""Base64 and a user name make it longer than the token in it."""
+"""Base64 and a user name make the header longer than the token in it."""
 MAX_SHARD_NUM = 2**31 - 1
 _APP_ID = re.compile(r"[a-z0-9_]{1,63}")
 _SHARD_NUM = re.compile(r"0|[1-9][0-9]{0,9}")
 
 PUBLICATION_PATTERN = re.compile(r"[A-Za-z0-9-][A-Za-z0-9_-]*")
-"""Zero: names that begin with an underscore are its own (change-source/pg/schema/shard.ts, `validatePublications`). A comma
-stands between names in ZERO_APP_PUBLICATIONS, and spaces around it belong to them."""
+"""Zero keeps names that begin with an underscore for itself (change-source/pg/schema/shard.ts,
+`validatePublications`). In ZERO_APP_PUBLICATIONS commas separate the names, and spaces around a
+comma belong to the names."""
 
 MAX_PUBLICATION_LENGTH = 63
-"""PostgreSQL's, which names of publications have in Zero's own change source."""
+"""PostgreSQL's limit, which publications have in Zero's own change source."""
 
 MAX_PUBLICATIONS = 64
-"""Of an app, and so in a request."""
+"""How many publications an app, and so a request, may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Where a replica is: it has everything up to `last_watermark`, and was built by the snapshot `replica_version`."""
+    """The state of a replica: it has everything up to `last_watermark`, and began with the snapshot
+    `replica_version`."""
 
     last_watermark: Position
     replica_version: Position
@@ -44,7 +47,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """One connection's request; `resume` is None when zero-cache wants a snapshot."""
+    """The request of one connection; `resume` is None if zero-cache asks for a snapshot."""
 
     app_id: str
     shard_num: int
@@ -53,7 +56,8 @@ class StreamRequest:
 
 
 def parse_stream_request(query_string: bytes) -> StreamRequest:
-    """Raises `InvalidRequest`, which names the parameter and never repeats the token."""
+    """Parses the query of the URL. Raises `InvalidRequest`, which names the parameter and never
+    repeats the token."""
     fields = _parse_query(query_string)
     app_id = _single(fields, "appID")
     if app_id is None or not _APP_ID.fullmatch(app_id):
@@ -70,10 +74,12 @@ def parse_stream_request(query_string: bytes) -> StreamRequest:
 
 
 def find_token(query_string: bytes, authorization: str | None) -> str | None:
-    """The client's token: `?token=`, the password of Basic credentials, or a Bearer token. None when there is none.
+    """The client's token: `?token=`, the password of Basic credentials, or a Bearer token. None if
+    there is none.
 
-    zero-cache turns the user info of its upstream URL into Basic credentials, which keeps the token out of the path;
-    a user name without a password counts as the token. A header comes before the query.
+    zero-cache turns the user info of its upstream URL into Basic credentials, which keeps the token
+    out of the URL that it requests. A user name without a password counts as the token. The header
+    takes precedence over the query.
     """
     if authorization is not None and (token := _token_of_header(authorization)) is not None:
         return token
@@ -87,13 +93,14 @@ def _parse_publications(fields: dict[str, list[str]]) -> tuple[str, ...]:
     names = fields.get("publications", [])
     if len(names) > MAX_PUBLICATIONS:
         raise InvalidRequest(
-            f"publications has {len(names)} names, and at most {MAX_PUBLICATIONS} are taken; set ZERO_APP_PUBLICATIONS."
+            f"publications has {len(names)} names, and at most {MAX_PUBLICATIONS} are allowed; set ZERO_APP_PUBLICATIONS."
         )
     for name in names:
         if len(name) > MAX_PUBLICATION_LENGTH or not PUBLICATION_PATTERN.fullmatch(name):
             raise InvalidRequest(
-                f"publications must be names of at most {MAX_PUBLICATION_LENGTH} letters, digits, underscores and hyphens "
-                "that begin with no underscore, with commas and no spaces between them; set ZERO_APP_PUBLICATIONS."
+                "publications must be names of letters, digits, hyphens and underscores, "
+                f"at most {MAX_PUBLICATION_LENGTH} long, no leading underscore, "
+                "separated by commas without spaces; set ZERO_APP_PUBLICATIONS."
             )
     return tuple(names)
 
@@ -104,13 +111,13 @@ def _parse_resume(fields: dict[str, list[str]]) -> Resume | None:
     if last_watermark is None and replica_version is None:
         return None
     if last_watermark is None or replica_version is None:
-        raise InvalidRequest("lastWatermark and replicaVersion come together or not at all.")
+        raise InvalidRequest("lastWatermark and replicaVersion go together: give both or neither.")
     try:
         resume = Resume(Position.from_watermark(last_watermark), Position.from_watermark(replica_version))
     except InvalidWatermark as error:
         raise InvalidRequest(f"lastWatermark or replicaVersion: {error.args[0]}") from error
     if resume.last_watermark < resume.replica_version:
-        raise InvalidRequest("lastWatermark lies before replicaVersion; no replica is older than its snapshot.")
+        raise InvalidRequest("lastWatermark is before replicaVersion, but no replica is older than its snapshot.")
     return resume
 
 
@@ -154,8 +161,8 @@ def _token_of_header(authorization: str) -> str | None:
 def _token_of_basic(encoded: str) -> str | None:
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
-    except ValueError:  # no base64, no ASCII, no UTF-8
+    except ValueError:  # not base64, or not UTF-8
         return None
-    # At the last colon: no token has one, and a client's name may.
+    # Split at the last colon: a token has none, but the name of a client may.
     before, _, after = decoded.rpartition(":")
     return unquote(after or before) or None

@@ -1,4 +1,4 @@
-"""Zero's change source protocol v0, upstream: what zero-cache says to us."""
+"""Zero's change source protocol v0, upstream: the messages that zero-cache sends."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ MAX_MESSAGE_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """zero-cache keeps everything up to `position`; it acknowledges the newest only when it is busy."""
+    """zero-cache has stored everything up to `position`. When it is busy, it acknowledges only the
+    newest position."""
 
     position: Position
 
 
 def parse_upstream(message: str | bytes) -> Acknowledgement | None:
-    """`["status", payload, {"watermark": W}]` is an acknowledgement; other well-formed messages are None, so that a newer
-    zero-cache may say more. Raises `InvalidUpstreamMessage` for what is not in the protocol's form."""
+    """The acknowledgement in `["status", payload, {"watermark": W}]`. None for other well-formed
+    messages, which a newer zero-cache may send. Raises `InvalidUpstreamMessage` for a message that
+    is not well-formed."""
     if len(message) > MAX_MESSAGE_BYTES:
         raise InvalidUpstreamMessage(f"A message of more than {MAX_MESSAGE_BYTES} bytes.")
     try:

@@ -1,8 +1,8 @@
-"""Positions in the change stream, and how they are written on the wire.
+"""Positions in the change stream, and their form on the wire.
 
-A watermark is Zero's LexiVersion of `cluster_time << 16 | ordinal`: a base-36 number with its length in front,
-so that watermarks sort as strings. It needs no table to look up, which is what makes instances stateless.
-(Zero: zero-cache/src/types/lexi-version.ts.)
+A watermark is Zero's LexiVersion of `cluster_time << 16 | ordinal`: a base-36 number with its
+length in front, so that watermarks sort as strings (Zero: zero-cache/src/types/lexi-version.ts). No
+table is needed to look one up, so processes are stateless.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A point in the change stream: `cluster_time` is MongoDB's Timestamp as `seconds << 32 | increment`.
+    """A point in the change stream. `cluster_time` is MongoDB's Timestamp as `seconds << 32 |
+    increment`.
 
-    `ordinal` keeps watermarks of one cluster time apart and names nothing: two readers may cut the events of one
-    cluster time differently. Whoever resumes takes everything from `cluster_time` on, inclusive, again.
+    `ordinal` only keeps the watermarks of one cluster time distinct: two readers may divide the
+    events of one cluster time differently. A stream that resumes gets everything from
+    `cluster_time` on again, inclusive.
     """
 
     cluster_time: int
@@ -38,11 +40,11 @@ class Position:
 
     @property
     def seconds(self) -> int:
-        """Seconds since the epoch, by the source's clock."""
+        """The seconds since the epoch, by the source's clock."""
         return self.cluster_time >> 32
 
     def next_for(self, cluster_time: int) -> Position:
-        """The position of a commit at `cluster_time` that follows this one: never back, never the same."""
+        """The position of a later commit at `cluster_time`, always after this one."""
         return max(Position(cluster_time), Position.from_number(self.number + 1))
 
     @classmethod
@@ -51,7 +53,8 @@ class Position:
 
     @classmethod
     def from_watermark(cls, watermark: str) -> Position:
-        """Raises `InvalidWatermark`, which repeats nothing of the text, for anything that `watermark` does not give."""
+        """Raises `InvalidWatermark`, which repeats nothing of the text, for anything that
+        `watermark` never returns."""
         number = decode_lexi_version(watermark)
         if not 0 < number <= _MAX_NUMBER:
             raise InvalidWatermark("The watermark is not a position in a change stream.")
@@ -59,7 +62,8 @@ class Position:
 
 
 def encode_lexi_version(number: int) -> str:
-    """`number` (0 or more, at most 36 digits in base 36) as a LexiVersion: 0 → "00", 36 → "110"."""
+    """`number` (not negative, at most 36 digits in base 36) as a LexiVersion: 0 → "00", 36 →
+    "110"."""
     if number < 0:
         raise ValueError(f"a LexiVersion is not negative: {number}")
     digits = []
@@ -72,7 +76,8 @@ def encode_lexi_version(number: int) -> str:
 
 
 def decode_lexi_version(text: str) -> int:
-    """The number of a LexiVersion. Raises `InvalidWatermark` for anything that `encode_lexi_version` does not give."""
+    """The number of a LexiVersion. Raises `InvalidWatermark` for anything that
+    `encode_lexi_version` never returns."""
     digits = text[1:]
     if (
         not 2 <= len(text) <= 37

@@ -1,1 +1,2 @@
-"""What a draft makes of documents, computed in a process of its own: nothing that a draft says holds up a stream."""
+"""Previews of drafts and trials of rules. Each runs in a process of its own, so that no draft can
+hold up a stream."""

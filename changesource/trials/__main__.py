@@ -1,7 +1,7 @@
-"""`python -m changesource.trials PARENT`: one trial. `changesource.trials.process` starts it.
+"""`python -m changesource.trials PARENT` runs one trial. `changesource.trials.process` starts it.
 
-The request comes as JSON on standard input, with the limits in it. The answer is a line of JSON for each item and a last
-line, `{"is_cut"}` or `{"error", "message"}`.
+The request, with its limits, is JSON on standard input. The answer is a line of JSON for each item,
+and a last line, `{"is_cut"}` or `{"error", "message"}`.
 """
 
 from __future__ import annotations
@@ -14,34 +14,35 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from changesource.trials.limits import Limits, keep_to
+from changesource.trials.limits import TrialLimits, keep_to
 
 Trial = Callable[[Mapping[str, Any]], AsyncGenerator[Any, None]]
 
 ASK_SECONDS = 10.0
-"""A trial that takes longer has waited for MongoDB most of the time: it may have half of this on a processor."""
+"""A trial that takes longer has mostly waited for MongoDB, as its processor time is limited to half
+of this."""
 
 
 def main(more_trials: Mapping[str, Trial] | None = None) -> None:
     request = json.load(sys.stdin.buffer)
-    limits = Limits(**request["limits"])
+    limits = TrialLimits(**request["limits"])
     keep_to(limits, int(sys.argv[1]))
     _write(_answer(request, limits, more_trials or {}))
-    # Nothing is left to do, and there may be no memory to do it with.
+    # Nothing is left to do, and there may be no memory for an orderly exit.
     os._exit(0)
 
 
-def _answer(request: Mapping[str, Any], limits: Limits, more_trials: Mapping[str, Trial]) -> list[bytes]:
+def _answer(request: Mapping[str, Any], limits: TrialLimits, more_trials: Mapping[str, Trial]) -> list[bytes]:
     try:
         return _try(request, limits, more_trials)
     except MemoryError:
         return [_line({"error": "memory", "message": ""})]
-    except Exception as error:  # noqa: BLE001 (whatever it is, it becomes the answer)
+    except Exception as error:  # noqa: BLE001 (any error becomes the answer)
         return [_line(_described(error))]
 
 
-def _try(request: Mapping[str, Any], limits: Limits, more_trials: Mapping[str, Trial]) -> list[bytes]:
-    # Imported within the limits, for the process must have them before anything can go wrong.
+def _try(request: Mapping[str, Any], limits: TrialLimits, more_trials: Mapping[str, Trial]) -> list[bytes]:
+    # Imported here, because the limits have to be in force before anything can go wrong.
     import asyncio
 
     from changesource.errors import SourceUnreachable
@@ -65,7 +66,7 @@ def _try(request: Mapping[str, Any], limits: Limits, more_trials: Mapping[str, T
         raise SourceUnreachable(f"MongoDB did not answer within {ASK_SECONDS:.0f} seconds.") from error
 
 
-async def _collect(items: AsyncGenerator[Any, None], limits: Limits, *, cuts: bool) -> list[bytes]:
+async def _collect(items: AsyncGenerator[Any, None], limits: TrialLimits, *, cuts: bool) -> list[bytes]:
     lines: list[bytes] = []
     size = 0
     async with aclosing(items):
@@ -79,7 +80,8 @@ async def _collect(items: AsyncGenerator[Any, None], limits: Limits, *, cuts: bo
 
 
 def _described(error: Exception) -> dict[str, str]:
-    """Of an error that nobody expected only its type and place: its message could hold a part of a document."""
+    """The last line for `error`. An unexpected error gives only its type and place: its message
+    could hold part of a document."""
     from changesource.errors import ChangeSourceError
 
     if isinstance(error, ChangeSourceError):

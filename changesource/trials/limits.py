@@ -1,4 +1,4 @@
-"""How much time, memory and output a trial may take, and how its process keeps to that."""
+"""How much time, memory and output a trial may use, and how its process is held to that."""
 
 from __future__ import annotations
 
@@ -14,36 +14,38 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 """<linux/prctl.h>"""
 NICENESS = 5
-"""Streams come first where processors are scarce."""
+"""Streams have priority where processors are scarce."""
 FIRST_TO_BE_KILLED = "1000"
-"""The highest `oom_score_adj`: where memory runs out, Linux ends the trial rather than the streams."""
+"""The highest `oom_score_adj`: when memory runs out, Linux kills the trial rather than the
+streams."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits of one trial. A person waits for a page meanwhile."""
+class TrialLimits:
+    """The limits of one trial. The defaults are for pages, which people wait for."""
 
     cpu_seconds: int = 5
     wall_seconds: int = 15
-    """From the start of the process, waiting for MongoDB included."""
+    """Counted from the start of the process, including the time spent waiting for MongoDB."""
     memory_bytes: int = 512 * 2**20
-    """Of address space. An idle trial has 66 MB (measured: Python 3.11, PyMongo 4.20, x86-64)."""
+    """Address space. An idle trial has 66 MB (measured: Python 3.11, PyMongo 4.20, x86-64)."""
     output_bytes: int = 2**20
-    """Of JSON that the trial answers with."""
+    """The size of the answer as JSON."""
 
 
-PAGE_LIMITS = Limits()
+PAGE_LIMITS = TrialLimits()
 
 
-def keep_to(limits: Limits, parent: int) -> None:
-    """Limits this process, which `parent` has started, for the rest of its life. The kernel enforces all of them.
+def keep_to(limits: TrialLimits, parent: int) -> None:
+    """Limits this process, which `parent` has started, for the rest of its life. The kernel
+    enforces all limits.
 
-    Memory is limited on Linux; macOS ignores RLIMIT_AS.
+    Memory is limited on Linux only: macOS ignores RLIMIT_AS.
     """
     end_with(parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 1))
-    # Darwin refuses what it could not keep.
+    # macOS refuses a limit that it cannot enforce.
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -54,7 +56,8 @@ def keep_to(limits: Limits, parent: int) -> None:
 
 
 def end_with(parent: int) -> None:
-    """Linux kills this process when the thread that started it ends. Elsewhere the alarm of `keep_to` ends it."""
+    """Makes Linux kill this process when the thread that started it ends. Elsewhere the alarm of
+    `keep_to` ends it."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:

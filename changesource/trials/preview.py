@@ -1,4 +1,5 @@
-"""What a table makes of the first documents of its collection. Runs in the process of a trial, without Django."""
+"""Previews: the rows of the first documents of a table's collection. Runs in the process of a
+trial, without Django."""
 
 from __future__ import annotations
 
@@ -19,13 +20,13 @@ from changesource.tables.row_errors import RowError
 MAX_DOCUMENT_TEXT = 20_000
 MAX_CELL_TEXT = 1_000
 MAX_ROWS_TEXT = 50_000
-"""Of the rows of one document on a page, in characters; the same of its row errors."""
+"""How many characters of rows, and as many of row errors, a page shows of one document."""
 MARKUP = 10
-"""What a cell takes besides its text: `<td></td>`."""
+"""How much a cell takes besides its text: `<td></td>`."""
 
 
 class DocumentPreview(NamedTuple):
-    """A document, the rows that it gives, as zero-cache would get them, and what could not be built of it."""
+    """A document, its rows as zero-cache would get them, and its row errors."""
 
     document: Document
     rows: list[Row]
@@ -33,26 +34,27 @@ class DocumentPreview(NamedTuple):
 
 
 async def complete_previews(request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-    """`{"document", "rows", "errors"}` for each document: the document in relaxed Extended JSON, and what a json column holds
-    as the value that it is, not as the text in which zero-cache gets it."""
+    """`{"document", "rows", "errors"}` for each document. The document is in relaxed Extended JSON,
+    and a json column holds its value rather than the text that zero-cache gets."""
     table = find_table(AppDefinition.from_json(request["definition"]), request["table"])
     async for preview in previews(request, table.name, request["limit"]):
         yield _complete(table, preview)
 
 
 async def page_previews(request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-    """`{"text", "rows", "more_rows", "errors", "more_errors"}` for each document, with all texts cut to what a page can show.
-    `rows` are lists of cells, `errors` are texts."""
+    """`{"text", "rows", "more_rows", "errors", "more_errors"}` for each document, with all texts
+    cut to what a page can show. `rows` holds lists of cells, `errors` holds texts."""
     table = find_table(AppDefinition.from_json(request["definition"]), request["table"])
     async for preview in previews(request, table.name, request["limit"]):
         yield _of_page(table, preview)
 
 
 async def previews(request: Mapping[str, Any], table_name: str, limit: int) -> AsyncGenerator[DocumentPreview, None]:
-    """The previews of the first `limit` documents of a table of `request["definition"]`, in the order of `_id`.
+    """The previews of the first `limit` documents of a table of `request["definition"]`, in the
+    order of `_id`.
 
-    Raises `InvalidDefinition` when there is no such table, or with every problem of the draft; `UnknownSource`,
-    `SourceUnreachable`, `SourceUnusable`.
+    Raises `InvalidDefinition` if there is no such table, or if the draft has problems, with all of
+    them; `UnknownSource`, `SourceUnreachable`, `SourceUnusable`.
     """
     draft = AppDefinition.from_json(request["definition"])
     compiled = CompiledTable(_checked(draft, table_name))
@@ -67,7 +69,8 @@ async def previews(request: Mapping[str, Any], table_name: str, limit: int) -> A
 
 
 def find_table(draft: AppDefinition, name: str) -> Table:
-    """The table with this name or, if there is none, with this server name. Raises `InvalidDefinition`."""
+    """The table with this name or, if there is none, the one with this server name. Raises
+    `InvalidDefinition`."""
     tables = {table.server_name: table for table in draft.tables} | {table.name: table for table in draft.tables}
     if name in tables:
         return tables[name]
@@ -76,7 +79,7 @@ def find_table(draft: AppDefinition, name: str) -> Table:
 
 
 def cut_text(text: str, length: int) -> str:
-    """`text`, or its first `length` characters and how many more there are."""
+    """`text`, or its first `length` characters and the number of the others."""
     return text if len(text) <= length else f"{text[:length]}… ({len(text) - length:,} more characters)"
 
 
@@ -120,7 +123,7 @@ def _of_page(table: Table, preview: DocumentPreview) -> dict[str, Any]:
 
 
 def _within_page(rows: Iterable[list[str]]) -> Iterator[list[str]]:
-    """The first rows, until they are as long as a page shows of one document."""
+    """As many of the first rows as a page shows of one document."""
     length = 0
     for row in rows:
         length += sum(len(cell) + MARKUP for cell in row)

@@ -4,8 +4,8 @@
       run_trial(request) ── request as JSON, stdin ──▶  keeps to its limits, asks MongoDB, maps, matches
                          ◀── a line for each item ────  never touches Django's database
 
-The process gets a definition, one URI and no other secret. What it prints besides its answer is thrown away, because it
-could hold a part of a document.
+The process gets a definition, one URI and no other secret. Anything that it prints besides its
+answer is discarded, because it could hold part of a document.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 from changesource import errors
 from changesource.errors import ChangeSourceError, TrialBeyondLimits, TrialFailed, TrialsBusy
-from changesource.trials.limits import PAGE_LIMITS, Limits
+from changesource.trials.limits import PAGE_LIMITS, TrialLimits
 
 logger = logging.getLogger(__name__)
 
@@ -33,32 +33,33 @@ MODULE = "changesource.trials"
 ROOT = Path(__file__).resolve().parents[2]
 """Where the package `changesource` is imported from."""
 CONCURRENT_TRIALS = 2
-"""In one process: they share the memory and the processors of its machine with its streams."""
+"""How many trials a process runs at once: they share the machine with its streams."""
 WAIT_SECONDS = 5.0
-"""How long a further trial waits for one of them to end."""
+"""How long another trial waits for one of them to end."""
 SECRETS = ("SECRET_KEY", "DATABASE_URL", "REDIS_URL", "MONGODB_URI", "JWT_")
-"""How the names of the variables begin that a trial does not get."""
+"""The prefixes of the environment variables that a trial does not get."""
 
 _slots = threading.BoundedSemaphore(CONCURRENT_TRIALS)
 
 
 @dataclass(frozen=True, slots=True)
 class TrialAnswer:
-    """The items in their order. `is_cut`: more would not have fitted into the limit of the output."""
+    """The items in order. `is_cut` says that more would have exceeded the limit of the output."""
 
     items: list[Any]
     is_cut: bool
 
 
-def run_trial(request: Mapping[str, Any], limits: Limits = PAGE_LIMITS, *, cuts: bool = True) -> TrialAnswer:
-    """What the trial of `request` answers; `changesource.trials.__main__` says which there are.
+def run_trial(request: Mapping[str, Any], limits: TrialLimits = PAGE_LIMITS, *, cuts: bool = True) -> TrialAnswer:
+    """The answer of the trial that `request` names; `changesource.trials.__main__` lists the
+    trials.
 
-    An answer beyond the limit of the output is cut, or raises `TrialBeyondLimits` if it may not be. Raises
-    `TrialBeyondLimits`, `TrialsBusy`, `TrialFailed`, and what the trial itself raises.
+    An answer beyond the limit of the output is cut, or raises `TrialBeyondLimits` unless `cuts`.
+    Raises `TrialBeyondLimits`, `TrialsBusy`, `TrialFailed`, and whatever the trial itself raises.
     """
     text = json.dumps({**request, "limits": dataclasses.asdict(limits), "cuts": cuts}).encode()
     if not _slots.acquire(timeout=WAIT_SECONDS):
-        raise TrialsBusy(f"{CONCURRENT_TRIALS} trials of drafts run at this moment. Try again in a few seconds.")
+        raise TrialsBusy(f"{CONCURRENT_TRIALS} trials of drafts are running already. Try again in a few seconds.")
     try:
         status, output = _run(text, limits)
     finally:
@@ -66,9 +67,10 @@ def run_trial(request: Mapping[str, Any], limits: Limits = PAGE_LIMITS, *, cuts:
     return _read_answer(status, output, limits)
 
 
-def _run(text: bytes, limits: Limits) -> tuple[int, bytes]:
-    """The status and the output of the process. It has ended, and has been waited for, when this returns or raises."""
-    with subprocess.Popen(  # noqa: S603 (our own interpreter, with nothing from outside on its command line)
+def _run(text: bytes, limits: TrialLimits) -> tuple[int, bytes]:
+    """The exit status and the output of the process, which has ended and been reaped when this
+    returns or raises."""
+    with subprocess.Popen(  # noqa: S603 (our own interpreter, with no input on its command line)
         [sys.executable, "-P", "-m", MODULE, str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -91,7 +93,7 @@ def _environment() -> dict[str, str]:
     return {**own, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _read_answer(status: int, output: bytes, limits: Limits) -> TrialAnswer:
+def _read_answer(status: int, output: bytes, limits: TrialLimits) -> TrialAnswer:
     *items, last = output.split(b"\n") if status == 0 else [b""]
     end = json.loads(last) if last else {}
     if "error" in end:
@@ -100,19 +102,19 @@ def _read_answer(status: int, output: bytes, limits: Limits) -> TrialAnswer:
         return TrialAnswer([json.loads(item) for item in items], end["is_cut"])
     if status in (-signal.SIGXCPU, -signal.SIGALRM):
         raise _too_slow(limits)
-    # Code in C may end a process that gets no more memory, and so may Linux.
+    # Both C code and Linux may end a process that runs out of memory.
     logger.warning("a trial of a draft ended without an answer, with status %d", status)
     raise TrialBeyondLimits(
         "The trial ended without an answer, most likely because its memory ran out. Narrow the mapping or the filter."
     )
 
 
-def _error_of(end: Mapping[str, str], limits: Limits) -> ChangeSourceError:
+def _error_of(end: Mapping[str, str], limits: TrialLimits) -> ChangeSourceError:
     match end["error"]:
         case "memory":
             return TrialBeyondLimits(
-                f"The trial took more memory than {limits.memory_bytes // 2**20} MiB. Narrow the mapping or the filter, or "
-                "look at fewer documents."
+                f"The trial used more than {limits.memory_bytes // 2**20} MiB of memory. Narrow the mapping or the "
+                "filter, or look at fewer documents."
             )
         case "output":
             return TrialBeyondLimits(
@@ -126,7 +128,7 @@ def _error_of(end: Mapping[str, str], limits: Limits) -> ChangeSourceError:
             return found(end["message"])
 
 
-def _too_slow(limits: Limits) -> TrialBeyondLimits:
+def _too_slow(limits: TrialLimits) -> TrialBeyondLimits:
     return TrialBeyondLimits(
         f"The trial took more than {limits.cpu_seconds} seconds of processor time, or {limits.wall_seconds} seconds in "
         "all. Narrow the mapping or the filter, or look at fewer documents."

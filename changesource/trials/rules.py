@@ -1,4 +1,5 @@
-"""What the rules of a table say of its first rows. Runs in the process of a trial, without Django."""
+"""Trials of rules: which of a table's first rows its rules match. Runs in the process of a trial,
+without Django."""
 
 from __future__ import annotations
 
@@ -12,15 +13,17 @@ from changesource.tables.definition import AppDefinition
 from changesource.trials.preview import MAX_CELL_TEXT, cut_text, find_table, previews
 
 RELATED_DOCUMENTS = 1_000
-"""Of each table that a relationship leads to. A page waits for them, and they are in memory at once."""
+"""How many documents of each related table are read. A page waits for them, and all are in memory
+at once."""
 
 
 async def tried_rows(request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-    """`{"text", "passes", "outcomes"}` for each row of the first `limit` documents: the row as JSON, by names of columns,
-    whether a rule of `request["action"]` matches it for a caller with `request["claims"]`, and `{"place", "matches",
-    "reasons"}` for each rule. Long texts are cut.
+    """`{"text", "passes", "outcomes"}` for each row of the first `limit` documents: the row as
+    JSON, by column names; whether a rule of `request["action"]` matches it for a caller with
+    `request["claims"]`; and `{"place", "matches", "reasons"}` for each rule. Long texts are cut.
 
-    Related rows are looked for among the first `RELATED_DOCUMENTS` documents of their tables. Raises what `previews` raises.
+    Related rows are looked for among the first `RELATED_DOCUMENTS` documents of their tables.
+    Raises what `previews` raises.
     """
     scope = RuleScope(AppDefinition.from_json(request["definition"]))
     table = find_table(scope.app, request["table"])

@@ -41,7 +41,7 @@ def test_change(browser, client: Client) -> None:
     assert (client.name, client.is_active, client.expires_at.year) == ("renamed", False, 2030)
     assert client.grants.get().access() == grant.access()
     stored = client.credentials.get()
-    assert (stored.hash, stored.lookup, stored.label) == (credential.hash, credential.lookup, "east")
+    assert (stored.lookup, stored.label) == (credential.lookup, "east")
 
 
 @pytest.mark.parametrize("name", ["", "cache", "a\tb", "a\u202eb", "a\u200bb", "a\u2028b", "x" * 101])
@@ -68,21 +68,20 @@ def test_empty_attributes(browser, client: Client) -> None:
     assert client.attributes == {}
 
 
-def test_hash_is_nowhere(browser, client: Client) -> None:
-    """Neither the hash of a credential nor what it is found by is on a page, and neither can be sent."""
+def test_the_lookup_of_a_credential_is_on_no_page(browser, client: Client) -> None:
+    """Nor can a form set it."""
     credential, _ = Credential.objects.issue(client)
     pages = [url("client_changelist"), url("client_changes")]
     pages += [url(f"client_{page}", client.pk) for page in ("change", "history", "issue", "revoke_others", "delete")]
     pages.append(url("client_revoke", client.pk, credential.pk))
     for page in pages:
         text = browser.get(page).content.decode()
-        assert credential.hash not in text
         assert credential.lookup not in text
-    sent = {"credentials-0-hash": "mine", "credentials-0-lookup": "mine", "credentials-0-revoked_at": ""}
+    sent = {"credentials-0-lookup": "mine", "credentials-0-revoked_at": ""}
     data = client_data({"id": client.grants.get().pk}, credentials=[credential]) | sent
     assert ClientPage(browser, data, client).saved
     stored = client.credentials.get()
-    assert (stored.hash, stored.lookup) == (credential.hash, credential.lookup)
+    assert stored.lookup == credential.lookup
 
 
 def test_list(browser, client: Client) -> None:

@@ -12,7 +12,7 @@ MISSING = {"app shop": "nobody watches it", "app other": "CS302", "replicas shop
 
 @pytest.fixture(autouse=True)
 def missing(monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Any) -> dict[str, str]:
-    """What is missing for the process."""
+    """Sets what the process is missing."""
     settings.STATIC_ROOT = str(tmp_path)  # WhiteNoise warns of a folder that is missing before collectstatic
     found = dict(MISSING)
 
@@ -27,8 +27,8 @@ def missing(monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Any) -> di
     return found
 
 
-def test_everybody(client: Any) -> None:
-    """Learns which kinds of things are missing. A session is not looked at: this test may not use the database."""
+def test_anyone_learns_which_kinds_of_things_are_missing(client: Any) -> None:
+    """A session is ignored: this test may not use the database."""
     client.cookies["sessionid"] = "x" * 32
     response = client.get("/readyz")
     assert response.status_code == 503
@@ -36,16 +36,16 @@ def test_everybody(client: Any) -> None:
     assert "shop" not in response.content.decode()
 
 
-def test_ready(client: Any, missing: dict[str, str]) -> None:
-    """All is well."""
+def test_nothing_is_missing(client: Any, missing: dict[str, str]) -> None:
+    """The answer is 200."""
     missing.clear()
     response = client.get("/readyz")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.django_db
-def test_staff(client: Any) -> None:
-    """Learn names and reasons, if they may see all apps."""
+def test_staff_learn_names_and_reasons(client: Any) -> None:
+    """If they may view all apps."""
     assert client.get("/api/readiness").status_code == 401
     user = User.objects.create_user("ada")
     user.user_permissions.add(Permission.objects.get(codename="view_app"))

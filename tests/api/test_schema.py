@@ -24,7 +24,7 @@ def surroundings(settings, tmp_path) -> None:
 
 @pytest.fixture
 def app() -> App:
-    """Published, with one more table in its draft."""
+    """A published app, with one more table in its draft."""
     app = build_app()
     begin_publish(app)
     build_table(app, "country", {"_id": {}})
@@ -33,7 +33,7 @@ def app() -> App:
 
 @pytest.fixture
 def user(client) -> User:
-    """Staff who may see apps, their versions and their drafts, logged in."""
+    """A logged-in member of the staff who may view apps, their versions and their drafts."""
     user = User.objects.create_user("ada", is_staff=True)
     seen = ["view_app", "view_version", "view_table", "view_column"]
     user.user_permissions.add(*Permission.objects.filter(codename__in=seen))
@@ -43,8 +43,8 @@ def user(client) -> User:
 
 @pytest.mark.parametrize("name", EXPORT_FORMATS)
 @pytest.mark.parametrize("version", [None, "1", "draft"])
-def test_file(client, app: App, user: User, name: str, version: str | None) -> None:
-    """It is what the command writes, as a file with a name."""
+def test_the_file_is_what_the_command_writes(client, app: App, user: User, name: str, version: str | None) -> None:
+    """It has a file name."""
     export_format = EXPORT_FORMATS[name]
     expected = export_draft(app, export_format) if version == "draft" else export_version(app, export_format, 1)
     response = client.get(ADDRESS, {"format": name, **({"version": version} if version else {})})
@@ -55,15 +55,15 @@ def test_file(client, app: App, user: User, name: str, version: str | None) -> N
     assert response["Cache-Control"] == "no-store"
 
 
-def test_default_format(client, app: App, user: User) -> None:
-    """Without a format, it is Zero's JSON."""
+def test_the_default_format_is_zeros_json(client, app: App, user: User) -> None:
+    """No format is given."""
     assert list(client.get(ADDRESS).json()["tables"]) == ["city"]
 
 
 @pytest.mark.parametrize(
     ("address", "parameters", "status", "detail"),
     [
-        ("/api/apps/nope/schema", {}, 404, "no app of this id"),
+        ("/api/apps/nope/schema", {}, 404, "no app with this id"),
         ("/api/apps/Caf%C3%A9%00/schema", {}, 404, "no app"),
         ("/api/apps/empty/schema", {}, 404, "CS204: empty has never been published"),
         ("/api/apps/empty/schema", {"version": "draft"}, 409, "CS201: The draft of empty cannot be exported"),
@@ -75,18 +75,18 @@ def test_default_format(client, app: App, user: User) -> None:
         (ADDRESS, {"format": "yaml"}, 400, "format: Choose one of zero-json, typescript, permissions-json"),
     ],
 )
-def test_refusals(
+def test_a_refusal_is_json(
     client, app: App, user: User, address: str, parameters: dict[str, str], status: int, detail: str
 ) -> None:
-    """What is not there, and what cannot be asked, is said in JSON."""
+    """For what does not exist, and for requests that are not valid."""
     App.objects.create(app_id="empty")
     response = client.get(address, parameters)
     assert response.status_code == status
     assert detail in response.json()["detail"]
 
 
-def test_draft_with_problems(client, app: App, user: User) -> None:
-    """Its problems are said."""
+def test_a_draft_with_problems_is_refused_with_all_of_them(client, app: App, user: User) -> None:
+    """It cannot be exported."""
     Column.objects.filter(name="name").update(name="my name")
     response = client.get(ADDRESS, {"version": "draft"})
     assert response.status_code == 409
@@ -94,16 +94,18 @@ def test_draft_with_problems(client, app: App, user: User) -> None:
 
 
 @pytest.mark.parametrize("address", [ADDRESS, "/api/apps/nope/schema"])
-def test_without_login(client, app: App, address: str) -> None:
-    """Who is not logged in is told so, whatever is asked for."""
+def test_without_a_login_every_request_is_refused(client, app: App, address: str) -> None:
+    """With 401, whatever it asks for."""
     response = client.get(address, {"format": "typescript"})
     assert (response.status_code, response["WWW-Authenticate"]) == (401, 'Session realm="admin"')
 
 
 @pytest.mark.parametrize("address", [ADDRESS, "/api/apps/nope/schema"])
 @pytest.mark.parametrize("missing", ["is_staff", "permission"])
-def test_without_permission(client, app: App, user: User, address: str, missing: str) -> None:
-    """Who may not see apps in admin may not export them, nor learn which there are."""
+def test_without_permission_no_app_is_exported_or_revealed(
+    client, app: App, user: User, address: str, missing: str
+) -> None:
+    """The user may not view apps in admin."""
     if missing == "is_staff":
         User.objects.update(is_staff=False)
     else:
@@ -114,15 +116,17 @@ def test_without_permission(client, app: App, user: User, address: str, missing:
 @pytest.mark.parametrize(
     ("missing", "version"), [("version", "1"), ("version", None), ("table", "draft"), ("column", "draft")]
 )
-def test_what_is_not_shown_in_admin(client, app: App, user: User, missing: str, version: str | None) -> None:
-    """A version takes the permission to view versions, a draft those to view its tables and their columns."""
+def test_an_export_takes_the_permissions_that_admin_asks_for(
+    client, app: App, user: User, missing: str, version: str | None
+) -> None:
+    """For a version to view versions, for a draft to view its tables and columns."""
     user.user_permissions.remove(Permission.objects.get(codename=f"view_{missing}"))
     parameters = {} if version is None else {"version": version}
     assert client.get(ADDRESS, parameters).status_code == 403
 
 
 class OwnApps:
-    """A permission backend that knows objects: everybody may see the app that bears their name."""
+    """A permission backend with object permissions: users may view the app that has their name."""
 
     def authenticate(self, request: Any) -> None:
         return None
@@ -132,8 +136,8 @@ class OwnApps:
         return permission in permissions and app is not None and app.app_id == user.username
 
 
-def test_permission_for_one_app(client, app: App, user: User, settings) -> None:
-    """A permission for one app is one for that alone."""
+def test_a_permission_for_one_app_covers_no_other(client, app: App, user: User, settings) -> None:
+    """The backend decides by object."""
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", f"{__name__}.OwnApps"]
     user.user_permissions.clear()
     User.objects.update(username="shop")
@@ -143,6 +147,6 @@ def test_permission_for_one_app(client, app: App, user: User, settings) -> None:
     assert client.get(ADDRESS, {"version": "draft"}).status_code == 403
 
 
-def test_only_reading(client, app: App, user: User) -> None:
-    """Nothing can be sent there."""
+def test_only_get_is_allowed(client, app: App, user: User) -> None:
+    """There is nothing to send."""
     assert client.post(ADDRESS, {}).status_code == 405

@@ -29,7 +29,7 @@ def app() -> App:
 
 @pytest.fixture
 def user(client) -> User:
-    """Staff who may see apps, logged in."""
+    """A logged-in member of the staff who may view apps."""
     user = User.objects.create_user("ada", is_staff=True)
     user.user_permissions.add(*Permission.objects.filter(codename__in=["view_app", "view_runningsnapshot"]))
     client.force_login(user)
@@ -37,7 +37,7 @@ def user(client) -> User:
 
 
 def build_snapshot(app: App, token: str, seconds_ago: float = 0, **values: Any) -> RunningSnapshot:
-    """One that began 20 seconds before it was last heard of, which is some seconds ago."""
+    """A snapshot that began 20 seconds before its last sign of life, which was some seconds ago."""
     noted_at = timezone.now() - timedelta(seconds=seconds_ago)
     client, _ = Client.objects.get_or_create(name="cache")
     began_at = noted_at - timedelta(seconds=20)
@@ -45,8 +45,8 @@ def build_snapshot(app: App, token: str, seconds_ago: float = 0, **values: Any) 
     return RunningSnapshot.objects.create(app=app, client=client, token=token, shard_num=3, **{**defaults, **values})
 
 
-def test_progress(client, app: App, user: User) -> None:
-    """Rows, rate and time left of what is being read, what is being closed, and who waits."""
+def test_the_progress_of_each_snapshot_is_shown(client, app: App, user: User) -> None:
+    """Rows, rate and time left while it is read; that it is being closed; that it waits."""
     build_snapshot(app, "a", rows=1_000, documents=500, total_documents=2_000)
     build_snapshot(app, "b", rows=1_000, documents=500, total_documents=490)
     build_snapshot(app, "c", began_at=None)
@@ -64,15 +64,15 @@ def test_progress(client, app: App, user: User) -> None:
     assert (waiting["state"], waiting["rowsPerSecond"], waiting["secondsLeft"]) == ("waiting", 0, None)
 
 
-def test_of_this_app(client, app: App, user: User) -> None:
-    """Other apps' snapshots are not among them, nor those of a process that has died."""
+def test_snapshots_of_other_apps_and_dead_processes_are_left_out(client, app: App, user: User) -> None:
+    """Only those of this app that are alive are shown."""
     build_snapshot(build_app("other"), "a")
     build_snapshot(app, "b", seconds_ago=40)
     assert client.get(ADDRESS).json() == []
 
 
-def test_admin(client, app: App, user: User) -> None:
-    """Admin lists the same."""
+def test_admin_lists_the_same_snapshots(client, app: App, user: User) -> None:
+    """With the same progress."""
     build_snapshot(app, "a", rows=1_000, documents=500, total_documents=2_000)
     build_snapshot(app, "b", seconds_ago=40, rows=123_456)
     page = client.get(url("runningsnapshot_changelist")).content.decode()
@@ -80,8 +80,8 @@ def test_admin(client, app: App, user: User) -> None:
     assert "123456" not in page
 
 
-def test_who_may_see_it(client, app: App) -> None:
-    """Nobody but staff who may see the app."""
+def test_only_staff_who_may_view_the_app_see_its_snapshots(client, app: App) -> None:
+    """Others get 401 or 403."""
     assert client.get(ADDRESS).status_code == 401
     client.force_login(User.objects.create_user("bob", is_staff=True))
     assert client.get(ADDRESS).status_code == 403

@@ -25,36 +25,36 @@ def kinds(keys) -> list[tuple[str | None, str]]:
     return [(key.kid, key.algorithm) for key in keys]
 
 
-def test_pem_blocks() -> None:
-    """Several public keys in one text, each with the algorithm of its kind; text between them is a comment."""
+def test_a_text_may_hold_several_public_keys() -> None:
+    """Each has the algorithm of its kind. Text between them is a comment."""
     text = f"ours:\n{pem('RS256')}\n{pem('ES256')}{pem('EdDSA')}"
     assert [key.algorithm for key in keys_of_settings(JwtSettings(keys=text))] == ["RS256", "ES256", "EdDSA"]
 
 
-def test_pem_on_one_line() -> None:
-    r"""As a file of environment variables has it: \n for the ends of lines."""
+def test_pem_may_be_on_one_line() -> None:
+    """Files of environment variables write \\n for the ends of lines."""
     [key] = keys_of_settings(JwtSettings(keys=pem("ES256").replace("\n", "\\n")))
     assert key.material == private_key("ES256").public_key()
 
 
-def test_jwk_set() -> None:
-    """Keys with their names; a secret among ours is one."""
+def test_a_jwk_set_gives_keys_with_their_names() -> None:
+    """A secret in the set of our own settings counts."""
     text = jwk_set(jwk("RS256", kid="r"), jwk("EdDSA"), jwk("HS256", kid="h", alg="HS256"))
     keys = keys_of_settings(JwtSettings(keys=text))
     assert kinds(keys) == [("r", "RS256"), (None, "EdDSA"), ("h", "HS256")]
     assert keys[2].material == SECRET.encode()
 
 
-def test_all_settings_together(tmp_path: Path) -> None:
-    """The secret, the text and the file."""
+def test_the_keys_of_all_settings_count(tmp_path: Path) -> None:
+    """Those of the secret, the text and the file."""
     file = tmp_path / "keys.json"
     file.write_text(jwk_set(jwk("ES256", kid="e")))
     keys = keys_of_settings(JwtSettings(secret=SECRET, keys=pem("RS256"), keys_file=str(file)))
     assert kinds(keys) == [(None, "HS256"), (None, "RS256"), ("e", "ES256")]
 
 
-def test_private_parts_are_left() -> None:
-    """Of a private key in a JWK set only what is public is kept."""
+def test_the_private_part_of_a_jwk_is_ignored() -> None:
+    """Only its public part is kept."""
     keys = public_keys(
         jwk_set(
             jwk("RS256", private=True, key_ops=["sign", "verify"]),
@@ -84,8 +84,8 @@ def test_private_parts_are_left() -> None:
         None,
     ],
 )
-def test_what_is_left_out(unusable: object) -> None:
-    """A public JWK set may hold what we cannot use: the rest of it counts. A secret that everybody can read is none."""
+def test_unusable_keys_of_a_published_set_are_ignored(unusable: object) -> None:
+    """The others count. A secret that anyone can read is unusable."""
     assert kinds(public_keys(jwk_set(unusable, jwk("ES256", kid="e")))) == [("e", "ES256")]
 
 
@@ -118,16 +118,16 @@ SMALL_RSA = rsa.generate_private_key(65537, 1024)  # noqa: S505 (that it is weak
         JwtSettings(keys_file="/"),
     ],
 )
-def test_unusable_settings(settings: JwtSettings) -> None:
-    """Refused with the name of the setting, and nothing of what it holds."""
+def test_an_unusable_setting_is_refused_by_name(settings: JwtSettings) -> None:
+    """The message repeats nothing of its value."""
     with pytest.raises(InvalidJwtSettings, match=r"JWT_(SECRET|KEYS|KEYS_FILE) ") as refused:
         keys_of_settings(settings)
     assert "BEGIN" not in str(refused.value)
     assert "c2Vj" not in str(refused.value)
 
 
-def test_nothing_of_a_key_is_shown() -> None:
-    """Settings and keys may end in a traceback."""
+def test_the_repr_of_settings_and_keys_shows_no_key() -> None:
+    """They may end up in a traceback."""
     settings = JwtSettings(secret=SECRET, keys=jwk_set(jwk("HS256")))
     shown = repr(settings) + repr(keys_of_settings(settings))
     assert SECRET not in shown

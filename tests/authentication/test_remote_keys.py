@@ -38,8 +38,8 @@ async def names(keys: RemoteKeys, kid: str | None) -> list[str | None]:
     return [key.kid for key in await keys.keys_for(kid)]
 
 
-async def test_fetched_once(keys: RemoteKeys, keys_at_url: KeyServer, clock: Clock) -> None:
-    """Keys are kept for some minutes, and then looked at again."""
+async def test_keys_are_kept_for_some_minutes(keys: RemoteKeys, keys_at_url: KeyServer, clock: Clock) -> None:
+    """Then they are fetched again."""
     for _ in range(10):
         assert await names(keys, "first") == ["first"]
         assert await names(keys, None) == ["first"]
@@ -50,8 +50,8 @@ async def test_fetched_once(keys: RemoteKeys, keys_at_url: KeyServer, clock: Clo
     assert keys_at_url.count == 2
 
 
-async def test_rotation(keys: RemoteKeys, keys_at_url: KeyServer, clock: Clock) -> None:
-    """A token with a new `kid` has the keys fetched again at once; a key that is gone is gone."""
+async def test_a_new_kid_has_the_keys_fetched_at_once(keys: RemoteKeys, keys_at_url: KeyServer, clock: Clock) -> None:
+    """A key that the issuer has withdrawn is gone."""
     await keys.keys_for("first")
     keys_at_url.publish(jwk("ES256", 1, kid="second"))
     clock.now += RETRY_SECONDS
@@ -59,8 +59,10 @@ async def test_rotation(keys: RemoteKeys, keys_at_url: KeyServer, clock: Clock) 
     assert keys_at_url.count == 2
 
 
-async def test_unknown_kids(keys: RemoteKeys, keys_at_url: KeyServer, clock: Clock) -> None:
-    """However many tokens name keys that nobody has, the issuer is asked once in some seconds."""
+async def test_unknown_kids_cost_one_fetch_in_some_seconds(
+    keys: RemoteKeys, keys_at_url: KeyServer, clock: Clock
+) -> None:
+    """However many tokens name them."""
     for number in range(100):
         assert await names(keys, f"unknown {number}") == ["first"]
     assert keys_at_url.count == 1
@@ -70,8 +72,8 @@ async def test_unknown_kids(keys: RemoteKeys, keys_at_url: KeyServer, clock: Clo
     assert keys_at_url.count == 2
 
 
-async def test_one_fetch_at_a_time(keys: RemoteKeys, keys_at_url: KeyServer, clock: Clock) -> None:
-    """Who comes during a fetch waits for it, however long it takes, and one that is cancelled changes nothing."""
+async def test_tokens_that_come_during_a_fetch_share_it(keys: RemoteKeys, keys_at_url: KeyServer, clock: Clock) -> None:
+    """However long it takes. One that is cancelled changes nothing for the others."""
     keys_at_url.may_answer.clear()
     tasks = [asyncio.create_task(keys.keys_for("first")) for _ in range(20)]
     while keys_at_url.count == 0:
@@ -87,10 +89,10 @@ async def test_one_fetch_at_a_time(keys: RemoteKeys, keys_at_url: KeyServer, clo
     assert keys_at_url.count == 1
 
 
-async def test_issuer_that_does_not_answer(
+async def test_a_token_waits_some_seconds_for_a_silent_issuer(
     keys: RemoteKeys, keys_at_url: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A token waits some seconds for it, no longer."""
+    """No longer."""
     monkeypatch.setattr(remote_keys, "TIMEOUT_SECONDS", 0.05)
     keys_at_url.may_answer.clear()
     assert await names(keys, "first") == []
@@ -114,23 +116,23 @@ async def test_issuer_that_does_not_answer(
     ],
     ids=lambda answer: f"{answer.status} {answer.body[:10]!r} {answer.headers.get('Location', '')}",
 )
-async def test_old_keys_go_on(
+async def test_a_failed_fetch_leaves_the_known_keys_in_use(
     keys: RemoteKeys, keys_at_url: KeyServer, clock: Clock, caplog: pytest.LogCaptureFixture, answer: Answer
 ) -> None:
-    """A fetch that fails, whichever way, takes no key away; the log says so without the URL."""
+    """However it fails. The log says so, without the URL."""
     await keys.keys_for("first")
     keys_at_url.answer = answer
     clock.now += FRESH_SECONDS
     assert await names(keys, "first") == ["first"]
-    assert "those known go on" in caplog.text
+    assert "those known stay in use" in caplog.text
     assert keys_at_url.url not in caplog.text
     asked = keys_at_url.count
     assert await names(keys, "other") == ["first"]
     assert keys_at_url.count == asked
 
 
-async def test_issuer_that_comes_back(keys_at_url: KeyServer, clock: Clock) -> None:
-    """Keys that were never there are there as soon as the issuer is."""
+async def test_keys_arrive_once_the_issuer_answers(keys_at_url: KeyServer, clock: Clock) -> None:
+    """It did not when they were first needed."""
     keys_at_url.answer = Answer(503)
     keys = RemoteKeys(keys_at_url.url, clock)
     assert await names(keys, "first") == []
@@ -140,8 +142,8 @@ async def test_issuer_that_comes_back(keys_at_url: KeyServer, clock: Clock) -> N
     assert await names(keys, "first") == ["first"]
 
 
-async def test_nobody_listens(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    """No server at all."""
+async def test_without_a_server_there_are_no_keys(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """No process listens at the URL."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     assert await names(RemoteKeys(f"http://127.0.0.1:{port}/", clock), "first") == []
@@ -151,22 +153,22 @@ async def test_nobody_listens(clock: Clock, caplog: pytest.LogCaptureFixture) ->
 @pytest.mark.parametrize(
     "location", ["https://localhost/", "http://issuer.example.com/", "http://localhost@issuer.example.com/"]
 )
-def test_redirect_elsewhere(keys_at_url: KeyServer, location: str) -> None:
-    """A redirect to another scheme, or without TLS to another machine, is not followed."""
+def test_an_unsafe_redirect_is_not_followed(keys_at_url: KeyServer, location: str) -> None:
+    """To another scheme, or without TLS to another machine."""
     keys_at_url.answer = Answer(302, b"", {"Location": location})
     with pytest.raises(KeysUnavailable, match="redirects"):
         fetch_text(keys_at_url.url)
 
 
-def test_large_answer(keys_at_url: KeyServer) -> None:
-    """No more is read than a JWK set may have."""
+def test_no_more_is_read_than_a_jwk_set_may_have(keys_at_url: KeyServer) -> None:
+    """The fetch fails."""
     keys_at_url.answer = Answer(200, b" " * (MAX_KEYS_BYTES + 1))
     with pytest.raises(KeysUnavailable, match="more than"):
         fetch_text(keys_at_url.url)
 
 
-def test_redirect_on_the_same_machine(keys_at_url: KeyServer) -> None:
-    """A redirect that stays with the scheme is followed."""
+def test_a_redirect_with_the_same_scheme_is_followed(keys_at_url: KeyServer) -> None:
+    """On this machine."""
     body = json.dumps({"keys": []}).encode()
     redirect = Answer(307, b"", {"Location": "/moved.json"})
     answers = iter([redirect, Answer(200, body)])
@@ -177,8 +179,8 @@ def test_redirect_on_the_same_machine(keys_at_url: KeyServer) -> None:
         del type(keys_at_url).answer
 
 
-def test_answer_that_drips(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body that comes byte by byte ends after a time."""
+def test_a_fetch_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if the body keeps arriving, byte by byte."""
     monkeypatch.setattr(remote_keys, "TIMEOUT_SECONDS", 0.1)
     has_ended = threading.Event()
 
@@ -203,8 +205,8 @@ def test_answer_that_drips(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "url", ["https://issuer.example.com/jwks", "http://localhost:8000/", "http://127.0.0.9/", "http://[::1]:80/"]
 )
-def test_safe_url(url: str) -> None:
-    """TLS, or this machine."""
+def test_a_url_with_tls_or_on_this_machine_is_safe(url: str) -> None:
+    """Its answer cannot be changed on the way."""
     assert is_safe_url(url)
 
 
@@ -225,8 +227,8 @@ def test_safe_url(url: str) -> None:
         "https://issuer.example.com:port/",
     ],
 )
-def test_unsafe_url(url: str) -> None:
-    """Nothing else is fetched."""
+def test_no_other_url_is_fetched(url: str) -> None:
+    """It is refused before any connection."""
     assert not is_safe_url(url)
     with pytest.raises(KeysUnavailable):
         fetch_text(url)

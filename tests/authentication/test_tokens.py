@@ -2,33 +2,26 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth.hashers import identify_hasher
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from changesource.authentication import credentials
-from changesource.authentication.slow_hash import SlowHash
 from changesource.authentication.tokens import authenticate
 from changesource.errors import TokenRefused
-from changesource.models import Client, Credential
-from changesource.models.client_store import Identity
+from changesource.models import Client, Credential, client_store
+from changesource.models.client_store import Identity, StoredCredential
 from changesource.models.credential import digest_of, lookup_of
 from changesource.models.database_threads import AUTHENTICATION
 from changesource.protocol.requests import MAX_TOKEN_LENGTH
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def nothing_proven(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows of different tests have the same ids."""
-    monkeypatch.setattr(credentials, "_slow_hash", SlowHash())
 
 
 @pytest.fixture
@@ -60,38 +53,33 @@ async def queries_of(token: str) -> int:
     return await AUTHENTICATION.ask(lambda: len(captured))
 
 
-async def test_right_token(client: Client, token: str) -> None:
-    """A token tells the client and its credential."""
+async def test_a_token_names_the_client_and_its_credential(client: Client, token: str) -> None:
+    """Nothing else is needed."""
     credential = await client.credentials.aget()
     assert await authenticate(token) == Identity(client.pk, "cache", credential.pk)
 
 
 @pytest.mark.parametrize("wrong", ["", "x", "\0", "\ud800", "'; --", "x" * MAX_TOKEN_LENGTH])
-async def test_wrong_token(token: str, wrong: str) -> None:
-    """Anything else is nobody's token, and nothing else is raised."""
+async def test_any_other_text_is_an_unknown_token(token: str, wrong: str) -> None:
+    """No other error is raised, whatever the text is."""
     assert (await refusal(wrong)).reason == "unknown token"
 
 
-async def test_huge_token(token: str) -> None:
-    """A token of absurd length costs neither a hash nor a query."""
+async def test_a_huge_token_costs_no_query(token: str) -> None:
+    """A token of absurd length is refused unseen."""
     assert "longer" in (await refusal("x" * (MAX_TOKEN_LENGTH + 1))).reason
     assert await queries_of("x" * (MAX_TOKEN_LENGTH + 1)) == 0
 
 
 async def test_what_is_stored_is_no_token(client: Client, token: str) -> None:
-    """Who read the database cannot connect with what stands there, nor with the digest that it is made of."""
+    """A reader of the database cannot connect with what is stored there, nor with the digest that it is computed from."""
     credential = await client.credentials.aget()
-    for stored in (credential.lookup, credential.hash, digest_of(token)):
+    for stored in (credential.lookup, digest_of(token)):
         assert (await refusal(stored)).reason == "unknown token"
 
 
-async def test_unknown_tokens_are_cheap(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One query, and never the slow hash: also for tokens that are revoked or whose client is switched off."""
-
-    async def unexpected(*args: object) -> None:
-        raise AssertionError
-
-    monkeypatch.setattr(credentials._slow_hash, "prove", unexpected)
+async def test_every_refused_token_costs_one_query(token: str) -> None:
+    """Unknown, revoked, or of a client that is switched off: the costs do not tell which."""
     assert await queries_of("nobody's") == 1
     await Client.objects.aupdate(is_active=False)
     assert await queries_of(token) == 1
@@ -99,14 +87,14 @@ async def test_unknown_tokens_are_cheap(token: str, monkeypatch: pytest.MonkeyPa
     assert await queries_of(token) == 1
 
 
-async def test_known_tokens_are_cheap(token: str) -> None:
-    """zero-cache may come back every 25 ms: from the second time on it is one query."""
+async def test_a_token_costs_one_query_when_it_comes_back(token: str) -> None:
+    """zero-cache may reconnect every 25 ms. The first time, its use is stored as well."""
     await authenticate(token)
     assert [await queries_of(token) for _ in range(3)] == [1, 1, 1]
 
 
-async def test_rotation(client: Client, token: str) -> None:
-    """Two credentials are valid side by side; revoking the old one leaves the new one."""
+async def test_two_credentials_are_valid_side_by_side(client: Client, token: str) -> None:
+    """Revoking the old one leaves the new one."""
     new, new_token = await sync_to_async(Credential.objects.issue)(client)
     assert (await authenticate(token)).credential_id != (await authenticate(new_token)).credential_id
     old = await client.credentials.exclude(pk=new.pk).aget()
@@ -116,8 +104,8 @@ async def test_rotation(client: Client, token: str) -> None:
     assert (await authenticate(new_token)).credential_id == new.pk
 
 
-async def test_expired(client: Client) -> None:
-    """A credential is valid until it expires, and the identity says when that is."""
+async def test_a_credential_is_valid_until_it_expires(client: Client) -> None:
+    """The identity says when that is."""
     later = timezone.now() + timedelta(hours=1)
     _, token = await sync_to_async(Credential.objects.issue)(client, "", later)
     assert (await authenticate(token)).expires_at == later
@@ -125,31 +113,47 @@ async def test_expired(client: Client) -> None:
     assert "has expired" in (await refusal(token)).reason
 
 
-async def test_client_that_may_not(token: str) -> None:
-    """A client that is switched off, or has expired, is refused though its token is right."""
+async def test_a_right_token_of_a_client_that_is_off_or_expired_is_refused(token: str) -> None:
+    """The reason for our log says which."""
     await Client.objects.aupdate(is_active=False)
     assert (await refusal(token)).reason == "client cache is not active"
     await Client.objects.aupdate(is_active=True, expires_at=timezone.now())
     assert (await refusal(token)).reason == "client cache has expired"
 
 
-async def test_hash_of_another_token(client: Client, token: str) -> None:
-    """The look-up alone lets nobody in."""
-    other, _ = await sync_to_async(Credential.objects.issue)(client)
-    await Credential.objects.exclude(pk=other.pk).aupdate(hash=other.hash)
-    assert "is of another token" in (await refusal(token)).reason
+@pytest.mark.parametrize("other", [str.upper, lambda lookup: lookup[:-1], lambda lookup: "ä" + lookup[1:]])
+async def test_a_row_with_another_lookup_opens_nothing(
+    token: str, other: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database whose collation ignores case may find one."""
+    find = client_store.find_credential
+
+    async def find_another(digest: str) -> StoredCredential | None:
+        found = await find(digest)
+        assert found is not None
+        return replace(found, lookup=other(found.lookup))
+
+    monkeypatch.setattr(client_store, "find_credential", find_another)
+    assert (await refusal(token)).reason == "unknown token"
 
 
-async def test_replaced_hash(client: Client, token: str) -> None:
-    """What was proven before a row was changed counts no more."""
+async def test_a_replaced_lookup_counts_at_once(client: Client, token: str) -> None:
+    """Nothing is remembered of a token that has opened something."""
     await authenticate(token)
-    other, _ = await sync_to_async(Credential.objects.issue)(client)
-    await Credential.objects.exclude(pk=other.pk).aupdate(hash=other.hash)
-    assert "is of another token" in (await refusal(token)).reason
+    await client.credentials.aupdate(lookup=lookup_of(digest_of("another token")))
+    assert (await refusal(token)).reason == "unknown token"
 
 
-async def test_secret_key_is_changed(client: Client, token: str, settings: Any) -> None:
-    """With the old key as a fallback a token goes on, and its row takes the new key; then the old one can go."""
+@pytest.mark.parametrize("stored", ["", "md5$salt$digest"])
+async def test_the_hash_of_an_earlier_release_counts_no_more(client: Client, token: str, stored: str) -> None:
+    """Rows of before have one, rows of now have none."""
+    await client.credentials.aupdate(hash=stored)
+    assert (await authenticate(token)).name == "cache"
+    assert (await client.credentials.aget()).hash == stored
+
+
+async def test_a_token_survives_a_change_of_the_secret_key(client: Client, token: str, settings: Any) -> None:
+    """With the old key as a fallback the token opens streams, and its row takes the new key; then the old one can go."""
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another for tests only"
     assert (await authenticate(token)).name == "cache"
@@ -158,23 +162,14 @@ async def test_secret_key_is_changed(client: Client, token: str, settings: Any) 
     assert (await authenticate(token)).name == "cache"
 
 
-async def test_secret_key_without_fallback(token: str, settings: Any) -> None:
-    """Without the old key nobody is found."""
+async def test_without_the_old_secret_key_no_token_is_found(token: str, settings: Any) -> None:
+    """SECRET_KEY was changed, and the old key is not among the fallbacks."""
     settings.SECRET_KEY = "another for tests only"
     assert (await refusal(token)).reason == "unknown token"
 
 
-async def test_hasher_is_changed(client: Client, token: str, settings: Any) -> None:
-    """A hash of the old hasher is accepted once more, and replaced; nobody is asked for a new token."""
-    settings.PASSWORD_HASHERS = ["tests.authentication.test_slow_hash.MoreIterations", *settings.PASSWORD_HASHERS]
-    assert (await authenticate(token)).name == "cache"
-    assert identify_hasher((await client.credentials.aget()).hash).iterations == 3
-    settings.PASSWORD_HASHERS = settings.PASSWORD_HASHERS[:1]
-    assert (await authenticate(token)).name == "cache"
-
-
-async def test_last_use(client: Client, token: str) -> None:
-    """The last use of a client and of its credential is kept, to the minute."""
+async def test_the_last_use_is_kept_to_the_minute(client: Client, token: str) -> None:
+    """Of the client and of its credential."""
     await authenticate(token)
     credential = await client.credentials.aget()
     first = credential.last_used_at
@@ -189,7 +184,7 @@ async def test_last_use(client: Client, token: str) -> None:
     assert credential.last_used_at == client.last_seen_at >= first
 
 
-async def test_many_at_once(client: Client, token: str) -> None:
-    """Many connections at once all get their answer."""
+async def test_many_connections_at_once_all_get_an_answer(client: Client, token: str) -> None:
+    """As after a restart of the server."""
     found = await asyncio.gather(*(authenticate(token) for _ in range(50)))
     assert {identity.client_id for identity in found} == {client.pk}

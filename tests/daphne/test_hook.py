@@ -1,4 +1,4 @@
-"""hook.py: whose server Daphne makes."""
+"""hook.py: which server Daphne creates."""
 
 import subprocess
 import sys
@@ -21,16 +21,16 @@ def taken_over() -> None:
         take_over_daphne()
 
 
-def test_daphnes_own_server() -> None:
-    """Is one of ours, with what it was given, except where the settings say what holds."""
+def test_daphnes_own_server_becomes_ours() -> None:
+    """It keeps its arguments, except where the settings override them."""
     server = Server(application, endpoints=["tcp:0"], server_name="mine", http_timeout=7, websocket_timeout=9)
     assert isinstance(server, StreamServer)
     assert (server.application, server.server_name, server.http_timeout) == (application, "mine", 7)
     assert server.websocket_timeout == -1
 
 
-def test_a_subclass_of_somebody_elses() -> None:
-    """Stays one, with its own way to be made."""
+def test_a_custom_subclass_stays_one() -> None:
+    """Its own `__init__` runs."""
 
     class Mine(Server):
         def __init__(self, place: str) -> None:
@@ -43,13 +43,13 @@ def test_a_subclass_of_somebody_elses() -> None:
     assert server.websocket_timeout == -1
 
 
-def test_our_own() -> None:
-    """Is made as it is."""
+def test_our_own_server_is_created_as_it_is() -> None:
+    """Without another class in front of it."""
     assert type(StreamServer(application, endpoints=["tcp:0"])) is StreamServer
 
 
-def test_options_that_have_no_effect(caplog: pytest.LogCaptureFixture) -> None:
-    """Are named where somebody has given them, and are not where all are Daphne's own."""
+def test_options_without_effect_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Only those that differ from the defaults of Daphne."""
     Server(application, endpoints=["tcp:0"], websocket_connect_timeout=5)
     assert caplog.text == ""
     Server(application, endpoints=["tcp:0"], ping_interval=1)
@@ -57,8 +57,8 @@ def test_options_that_have_no_effect(caplog: pytest.LogCaptureFixture) -> None:
     assert "ping_timeout" not in caplog.text
 
 
-def test_a_process_without_daphne() -> None:
-    """Imports neither Daphne nor Twisted for the application."""
+def test_a_process_without_daphne_does_not_import_it() -> None:
+    """Nor Twisted."""
     code = "import sys, zerosources.asgi; print([name for name in ('daphne', 'twisted', 'autobahn') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

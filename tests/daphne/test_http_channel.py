@@ -1,4 +1,4 @@
-"""changesource/daphne/http_channel.py, on a transport and a clock of the test's own."""
+"""changesource/daphne/http_channel.py, with a transport and a clock of the tests."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class Site:
 
 
 class Transport(StringTransport):
-    """Ends when it is told to, unless something that nobody reads is left to write."""
+    """Ends when it is told to, unless there is still something to write that the client does not
+    read."""
 
     is_read = True
     is_ended = False
@@ -101,7 +102,7 @@ def status(channel: BoundedHTTPChannel) -> bytes:
 
 @pytest.mark.parametrize("part", [b"", b"G", GET[:-2]])
 def test_a_header_has_a_deadline(site: Site, part: bytes) -> None:
-    """Whatever of it has come."""
+    """However much of it has arrived."""
     channel = site.connect()
     send(channel, part)
     site.clock.advance(SECONDS - 0.1)
@@ -112,8 +113,8 @@ def test_a_header_has_a_deadline(site: Site, part: bytes) -> None:
 
 
 @pytest.mark.parametrize("pause", [1, 4.9])
-def test_a_body_has_a_least_rate(site: Site, pause: float) -> None:
-    """A byte every now and then does not keep it."""
+def test_a_body_has_a_minimum_rate(site: Site, pause: float) -> None:
+    """A byte every now and then is too slow."""
     channel = site.connect()
     send(channel, POST + b"Content-Length: 1000\r\n\r\n")
     while not status(channel) and site.clock.seconds() < 60:
@@ -124,7 +125,7 @@ def test_a_body_has_a_least_rate(site: Site, pause: float) -> None:
 
 
 def test_a_body_has_a_last_deadline(site: Site) -> None:
-    """Also one that comes at the least rate."""
+    """Even if it arrives at the minimum rate."""
     channel = site.connect()
     send(channel, POST + b"Content-Length: 3000000\r\n\r\n")
     while not status(channel) and site.clock.seconds() < 200:
@@ -134,8 +135,8 @@ def test_a_body_has_a_last_deadline(site: Site) -> None:
     assert site.clock.seconds() == SECONDS + 60
 
 
-def test_a_body_in_time(site: Site) -> None:
-    """Is passed on, and nothing waits for it any more."""
+def test_a_body_in_time_is_passed_on(site: Site) -> None:
+    """No deadline remains."""
     channel = site.connect()
     send(channel, POST + b"Content-Length: 60000\r\n\r\n")
     for _ in range(30):
@@ -146,8 +147,8 @@ def test_a_body_in_time(site: Site) -> None:
     assert status(channel) == b""
 
 
-def test_without_a_limit_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """0: a header and a body may take as long as anything comes within Twisted's minute."""
+def test_zero_is_no_limit_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header and a body may take as long as Twisted's own timeout allows."""
     site = Site(monkeypatch, seconds=0)
     channel = site.connect()
     for byte in POST + b"Content-Length: 2\r\n\r\nxx":
@@ -164,8 +165,8 @@ def test_without_a_limit_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"Transfer-Encoding: chunked\r\n\r\n", (b"10000\r\n" + b"x" * 2**16 + b"\r\n") * 49),
     ],
 )
-def test_a_body_too_large(site: Site, headers: bytes, body: bytes) -> None:
-    """413, and no other word: who waits to be asked for it is not."""
+def test_a_body_that_is_too_large_is_refused(site: Site, headers: bytes, body: bytes) -> None:
+    """With 413. A client that expects `100 Continue` does not get it."""
     channel = site.connect()
     send(channel, POST + headers)
     send(channel, body)
@@ -173,8 +174,8 @@ def test_a_body_too_large(site: Site, headers: bytes, body: bytes) -> None:
     assert site.server.scopes == []
 
 
-def test_the_largest_body_and_the_next_request(site: Site) -> None:
-    """What follows a body does not count for it."""
+def test_data_after_a_body_does_not_count_as_body(site: Site) -> None:
+    """The largest body and the next request arrive together."""
     channel = site.connect()
     send(channel, POST + b"Content-Length: 3145728\r\n\r\n")
     send(channel, b"x" * 3145728 + GET)
@@ -182,15 +183,15 @@ def test_the_largest_body_and_the_next_request(site: Site) -> None:
     assert status(channel) == b""
 
 
-def test_a_length_of_5000_digits(site: Site) -> None:
-    """Is no number to Python."""
+def test_a_length_of_5000_digits_is_a_bad_request(site: Site) -> None:
+    """Python does not parse such a number."""
     channel = site.connect()
     send(channel, POST + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n")
     assert status(channel) == b"400"
 
 
 def test_twisted_parses_no_form(site: Site) -> None:
-    """It would, in the server's loop: a million fields."""
+    """It would do so in the event loop: a million fields."""
     channel = site.connect()
     send(channel, POST + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\n\r\na=1&b=2")
     assert channel.requests[0].args == {}
@@ -198,13 +199,13 @@ def test_twisted_parses_no_form(site: Site) -> None:
 
 @pytest.mark.parametrize("value", [b"/healthz", b"//evil.example.com", b"\xff"])
 def test_the_root_path_of_a_header_is_ignored(site: Site, value: bytes) -> None:
-    """Also one that Daphne could not read."""
+    """Even one that Daphne could not read."""
     channel = site.connect()
     send(channel, b"GET / HTTP/1.1\r\nHost: localhost\r\ndAPHNE-rOOT-pATH: " + value + b"\r\n\r\n")
     assert [scope["root_path"] for scope in site.server.scopes] == [""]
 
 
-def test_an_answer_that_nobody_reads_is_dropped(site: Site) -> None:
+def test_an_answer_that_the_client_does_not_read_is_dropped(site: Site) -> None:
     """After a while."""
     channel = site.connect()
     channel.transport.is_read = False
@@ -217,7 +218,7 @@ def test_an_answer_that_nobody_reads_is_dropped(site: Site) -> None:
 
 
 def test_connections_are_counted_by_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of IPv6, by what one customer has. One too many ends before it is read, and is not counted."""
+    """An IPv6 /64 is one address. A connection too many ends unread, and is not counted."""
     site = Site(monkeypatch, connections_per_address=2)
     channels = [site.connect("2001:db8::1"), site.connect("2001:db8::2")]
     third = site.connect("2001:db8::3")
@@ -230,8 +231,8 @@ def test_connections_are_counted_by_address(monkeypatch: pytest.MonkeyPatch) -> 
     assert site.connect("2001:db8::5").transport.is_ended
 
 
-def test_counting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is kept of a connection that has ended."""
+def test_an_ended_connection_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the memory for counting is bounded."""
     site = Site(monkeypatch, connections_per_address=1)
     for i in range(300):
         site.connect(f"10.0.{i // 256}.{i % 256}").transport.abortConnection()

@@ -1,7 +1,8 @@
-"""private_names.py: what Daphne, Autobahn and Twisted may change without telling anybody.
+"""private_names.py: what Daphne, Autobahn and Twisted may change without notice.
 
-`test_source` fails when a new version changes a method that this project leans on. Read what changed, see whether the
-classes in `changesource/daphne/` still do what they say, and run `tests/e2e/`. Then take the digests that the failure shows.
+`test_the_source_of_each_method_is_the_one_that_was_reviewed` fails when a new version changes a method that this project
+relies on. Read the change, check that the classes in `changesource/daphne/` still do what they promise, and run `tests/e2e/`.
+Then copy the digests that the failure shows.
 """
 
 import hashlib
@@ -42,8 +43,8 @@ def digest_of(path: str, names: str) -> str:
     return hashlib.sha256("".join(sources).encode()).hexdigest()[:16]
 
 
-def test_source() -> None:
-    """As it was when this was last read."""
+def test_the_source_of_each_method_is_the_one_that_was_reviewed() -> None:
+    """Its digest is the same."""
     assert {path: digest_of(path, names) for path, names in PRIVATE_NAMES.items()} == DIGESTS
 
 
@@ -51,8 +52,8 @@ def test_all_are_there() -> None:
     check_private_names()
 
 
-def test_one_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is named, with what to do."""
+def test_a_missing_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do."""
     monkeypatch.setitem(private_names.PRIVATE_NAMES, "daphne.server.Server", "run serve_for_ever")
     monkeypatch.setitem(private_names.PRIVATE_NAMES, "daphne.nowhere.Class", "method")
     with pytest.raises(
@@ -61,8 +62,8 @@ def test_one_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
         check_private_names()
 
 
-def test_all_that_is_overridden_has_its_name_there() -> None:
-    """Whatever a class of ours takes the place of."""
+def test_every_overridden_method_is_listed() -> None:
+    """Of all classes that ours derive from."""
     for ours in OUR_CLASSES:
         for name in [name for name, value in vars(ours).items() if inspect.isroutine(value)]:
             for base in ours.__mro__[1:]:

@@ -11,7 +11,7 @@ from changesource.daphne.stream_protocol import StreamProtocol
     "message", [{"type": SEND_FRAMES, "frames": [b"[]"]}, {"type": "websocket.send", "text": "[]"}], ids=["many", "one"]
 )
 async def test_nothing_is_sent_once_a_connection_closes(state: str, message: dict[str, object]) -> None:
-    """The application may not know yet; what it sends meanwhile is no error."""
+    """The application may not know yet. What it sends meanwhile is not an error."""
     protocol = StreamProtocol()
     protocol.maxMessagePayloadSize = 0
     protocol.state = getattr(StreamProtocol, state)

@@ -64,11 +64,11 @@ NOT_YOURS = Response(4403, "This app is not published, or this client may not re
 APP_ID = bad_request("appID must be lower case letters, digits and underscores; set ZERO_APP_ID.")
 SHARD_NUM = bad_request("shardNum must be a whole number from 0; set ZERO_SHARD_NUM.")
 PUBLICATIONS = bad_request(
-    "publications must be names of at most 63 letters, digits, underscores and hyphens that begin with no underscore, "
-    "with commas and no spaces between them"
+    "publications must be names of letters, digits, hyphens and underscores, at most 63 long, no leading underscore, "
+    "separated by commas without spaces"
 )
 NOT_UTF8 = bad_request("The query is not URL-encoded UTF-8.")
-TOGETHER = bad_request("lastWatermark and replicaVersion come together or not at all.")
+TOGETHER = bad_request("lastWatermark and replicaVersion go together: give both or neither.")
 NO_LEXI_VERSION = bad_request("lastWatermark or replicaVersion: The watermark is not a LexiVersion.")
 NO_POSITION = bad_request("lastWatermark or replicaVersion: The watermark is not a position in a change stream.")
 
@@ -153,7 +153,7 @@ REQUESTS = [
     ),
     Handshake(
         "publications: 65",
-        bad_request("publications has 65 names, and at most 64 are taken; set ZERO_APP_PUBLICATIONS."),
+        bad_request("publications has 65 names, and at most 64 are allowed; set ZERO_APP_PUBLICATIONS."),
         "appID={app}&shardNum=0" + "&publications=a" * 65,
     ),
     Handshake("watermark: alone", TOGETHER, "appID={app}&shardNum=0&lastWatermark={version}"),
@@ -176,7 +176,7 @@ REQUESTS = [
     ),
     Handshake(
         "watermark: before its replica",
-        bad_request("lastWatermark lies before replicaVersion; no replica is older than its snapshot."),
+        bad_request("lastWatermark is before replicaVersion, but no replica is older than its snapshot."),
         "appID={app}&shardNum=0&lastWatermark=0a&replicaVersion=0b",
     ),
     Handshake("query: no UTF-8", NOT_UTF8, "appID={app}&shardNum=0&publications=%ff%fe"),
@@ -614,7 +614,7 @@ class Call:
 
 FORMATS = "format: Choose one of zero-json, typescript, permissions-json."
 VERSIONS = "version: Write the number of a version, or draft."
-NO_APP = "There is no app of this id."
+NO_APP = "There is no app with this id."
 
 CALLS = [
     Call("app id: up", 404, "/api/apps/../../etc/passwd/schema"),

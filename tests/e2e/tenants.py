@@ -9,7 +9,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connections
 from django.db.models import Model
 from django.test.utils import override_settings
@@ -298,14 +297,8 @@ class Writer:
 def tenants_of(deployment: Deployment) -> Iterator[Tenants]:
     """The deployment's clients; meanwhile models are those of its Django database."""
     path = deployment.folder / "django.sqlite3"
-    with _models_in(path), override_settings(PASSWORD_HASHERS=[f"{__name__}.{QuickHasher.__name__}"]):
+    with _models_in(path):
         yield Tenants(deployment)
-
-
-class QuickHasher(PBKDF2PasswordHasher):
-    """What it makes is verified as quickly by whoever reads it: zero-cache connects often here."""
-
-    iterations = 1
 
 
 class DeploymentRouter:

@@ -18,8 +18,8 @@ from changesource.limits.addresses import address_of, forwarded_address, network
         ("1" * 10_000, "unknown"),
     ],
 )
-def test_an_address_is_written_in_one_way(text: str, expected: str) -> None:
-    """Whatever is none of both kinds is unknown, and none of it is kept."""
+def test_an_address_has_one_form(text: str, expected: str) -> None:
+    """Text that is not an address is unknown, and nothing of it is kept."""
     assert normalised(text) == expected
 
 
@@ -28,7 +28,7 @@ def test_an_address_is_written_in_one_way(text: str, expected: str) -> None:
     [("192.0.2.1", "192.0.2.1"), ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"), ("unknown", "unknown")],
 )
 def test_a_network_counts_as_one_address(address: str, network: str) -> None:
-    """Of IPv6 the /64."""
+    """An IPv6 /64."""
     assert network_of(address) == network
 
 
@@ -41,7 +41,7 @@ def test_the_last_forwarded_address_counts() -> None:
     assert forwarded_address([(name, b"192.0.2.1, \xff\xfe")]) == "unknown"
 
 
-def test_a_connection_without_an_address_has_one_name() -> None:
-    """As on a Unix socket."""
+def test_a_connection_without_an_address_is_unknown() -> None:
+    """On a Unix socket, for instance."""
     assert address_of({"client": None}) == address_of({}) == "unknown"
     assert address_of({"client": ["::ffff:192.0.2.1", 80]}) == "192.0.2.1"

@@ -4,23 +4,23 @@ from changesource.limits.bodies import BODY_SECONDS, LEAST_BYTES_PER_SECOND, MAX
 
 
 def test_the_largest_body_is_taken_and_no_larger_one() -> None:
-    """However it is cut."""
+    """However it is divided."""
     body = Body(10, 0)
     assert body.take(1)
     assert body.take(MAX_BODY_BYTES - 1)
     assert not body.take(1)
 
 
-def test_what_comes_moves_the_deadline() -> None:
-    """By as long as it may take at the least rate."""
+def test_each_byte_extends_the_deadline() -> None:
+    """By as long as it may take at the minimum rate."""
     body = Body(10, 100)
     assert body.deadline == 110
     body.take(5 * LEAST_BYTES_PER_SECOND)
     assert body.deadline == 115
 
 
-def test_a_byte_a_second_does_not_keep_up() -> None:
-    """Its deadline comes."""
+def test_a_byte_a_second_is_too_slow() -> None:
+    """Its deadline passes."""
     body = Body(10, 0)
     for _ in range(10):
         body.take(1)
@@ -29,14 +29,14 @@ def test_a_byte_a_second_does_not_keep_up() -> None:
 
 
 def test_there_is_a_last_deadline() -> None:
-    """For the largest body."""
+    """Even the largest body has one."""
     body = Body(10, 0)
     body.take(MAX_BODY_BYTES)
     assert body.deadline == 10 + BODY_SECONDS
 
 
 def test_zero_is_no_limit_of_time() -> None:
-    """As for headers."""
+    """There is no deadline."""
     assert Body(0, 0).deadline is None
 
 
@@ -52,6 +52,6 @@ def test_zero_is_no_limit_of_time() -> None:
         (b"", False),
     ],
 )
-def test_announced(length: bytes, is_large: bool) -> None:
-    """What is no number is not measured."""
+def test_an_announced_length_is_checked(length: bytes, is_large: bool) -> None:
+    """A value that is not a number is left to the server."""
     assert is_too_large(length) == is_large

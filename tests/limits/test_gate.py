@@ -1,4 +1,4 @@
-"""What the gate lets through, and in which form, under any ASGI server."""
+"""What passes the gate, and in which form, under any ASGI server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MESSAGE = {"type": "http.request", "body": b"", "more_body": False}
 
 
 class Holds:
-    """Holds nobody, and counts."""
+    """Holds no request, and counts."""
 
     def __init__(self) -> None:
         self.held: list[str] = []
@@ -29,7 +29,7 @@ class Holds:
 
 
 class Site:
-    """A gate, and what came through it."""
+    """A gate, and what has passed it."""
 
     def __init__(self, settings: ChangeSourceSettings, machine_paths: dict[str, TokenBuckets] | None = None) -> None:
         self.gate = Gate(self._application, settings, machine_paths or {})
@@ -74,8 +74,8 @@ class Site:
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-async def test_where_the_project_lives_is_configured(kind: str) -> None:
-    """Whatever the server has made of the request."""
+async def test_the_root_path_comes_from_the_configuration(kind: str) -> None:
+    """Whatever the server has set."""
     for root_path in ("", "/zero"):
         site = Site(ChangeSourceSettings(root_path=root_path))
         await site.ask(type=kind)
@@ -84,8 +84,8 @@ async def test_where_the_project_lives_is_configured(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("proxy_headers", "client"), [(False, "192.0.2.1"), (True, "203.0.113.9")])
-async def test_the_address_is_the_proxys_word_only_if_there_is_one(proxy_headers: bool, client: str) -> None:
-    """The last one of the header."""
+async def test_the_address_comes_from_the_header_only_behind_a_proxy(proxy_headers: bool, client: str) -> None:
+    """It is the last one of the header."""
     for kind in ("http", "websocket"):
         site = Site(ChangeSourceSettings(proxy_headers=proxy_headers))
         await site.ask(type=kind, headers=[(b"x-forwarded-for", b"127.0.0.1, 203.0.113.9")])
@@ -93,7 +93,8 @@ async def test_the_address_is_the_proxys_word_only_if_there_is_one(proxy_headers
 
 
 async def test_an_address_that_asks_too_often_waits() -> None:
-    """It is held, then told how long to wait; nothing behind the gate sees it, and another address goes on."""
+    """It is held, then told how long to wait. The application sees none of it, and other
+    addresses are served."""
     site = Site(ChangeSourceSettings(requests_per_address=2))
     assert [(await site.ask(client=f"2001:db8::{i}"))[0] for i in range(3)] == [200, 200, 429]
     status, headers, body = await site.ask(client="2001:db8::9")
@@ -105,8 +106,8 @@ async def test_an_address_that_asks_too_often_waits() -> None:
     assert (await site.ask(client="192.0.2.2"))[0] == 200
 
 
-async def test_the_api_answers_in_json() -> None:
-    """429 as well."""
+async def test_a_refusal_of_the_api_is_json() -> None:
+    """A 429 as well."""
     site = Site(ChangeSourceSettings(requests_per_address=1))
     await site.ask("/api/apps/shop/schema")
     status, headers, body = await site.ask("/api/apps/shop/schema")
@@ -114,8 +115,8 @@ async def test_the_api_answers_in_json() -> None:
     assert "Wait" in json.loads(body)["detail"]
 
 
-async def test_what_machines_ask_for_has_a_bucket_of_its_own() -> None:
-    """Neither starves the other; a bucket without a limit exempts a path."""
+async def test_machine_paths_have_their_own_buckets() -> None:
+    """People and machines do not starve each other. A bucket without a limit exempts a path."""
     site = Site(
         ChangeSourceSettings(requests_per_address=1), {"/healthz": TokenBuckets(1), "/api/zero/query": TokenBuckets(0)}
     )
@@ -125,8 +126,8 @@ async def test_what_machines_ask_for_has_a_bucket_of_its_own() -> None:
     assert (await site.ask("/healthz/admin/"))[0] == 429  # not a machine's
 
 
-async def test_without_admin_there_is_what_machines_ask_for() -> None:
-    """And WebSockets."""
+async def test_without_admin_only_machine_paths_and_websockets_are_served() -> None:
+    """Other paths are not found."""
     site = Site(ChangeSourceSettings(admin=False), {"/healthz": TokenBuckets(0)})
     for path in ("/", "/admin/", "/admin/login/", "/static/admin/css/base.css", "/api/apps/x/schema", "/healthz/"):
         assert (await site.ask(path))[0] == 404
@@ -137,24 +138,24 @@ async def test_without_admin_there_is_what_machines_ask_for() -> None:
 
 
 @pytest.mark.parametrize("root_path", ["", "/zero"])
-async def test_machine_paths_below_the_root_path(root_path: str) -> None:
-    """Also if a proxy takes the root path away."""
+async def test_machine_paths_may_be_below_the_root_path(root_path: str) -> None:
+    """Even if a proxy removes the root path."""
     site = Site(ChangeSourceSettings(admin=False, root_path=root_path), {"/healthz": TokenBuckets(0)})
     assert (await site.ask("/healthz"))[0] == 200
     assert (await site.ask(f"{root_path}/healthz"))[0] == 200
     assert (await site.ask("/zeroes/healthz"))[0] == 404
 
 
-def test_path_in_project() -> None:
-    """Only whole parts of a path are taken away."""
+def test_only_whole_segments_are_removed_from_a_path() -> None:
+    """`/zero` is not the root path of `/zeroes`."""
     assert path_in_project({"path": "/zero/a", "root_path": "/zero"}) == "/a"
     assert path_in_project({"path": "/zeroes/a", "root_path": "/zero"}) == "/zeroes/a"
     assert path_in_project({"path": "*", "root_path": ""}) == "*"
     assert path_in_project({"path": "/a"}) == "/a"
 
 
-async def test_a_body_goes_through() -> None:
-    """As it is, up to the largest."""
+async def test_a_body_passes_unchanged() -> None:
+    """Up to the largest."""
     site = Site(ChangeSourceSettings())
     parts = [{"type": "http.request", "body": b"x" * 2**20, "more_body": more} for more in (True, True, False)]
     assert (await site.ask(messages=parts))[0] == 200
@@ -162,7 +163,7 @@ async def test_a_body_goes_through() -> None:
 
 
 async def test_a_body_that_is_too_large_is_refused() -> None:
-    """413 when it is announced, before a byte of it is asked for, or when it comes."""
+    """With 413: unread if its length is announced, otherwise as soon as it is too large."""
     site = Site(ChangeSourceSettings())
     announced = [(b"content-length", b"3145729")]
     assert (await site.ask(headers=announced, messages=()))[0] == 413
@@ -170,8 +171,8 @@ async def test_a_body_that_is_too_large_is_refused() -> None:
     assert (await site.ask(messages=[part] * 4))[0] == 413
 
 
-async def test_a_body_that_comes_too_slowly_is_refused() -> None:
-    """408: nothing, or a byte now and then."""
+async def test_a_body_that_arrives_too_slowly_is_refused() -> None:
+    """With 408: nothing arrives, or a byte every now and then."""
     site = Site(ChangeSourceSettings(handshake_seconds=0.05))
     part = {"type": "http.request", "body": b"x", "more_body": True}
     async with asyncio.timeout(0.8):
@@ -179,8 +180,8 @@ async def test_a_body_that_comes_too_slowly_is_refused() -> None:
         assert (await site.ask(messages=[part] * 3))[0] == 408
 
 
-async def test_waiting_for_the_end_of_a_connection_takes_any_time() -> None:
-    """What is asked for after the body has no deadline."""
+async def test_waiting_for_the_end_of_a_connection_has_no_deadline() -> None:
+    """That is what is received after the body."""
     ended = asyncio.Event()
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -201,8 +202,8 @@ async def test_waiting_for_the_end_of_a_connection_takes_any_time() -> None:
     assert ended.is_set()
 
 
-async def test_a_lifespan_is_none_of_its_business() -> None:
-    """Other servers ask."""
+async def test_a_lifespan_passes_unchanged() -> None:
+    """Servers other than Daphne use it."""
     site = Site(ChangeSourceSettings(admin=False))
     await site.gate({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
     assert site.scopes == [{"type": "lifespan"}]

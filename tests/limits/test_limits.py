@@ -7,7 +7,7 @@ from changesource.conf import ChangeSourceSettings
 from changesource.errors import TooManyStreams
 from changesource.limits import limits as limits_module
 from changesource.limits.limits import Limits
-from changesource.limits.redis_slots import RedisSlots
+from changesource.limits.redis_semaphores import RedisSemaphores
 from changesource.protocol import closing
 from zerosources.embedded.servers import ValkeyServer
 
@@ -22,7 +22,7 @@ def limits_of(**limits: Any) -> Limits:
 
 
 async def test_a_stream_too_many_is_refused_slowly() -> None:
-    """After the time of a refusal, and only that client's."""
+    """It is told after the usual delay of a refusal. Other clients are not affected."""
     limits = limits_of(streams_per_client=2)
     async with limits.stream_slot(1), limits.stream_slot(1):
         async with asyncio.timeout(5):
@@ -36,8 +36,8 @@ async def test_a_stream_too_many_is_refused_slowly() -> None:
     await limits.close()
 
 
-async def test_a_stream_that_ends_just_now_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who was refused a moment later is let in when another one ends meanwhile."""
+async def test_a_stream_that_ends_meanwhile_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that would be refused a moment later is let in when another one ends."""
     monkeypatch.setattr(closing, "REFUSAL_DELAY_SECONDS", 10)
     limits = limits_of(streams_per_client=1)
     first = limits.stream_slot(1)
@@ -56,8 +56,8 @@ async def test_a_stream_that_ends_just_now_counts_no_more(monkeypatch: pytest.Mo
     await limits.close()
 
 
-async def test_snapshots_take_turns_in_the_order_in_which_they_came() -> None:
-    """One at a time, however many wait; those of another app do not."""
+async def test_snapshots_of_a_client_run_in_the_order_of_their_arrival() -> None:
+    """One at a time, however many wait. Those of another app do not wait for them."""
     limits = limits_of(snapshots_per_app=1)
     order: list[int] = []
     running = 0
@@ -79,11 +79,11 @@ async def test_snapshots_take_turns_in_the_order_in_which_they_came() -> None:
 
 
 async def test_a_client_does_not_wait_for_all_snapshots_of_another() -> None:
-    """One client's snapshots take no end, and others of it wait: another client's snapshot begins at once, a third one's as
-    soon as one has ended, before those that came earlier."""
+    """One client's snapshots never end, and more of them wait. Another client's snapshot begins at once, and a third one's
+    as soon as any has ended, before those that arrived earlier."""
     limits = limits_of(snapshots_per_app=4)
     held = [limits.snapshot_slot("app", 1) for _ in range(20)]
-    slow = [asyncio.create_task(turn.__aenter__()) for turn in held]
+    slow = [asyncio.create_task(slot.__aenter__()) for slot in held]
     async with asyncio.timeout(1):
         await asyncio.wait(slow, return_when=asyncio.FIRST_COMPLETED)
         second = limits.snapshot_slot("app", 2)
@@ -102,39 +102,39 @@ async def test_a_client_does_not_wait_for_all_snapshots_of_another() -> None:
     await limits.close()
 
 
-async def test_who_goes_away_while_waiting_is_not_waited_for() -> None:
-    """A cancelled wait leaves the line."""
+async def test_a_cancelled_snapshot_leaves_the_queue() -> None:
+    """The next one is served."""
     limits = limits_of(snapshots_per_app=1)
-    turn = limits.snapshot_slot("app", 1)
-    await turn.__aenter__()
+    slot = limits.snapshot_slot("app", 1)
+    await slot.__aenter__()
     gone = asyncio.create_task(limits.snapshot_slot("app", 1).__aenter__())
     last = asyncio.create_task(limits.snapshot_slot("app", 1).__aenter__())
     await asyncio.sleep(0)
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)
-    await turn.__aexit__(None, None, None)
+    await slot.__aexit__(None, None, None)
     async with asyncio.timeout(1):
         await last
     await limits.close()
 
 
 async def test_zero_is_no_limit() -> None:
-    """Of streams and snapshots alike."""
+    """For streams and for snapshots."""
     limits = limits_of(streams_per_client=0, snapshots_per_app=0)
     async with limits.stream_slot(1), limits.stream_slot(1), limits.snapshot_slot("a", 1), limits.snapshot_slot("a", 1):
         pass
     await limits.close()
 
 
-async def test_slots_are_held_over_processes_for_as_long_as_they_are_used(
+async def test_a_slot_is_held_across_processes_for_as_long_as_it_is_used(
     valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also for longer than the expiry; and closing frees them."""
-    monkeypatch.setattr(limits_module, "KEEP_SECONDS", 0.05)
-    monkeypatch.setattr(limits_module, "ASK_SECONDS", 0.05)
+    """Even for longer than the expiry. Closing frees it."""
+    monkeypatch.setattr(limits_module, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(limits_module, "ACQUIRE_SECONDS", 0.05)
     settings = ChangeSourceSettings(streams_per_client=1)
-    one = Limits(settings, RedisSlots(valkey_server.url, expiry_seconds=0.5))
-    another = Limits(settings, RedisSlots(valkey_server.url, expiry_seconds=0.5))
+    one = Limits(settings, RedisSemaphores(valkey_server.url, expiry_seconds=0.5))
+    another = Limits(settings, RedisSemaphores(valkey_server.url, expiry_seconds=0.5))
     client_id = id(one)
     held = one.stream_slot(client_id)
     await held.__aenter__()

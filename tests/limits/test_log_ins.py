@@ -1,4 +1,4 @@
-"""Log-ins are counted before a password is looked at."""
+"""Log-ins are counted before the password is checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = "/admin/login/"
 
 @pytest.fixture(autouse=True)
 def limits(settings: Any) -> Iterator[None]:
-    """Four of an address, three of a user name."""
+    """Four log-ins for an address, three for a user name."""
     settings.CHANGESOURCE = {**settings.CHANGESOURCE, "logins_per_address": 4, "logins_per_user": 3}
     log_ins._buckets.cache_clear()
     yield
@@ -47,7 +47,8 @@ def log_in(username: str, password: str = "x", address: str = "192.0.2.1") -> An
 
 @pytest.mark.django_db
 def test_an_address_that_tries_too_often_waits(hashes: list[str]) -> None:
-    """Whatever user names it takes, of people or of nobody; no hash is computed for it any more, and it is told how long."""
+    """Whatever user names it tries, known or not. No hash is computed for it, and it is told how
+    long to wait."""
     User.objects.create_superuser("ada", password="right")
     hashes.clear()
     assert [log_in(name).status_code for name in ("a", "b", "c", "ada")] == [200] * 4
@@ -60,8 +61,8 @@ def test_an_address_that_tries_too_often_waits(hashes: list[str]) -> None:
 
 
 @pytest.mark.django_db
-def test_a_success_gives_nothing_back() -> None:
-    """Somebody who has an account must not try others' without end."""
+def test_a_log_in_that_succeeds_counts() -> None:
+    """Whoever has one account must not try others without limit."""
     User.objects.create_superuser("ada", password="right")
     answers = [log_in("mallory", "x"), log_in("ada", "right"), log_in("bob"), log_in("ada", "right"), log_in("eve")]
     assert [answer.status_code for answer in answers] == [200, 302, 200, 302, 429]
@@ -69,8 +70,9 @@ def test_a_success_gives_nothing_back() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["ada", "nobody"])
-def test_a_user_name_is_tried_from_many_addresses(name: str, hashes: list[str]) -> None:
-    """The right password has to wait as well; that a name is nobody's does not show."""
+def test_a_user_name_that_is_tried_too_often_waits(name: str, hashes: list[str]) -> None:
+    """From whatever addresses, and with the right password as well. Unknown names behave the
+    same."""
     User.objects.create_superuser("ada", password="right")
     hashes.clear()
     names = [name, name.upper(), f" {name}", name]
@@ -81,8 +83,8 @@ def test_a_user_name_is_tried_from_many_addresses(name: str, hashes: list[str]) 
 
 
 @pytest.mark.django_db
-def test_who_has_to_wait_takes_nothing_from_others() -> None:
-    """An address without tokens cannot use up a user name's."""
+def test_an_address_that_waits_uses_up_nothing_of_a_user_name() -> None:
+    """An address without tokens cannot lock a user out."""
     User.objects.create_superuser("ada", password="right")
     for i in range(4):
         log_in(f"x{i}")
@@ -91,8 +93,8 @@ def test_who_has_to_wait_takes_nothing_from_others() -> None:
 
 
 @pytest.mark.django_db
-def test_without_a_request_the_name_counts() -> None:
-    """As for whatever else asks Django who somebody is."""
+def test_without_a_request_only_the_user_name_counts() -> None:
+    """As for other callers of Django's `authenticate`."""
     for _ in range(3):
         assert authenticate(username="ada", password="x") is None
     with pytest.raises(TooManyLogIns):
@@ -103,8 +105,8 @@ def test_without_a_request_the_name_counts() -> None:
     ("name", "same"),
     [("Ada", "ada"), ("ａｄａ", "ada"), (" ada ", "ada"), ("STRASSE", "straße"), ("a" * 150 + "b", "a" * 150)],
 )
-def test_names_that_are_the_same(name: str, same: str) -> None:
-    """To a database, or to somebody who looks."""
+def test_spellings_of_one_user_name_count_together(name: str, same: str) -> None:
+    """Those that a database, or a reader, might treat as equal."""
     assert normalised_name(name) == normalised_name(same)
 
 
@@ -121,8 +123,8 @@ def test_memory_is_bounded(settings: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_a_password_typed_for_a_name_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
-    """What is logged is the address."""
+def test_a_password_typed_as_a_user_name_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Only the address is."""
     for _ in range(5):
         log_in("hunter2")
     assert "192.0.2.1: 429, too many log-ins with one user name" in caplog.text

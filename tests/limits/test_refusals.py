@@ -27,7 +27,7 @@ class Clock:
 
 
 async def test_a_refused_connection_is_held() -> None:
-    """For as long as a refusal takes."""
+    """For the delay of a refusal."""
     holds = Holds()
     held = asyncio.create_task(holds.hold("192.0.2.1"))
     await asyncio.sleep(0)
@@ -37,8 +37,8 @@ async def test_a_refused_connection_is_held() -> None:
 
 
 async def test_held_connections_are_bounded() -> None:
-    """For each address, of which an IPv6 network is one, and in all; the rest is told at once, and one that goes away makes
-    room."""
+    """For each address (an IPv6 network is one) and in all. The others are told at once, and one
+    that goes away makes room."""
     holds = Holds(per_address=2, in_all=3)
     addresses = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.1", "192.0.2.2"]
     tasks = [asyncio.create_task(holds.hold(address)) for address in addresses]
@@ -72,8 +72,8 @@ async def test_refusals_are_counted_and_stored() -> None:
     ]
 
 
-async def test_a_database_that_is_away_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What could not be stored is stored later."""
+async def test_no_count_is_lost_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts that could not be stored are stored later."""
     stored: dict[Refused, int] = {}
     is_away = True
 
@@ -92,8 +92,8 @@ async def test_a_database_that_is_away_loses_nothing(monkeypatch: pytest.MonkeyP
     assert stored == {WRONG: 1}
 
 
-async def test_what_is_pending_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Very many addresses are counted as one."""
+async def test_pending_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals of very many addresses are counted together."""
     monkeypatch.setattr(refusals, "FLUSH_SECONDS", 60)
     notes = RefusalNotes(max_pending=2)
     for i in range(10):
@@ -104,10 +104,11 @@ async def test_what_is_pending_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     await notes.close()
 
 
-async def test_the_log_has_a_line_now_and_then(
+async def test_log_lines_of_refusals_are_bounded(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The first at once, then one a minute that says how many there were; and so many in all, however many addresses."""
+    """The first of each kind at once, then one a minute that says how many there were, and a
+    limit for all addresses."""
     monkeypatch.setattr(refusals, "FLUSH_SECONDS", 60)
     clock = Clock()
     notes = RefusalNotes(clock=clock)
@@ -119,7 +120,7 @@ async def test_the_log_has_a_line_now_and_then(
         ]
         clock.now = 60
         notes.note(WRONG)
-        assert caplog.records[-1].message.endswith("unknown token (39 times more since it was last logged)")
+        assert caplog.records[-1].message.endswith("unknown token (39 more since it was last logged)")
         for i in range(1000):
             notes.note(Refused(f"2001:db8::{i}", "tenant", 4403, "not allowed"))
         assert len(caplog.records) <= 2 + refusals.LOG_LINES_PER_MINUTE

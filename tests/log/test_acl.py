@@ -15,8 +15,8 @@ from channels.layers import get_channel_layer
 from redis.exceptions import NoPermissionError
 
 from changesource.errors import LogUnavailable
-from changesource.limits.redis_slots import RedisSlots
-from changesource.limits.slots import Place
+from changesource.limits.redis_semaphores import RedisSemaphores
+from changesource.limits.semaphores import Ticket
 from changesource.log.redis import RedisLog
 from tests.log.builders import entry, fill, place
 from zerosources.embedded.servers import ValkeyServer
@@ -44,7 +44,7 @@ async def url(valkey_server: ValkeyServer, settings: Any) -> str:
 async def test_the_documented_rights_suffice(url: str) -> None:
     """The log, its doorbell, leases and limits work."""
     log = RedisLog(url, uuid.uuid4().hex, max_bytes=1_000)
-    slots = RedisSlots(url)
+    semaphores = RedisSemaphores(url)
     try:
         assert await log.acquire_lease("me", 5)
         assert (await log.leadership()).leader == "me"
@@ -60,12 +60,12 @@ async def test_the_documented_rights_suffice(url: str) -> None:
         assert 0 < len(await log.read(None, 1_000)) < 49
         assert (await log.extent()).tail
         await log.release_lease("me")
-        mine = Place(uuid.uuid4().hex, "me", "a client")
-        assert await slots.ask(mine, 1, 1)
-        await slots.leave(mine)
+        mine = Ticket(uuid.uuid4().hex, "me", "a client")
+        assert await semaphores.acquire(mine, 1, 1)
+        await semaphores.release(mine)
     finally:
         await log.close()
-        await slots.close()
+        await semaphores.close()
         await get_channel_layer().flush()
 
 

@@ -7,8 +7,6 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from changesource.authentication import credentials
-from changesource.authentication.slow_hash import SlowHash
 from changesource.authentication.tokens import authenticate
 from changesource.models import AccessVersion, AwaitedReplica, Client, Grant
 from changesource.models.credential import digest_of
@@ -24,9 +22,8 @@ def migrated(name: str | None) -> Apps:
     return executor.migrate(target).apps
 
 
-def test_tokens_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_of_before() -> None:
     """A client with its one token of before has a credential that the token opens, and may read what it could."""
-    monkeypatch.setattr(credentials, "_slow_hash", SlowHash())
     try:
         before = migrated("0004_table_permissions")
         app = before.get_model("changesource", "App").objects.create(app_id="shop")

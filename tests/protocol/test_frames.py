@@ -19,8 +19,9 @@ POSITION = Position(7 << 32, 3)
 ROW = {"a": 'x\n"é\u2028', "b": 1.5, "c": '{"k":[1]}'}
 
 
-def test_every_frame_is_one_that_zero_cache_takes() -> None:
-    """All kinds of frames pass the schemas that @rocicorp/zero exports, and none holds a newline, which joins them."""
+def test_zero_cache_accepts_every_frame() -> None:
+    """All kinds of frames pass the schemas that @rocicorp/zero exports, and none holds a
+    newline."""
     table = TableFrames(SPEC)
     every_kind = [
         frames.begin(POSITION),
@@ -42,8 +43,8 @@ def test_every_frame_is_one_that_zero_cache_takes() -> None:
     assert not any(b"\n" in frame for frame in every_kind)
 
 
-def test_begin_and_commit_say_the_same_watermark() -> None:
-    """zero-cache ends for good when they differ."""
+def test_begin_and_commit_have_the_same_watermark() -> None:
+    """zero-cache exits for good if they differ."""
     assert json.loads(frames.begin(POSITION)) == [
         "begin",
         {"tag": "begin", "json": "s"},
@@ -56,20 +57,20 @@ def test_begin_and_commit_say_the_same_watermark() -> None:
     ]
 
 
-def test_rows_are_upserts_by_insert() -> None:
+def test_an_insert_is_an_upsert() -> None:
     """Zero: INSERT OR REPLACE, so one message serves for new and for changed rows."""
     assert json.loads(TableFrames(SPEC).upsert(ROW)) == ["data", {"tag": "insert", "relation": RELATION, "new": ROW}]
 
 
-def test_a_delete_bears_the_key() -> None:
+def test_a_delete_holds_only_the_key() -> None:
     """And nothing else of the row."""
     key = {"b": 1.5, "a": "x"}
     assert json.loads(TableFrames(SPEC).delete(key)) == ["data", {"tag": "delete", "relation": RELATION, "key": key}]
 
 
-def test_secondary_indexes() -> None:
-    """They come with their table or after it, are not unique, keep the order of their columns, and go by their name, which is
-    neither a table's nor another index's."""
+def test_secondary_indexes_come_with_their_table_or_later() -> None:
+    """They are not unique, keep the order of their columns, and have names that no table and no
+    other index has."""
     spec = replace(SPEC, indexes=(("key",), ("b", "key")))
     _, key, *others = (json.loads(frame)[1] for frame in frames.create_table(spec))
     assert others == [json.loads(frames.create_index(spec, index))[1] for index in spec.indexes]
@@ -82,8 +83,8 @@ def test_secondary_indexes() -> None:
     assert [json.loads(frames.drop_index(spec.name, index))[1]["id"]["name"] for index in spec.indexes] == names[1:]
 
 
-def test_a_table_comes_with_a_unique_index_over_its_key() -> None:
-    """Without one zero-cache hides the table; the index's name can be no table's."""
+def test_a_table_comes_with_a_unique_index_on_its_key() -> None:
+    """Without one zero-cache hides the table. No table can have the index's name."""
     table, index = (json.loads(frame)[1] for frame in frames.create_table(SPEC))
     assert table["spec"]["columns"]["a"] == {"pos": 1, "dataType": "text", "notNull": True}
     assert table["spec"]["columns"]["c"] == {"pos": 3, "dataType": "json", "notNull": False}
@@ -110,7 +111,7 @@ def test_backfilled_rows_are_arrays_with_the_key_in_front() -> None:
 
 
 def test_a_backfill_frame_ends_when_it_is_large() -> None:
-    """All rows are in it once, in order, and no frame is longer than the limit and one row."""
+    """Each row is sent once, in order, and no frame exceeds the limit by more than a row."""
     rows = [{"a": f"{i}" + "x" * 10_000, "b": i, "c": None} for i in range(100)]
     found = backfills(rows)
     assert len(found) > 1
@@ -118,13 +119,13 @@ def test_a_backfill_frame_ends_when_it_is_large() -> None:
     assert [values[0] for frame in found for values in json.loads(frame)[1]["rowValues"]] == list(range(100))
 
 
-def test_no_rows_are_no_frame() -> None:
+def test_no_rows_give_no_frame() -> None:
     """An empty table is not mentioned."""
     assert backfills([]) == []
 
 
 def test_rows_that_come_in_several_batches_fill_the_same_frames() -> None:
-    """A frame has as many rows as if all had come at once."""
+    """A frame has as many rows as if all of them had come at once."""
     rows = [{"a": f"{i}" + "x" * 10_000, "b": i, "c": None} for i in range(100)]
     assert backfills(rows[:7], rows[7:8], [], rows[8:]) == backfills(rows)
 
@@ -135,8 +136,8 @@ def backfills(*batches: Iterable[frames.Row]) -> list[bytes]:
     return [frame for batch in batches for frame in filling.add(batch)] + list(filling.rest())
 
 
-def test_the_tables_that_zero_cache_insists_on() -> None:
-    """`mutations` has both columns: one is checked for, the other is read."""
+def test_the_tables_that_zero_cache_requires() -> None:
+    """`mutations` has both columns: zero-cache checks for one and reads the other."""
     clients, mutations, permissions = frames.zero_tables("app", 3)
     assert (clients.schema, mutations.schema, permissions.schema) == ("app_3", "app_3", "app")
     assert {"mutation", "result"} <= {column.name for column in mutations.columns}

@@ -26,14 +26,14 @@ def basic(credentials: str) -> str:
     return f"Basic {base64.b64encode(credentials.encode()).decode()}"
 
 
-def test_the_first_request_of_a_zero_cache() -> None:
-    """No watermark: it wants a snapshot. The user's own parameters are left alone."""
+def test_a_request_without_watermarks_asks_for_a_snapshot() -> None:
+    """Parameters of the user's own are ignored."""
     request = parse_stream_request(b"token=abc&appID=zero&shardNum=0&publications=b&publications=a&x=1")
     assert request == StreamRequest("zero", 0, ("b", "a"), None)
 
 
-def test_a_request_to_resume() -> None:
-    """Both watermarks are given."""
+def test_a_request_with_both_watermarks_resumes() -> None:
+    """At the last watermark."""
     query = f"appID=a_1&shardNum=12&lastWatermark={LATER.watermark}&replicaVersion={EARLIER.watermark}"
     assert parse_stream_request(query.encode()) == StreamRequest("a_1", 12, (), Resume(LATER, EARLIER))
 
@@ -71,8 +71,8 @@ def test_a_request_to_resume() -> None:
         "appID=a&shardNum=0&x=" + "1" * MAX_QUERY_BYTES,
     ],
 )
-def test_what_zero_cache_would_not_send_is_refused(query: str) -> None:
-    """`InvalidRequest`, for each of its own reason."""
+def test_a_request_that_zero_cache_would_not_send_is_refused(query: str) -> None:
+    """With `InvalidRequest`, for a reason of its own."""
     with pytest.raises(InvalidRequest):
         parse_stream_request(query.encode())
 
@@ -94,24 +94,24 @@ def test_what_zero_cache_would_not_send_is_refused(query: str) -> None:
         ["a"] * 65,
     ],
 )
-def test_publications_that_no_app_has(names: list[str]) -> None:
-    """The refusal names the parameter and the setting, and repeats nothing of it."""
+def test_a_name_that_no_publication_can_have_is_refused(names: list[str]) -> None:
+    """The message names the parameter and the setting, and repeats nothing of the name."""
     query = "&".join(["appID=a", "shardNum=0", *(f"publications={name}" for name in names)])
     with pytest.raises(InvalidRequest, match=r"^CS402: publications .*ZERO_APP_PUBLICATIONS") as refused:
         parse_stream_request(query.encode())
     assert "mobile" not in str(refused.value)
 
 
-def test_as_many_publications_as_an_app_can_have() -> None:
-    """Of the longest names."""
+def test_a_request_may_name_all_publications_of_an_app() -> None:
+    """Even with the longest names."""
     names = tuple(f"{number:063}" for number in range(MAX_PUBLICATIONS))
     query = "&".join(["appID=a", "shardNum=0", *(f"publications={name}" for name in names)])
     assert parse_stream_request(query.encode()).publications == names
 
 
 @given(st.binary(max_size=300))
-def test_nonsense_is_refused_and_nothing_else(query: bytes) -> None:
-    """Whatever the bytes: a request, or `InvalidRequest`."""
+def test_any_bytes_are_a_request_or_invalid(query: bytes) -> None:
+    """No other error is raised."""
     try:
         parse_stream_request(query)
     except InvalidRequest:
@@ -154,8 +154,8 @@ def test_a_refusal_never_repeats_the_token(token: str) -> None:
         (b"token=%ff", None, None),
     ],
 )
-def test_where_a_token_may_stand(query: bytes, authorization: str | None, token: str | None) -> None:
-    """In the query, or in a header as Basic or Bearer credentials, which come first."""
+def test_a_token_is_in_the_query_or_in_a_header(query: bytes, authorization: str | None, token: str | None) -> None:
+    """Basic and Bearer credentials take precedence over the query."""
     assert find_token(query, authorization) == token
 
 

@@ -1,4 +1,4 @@
-"""changesource/protocol/upstream.py and closing.py"""
+"""changesource/protocol/upstream.py"""
 
 import json
 
@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.errors import InvalidUpstreamMessage
-from changesource.protocol.closing import MAX_REASON_BYTES, Closing
 from changesource.protocol.upstream import MAX_MESSAGE_BYTES, Acknowledgement, parse_upstream
 from changesource.protocol.watermarks import Position
 
@@ -21,16 +20,16 @@ json_values = st.recursive(
 
 
 @pytest.mark.parametrize("payload", [{"tag": "commit"}, {"tag": "commit", "commitTimeMs": 1.5}, {"ack": True}])
-def test_an_acknowledgement(payload: dict[str, object]) -> None:
-    """Whatever its payload, the watermark is what counts."""
+def test_an_acknowledgement_is_its_watermark(payload: dict[str, object]) -> None:
+    """Whatever its payload."""
     message = json.dumps(["status", payload, {"watermark": POSITION.watermark}])
     assert parse_upstream(message) == Acknowledgement(POSITION)
     assert parse_upstream(message.encode()) == Acknowledgement(POSITION)
 
 
 @pytest.mark.parametrize("message", ['["hello"]', '["backfill",{"a":[1]},{}]'])
-def test_what_a_newer_zero_cache_might_say_is_ignored(message: str) -> None:
-    """A message in the protocol's form with another tag is None."""
+def test_a_message_with_an_unknown_tag_is_ignored(message: str) -> None:
+    """A newer zero-cache may send one."""
     assert parse_upstream(message) is None
 
 
@@ -57,24 +56,16 @@ def test_what_a_newer_zero_cache_might_say_is_ignored(message: str) -> None:
         "\ud800",
     ],
 )
-def test_what_is_not_in_the_protocol_is_refused(message: str | bytes) -> None:
-    """`InvalidUpstreamMessage`, for each of its own reason."""
+def test_a_malformed_message_is_refused(message: str | bytes) -> None:
+    """With `InvalidUpstreamMessage`, for a reason of its own."""
     with pytest.raises(InvalidUpstreamMessage):
         parse_upstream(message)
 
 
 @given(st.lists(json_values, max_size=4) | json_values)
-def test_nonsense_is_refused_or_ignored(value: object) -> None:
-    """Any JSON: an acknowledgement, None, or `InvalidUpstreamMessage`."""
+def test_any_json_is_an_acknowledgement_or_ignored_or_refused(value: object) -> None:
+    """No other error is raised."""
     try:
         parse_upstream(json.dumps(value))
     except InvalidUpstreamMessage:
         return
-
-
-@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=300))
-def test_a_reason_fits_a_close_frame(reason: str) -> None:
-    """At most 123 bytes, cut between characters."""
-    short = Closing(4400, reason).reason
-    assert len(short.encode()) <= MAX_REASON_BYTES
-    assert reason.startswith(short)

@@ -17,26 +17,26 @@ positions = st.builds(
     ("number", "text"), [(0, "00"), (35, "0z"), (36, "110"), (2**64, "c3w5e11264sgsg"), (36**36 - 1, "z" * 37)]
 )
 def test_a_lexi_version_is_a_number_in_base_36_after_its_length(number: int, text: str) -> None:
-    """The examples of Zero's own documentation, and the largest there is."""
+    """The examples in Zero's own documentation, and the largest one."""
     assert encode_lexi_version(number) == text
     assert decode_lexi_version(text) == number
 
 
 @given(numbers, numbers)
-def test_lexi_versions_sort_as_their_numbers(one: int, other: int) -> None:
+def test_lexi_versions_sort_like_their_numbers(one: int, other: int) -> None:
     """zero-cache compares watermarks as strings."""
     assert (one < other) == (encode_lexi_version(one) < encode_lexi_version(other))
 
 
 @given(numbers)
-def test_a_lexi_version_says_its_number(number: int) -> None:
-    """Decoding undoes encoding."""
+def test_decoding_undoes_encoding(number: int) -> None:
+    """For any number."""
     assert decode_lexi_version(encode_lexi_version(number)) == number
 
 
 @given(st.text(max_size=45))
-def test_what_is_not_a_lexi_version_is_refused(text: str) -> None:
-    """Any text either is the one LexiVersion of its number, or `InvalidWatermark`."""
+def test_any_text_is_the_lexi_version_of_its_number_or_invalid(text: str) -> None:
+    """Each number has only one."""
     try:
         number = decode_lexi_version(text)
     except InvalidWatermark:
@@ -53,20 +53,21 @@ def test_near_misses_are_refused(text: str) -> None:
 
 @given(positions)
 def test_a_position_survives_the_wire(position: Position) -> None:
-    """Its watermark says it whole."""
+    """Its watermark holds all of it."""
     assert Position.from_watermark(position.watermark) == position
 
 
 @pytest.mark.parametrize("number", [0, 2**80])
 def test_numbers_beyond_all_positions_are_refused(number: int) -> None:
-    """Zero is Zero's own first version, and 80 bits are all that a position has."""
+    """0 is Zero's own first version, and a position has 80 bits."""
     with pytest.raises(InvalidWatermark):
         Position.from_watermark(encode_lexi_version(number))
 
 
 @given(positions, st.integers(min_value=1, max_value=2**64 - 1))
 def test_the_next_position_is_always_greater(last: Position, cluster_time: int) -> None:
-    """Positions given out never go back or repeat, whatever the server's clock does; they follow it where they can."""
+    """Positions never go back or repeat, whatever the server's clock does, and follow the clock
+    where they can."""
     following = last.next_for(cluster_time)
     assert following > last
     assert following.cluster_time >= cluster_time or following.number == last.number + 1
@@ -76,5 +77,5 @@ def test_the_next_position_is_always_greater(last: Position, cluster_time: int) 
 
 @given(positions, positions)
 def test_positions_watermarks_and_numbers_have_one_order(one: Position, other: Position) -> None:
-    """Comparing any of them is comparing all."""
+    """Comparing one kind compares all."""
     assert (one < other) == (one.number < other.number) == (one.watermark < other.watermark)

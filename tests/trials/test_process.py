@@ -1,4 +1,4 @@
-"""process.py: whatever a trial does, the process that asked for it goes on."""
+"""process.py: whatever a trial does, the process that asked for it is not affected."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ import pytest
 
 from changesource.errors import TrialBeyondLimits, TrialFailed, TrialsBusy
 from changesource.trials import process
-from changesource.trials.limits import Limits
+from changesource.trials.limits import TrialLimits
 from changesource.trials.process import run_trial
 
 pytestmark = pytest.mark.not_fast
 
-SHORT = Limits(cpu_seconds=2, wall_seconds=30)
+SHORT = TrialLimits(cpu_seconds=2, wall_seconds=30)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -47,19 +47,19 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
 
 
 def noted(path: Path) -> int:
-    """The process id of the trial that notes it there."""
+    """The process id that the trial noted there."""
     return int(wait_for(lambda: path.exists() and path.read_text()))
 
 
-def test_answer() -> None:
-    """The items of a trial come back in their order, whatever text they hold."""
+def test_the_items_of_a_trial_come_back_in_order() -> None:
+    """Whatever text they hold."""
     value = {"ä": ["\n", "😀", None, 1.5]}
     answer = run_trial({"trial": "echo", "value": value})
     assert (answer.items, answer.is_cut) == ([value], False)
 
 
-def test_processor_time() -> None:
-    """A trial that burns a processor is ended after its seconds, and nothing of it is left."""
+def test_a_trial_that_uses_too_much_processor_time_is_killed() -> None:
+    """Nothing of it is left."""
     began = time.monotonic()
     with pytest.raises(TrialBeyondLimits, match=r"CS208: .*2 seconds of processor time"):
         run_trial({"trial": "burn"}, SHORT)
@@ -67,55 +67,57 @@ def test_processor_time() -> None:
     assert not children()
 
 
-def test_time(tmp_path: Path) -> None:
-    """So is one that only waits, at its deadline."""
+def test_a_trial_that_takes_too_long_is_killed(tmp_path: Path) -> None:
+    """Even if it only waits."""
     with pytest.raises(TrialBeyondLimits, match="5 seconds in all"):
-        run_trial({"trial": "wait", "note": str(tmp_path / "pid")}, Limits(wall_seconds=5))
+        run_trial({"trial": "wait", "note": str(tmp_path / "pid")}, TrialLimits(wall_seconds=5))
     assert not psutil.pid_exists(noted(tmp_path / "pid"))
 
 
 @pytest.mark.parametrize("trial", ["hoard", "hoard_at_once"])
-def test_memory(trial: str) -> None:
-    """A trial that takes memory gets no more than its share, and this process none of it."""
+def test_a_trial_gets_no_more_than_its_memory(trial: str) -> None:
+    """This process is not affected."""
     before = psutil.Process().memory_info().rss
-    with pytest.raises(TrialBeyondLimits, match="more memory than 512 MiB"):
+    with pytest.raises(TrialBeyondLimits, match="more than 512 MiB of memory"):
         run_trial({"trial": trial})
     assert psutil.Process().memory_info().rss - before < 2**25
 
 
-def test_crash(caplog: pytest.LogCaptureFixture) -> None:
-    """Code in C that crashes takes only its own process with it."""
+def test_a_crash_takes_only_the_process_of_the_trial(caplog: pytest.LogCaptureFixture) -> None:
+    """In code in C, for instance."""
     with pytest.raises(TrialBeyondLimits, match="without an answer"):
         run_trial({"trial": "crash"})
     assert f"status {-signal.SIGSEGV}" in caplog.text
 
 
-def test_recursion(caplog: pytest.LogCaptureFixture) -> None:
-    """What nobody expected is in the log with its type and place."""
+def test_an_unexpected_error_is_logged_with_type_and_place(caplog: pytest.LogCaptureFixture) -> None:
+    """Endless recursion, for instance."""
     with pytest.raises(TrialFailed):
         run_trial({"trial": "recurse"})
     assert "RecursionError at " in caplog.text
     assert "hostile.py:" in caplog.text
 
 
-def test_endless_output() -> None:
-    """An answer is cut where it becomes too large, or refused where it has to be complete."""
+def test_an_answer_that_is_too_large_is_cut_or_refused() -> None:
+    """It is refused where it has to be complete."""
     answer = run_trial({"trial": "gush"})
     assert (len(answer.items), answer.is_cut) == (10, True)
     with pytest.raises(TrialBeyondLimits, match="larger than 1 MiB"):
         run_trial({"trial": "gush"}, cuts=False)
 
 
-def test_documents_stay_inside(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
-    """What a trial prints, and the messages of its errors, reach neither log nor terminal nor page."""
+def test_documents_reach_neither_log_nor_terminal_nor_page(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither what a trial prints nor the messages of its errors do."""
     with caplog.at_level(logging.DEBUG), pytest.raises(TrialFailed) as failed:
         run_trial({"trial": "tell_secrets"})
     assert "ValueError at " in caplog.text
     assert "secret" not in "".join([caplog.text, str(failed.value), *capfd.readouterr()])
 
 
-def test_secrets_stay_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trial has none of the secrets of its parent in its environment, and nothing on its command line."""
+def test_a_trial_gets_no_secrets_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in its environment nor on its command line."""
     for name in ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL", "REDIS_URL", "MONGODB_URI_EU", "JWT_SECRET"):
         monkeypatch.setenv(name, "top secret")
     monkeypatch.setenv("SSL_CERT_FILE", "/certificates")
@@ -124,8 +126,8 @@ def test_secrets_stay_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment["SSL_CERT_FILE"] == "/certificates"
 
 
-def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of ten trials at once two run; the others wait a little, and are told to come back."""
+def test_only_two_trials_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten, two run. The others wait a little, and are told to try again."""
     monkeypatch.setattr(process, "WAIT_SECONDS", 0.2)
     notes = [tmp_path / f"{number}" for number in range(10)]
     with ThreadPoolExecutor(10) as executor:
@@ -141,8 +143,8 @@ def test_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_trial({"trial": "echo", "value": 1}).items == [1]
 
 
-def test_a_place_becomes_free() -> None:
-    """A trial that comes third waits until one of the others has ended."""
+def test_a_third_trial_waits_until_another_has_ended() -> None:
+    """Then it runs."""
     with ThreadPoolExecutor(5) as executor:
         request = {"trial": "echo", "value": 1, "seconds": 0.1}
         assert [answer.items for answer in executor.map(run_trial, [request] * 5)] == [[1]] * 5
@@ -150,8 +152,8 @@ def test_a_place_becomes_free() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does it")
 @pytest.mark.parametrize("trial", ["burn", "wait"])
-def test_parent_killed(tmp_path: Path, trial: str) -> None:
-    """A trial ends with the process that asked for it, however that ends, also in the middle of work."""
+def test_a_trial_ends_with_the_process_that_started_it(tmp_path: Path, trial: str) -> None:
+    """However that ends, even in the middle of work."""
     code = (
         "import sys; from changesource.trials import process; process.MODULE = 'tests.trials.hostile'; "
         "process.run_trial({'trial': sys.argv[1], 'note': sys.argv[2]})"
@@ -167,8 +169,8 @@ def test_parent_killed(tmp_path: Path, trial: str) -> None:
     wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, seconds=3)
 
 
-def test_loop_goes_on(tmp_path: Path) -> None:
-    """Streams are served while trials burn: the loop of this process is hardly ever late."""
+def test_streams_are_served_while_trials_use_the_processors(tmp_path: Path) -> None:
+    """The event loop of this process is hardly ever late."""
     lags: list[float] = []
 
     async def watch() -> None:
@@ -191,8 +193,8 @@ def test_loop_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux does it")
-def test_first_to_be_killed(tmp_path: Path) -> None:
-    """Where the machine runs out of memory, Linux takes the trial, and on its processors streams come first."""
+def test_linux_kills_the_trial_first(tmp_path: Path) -> None:
+    """When memory runs out. Where processors are scarce, streams have priority."""
     with ThreadPoolExecutor(1) as executor:
         trial = executor.submit(run_trial, {"trial": "wait", "note": str(tmp_path / "pid")})
         pid = noted(tmp_path / "pid")

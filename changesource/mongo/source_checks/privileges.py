@@ -15,13 +15,11 @@ from typing import Any
 
 from pymongo.errors import OperationFailure, PyMongoError
 
-from changesource.mongo.faults import UNAUTHORIZED, as_source_error
+from changesource.mongo.faults import NAMESPACE_NOT_FOUND, UNAUTHORIZED, as_source_error
 from changesource.mongo.markers import MARKERS_COLLECTION
 from changesource.mongo.source import Database, SourceReport
 from changesource.mongo.source_checks.results import CheckResult, Status
 
-NAMESPACE_NOT_FOUND = 26
-"""The server's answer if the privilege is held but the collection does not exist."""
 UNUSED_COLLECTION = "zero_sources_nothing"
 """A collection that does not exist, so that a trial does nothing."""
 
@@ -156,7 +154,7 @@ async def _is_allowed(trial: Trial, database: Database) -> bool:
     except OperationFailure as error:
         if error.code == UNAUTHORIZED:
             return False
-        if error.code != NAMESPACE_NOT_FOUND:
+        if error.code != NAMESPACE_NOT_FOUND:  # MongoDB says so only once it has checked the privilege
             raise
     return True
 

@@ -87,6 +87,12 @@ class InvalidSchemaFile(ChangeSourceError):
     code = "CS202"
 
 
+class MappingRefused(ChangeSourceError):
+    """A mapping cannot be compiled, or cannot be computed for a document. The message names the place."""
+
+    code = "CS203"
+
+
 class UnknownVersion(ChangeSourceError):
     """An app has no published version for a position. Publish it, or ask for a new snapshot."""
 

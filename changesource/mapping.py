@@ -1,7 +1,7 @@
-"""The names of before for scripts that import them: `changesource.mql` has what compiles MongoDB's language."""
+"""Former names, kept for scripts that import them. New code imports from `changesource.mql`."""
 
-from changesource.mql.errors import MappingError
-from changesource.mql.filters import compile_filter
-from changesource.mql.pipeline import compile_mapping
+from changesource.mql import MqlError as MappingError
+from changesource.mql import compile_filter
+from changesource.mql import compile_pipeline as compile_mapping
 
 __all__ = ["MappingError", "compile_filter", "compile_mapping"]

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from changesource.errors import ChangeSourceError
+from changesource.errors import ChangeSourceError, MappingRefused
+from changesource.mql import MqlError
 
 OPERATIONS = (Path(__file__).resolve().parents[1] / "docs" / "operations.md").read_text()
 
@@ -29,3 +30,8 @@ def test_each_code_means_one_thing() -> None:
     for error in subclasses(ChangeSourceError):
         known = by_code.setdefault(error.code, error)
         assert issubclass(error, known), (error, known)
+
+
+def test_the_code_of_mql_is_in_the_catalogue() -> None:
+    """`changesource.mql` imports nothing of the project, so its error has the code of the one that stands for it."""
+    assert MqlError.code == MappingRefused.code

@@ -18,7 +18,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from changesource.admin.export_links import links_of_app
-from changesource.admin.json_editor import JsonEditor
+from changesource.admin.json_editor import IndentedJSONEncoder, JsonEditor
 from changesource.admin.publishing import PublishingPages, may_see_clients, said_to
 from changesource.admin.source_check import URL_NAME as SOURCE_CHECK
 from changesource.admin.source_check import SourceCheckPage
@@ -28,10 +28,10 @@ from changesource.models import App, AwaitedReplica, Replica, RowErrorRecord, Ru
 from changesource.models.app import DEFAULT_SOURCE, validate_json_object
 from changesource.models.draft import draft_definition, table_definition
 from changesource.models.roles import may_view, may_view_draft
+from changesource.mql import StrictJSONDecoder
 from changesource.operations.publisher import publish_app
 from changesource.publishing.definition_problems import find_publication_problems
 from changesource.publishing.grants import find_cut_off
-from changesource.publishing.json_text import IndentedJSONEncoder, StorableJSONDecoder
 from changesource.publishing.versions import describe_draft, newest_version
 
 
@@ -43,7 +43,7 @@ class AppForm(forms.ModelForm):
         required=False,
         initial=dict,
         encoder=IndentedJSONEncoder,
-        decoder=StorableJSONDecoder,
+        decoder=StrictJSONDecoder,
         widget=JsonEditor(rows=10),
         help_text=App._meta.get_field("relationships").help_text,
     )
@@ -52,7 +52,7 @@ class AppForm(forms.ModelForm):
         required=False,
         initial=dict,
         encoder=IndentedJSONEncoder,
-        decoder=StorableJSONDecoder,
+        decoder=StrictJSONDecoder,
         widget=JsonEditor(rows=6),
         help_text=f"{App._meta.get_field('publications').help_text} One that asks for none gets all that it may read.",
     )

@@ -19,11 +19,11 @@ from django.utils.safestring import SafeString
 from changesource.admin.client_history import ClientHistoryPages
 from changesource.admin.credential import CredentialInline, CredentialPages
 from changesource.admin.grant import GrantInline
-from changesource.admin.json_editor import JsonEditor
+from changesource.admin.json_editor import IndentedJSONEncoder, JsonEditor
 from changesource.models import AwaitedReplica, Client, Grant
 from changesource.models.app import validate_json_object
+from changesource.mql import StrictJSONDecoder
 from changesource.publishing.grants import CONFIRM_ACTION
-from changesource.publishing.json_text import IndentedJSONEncoder, StorableJSONDecoder
 
 MAX_REPLICAS = 10
 """Listed on the page of a client; there is a link to all."""
@@ -34,7 +34,7 @@ class ClientForm(forms.ModelForm):
         required=False,
         initial=dict,
         encoder=IndentedJSONEncoder,
-        decoder=StorableJSONDecoder,
+        decoder=StrictJSONDecoder,
         widget=JsonEditor(rows=4),
         help_text=Client._meta.get_field("attributes").help_text,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
@@ -21,3 +22,10 @@ class JsonEditor(forms.Textarea):
     def media(self) -> Any:
         script: Any = forms.widgets.Script("changesource/json_editor.js", defer=True)
         return forms.Media(css={"all": ["changesource/admin.css"]}, js=[script])
+
+
+class IndentedJSONEncoder(json.JSONEncoder):
+    """Writes JSON for people."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "indent": 2})

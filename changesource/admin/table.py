@@ -28,8 +28,7 @@ from changesource.errors import ChangeSourceError
 from changesource.models import App, Column, Table
 from changesource.models.draft import draft_definition, table_definition
 from changesource.models.table import default_primary_key
-from changesource.mql.errors import MappingError
-from changesource.mql.text import normal_mapping_text
+from changesource.mql import MqlError, normal_mapping_text
 from changesource.operations.preview import preview_page
 from changesource.publishing.definition_problems import Problem, find_warnings
 from changesource.publishing.draft_problems import problems_of_table
@@ -82,7 +81,7 @@ class MappingField(forms.CharField):
                 if is_one_line
                 else value
             )
-        except (MappingError, ValueError):
+        except (MqlError, ValueError):
             return value
 
 

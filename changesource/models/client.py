@@ -13,8 +13,7 @@ from changesource.models.app import App, validate_json_object
 from changesource.models.history import keep_history
 from changesource.models.table import validate_names
 from changesource.models.version import Version
-from changesource.mql.errors import MappingError
-from changesource.mql.text import read_mapping_text
+from changesource.mql import MqlError, read_mapping_text
 from changesource.tables.definition import AppDefinition, why_not_a_name
 
 WHAT_ROW_FILTERS_ARE = "Row filters are a JSON object: the name of a table → a filter."
@@ -31,7 +30,7 @@ def validate_row_filters(value: str) -> None:
     """Refuse text that is not a JSON object. What the filters say is checked against a published version."""
     try:
         read_mapping_text(value, what_it_is=WHAT_ROW_FILTERS_ARE)
-    except MappingError as error:
+    except MqlError as error:
         raise ValidationError(str(error)) from error
 
 
@@ -164,7 +163,7 @@ class Grant(models.Model):
             return frozenset(self.tables)
         try:
             filters = read_mapping_text(self.row_filters, what_it_is=WHAT_ROW_FILTERS_ARE)
-        except MappingError:
+        except MqlError:
             return frozenset()
         return frozenset(filters) or None
 

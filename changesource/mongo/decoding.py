@@ -22,7 +22,7 @@ import bson
 from bson.errors import InvalidBSON
 
 from changesource.errors import SourceUnusable
-from changesource.mql.bson_types import Undecodable
+from changesource.mql import Undecodable
 from changesource.tables.values import CODEC_OPTIONS
 from changesource.tasks import LoopShare
 

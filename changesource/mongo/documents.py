@@ -17,7 +17,7 @@ from changesource.mongo.decoding import decode_batch_in_pieces, split_batch
 from changesource.mongo.faults import as_source_error
 from changesource.mongo.read_fields import EVERYTHING, Projection, projection_for
 from changesource.mongo.source import Database
-from changesource.mql.bson_types import without_references
+from changesource.mql import without_references
 from changesource.tables.document_ids import is_readable
 from changesource.tasks import end_tasks
 

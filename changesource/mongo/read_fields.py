@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from changesource.mql.expressions import WHOLE_DOCUMENT
+from changesource.mql import WHOLE_DOCUMENT
 from changesource.tables.compiled_table import ID
 
 Projection = dict[str, int]

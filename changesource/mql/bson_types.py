@@ -15,7 +15,7 @@ from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, Min
 
 
 class Missing:
-    """The value of a field that a document does not have; null is another thing."""
+    """The value of a field that a document does not have. It is not null."""
 
     __slots__ = ()
 
@@ -30,10 +30,10 @@ MISSING: Final = Missing()
 
 
 class Undecodable(Binary):
-    """What stands in a document for a value that cannot be decoded: a binary, or text of an `_id`. It fits no column. Filters
-    and expressions see a binary.
+    """The stand-in for a value of a document that cannot be decoded: a binary, or text in an `_id`. It fits no column, and
+    filters and expressions see a binary.
 
-    In an `_id` it has the value's own bytes, by which one document is told from another.
+    In an `_id` it holds the value's own bytes, which tell one document from another.
     """
 
     def __new__(cls, raw: bytes = b"") -> Undecodable:
@@ -97,13 +97,13 @@ TYPE_NUMBERS: Final[Mapping[str, int]] = {
     "minKey": -1,
     "maxKey": 127,
 }
-"""MongoDB: manual/reference/bson-types. What is not in it is no type."""
+"""MongoDB: manual/reference/bson-types. Anything else is not a type."""
 
 
 def type_name(value: object) -> str:
-    """MongoDB's alias of the type of `value`: "int", "string" …; "missing" for `MISSING`.
+    """MongoDB's alias for the type of `value`: "int", "string" …; "missing" for `MISSING`.
 
-    Raises `TypeError` for what is no BSON.
+    Raises `TypeError` for a value that is not BSON.
     """
     name = _NAMES.get(type(value)) or _name_of_base(value)
     if name == "int":
@@ -125,8 +125,8 @@ def _name_of_base(value: object) -> str:
 def fields_of_reference(reference: DBRef) -> dict[str, Any]:
     """The object that PyMongo has decoded as a DBRef.
 
-    `DBRef.as_doc` gives the same, but looks for each field in a list of those before it (bson/son.py, `__setitem__`): for an
-    object with 50,000 fields beside $ref and $id that takes 25 seconds.
+    `DBRef.as_doc` gives the same, but searches a list of all earlier fields for each field (bson/son.py, `__setitem__`). For
+    an object with 50,000 fields beside $ref and $id, that takes 25 seconds.
     """
     fields = {"$ref": reference.collection, "$id": reference.id}
     if reference.database is not None:
@@ -136,7 +136,7 @@ def fields_of_reference(reference: DBRef) -> dict[str, Any]:
 
 
 def without_references(value: Any) -> Any:
-    """`value` with objects in place of DBRefs, which encode to the same bytes, and in a time that grows with their size."""
+    """`value` with an object in place of each DBRef. Objects encode to the same bytes, in time proportional to their size."""
     if isinstance(value, DBRef):
         value = fields_of_reference(value)
     if isinstance(value, Mapping):
@@ -145,7 +145,7 @@ def without_references(value: Any) -> Any:
 
 
 def is_nullish(value: object) -> bool:
-    """Null or missing: what most operators answer with null."""
+    """Whether the value is null or missing, for which most operators return null."""
     return value is None or value is MISSING
 
 
@@ -154,7 +154,7 @@ def is_number(value: object) -> bool:
 
 
 def is_truthy(value: object) -> bool:
-    """MongoDB's truth in expressions: all but false, null, missing and zeros; also NaN, "" and [] are true."""
+    """MongoDB's truth in expressions: everything but false, null, missing and zero. NaN, "" and [] are true."""
     if value is True:
         return True
     if value is None or value is MISSING or value is False:
@@ -165,7 +165,7 @@ def is_truthy(value: object) -> bool:
 
 
 def _is_zero(value: Decimal128) -> bool:
-    """Without unpacking the decimal, which takes PyMongo ten times as long. IEEE 754: two bits set behind the sign stand for
+    """Whether a decimal is zero. Unpacking it takes PyMongo ten times as long. IEEE 754: two set bits after the sign mean
     infinity, NaN, or digits in a form that Decimal128 does not use."""
     bits = int.from_bytes(value.bid, "little")
     if bits >> 125 & 3 == 3:
@@ -177,7 +177,7 @@ _DECIMAL_DIGITS: Final = (1 << 113) - 1
 
 
 def milliseconds_of(date: Any) -> int:
-    """Epoch milliseconds of a date. Naive moments are UTC, as everywhere in BSON."""
+    """A date as milliseconds since the epoch. A naive `datetime` is UTC, as everywhere in BSON."""
     if isinstance(date, datetime) and date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
     return int(date if isinstance(date, DatetimeMS) else DatetimeMS(date))

@@ -1,55 +1,60 @@
 """How much work the rows of one document may take.
 
-A budget counts work and reads no clock, so that every process decides the same about a document: the rows that one of
-them has sent, another one can remove. What work costs therefore belongs to what a published version means, as a change of
-these numbers can change which documents have rows.
+A budget counts work and reads no clock, so that every process decides alike about a document: any of them can remove the
+rows that another one has sent. The costs are therefore part of what a published version means. A change to these numbers
+can change which documents have rows.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 
 MAX_STEPS: Final = 20_000_000
-"""A step is about the evaluation of one operator or path, or the visit of one element of an array: 0.05 to 0.3 microseconds.
-All of them take some four seconds, or one to eight by what they are (measured on a core of 2.5 GHz that others share)."""
+"""A step is about the evaluation of one operator or path, or a visit to one element of an array: 0.05 to 0.3 microseconds.
+All of them together take about four seconds, or one to eight, depending on the operators (measured on a shared core of
+2.5 GHz)."""
 
 MAX_ROWS: Final = 1_000_000
-"""An array of that many numbers takes 12 MB of the 16 MB that a document can have."""
+"""An array of this many numbers takes 12 MB of the 16 MB that a document can have."""
 
 MAX_BYTES: Final = 256 * 2**20
-"""Of text, arrays, objects and rows that are made for one document: sixteen times the largest document."""
+"""For all text, arrays, objects and rows that are made for one document: sixteen times the largest document."""
 
 MAX_VALUE_BYTES: Final = 16 * 2**20
-"""Of the text, array or object that one operator makes: as much as a document of MongoDB can have."""
+"""For the text, array or object that one operator makes: as much as a document in MongoDB can have."""
 
 QUICK_STEPS: Final = 20_000
 QUICK_ROWS: Final = 1_000
 QUICK_BYTES: Final = 2 * 2**20
-"""Some milliseconds: as long as an event loop may be kept."""
+"""A few milliseconds: as long as an event loop may be blocked."""
 
 ELEMENT_BYTES: Final = 64
-"""Of a new element of an array or field of an object: a small Python object and the reference to it."""
+"""For a new element of an array or a new field of an object: a small Python object and the reference to it."""
 REFERENCE_BYTES: Final = 16
-"""Of an element that is taken over from another array; as much as mongod counts (internalQueryMaxRangeBytes)."""
+"""For an element that is taken over from another array; as much as mongod counts (internalQueryMaxRangeBytes)."""
+
+STEPS_OF_ERROR: Final = 50
+"""Python takes long to raise an error through all the calls that it is in."""
 
 FREE_CHARACTERS: Final = 64
-"""Reading or making shorter text costs no more than the operator that does it."""
+"""Reading or making text up to this length costs no more than the operator that does it."""
 CHARACTERS_PER_STEP: Final = 64
-"""Of text that a function of C goes through, at some nanoseconds each in the worst case."""
+"""For text that a C function reads, at a few nanoseconds a character in the worst case."""
 COPIED_PER_STEP: Final = 512
-"""Characters that are only copied."""
+"""For characters that are only copied."""
 REFERENCES_PER_STEP: Final = 32
-"""Elements that a function of C copies in the time of a step."""
+"""Elements that a C function copies in the time of a step."""
 FIELDS_PER_STEP: Final = 4
-"""Fields that are put into an object in the time of a step."""
+"""Fields that can be put into an object in the time of a step."""
 
 MAX_VALUE_DEPTH: Final = 150
-"""Objects and arrays inside each other in a computed value: more than MongoDB stores, far less than Python's stack."""
+"""Objects and arrays inside each other in a computed value: more than MongoDB stores, and far less than Python's stack
+allows."""
 
 
-class BudgetExceeded(MappingError):
+class BudgetExceeded(MqlError):
     """The rows of a document take more work than one document may cost."""
 
     def within(self, *steps: str) -> BudgetExceeded:
@@ -60,7 +65,7 @@ class BudgetExceeded(MappingError):
 class Budget:
     """What is left of the work for one document: `steps`, `rows` and `bytes`.
 
-    It belongs to one call at a time, and so to one thread. `memo` is what that call has worked out and may ask for again.
+    It belongs to one call at a time, and so to one thread. `memo` keeps what that call has computed and may need again.
     """
 
     __slots__ = ("bytes", "memo", "rows", "steps")
@@ -73,11 +78,11 @@ class Budget:
 
     @classmethod
     def quick(cls) -> Budget:
-        """A budget that an event loop can wait for."""
+        """A budget small enough to be spent on an event loop."""
         return cls(QUICK_STEPS, QUICK_ROWS, QUICK_BYTES)
 
     def spend_steps(self, steps: int) -> None:
-        """Raises `BudgetExceeded`, as all of these methods do."""
+        """Raises `BudgetExceeded` when less than `steps` is left, as the other methods do for what they spend."""
         self.steps -= steps
         if self.steps < 0:
             raise BudgetExceeded(
@@ -98,13 +103,23 @@ class Budget:
                 "Let it repeat less of the document."
             )
 
+    def spend_error(self) -> None:
+        """For an error that is recorded and does not end the work on the document."""
+        self.spend_steps(STEPS_OF_ERROR)
+
     def read_text(self, length: int) -> None:
-        """For `length` characters that a function of C goes through."""
+        """For `length` characters that a C function reads."""
         if length > FREE_CHARACTERS:
             self.spend_steps(length // CHARACTERS_PER_STEP)
 
+    def write_text(self, length: int) -> None:
+        """For `length` characters that a C function has made of another value."""
+        if length > FREE_CHARACTERS:
+            self.spend_steps(length // CHARACTERS_PER_STEP)
+            self.spend_bytes(length)
+
     def make_text(self, length: int) -> None:
-        """To be called before the text is made. A single value that is too large is a plain `MappingError`."""
+        """For new text; to be called before it is made. Raises a plain `MqlError` for a single value that is too large."""
         if length > FREE_CHARACTERS:
             self._make(length)
             self.spend_steps(length // COPIED_PER_STEP)
@@ -115,27 +130,27 @@ class Budget:
         self.spend_steps(number)
 
     def make_fields(self, number: int) -> None:
-        """For the fields of a new object, whatever their values; to be called before they are made."""
+        """For the fields of a new object, without their values; to be called before they are made."""
         self._make(number * ELEMENT_BYTES, number * REFERENCE_BYTES)
         self.spend_steps(1 + number // FIELDS_PER_STEP)
 
     def copy_elements(self, number: int) -> None:
-        """For elements that a new array has in common with what it is made of."""
+        """For elements that a new array shares with the one that it is made from."""
         self._make(number * REFERENCE_BYTES)
         self.spend_steps(number // REFERENCES_PER_STEP)
 
     def _make(self, size: int, written: int | None = None) -> None:
-        """`written`: as it counts for a document."""
+        """`written` is the size as it counts towards the limit of a document; by default `size`."""
         if (size if written is None else written) > MAX_VALUE_BYTES:
-            raise MappingError(
+            raise MqlError(
                 f"An operator makes a value of more than {MAX_VALUE_BYTES >> 20} MB, which no document could hold. "
                 "Let it make less."
             )
         self.spend_bytes(size)
 
     def size_of(self, value: Any, most: int) -> int:
-        """About how many bytes a value has; one above `most` where it has more. What stands in it twice counts twice, as it
-        would when written."""
+        """About how many bytes a value has, or `most + 1` when it has more than `most`. What occurs in it twice counts twice,
+        as it would when written."""
         size = 0
         level = [value]
         for _ in range(MAX_VALUE_DEPTH):
@@ -155,4 +170,4 @@ class Budget:
             if not inner:
                 return size
             level = inner
-        raise MappingError(f"A value is nested more than {MAX_VALUE_DEPTH} deep. Let the mapping nest it less.")
+        raise MqlError(f"A value is nested more than {MAX_VALUE_DEPTH} deep. Let the mapping nest it less.")

@@ -1,4 +1,4 @@
-"""Hashable keys of BSON values: two values have the same key if and only if MongoDB holds them for equal.
+"""Hashable keys of BSON values: two values have the same key if and only if MongoDB considers them equal.
 
 1, 1.0, a long and a decimal of 1 are equal, and so is NaN to NaN; true is not 1, nor is null a missing value.
 """
@@ -24,7 +24,7 @@ from changesource.mql.ordering import (
 )
 
 _ITS_OWN_KEY: Final = frozenset({str, int, Int64, ObjectId})
-"""Types of which values are equal, to Python, to those values of all types that MongoDB holds for equal to them."""
+"""Types whose values Python finds equal to exactly those values, of any type, that MongoDB considers equal to them."""
 
 _NAN: Final = (BRACKETS["double"], "NaN")
 
@@ -85,4 +85,4 @@ _KEYS: Final[Mapping[int, Callable[[int, Any, Budget], Hashable]]] = {
     BRACKETS["javascript"]: _of_code,
     BRACKETS["javascriptWithScope"]: _of_code,
 }
-"""By place in BSON's order. Values of the other types are all equal to each other."""
+"""By bracket of BSON's order. All values of any other type are equal to each other."""

@@ -1,30 +1,31 @@
-"""What is wrong with a mapping, or with what one document makes of it."""
+"""What is wrong with a pipeline or a filter, or with what it makes of one document."""
 
 from __future__ import annotations
 
-from changesource.errors import ChangeSourceError
+from typing import ClassVar
 
 
-class MappingError(ChangeSourceError):
-    """A mapping is not MongoDB's language, needs other documents, or cannot be computed for a document.
+class MqlError(Exception):
+    """A pipeline or a filter is not MongoDB's language, needs other documents, or cannot be computed for a document.
 
-    `place` is where in the mapping: ("pipeline[1]", "$addFields", "name"). Messages hold no content of a document.
+    `place` says where: ("pipeline[1]", "$addFields", "name"). Messages hold no content of a document.
     """
 
-    code = "CS203"
+    code: ClassVar[str] = "CS203"
+    """The catalogue of this project's errors (`changesource.errors`) lists it under this code."""
 
     def __init__(self, message: str, place: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.place = place
 
-    def within(self, *steps: str) -> MappingError:
+    def within(self, *steps: str) -> MqlError:
         """The same error, seen from `steps` further out."""
-        return MappingError(self.message, (*steps, *self.place))
+        return MqlError(self.message, (*steps, *self.place))
 
     @property
     def reason(self) -> str:
-        """Place and message, without the code."""
+        """The place and the message, without the code."""
         return f"{'.'.join(self.place)}: {self.message}" if self.place else self.message
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
-"""BSON's order of all values, which comparison operators of filters and expressions follow.
+"""BSON's order of all values, which the comparison operators of filters and expressions follow.
 
-MongoDB: manual/reference/bson-type-comparison-order. Numbers compare by value whatever their type; NaN is equal to
-itself and less than every other number. A missing field comes before null.
+MongoDB: manual/reference/bson-type-comparison-order. Numbers compare by value, whatever their type; NaN is equal
+to itself and less than every other number. A missing field comes before null.
 """
 
 from __future__ import annotations
@@ -38,22 +38,23 @@ BRACKETS: Final[Mapping[str, int]] = {
     "javascriptWithScope": 65,
     "maxKey": 127,
 }
-"""Values of types with the same number compare by value, others by it."""
+"""Values whose types have the same number compare by value; all others compare by that number."""
 
 _PLAIN = frozenset({str, int, Int64})
 
 STEPS_OF_MEMBER: Final = 5
-"""What it takes to compare two members of objects or arrays."""
+"""The cost of comparing two members of objects or arrays."""
 
 STEPS_OF_DECIMAL: Final = 24
-"""What it takes PyMongo to unpack decimals."""
+"""The cost of unpacking decimals, which PyMongo does."""
 
 LONG_TEXT: Final = 4096
-"""Characters from which on it takes longer than a step to compare texts."""
+"""Texts with more characters than this take longer than a step to compare."""
 
 
 def compare(left: Any, right: Any, budget: Budget | None = None) -> int:
-    """-1, 0 or 1. A budget is for values of which both can be large: documents bound themselves, computed values do not."""
+    """-1, 0 or 1. Pass a budget where both values can be large: the size of a document is bounded, that of a computed value
+    is not."""
     kind = type(left)
     if kind is type(right) and kind in _PLAIN:
         if kind is str and budget is not None and len(left) > LONG_TEXT:
@@ -79,7 +80,7 @@ def bracket(value: object) -> int:
 
 
 def as_number(value: Any) -> int | float | Decimal:
-    """A number in a form that Python compares with the others."""
+    """A number in a form that Python compares with other numbers."""
     return value.to_decimal() if isinstance(value, Decimal128) else value
 
 
@@ -102,7 +103,8 @@ def is_nan_number(number: int | float | Decimal) -> bool:
 
 
 def _compare_objects(left: Any, right: Any, budget: Budget | None) -> int:
-    """Field by field: by the type of the value, then the name, then the value; the one with fewer fields is less."""
+    """Compares field by field: by the type of the value, then the name, then the value. If all are equal, the object with
+    fewer fields is less."""
     left, right = fields_of(left, budget), fields_of(right, budget)
     for (left_name, left_value), (right_name, right_value) in zip(left.items(), right.items(), strict=False):
         if budget is not None:
@@ -115,7 +117,7 @@ def _compare_objects(left: Any, right: Any, budget: Budget | None) -> int:
 
 
 def fields_of(value: Any, budget: Budget | None) -> Mapping[str, Any]:
-    """Those of an object, also of one that PyMongo decodes as a DBRef, from which they are copied each time."""
+    """The fields of an object. PyMongo decodes some objects as DBRefs, whose fields are copied at each call."""
     if not isinstance(value, DBRef):
         return value  # type: ignore[no-any-return]
     fields = fields_of_reference(value)
@@ -134,7 +136,7 @@ def _compare_arrays(left: Sequence[Any], right: Sequence[Any], budget: Budget | 
 
 
 def _compare_binaries(left: Any, right: Any, budget: Budget | None) -> int:
-    """By length, then by subtype, then by bytes."""
+    """Compares by length, then by subtype, then by bytes."""
     if budget is not None:
         pay_for_bytes(left, budget)
         pay_for_bytes(right, budget)
@@ -142,7 +144,7 @@ def _compare_binaries(left: Any, right: Any, budget: Budget | None) -> int:
 
 
 def pay_for_bytes(value: Any, budget: Budget) -> None:
-    """For the copy that is made of them."""
+    """Pays for the copy that `binary_parts` makes."""
     if not isinstance(value, uuid.UUID):
         budget.read_text(len(value))
 
@@ -162,13 +164,14 @@ def _compare_regexes(left: Any, right: Any) -> int:
 
 
 def regex_parts(value: Any) -> tuple[str, str]:
+    """The pattern and the letters of the options."""
     regex = value if isinstance(value, Regex) else Regex.from_native(value)
     pattern = regex.pattern if isinstance(regex.pattern, str) else regex.pattern.decode("utf-8", "replace")
     return pattern, "".join(letter for letter, bit in REGEX_OPTIONS if regex.flags & bit)
 
 
 REGEX_OPTIONS: Final = (("i", 2), ("l", 4), ("m", 8), ("s", 16), ("u", 32), ("x", 64))
-"""BSON's letters, in its order, and Python's bits for them (bson.regex)."""
+"""BSON's letters, in BSON's order, and Python's bits for them (bson.regex)."""
 
 
 def _compare_codes(left: Code, right: Code, budget: Budget | None) -> int:

@@ -1,7 +1,7 @@
 """Projections: `$project`, the projection of a simple mapping, `$addFields` and `$unset`, compiled to functions.
 
-MongoDB: manual/reference/operator/aggregation/project; arrays on a dotted path are gone through, each object in them is
-projected; a computed field below a value that is no object makes an object of it.
+MongoDB: manual/reference/operator/aggregation/project. A dotted path applies to each object of an array on its way. A
+computed field below a value that is not an object replaces that value by an object.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from bson import Decimal128
 
 from changesource.mql.bson_types import MISSING, is_truthy
 from changesource.mql.budget import Budget
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions import Node, Scope, compile_expression
 from changesource.mql.expressions.compiler import BUDGET, Variables, folding_budget, split_path, weight
 
 Document = Mapping[str, Any]
 Project = Callable[[Document, Variables], dict[str, Any]]
 Leaf = bool | Node
-"""True: included; False: excluded; a node: computed."""
+"""True for an included field, False for an excluded one, a node for a computed one."""
 
 ID = "_id"
 
@@ -30,25 +30,25 @@ STEPS_OF_ELEMENT = 3
 
 @dataclass(slots=True)
 class Tree:
-    """The leaves of a projection under the names on the way to them, and the steps that each child takes."""
+    """The leaves of a projection, each under the names of its path, and the steps that each child costs."""
 
     children: dict[str, Tree | Leaf] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
 
     def add(self, path: Sequence[str], leaf: Leaf, steps: int) -> None:
-        """Raises `MappingError` when the path is part of another's, or has another as its part."""
+        """Adds a leaf. Raises `MqlError` when its path and that of another leaf contain one another."""
         name, *rest = path
         self.steps[name] = self.steps.get(name, 0) + steps
         there = self.children.get(name)
         if not rest:
             if there is not None:
-                raise MappingError("Another path is the same, or goes through it. Keep one of them.", (".".join(path),))
+                raise MqlError("Another path is the same, or goes through it. Keep one of them.", (".".join(path),))
             self.children[name] = leaf
             return
         if there is None:
             there = self.children[name] = Tree()
         if not isinstance(there, Tree):
-            raise MappingError(f"Another entry is for {name!r} as a whole. Keep one of them.", (".".join(path),))
+            raise MqlError(f"Another entry is for {name!r} as a whole. Keep one of them.", (".".join(path),))
         there.add(rest, leaf, steps)
 
     @property
@@ -63,19 +63,19 @@ class Tree:
                 yield child
 
     def only(self, names: frozenset[str]) -> Tree:
-        """The same without the top-level names that are not in `names`."""
+        """The same tree with the top-level names in `names` only."""
         kept = {name: child for name, child in self.children.items() if name in names}
         return Tree(kept, {name: self.steps.get(name, 1) for name in kept})
 
     @property
     def weight(self) -> int:
-        """The steps that all of it takes for one document."""
+        """The steps that the whole tree costs for one document."""
         return sum(self.steps.values())
 
     @property
     def repeats_values(self) -> bool:
-        """Whether what it makes can have one value of the document in it several times: written out, that grows with each
-        stage."""
+        """Whether one value of the document can occur in the result several times. Written out, such a result can grow with
+        each stage."""
         return any(
             leaf.has_computed if isinstance(leaf, Tree) else isinstance(leaf, Node) and not is_plain(leaf)
             for leaf in self.children.values()
@@ -83,29 +83,29 @@ class Tree:
 
 
 def is_plain(node: Node) -> bool:
-    """Whether it gives values without members, or values as they stand in the document."""
+    """Whether the node gives only scalars, or values just as they are in the document."""
     return node.never_fails if node.gives is None else node.gives.isdisjoint(("object", "array"))
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """`reads` says which top-level fields the computed ones under a top-level name read."""
+    """A parsed projection. `reads` maps a top-level name to the top-level fields that the computed fields under it read."""
 
     kind: Literal["include", "exclude", "add"]
     tree: Tree
     reads: Mapping[str, frozenset[str]]
 
     def compile(self) -> Project:
-        """A function that gives a new document; what it takes is left as it is."""
+        """A function that gives a new document and leaves its argument unchanged."""
         return _COMPILERS[self.kind](self.tree)
 
     def only(self, names: frozenset[str]) -> Projection:
-        """As much of it as the fields `names` need."""
+        """The part of the projection that the fields `names` need."""
         return replace(self, tree=self.tree.only(names))
 
 
 def parse_projection(specification: object, folding: Budget | None = None) -> Projection:
-    """`$project`. `folding`: see `Scope`. Raises `MappingError`."""
+    """Parses `$project`. For `folding` see `Scope`. Raises `MqlError`."""
     tree, reads = _parse(specification, folding, numbers_select=True)
     leaf_of_id = tree.children.get(ID)
     others = [leaf for name, child in tree.children.items() if name != ID for leaf in _leaves_of(child)]
@@ -114,8 +114,8 @@ def parse_projection(specification: object, folding: Budget | None = None) -> Pr
     excludes = any(leaf is False for leaf in others) or (not others and leaf_of_id is False)
     includes = any(leaf is not False for leaf in others) or isinstance(leaf_of_id, Node)
     if excludes and includes:
-        raise MappingError(
-            "A projection either names what it keeps or what it leaves out, and only _id can be different. "
+        raise MqlError(
+            "A projection names either what it keeps or what it leaves out, and only _id can be different. "
             "Take one kind of entries out."
         )
     if excludes:
@@ -130,16 +130,16 @@ def parse_projection(specification: object, folding: Budget | None = None) -> Pr
 
 
 def parse_added_fields(specification: object, folding: Budget | None = None) -> Projection:
-    """`$addFields`, `$set`. `folding`: see `Scope`. Raises `MappingError`."""
+    """Parses `$addFields` and `$set`. For `folding` see `Scope`. Raises `MqlError`."""
     tree, reads = _parse(specification, folding, numbers_select=False)
     return Projection("add", tree, reads)
 
 
 def parse_unset(specification: object) -> Projection:
-    """`$unset`: a path or a list of paths. Raises `MappingError`."""
+    """Parses `$unset`: a path or a list of paths. Raises `MqlError`."""
     paths = [specification] if isinstance(specification, str) else specification
     if not isinstance(paths, list | tuple) or not paths or not all(isinstance(path, str) for path in paths):
-        raise MappingError("Write the path of a field, or a list of paths.")
+        raise MqlError("Write the path of a field, or a list of paths.")
     tree = Tree()
     for path in paths:
         tree.add(split_path(path), False, 1)
@@ -150,7 +150,7 @@ def _parse(
     specification: object, folding: Budget | None, *, numbers_select: bool
 ) -> tuple[Tree, Mapping[str, frozenset[str]]]:
     if not isinstance(specification, Mapping) or not specification:
-        raise MappingError("Write an object with at least one field.")
+        raise MqlError("Write an object with at least one field.")
     folding = folding or folding_budget()
     tree = Tree()
     reads: dict[str, set[str]] = {}
@@ -160,7 +160,7 @@ def _parse(
             is_selected = numbers_select and isinstance(value, bool | int | float | Decimal128)
             leaf = is_truthy(value) if is_selected else compile_expression(value, scope)
             tree.add(path, leaf, 1 if is_selected else 1 + weight(value))
-        except MappingError as error:
+        except MqlError as error:
             place = ".".join(path)
             raise (error if error.place[:1] == (place,) else error.within(place)) from error
         reads.setdefault(path[0], set()).update(scope.reads)
@@ -168,7 +168,7 @@ def _parse(
 
 
 def _paths(specification: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Each path with what stands at it. An object without operators stands for the paths in it."""
+    """Each path with its value. An object without operators stands for the paths inside it."""
     for key, value in specification.items():
         path = (*above, *split_path(key))
         if not isinstance(value, Mapping) or any(name.startswith("$") for name in value):
@@ -176,7 +176,7 @@ def _paths(specification: Mapping[str, Any], above: tuple[str, ...]) -> Iterator
         elif value:
             yield from _paths(value, path)
         else:
-            raise MappingError('Write {"$literal": {}} for an empty object.', (".".join(path),))
+            raise MqlError('Write {"$literal": {}} for an empty object.', (".".join(path),))
 
 
 def _leaves_of(child: Tree | Leaf) -> list[Leaf]:
@@ -203,7 +203,7 @@ def _compile_include(tree: Tree) -> Project:
                 value = evaluate(document, variables)
                 if value is not MISSING:
                     projected[name] = value
-        except MappingError as error:
+        except MqlError as error:
             raise error.within(name) from error
         return projected
 
@@ -241,12 +241,12 @@ def _include_fields(value: Document, tree: Tree, root: Document, variables: Vari
 def _evaluate(name: str, node: Node, root: Document, variables: Variables) -> Any:
     try:
         return node.evaluate(root, variables)
-    except MappingError as error:
+    except MqlError as error:
         raise error.within(name) from error
 
 
 def _include_in_value(value: Any, tree: Tree, root: Document, variables: Variables) -> Any:
-    """What is kept of a value below which the projection goes on; `MISSING` for one that has nothing below it."""
+    """What is kept of a value when the projection names fields below it; `MISSING` for a value that can have none."""
     if isinstance(value, Mapping):
         variables[BUDGET].make_fields(len(value))
         return _include_fields(value, tree, root, variables)
@@ -308,7 +308,7 @@ def _compile_add(tree: Tree) -> Project:
         try:
             for name, evaluate in computed:
                 _set(added, name, evaluate(document, variables))
-        except MappingError as error:
+        except MqlError as error:
             raise error.within(name) from error
         return added
 
@@ -316,7 +316,7 @@ def _compile_add(tree: Tree) -> Project:
 
 
 def _set(fields: dict[str, Any], name: str, value: Any) -> None:
-    """A field that is set to nothing is taken away, as with `$$REMOVE`."""
+    """Sets a field. A missing value removes it, as with `$$REMOVE`."""
     if value is MISSING:
         fields.pop(name, None)
     else:

@@ -1,7 +1,7 @@
-"""The stages of a pipeline. Each gives documents for documents, and says what it needs to know of them.
+"""The stages of a pipeline. Each turns documents into documents, and says what it needs to know of them.
 
-Only stages that work on one document at a time are here: a change of one document then changes the rows of that document
-and no others. All others are refused, with the reason.
+Only stages that work on one document at a time are supported, so that a change to one document changes the rows of that
+document and no others. Every other stage is refused with the reason.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bson import Int64
 
 from changesource.mql.bson_types import MISSING, type_name
 from changesource.mql.budget import FIELDS_PER_STEP, REFERENCE_BYTES, Budget
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions import WHOLE_DOCUMENT, Scope, compile_expression
 from changesource.mql.expressions.compiler import (
     Evaluate,
@@ -26,7 +26,7 @@ from changesource.mql.expressions.compiler import (
     variables_with,
     weight,
 )
-from changesource.mql.filters import compile_predicate, fields, filter_weight, parse_filter
+from changesource.mql.filters import compile_predicate, filter_fields, filter_weight, parse_filter
 from changesource.mql.projections import (
     Document,
     Projection,
@@ -39,10 +39,10 @@ from changesource.mql.projections import (
 
 Documents = list[Document]
 Names = frozenset[str]
-"""Names of top-level fields; `WHOLE_DOCUMENT` among them stands for all."""
+"""Names of top-level fields. `WHOLE_DOCUMENT` among them stands for all fields."""
 
 DOCUMENT_BYTES = 128
-"""Of a document that another one is unwound to, without its fields."""
+"""For one document that $unwind gives, without its fields."""
 STEPS_OF_UNWINDING = 3
 
 EVERYTHING: Names = frozenset({WHOLE_DOCUMENT})
@@ -50,19 +50,23 @@ EVERYTHING: Names = frozenset({WHOLE_DOCUMENT})
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What is known of the top-level fields of documents: the BSON types that one can have (None: any).
+    """What is known of the top-level fields of documents: the BSON types that each can have (None for any).
 
-    A field that is not named can be there if the shape is open, and with any type.
+    If the shape is open, a document can have fields that are not named here, with any type.
     """
 
     fields: Mapping[str, Types] = field(default_factory=dict)
     is_open: bool = True
 
     def types(self, name: str) -> Types:
-        """Types of a field; just "missing" for one that is never there."""
+        """The types of a field; only "missing" for one that no document has."""
         if name in self.fields:
             return self.fields[name]
         return None if self.is_open else NEVER_THERE
+
+    def has(self, name: str) -> bool:
+        """Whether a document can have the field."""
+        return self.types(name) != NEVER_THERE
 
     def with_field(self, name: str, types: Types) -> Shape:
         return replace(self, fields={**self.fields, name: types})
@@ -72,23 +76,26 @@ NEVER_THERE: Types = frozenset({"missing"})
 
 
 class Stage(Protocol):
-    """One stage. `splits` says whether it can make several documents out of one, `repeats_values` whether what it makes can
-    have one value of the document in it several times. `steps` are those for each document that `run` does not pay."""
+    """One stage.
+
+    `splits` says whether it can make several documents out of one; `repeats_values`, whether one value of the document can
+    occur in the result several times. `steps` is the cost of each document that `run` does not pay itself.
+    """
 
     splits: bool
     repeats_values: bool
     steps: int
 
     def run(self, documents: Documents, budget: Budget) -> Documents:
-        """What the stage gives for `documents`, in order. Raises `MappingError` for a document that it cannot take, and
-        `BudgetExceeded`."""
+        """What the stage gives for `documents`, in their order. Raises `BudgetExceeded`, and `MqlError` for a document that
+        it cannot process."""
 
     def slice(self, needed: Names) -> tuple[Stage | None, Names]:
-        """As much of the stage as the fields `needed` of its output need, None for nothing; and the fields of its input
-        that this needs."""
+        """The part of the stage that the fields `needed` of its output depend on (None when they depend on none of it), and
+        the fields of its input that this part needs."""
 
     def shape(self, shape: Shape) -> Shape:
-        """What is known of the output when the input is known to be like `shape`."""
+        """What is known of the output when the input has this `shape`."""
 
 
 # $match
@@ -102,7 +109,7 @@ class Match:
         parsed = parse_filter(specification, Scope(folding=folding))
         self._matches = compile_predicate(parsed)
         self.steps = 1 + filter_weight(parsed)
-        self.fields: Names = fields(parsed)
+        self.fields: Names = filter_fields(parsed)
 
     def run(self, documents: Documents, budget: Budget) -> Documents:
         matches = self._matches
@@ -119,7 +126,7 @@ class Match:
 
 
 class Project:
-    """Each document through a projection."""
+    """$project and the stages like it: each document goes through a projection."""
 
     splits = False
 
@@ -173,7 +180,7 @@ class Project:
 
 
 def _pay_for_fields(documents: Documents, budget: Budget) -> None:
-    """A document that has become several has its fields copied for each of them."""
+    """Pays for the fields of documents into which one was unwound, which are copied for each of them."""
     fields = sum(map(len, documents))
     budget.spend_bytes(fields * REFERENCE_BYTES)
     budget.spend_steps(fields // FIELDS_PER_STEP)
@@ -187,7 +194,8 @@ def _is_tree(child: object) -> bool:
 
 
 class Unwind:
-    """MongoDB: manual/reference/operator/aggregation/unwind. What is no array counts as an array of itself."""
+    """$unwind (MongoDB: manual/reference/operator/aggregation/unwind). A value that is not an array counts as an array of
+    just that value."""
 
     splits = True
     repeats_values = False
@@ -196,17 +204,15 @@ class Unwind:
     def __init__(self, specification: object) -> None:
         options = {"path": specification} if isinstance(specification, str) else specification
         if not isinstance(options, Mapping):
-            raise MappingError('Write "$path", or an object with a path.')
+            raise MqlError('Write "$path", or an object with a path.')
         for option in options:
             if option not in ("path", "includeArrayIndex", "preserveNullAndEmptyArrays"):
-                raise MappingError(
-                    "$unwind takes path, includeArrayIndex and preserveNullAndEmptyArrays.", (str(option),)
-                )
+                raise MqlError("$unwind takes path, includeArrayIndex and preserveNullAndEmptyArrays.", (str(option),))
         self._path = _unwound_path(options.get("path"))
         self._index_path = _index_path(options.get("includeArrayIndex"), self._path)
         self._preserves = options.get("preserveNullAndEmptyArrays", False)
         if not isinstance(self._preserves, bool):
-            raise MappingError("Write true or false.", ("preserveNullAndEmptyArrays",))
+            raise MqlError("Write true or false.", ("preserveNullAndEmptyArrays",))
 
     def run(self, documents: Documents, budget: Budget) -> Documents:
         values = [_nested_value(document, self._path) for document in documents]
@@ -217,7 +223,7 @@ class Unwind:
         return unwound
 
     def _pay(self, documents: Documents, values: list[Any], budget: Budget) -> None:
-        """For all that the documents become, before the first of it is made."""
+        """Pays for everything that the documents become, before any of it is made."""
         budget.spend_rows(sum(max(0, len(value) - 1) for value in values if isinstance(value, list)))
         for document, value in zip(documents, values, strict=True):
             number = len(value) if isinstance(value, list) else 1
@@ -269,7 +275,7 @@ class Unwind:
 
 def _unwound_path(path: object) -> tuple[str, ...]:
     if not isinstance(path, str) or not path.startswith("$"):
-        raise MappingError('Write the path of an array with a $ in front: "$items".', ("path",))
+        raise MqlError('Write the path of an array with a $ in front: "$items".', ("path",))
     return split_path(path[1:])
 
 
@@ -277,16 +283,16 @@ def _index_path(path: object, unwound: tuple[str, ...]) -> tuple[str, ...] | Non
     if path is None:
         return None
     if not isinstance(path, str) or not path or path.startswith("$"):
-        raise MappingError("Write the name of a new field, without a $.", ("includeArrayIndex",))
+        raise MqlError("Write the name of a new field, without a $.", ("includeArrayIndex",))
     names = split_path(path)
     shorter = min(len(names), len(unwound))
     if names[:shorter] == unwound[:shorter]:
-        raise MappingError("The index cannot go where the array is. Choose another name.", ("includeArrayIndex",))
+        raise MqlError("The index cannot go where the array is. Choose another name.", ("includeArrayIndex",))
     return names
 
 
 def _nested_value(document: Document, path: tuple[str, ...]) -> Any:
-    """What is at `path`, through objects only: `$unwind` does not look for an array within another."""
+    """The value at `path`, through objects only: `$unwind` does not look for an array inside another."""
     value: Any = document
     for name in path:
         if not isinstance(value, Mapping):
@@ -296,7 +302,7 @@ def _nested_value(document: Document, path: tuple[str, ...]) -> Any:
 
 
 def _fields_below(document: Document, path: tuple[str, ...]) -> int:
-    """Of the objects on the way along `path`."""
+    """The number of fields of the objects along `path`."""
     number = 0
     value: Any = document
     for name in path[:-1]:
@@ -308,7 +314,7 @@ def _fields_below(document: Document, path: tuple[str, ...]) -> int:
 
 
 def _with_value(document: Document, path: tuple[str, ...], value: Any) -> dict[str, Any]:
-    """A copy with another value at `path`; `MISSING` takes the field away."""
+    """A copy of the document with another value at `path`; `MISSING` removes the field."""
     copy = dict(document)
     name, *rest = path
     if rest:
@@ -329,14 +335,14 @@ class ReplaceRoot:
 
     def __init__(self, specification: object, folding: Budget) -> None:
         if not isinstance(specification, Mapping) or set(specification) != {"newRoot"}:
-            raise MappingError("Write an object with newRoot and nothing else.")
+            raise MqlError("Write an object with newRoot and nothing else.")
         self._set(specification["newRoot"], "newRoot", folding)
 
     def _set(self, expression: object, step: str, folding: Budget) -> None:
         scope = Scope(folding=folding)
         node = compile_within(step, expression, scope)
         if node.gives is not None and "object" not in node.gives:
-            raise MappingError(f"It gives {', '.join(sorted(node.gives))} and never an object.", (step,))
+            raise MqlError(f"It gives {', '.join(sorted(node.gives))} and never an object.", (step,))
         self._evaluate: Evaluate = node.evaluate
         self._reads = frozenset(scope.reads)
         self._known = _known_fields(expression, folding)
@@ -350,7 +356,7 @@ class ReplaceRoot:
     def _new_root(self, document: Document, variables: Variables) -> Document:
         root = self._evaluate(document, variables)
         if not isinstance(root, Mapping):
-            raise MappingError(f"The new root has to be an object; here it is {type_name(root)}.", ("newRoot",))
+            raise MqlError(f"The new root has to be an object; here it is {type_name(root)}.", ("newRoot",))
         return root
 
     def slice(self, needed: Names) -> tuple[Stage | None, Names]:
@@ -361,7 +367,7 @@ class ReplaceRoot:
 
 
 def _known_fields(expression: object, folding: Budget) -> Mapping[str, Types] | None:
-    """Of an object that is written out; None for every other expression."""
+    """The types of the fields of an object that is written out; None for every other expression."""
     if not isinstance(expression, Mapping) or any(name.startswith("$") for name in expression):
         return None
     return {name: compile_expression(value, Scope(folding=folding)).gives for name, value in expression.items()}
@@ -383,7 +389,7 @@ STAGES: Mapping[str, Callable[[object, Budget], Stage]] = {
 
 _NEEDS_OTHERS = "it needs other documents, and a row may depend on its own document alone"
 _WRITES = "it writes, and a source is only read"
-_IS_FIRST = "it reads something else than the documents of the collection"
+_IS_FIRST = "it reads something other than the documents of the collection"
 
 REFUSED_STAGES: Mapping[str, str] = {
     **dict.fromkeys(
@@ -402,15 +408,15 @@ REFUSED_STAGES: Mapping[str, str] = {
 
 
 def parse_stage(stage: object, folding: Budget | None = None) -> Stage:
-    """`folding`: see `Scope`. Raises `MappingError`, with the stage's name in its place."""
+    """Parses a stage. For `folding` see `Scope`. Raises `MqlError`, with the name of the stage in its place."""
     if not isinstance(stage, Mapping) or len(stage) != 1:
-        raise MappingError("A stage is an object with the name of the stage and nothing else.")
+        raise MqlError("A stage is an object with the name of the stage and nothing else.")
     ((name, specification),) = stage.items()
     if reason := REFUSED_STAGES.get(name):
-        raise MappingError(f"{name} is refused: {reason}.")
+        raise MqlError(f"{name} is refused: {reason}.")
     if name not in STAGES:
-        raise MappingError(f"There is no stage {name!r}. Use {', '.join(STAGES)}.")
+        raise MqlError(f"There is no stage {name!r}. Use {', '.join(STAGES)}.")
     try:
         return STAGES[name](specification, folding or folding_budget())
-    except MappingError as error:
+    except MqlError as error:
         raise error.within(name) from error

@@ -10,8 +10,8 @@ from typing import Any
 from changesource.errors import InvalidClaims
 from changesource.models import App
 from changesource.models.draft import draft_definition
+from changesource.mql import StrictJSONDecoder
 from changesource.operations.preview import trial_request
-from changesource.publishing.json_text import StorableJSONDecoder
 from changesource.trials.process import TrialAnswer, run_trial
 
 
@@ -26,7 +26,7 @@ def try_rules(app: App, table_name: str, action: str, claims: Mapping[str, Any],
 def read_claims(text: str) -> dict[str, Any]:
     """Claims written as a JSON object. Raises `InvalidClaims`, which holds nothing of the text."""
     try:
-        claims = json.loads(text, cls=StorableJSONDecoder)
+        claims = json.loads(text, cls=StrictJSONDecoder)
     except json.JSONDecodeError as error:
         raise InvalidClaims(f"This is not JSON: line {error.lineno}, column {error.colno}: {error.msg}.") from None
     if not isinstance(claims, dict):

@@ -11,7 +11,7 @@ import orjson
 
 from changesource.log.entries import Entry
 from changesource.log.filter_values import FilterValues, unpack_filter_values
-from changesource.mql.errors import MappingError
+from changesource.mql import MqlError
 from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion
 from changesource.publishing.permissions import permissions_row_of
 from changesource.publishing.row_filters import read_row_filters
@@ -44,7 +44,7 @@ class Access:
         origins = tables if isinstance(tables, dict) else {}
         try:
             row_filters: Mapping[str, Any] | None = read_row_filters(stored["rowFilters"])
-        except MappingError:
+        except MqlError:
             row_filters = None
         return cls(None if tables is None else frozenset(tables), row_filters, stored["attributes"], origins)
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from changesource.mql.errors import MappingError
-from changesource.mql.pipeline import CompiledMapping, compile_mapping
-from changesource.mql.stages import NEVER_THERE, Shape
-from changesource.mql.text import read_mapping_text
+from changesource.mql import CompiledPipeline, MqlError, Shape, compile_pipeline, read_mapping_text
 from changesource.protocol.requests import MAX_PUBLICATION_LENGTH, MAX_PUBLICATIONS, PUBLICATION_PATTERN
 from changesource.rules.checks import RuleScope, permission_problems
 from changesource.tables.definition import (
@@ -40,13 +37,15 @@ from changesource.tables.relationships import read_relationships
 from changesource.tables.values import FITTING_TYPES, TYPES_WITHOUT_VALUE
 
 _Named = TypeVar("_Named", bound=Hashable)
+_MakeProblem = Callable[..., "Problem"]
+"""Takes an attribute, a message and, if the problem is in a column, its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What is wrong with a definition, where, and what to do about it.
 
-    `table` and `column` are names, empty where the problem is not in one. `attribute` is the attribute of
+    `table` and `column` are names; each is empty if the problem is not in one. `attribute` is the attribute of
     `AppDefinition`, `Table` or `Column` that has to change.
     """
 
@@ -61,7 +60,7 @@ class Problem:
 
 
 def find_problems(app: AppDefinition) -> list[Problem]:
-    """All reasons why `app` must not be published, in the order of its tables; empty when it may."""
+    """All reasons why `app` must not be published, in the order of its tables; empty if it may be."""
     return list(_app_problems(app))
 
 
@@ -94,7 +93,7 @@ def _app_problems(app: AppDefinition) -> Iterator[Problem]:
 
 def _app_size_problems(app: AppDefinition) -> Iterator[Problem]:
     if len(app.tables) > MAX_TABLES:
-        yield Problem("tables", f"An app has at most {MAX_TABLES:,} tables. Make several apps of it.")
+        yield Problem("tables", f"An app has at most {MAX_TABLES:,} tables. Split it into several apps.")
     of_tables = [problem for table in app.tables for problem in _table_size_problems(table)]
     yield from of_tables
     texts = [table.mapping for table in app.tables] + [table.permissions for table in app.tables]
@@ -103,7 +102,7 @@ def _app_size_problems(app: AppDefinition) -> Iterator[Problem]:
         yield Problem(
             "tables",
             f"The mappings, permissions, relationships and publications of an app have at most {MAX_ALL_TEXT_LENGTH:,} "
-            "characters together. Shorten them, or make several apps of it.",
+            "characters together. Shorten them, or split the app into several.",
         )
 
 
@@ -116,7 +115,7 @@ def _table_size_problems(table: Table) -> Iterator[Problem]:
 
 
 def find_table_problems(table: Table) -> Iterator[Problem]:
-    """The reasons why `table` on its own must not be published."""
+    """The reasons why `table` must not be published, as far as they lie in the table itself."""
     if too_large := list(_table_size_problems(table)):
         yield from too_large
         return
@@ -128,52 +127,64 @@ def find_table_problems(table: Table) -> Iterator[Problem]:
         if reason := _why_not_identifier(name):
             yield problem(attribute, reason)
     if table.server_name.lower().startswith(RESERVED_TABLE_PREFIXES):
-        yield problem("server_name", "Names that begin with _zero, sqlite_ or __proto__ are taken. Choose another.")
-    if not table.collection or "\0" in table.collection or "$" in table.collection:
-        yield problem("collection", "Name an existing collection; a name has no $ and no NUL.")
-    elif reason := why_not_a_name(table.collection):
+        yield problem("server_name", "Names that begin with _zero, sqlite_ or __proto__ are reserved. Choose another.")
+    if reason := _why_not_collection(table.collection):
         yield problem("collection", reason)
-    elif table.collection.startswith(RESERVED_COLLECTION_PREFIX):
-        yield problem(
-            "collection",
-            f"Collections that begin with {RESERVED_COLLECTION_PREFIX} belong to the change source itself. Choose another "
-            "collection.",
-        )
-    elif table.collection.startswith("system."):
-        yield problem("collection", "MongoDB's system collections have no change stream. Choose another collection.")
+    yield from _repeated_column_problems(table, problem)
+    for column in table.columns:
+        yield from _column_problems(column, problem)
+    yield from _primary_key_problems(table, problem)
+    yield from _filter_column_problems(table, problem)
+    yield from _index_problems(table, problem)
+    yield from _mapping_problems(table, problem)
 
+
+def _why_not_collection(name: str) -> str:
+    if not name or "\0" in name or "$" in name:
+        return "Name an existing collection; a name has no $ and no NUL."
+    if reason := why_not_a_name(name):
+        return reason
+    if name.startswith(RESERVED_COLLECTION_PREFIX):
+        return (
+            f"Collections that begin with {RESERVED_COLLECTION_PREFIX} belong to the change source itself. Choose another "
+            "collection."
+        )
+    if name.startswith("system."):
+        return "MongoDB's system collections have no change stream. Choose another collection."
+    return ""
+
+
+def _repeated_column_problems(table: Table, problem: _MakeProblem) -> Iterator[Problem]:
     for name in _repeated(column.name for column in table.columns):
         yield problem("name", "Another column of this table has this name. Rename one of them.", column=name)
     for name in _repeated(column.server_name.lower() for column in table.columns):
         column_name = next(column.name for column in table.columns if column.server_name.lower() == name)
         yield problem("server_name", "Another column of this table has this server name. Change one.", column_name)
-    for column in table.columns:
-        for attribute, name in (("name", column.name), ("server_name", column.server_name)):
-            if reason := _why_not_identifier(name):
-                yield problem(attribute, reason, column.name)
-        if column.server_name.lower() in RESERVED_COLUMNS:
-            yield problem("server_name", "zero-cache keeps this name for itself. Choose another.", column.name)
-        if column.type not in COLUMN_TYPES:
-            yield problem("type", f"Choose one of {', '.join(COLUMN_TYPES)}.", column.name)
-        if not column.field or "\0" in column.field:
-            yield problem("field", "Name a field of the document.", column.name)
-        elif reason := why_not_a_name(column.field):
-            yield problem(
-                "field",
-                f'{reason} Give the field another name by the mapping: {{"projection": {{"name": "$field"}}}}.',
-                column.name,
-            )
-        elif "." in column.field or column.field.startswith("$"):
-            yield problem(
-                "field",
-                "A column shows a top-level field: no dot inside, no $ in front. Lift a nested one by the mapping: "
-                '{"projection": {"name": "$path.to.field"}}.',
-                column.name,
-            )
-    yield from _primary_key_problems(table, problem)
-    yield from _filter_column_problems(table, problem)
-    yield from _index_problems(table, problem)
-    yield from _mapping_problems(table, problem)
+
+
+def _column_problems(column: Column, problem: _MakeProblem) -> Iterator[Problem]:
+    for attribute, name in (("name", column.name), ("server_name", column.server_name)):
+        if reason := _why_not_identifier(name):
+            yield problem(attribute, reason, column.name)
+    if column.server_name.lower() in RESERVED_COLUMNS:
+        yield problem("server_name", "zero-cache keeps this name for itself. Choose another.", column.name)
+    if column.type not in COLUMN_TYPES:
+        yield problem("type", f"Choose one of {', '.join(COLUMN_TYPES)}.", column.name)
+    if reason := _why_not_field(column.field):
+        yield problem("field", reason, column.name)
+
+
+def _why_not_field(name: str) -> str:
+    if not name or "\0" in name:
+        return "Name a field of the document."
+    if reason := why_not_a_name(name):
+        return f'{reason} Give the field another name by the mapping: {{"projection": {{"name": "$field"}}}}.'
+    if "." in name or name.startswith("$"):
+        return (
+            "A column shows a top-level field: no dot inside, no $ in front. Lift a nested one by the mapping: "
+            '{"projection": {"name": "$path.to.field"}}.'
+        )
+    return ""
 
 
 def find_publication_problems(publications: object, tables: Collection[str]) -> Iterator[str]:
@@ -189,21 +200,21 @@ def find_publication_problems(publications: object, tables: Collection[str]) -> 
             yield f"{shown}…: Use at most {MAX_PUBLICATION_LENGTH} characters."
         elif not PUBLICATION_PATTERN.fullmatch(name):
             yield (
-                f"{shown}: A name is letters, digits, underscores and hyphens, and begins with no underscore, which Zero "
-                "keeps for itself."
+                f"{shown}: A name consists of letters, digits, underscores and hyphens, and does not begin with an "
+                "underscore: Zero keeps such names for itself."
             )
         for message in _group_problems(group, tables):
             yield f"{shown}: {message}"
 
 
 def find_warnings(table: Table) -> Iterator[Problem]:
-    """What of `table` can be published and is hardly meant: optional columns of fields that the mapping never gives."""
+    """What can be published of `table` but is hardly intended: optional columns of fields that the mapping never gives."""
     try:
-        shape = compile_mapping(read_mapping_text(table.mapping)).shape()
-    except MappingError:
+        shape = compile_pipeline(read_mapping_text(table.mapping)).shape()
+    except MqlError:
         return
     for column in table.columns:
-        if column.optional and shape.types(column.field) == NEVER_THERE:
+        if column.optional and not shape.has(column.field):
             yield Problem("field", f"This column is always null. {_not_given(column)}", table.name, column.name)
 
 
@@ -211,13 +222,13 @@ def _not_given(column: Column) -> str:
     return f"The mapping gives no field {column.field!r}. Add it to the mapping, or take the column out."
 
 
-def _primary_key_problems(table: Table, problem: Any) -> Iterator[Problem]:
+def _primary_key_problems(table: Table, problem: _MakeProblem) -> Iterator[Problem]:
     columns = {column.name: column for column in table.columns}
     if not table.primary_key:
         yield problem("primary_key", "Every Zero table has a primary key. Name the column of _id.")
         return
     for name in _repeated(table.primary_key):
-        yield problem("primary_key", f"The column {name!r} stands there twice. Name it once.")
+        yield problem("primary_key", f"The column {name!r} is listed twice. Name it once.")
     for name in dict.fromkeys(table.primary_key):
         column = columns.get(name)
         if column is None:
@@ -229,29 +240,29 @@ def _primary_key_problems(table: Table, problem: Any) -> Iterator[Problem]:
             yield problem("type", "A json column cannot be in a primary key. Use string, number or boolean.", name)
 
 
-def _filter_column_problems(table: Table, problem: Any) -> Iterator[Problem]:
+def _filter_column_problems(table: Table, problem: _MakeProblem) -> Iterator[Problem]:
     columns = {column.name: column for column in table.columns}
     if len(table.filter_columns) > MAX_FILTER_COLUMNS:
         yield problem("filter_columns", f"A table has at most {MAX_FILTER_COLUMNS} filter columns. Take some out.")
     for name in _repeated(table.filter_columns):
-        yield problem("filter_columns", f"The column {name!r} stands there twice. Name it once.")
+        yield problem("filter_columns", f"The column {name!r} is listed twice. Name it once.")
     for name in dict.fromkeys(table.filter_columns):
         if name not in columns:
             yield problem("filter_columns", f"There is no column {name!r}. Name columns of this table.")
         elif columns[name].type == "json":
             yield problem(
                 "filter_columns",
-                f"The column {name!r} is json, of which row filters can ask nothing. Give what they ask for a column of "
+                f"The column {name!r} is json, about which row filters cannot ask. Give the value that they need a column of "
                 "its own.",
             )
 
 
-def _index_problems(table: Table, problem: Any) -> Iterator[Problem]:
+def _index_problems(table: Table, problem: _MakeProblem) -> Iterator[Problem]:
     columns = {column.name: column for column in table.columns}
     if len(table.indexes) > MAX_INDEXES:
         yield problem("indexes", f"A table has at most {MAX_INDEXES} indexes. Take some out.")
     for index in _repeated(table.indexes):
-        yield problem("indexes", f"The index on {_listed(index)} stands there twice. Name it once.")
+        yield problem("indexes", f"The index on {_listed(index)} is listed twice. Name it once.")
     for index in dict.fromkeys(table.indexes):
         if not index:
             yield problem("indexes", "An index has at least one column. Name columns of this table.")
@@ -260,15 +271,15 @@ def _index_problems(table: Table, problem: Any) -> Iterator[Problem]:
         if len(index) > MAX_INDEX_COLUMNS:
             yield problem("indexes", f"An index has at most {MAX_INDEX_COLUMNS} columns. Take some out.")
         for name in _repeated(index):
-            yield problem("indexes", f"The column {name!r} stands twice in one index. Name it once.")
+            yield problem("indexes", f"The column {name!r} is listed twice in one index. Name it once.")
         for name in dict.fromkeys(index):
             if name not in columns:
                 yield problem("indexes", f"There is no column {name!r}. Name columns of this table.")
             elif columns[name].type == "json":
                 yield problem(
                     "indexes",
-                    f"The column {name!r} is json, by which no query looks for rows. Give what queries ask for a column of "
-                    "its own.",
+                    f"The column {name!r} is json, by which no query finds rows. Give the value that queries look for a "
+                    "column of its own.",
                 )
 
 
@@ -283,24 +294,24 @@ def _group_problems(group: object, tables: Collection[str]) -> Iterator[str]:
     if not group:
         yield "Name at least one table, or take the publication out."
     for name in _repeated(group):
-        yield f"The table {name!r} stands there twice. Name it once."
+        yield f"The table {name!r} is listed twice. Name it once."
     for name in dict.fromkeys(group):
         if name not in tables:
             yield f"There is no table {name!r}. Name tables of this app, as queries do."
 
 
-def _mapping_problems(table: Table, problem: Any) -> Iterator[Problem]:
+def _mapping_problems(table: Table, problem: _MakeProblem) -> Iterator[Problem]:
     try:
         specification = read_mapping_text(table.mapping)
-        mapping = compile_mapping(specification)
-    except MappingError as error:
+        mapping = compile_pipeline(specification)
+    except MqlError as error:
         yield problem("mapping", error.reason)
         return
     if "source" in specification:
-        yield problem("mapping", "source: The collection has a place of its own, beside the mapping. Take this out.")
+        yield problem("mapping", "source: The collection has a field of its own, beside the mapping. Remove this.")
     shape = mapping.shape()
     for column in table.columns:
-        yield from _column_problems(column, shape, problem)
+        yield from _type_problems(column, shape, problem)
     fields = frozenset(column.field for column in table.columns if column.name in table.primary_key)
     if fields and _is_same_for_all(mapping, fields):
         yield problem(
@@ -309,11 +320,11 @@ def _mapping_problems(table: Table, problem: Any) -> Iterator[Problem]:
         )
 
 
-def _column_problems(column: Column, shape: Shape, problem: Any) -> Iterator[Problem]:
+def _type_problems(column: Column, shape: Shape, problem: _MakeProblem) -> Iterator[Problem]:
     types = shape.types(column.field)
     if types is None or column.type not in FITTING_TYPES:
         return
-    if types == NEVER_THERE:
+    if not shape.has(column.field):
         if not column.optional:
             yield problem("field", _not_given(column), column.name)
     elif not types - TYPES_WITHOUT_VALUE:
@@ -329,13 +340,13 @@ def _column_problems(column: Column, shape: Shape, problem: Any) -> Iterator[Pro
         )
 
 
-def _is_same_for_all(mapping: CompiledMapping, fields: frozenset[str]) -> bool:
+def _is_same_for_all(mapping: CompiledPipeline, fields: frozenset[str]) -> bool:
     return not mapping.splits and not mapping.without_filters(fields)[1]
 
 
 def _why_not_identifier(name: str) -> str:
     if not IDENTIFIER_PATTERN.fullmatch(name):
-        return "Begin with a letter or underscore, and go on with letters, digits, underscores and hyphens."
+        return "Begin with a letter or underscore, and continue with letters, digits, underscores and hyphens."
     if len(name) > MAX_IDENTIFIER_LENGTH:
         return f"Use at most {MAX_IDENTIFIER_LENGTH} characters."
     return ""

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from changesource.models import App, Client, Grant, Version
-from changesource.mql.errors import MappingError
-from changesource.mql.text import normal_mapping_text
+from changesource.mql import MqlError, normal_mapping_text
 from changesource.publishing.row_filters import find_row_filter_problems
 from changesource.tables.definition import AppDefinition, Table
 
@@ -123,7 +122,7 @@ def _filters_by_table(row_filters: str) -> Mapping[str, str]:
     sees nothing that could be lost."""
     try:
         filters = json.loads(normal_mapping_text(row_filters) or "{}")
-    except MappingError:
+    except MqlError:
         return {}
     return {name: json.dumps({name: source}) for name, source in filters.items()} if isinstance(filters, dict) else {}
 

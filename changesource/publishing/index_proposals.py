@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from changesource.mql.filters.tree import And, Compare, Filter, In, Or, Related
+from changesource.mql import And, Compare, Filter, In, Or, Related
 from changesource.rules.syntax import parse_permissions
 from changesource.tables.definition import MAX_INDEX_COLUMNS, AppDefinition, Table
 from changesource.tables.relationships import Relationship, read_relationships
@@ -71,10 +71,10 @@ def _of_relationship(relationship: Relationship) -> Iterator[_Use]:
     begins with the related rows."""
     reason = f"relationship {relationship.source}.{relationship.name}"
     source = relationship.source
-    for hop in relationship.hops:
-        yield _Use(hop.destination, hop.destination_columns, reason)
-        yield _Use(source, hop.source_columns, reason)
-        source = hop.destination
+    for connection in relationship.connections:
+        yield _Use(connection.destination, connection.destination_columns, reason)
+        yield _Use(source, connection.source_columns, reason)
+        source = connection.destination
 
 
 def _of_rule(

@@ -14,7 +14,7 @@ from typing import Any
 
 from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
-from changesource.mql.bson_types import Undecodable
+from changesource.mql import Undecodable
 from changesource.publishing.definition_problems import find_table_problems
 from changesource.tables.definition import (
     IDENTIFIER_PATTERN,

@@ -14,8 +14,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from changesource.errors import InvalidSchemaFile
-from changesource.mql.errors import MappingError
-from changesource.mql.text import normal_mapping_text
+from changesource.mql import MqlError, normal_mapping_text
 from changesource.publishing.schema_file import INDEXES, Schema, read_indexes
 from changesource.publishing.table_mappings import mapped_table
 from changesource.tables.definition import Table
@@ -78,8 +77,8 @@ def read_entries(content: bytes, key: str, of: str) -> Mapping[str, Any]:
         found = json.loads(normal_mapping_text(content.decode("utf-8-sig")) or "{}")
     except UnicodeDecodeError as exc:
         raise InvalidSchemaFile(f"The {key} file is not JSON in UTF-8.") from exc
-    except (MappingError, ValueError) as exc:
-        reason = exc.reason if isinstance(exc, MappingError) else "A number is too large."
+    except (MqlError, ValueError) as exc:
+        reason = exc.reason if isinstance(exc, MqlError) else "A number is too large."
         raise InvalidSchemaFile(f"The {key} file: {reason}") from exc
     if isinstance(found, dict) and key in found and found.keys() <= {"version", key, "$schema"}:
         if found.get("version", FORMAT_VERSION) != FORMAT_VERSION:

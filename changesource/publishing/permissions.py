@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from changesource.mql.filters.tree import And, Filter, Nor, Not, Or, Related
+from changesource.mql import Filter, Related, walk
 from changesource.protocol.frames import PermissionsRow
 from changesource.rules.checks import RuleScope
 from changesource.rules.syntax import Rule, parse_permissions
@@ -52,13 +52,11 @@ def _policy(scope: RuleScope, table: Table, rules: Iterable[Rule]) -> list[list[
 
 
 def _has_all_tables(scope: RuleScope, table: Table, filter: Filter) -> bool:
-    match filter:
-        case And(members) | Or(members) | Nor(members):
-            return all(_has_all_tables(scope, table, member) for member in members)
-        case Not(member):
-            return _has_all_tables(scope, table, member)
-        case Related(name, member):
-            relationship = scope.relationship(table, name)
-            return relationship is not None and _has_all_tables(scope, scope.tables[relationship.destination], member)
-        case _:
-            return True
+    for part in walk(filter):
+        if isinstance(part, Related):
+            relationship = scope.relationship(table, part.relationship)
+            if relationship is None:
+                return False
+            if not _has_all_tables(scope, scope.tables[relationship.destination], part.filter):
+                return False
+    return True

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from changesource.mql.errors import MappingError
-from changesource.mql.text import read_mapping_text
+from changesource.mql import MqlError, read_mapping_text
 from changesource.rules.row_filter import row_filter_problems
 from changesource.tables.definition import AppDefinition
 
@@ -14,7 +13,7 @@ _WHAT_IT_IS = 'Row filters are a JSON object: {"order": {"tenantId": "$client.te
 
 
 def read_row_filters(text: str) -> Mapping[str, Any]:
-    """The filter of each table that has one. Raises `MappingError`."""
+    """The filter of each table that has one. Raises `MqlError`."""
     return read_mapping_text(text, what_it_is=_WHAT_IT_IS)
 
 
@@ -23,7 +22,7 @@ def find_row_filter_problems(definition: AppDefinition, row_filters: str) -> lis
     filter cannot be used is not shown to the client."""
     try:
         filters = read_row_filters(row_filters)
-    except MappingError as error:
+    except MqlError as error:
         return [error.reason]
     tables = {table.name: table for table in definition.tables}
     problems: list[str] = []

@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from changesource.errors import InvalidSchemaFile
-from changesource.mql.errors import MappingError
-from changesource.mql.text import normal_mapping_text
-from changesource.publishing.json_text import StorableJSONDecoder
+from changesource.mql import MqlError, StrictJSONDecoder, normal_mapping_text
 from changesource.publishing.table_mappings import mapped_table
 from changesource.tables.definition import COLUMN_TYPES, MAX_IDENTIFIER_LENGTH, Column, ColumnType, Table
 
@@ -45,7 +43,7 @@ def read_schema(content: bytes) -> Schema:
     """The schema in a file's `content`. Raises `InvalidSchemaFile` with the place that is wrong."""
     try:
         # A byte order mark is what Windows' editors begin a file with.
-        schema = json.loads(content.decode("utf-8-sig"), cls=StorableJSONDecoder)
+        schema = json.loads(content.decode("utf-8-sig"), cls=StrictJSONDecoder)
     except UnicodeDecodeError as exc:
         raise InvalidSchemaFile(f"The file is not UTF-8: byte {exc.start} is wrong.") from exc
     except json.JSONDecodeError as exc:
@@ -92,7 +90,7 @@ def _table(name: str, table: Any, place: str) -> Table:
 def _with_mapping(table: Table, text: str, place: str) -> Table:
     try:
         mapping = json.loads(normal_mapping_text(text) or "{}")
-    except MappingError as exc:
+    except MqlError as exc:
         raise InvalidSchemaFile(f"{place}: {exc.reason}") from exc
     return mapped_table(table, mapping, place)
 

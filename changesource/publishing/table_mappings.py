@@ -8,10 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from changesource.errors import InvalidSchemaFile
-from changesource.mql.errors import MappingError
-from changesource.mql.pipeline import compile_mapping
-from changesource.mql.stages import NEVER_THERE, Shape
-from changesource.mql.text import read_mapping_text
+from changesource.mql import MqlError, Shape, compile_pipeline, read_mapping_text
 from changesource.tables.definition import Column, Table
 
 ID = "_id"
@@ -32,8 +29,8 @@ def mapped_table(table: Table, mapping: object, place: str) -> Table:
         raise InvalidSchemaFile(f"{place}.source: Write the name of a collection.")
     specification = {key: value for key, value in mapping.items() if key != "source"}
     try:
-        shape = compile_mapping(read_mapping_text(_text(specification))).shape()
-    except MappingError as error:
+        shape = compile_pipeline(read_mapping_text(_text(specification))).shape()
+    except MqlError as error:
         steps = ".".join((place, *error.place))
         raise InvalidSchemaFile(f"{steps}: {error.message}") from error
     specification = {key: value for key, value in specification.items() if (key, value) not in SAYS_NOTHING}
@@ -73,7 +70,7 @@ def _renamed_field(column: Column, projection: Mapping[str, Any]) -> str:
 
 def _given_field(column: Column, projection: Mapping[str, Any], shape: Shape) -> str:
     name = _given_name(column, projection)
-    is_given_by_name = shape.types(name) == NEVER_THERE != shape.types(column.name)
+    is_given_by_name = shape.has(column.name) and not shape.has(name)
     return column.name if is_given_by_name else name
 
 

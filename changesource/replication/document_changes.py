@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from changesource.log.filter_values import FilterValues
 from changesource.mongo.events import ChangeEvent
-from changesource.mql.budget import Budget
+from changesource.mql import Budget
 from changesource.publishing.compiled import CompiledTableFrames
 from changesource.tables.compiled_table import CompiledTable, Document, Row
 from changesource.tables.row_changes import row_changes

@@ -17,7 +17,7 @@ from changesource.mongo.markers import MARKERS_COLLECTION, nonce_of
 from changesource.mongo.pre_images import restore_pre_images
 from changesource.mongo.read_fields import Projection
 from changesource.mongo.source import Database
-from changesource.mql.budget import Budget, BudgetExceeded
+from changesource.mql import Budget, BudgetExceeded
 from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion, fields_read
 from changesource.replication.document_changes import (
     DocumentChanges,

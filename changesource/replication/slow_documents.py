@@ -19,7 +19,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from changesource.mql.budget import Budget, BudgetExceeded
+from changesource.mql import Budget, BudgetExceeded
 from changesource.tables.compiled_table import CompiledTable, Document, Row
 from changesource.tables.row_errors import RowError
 from changesource.tasks import LoopShare

@@ -1,4 +1,4 @@
-"""What is wrong with rules for a table: columns that are not there, and what zero-cache has no condition for."""
+"""What is wrong with the rules of a table: columns that do not exist, and filters for which zero-cache has no condition."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from bson import DatetimeMS, Decimal128, ObjectId
 
-from changesource.mql.errors import MappingError
-from changesource.mql.filters.tree import (
+from changesource.mql import (
     And,
     Compare,
     ElemMatchValue,
@@ -22,12 +21,14 @@ from changesource.mql.filters.tree import (
     HasType,
     In,
     MatchesPattern,
+    MqlError,
     Nor,
     Not,
     Or,
     Related,
     Variable,
     VariableCondition,
+    walk,
 )
 from changesource.rules.patterns import like_pattern
 from changesource.rules.syntax import PermissionProblem, Permissions, Rule, parse_permissions
@@ -36,17 +37,18 @@ from changesource.tables.relationships import Relationship, read_relationships
 from changesource.tables.values import MAX_SAFE_INTEGER
 
 MAX_RELATED_DEPTH: Final = 4
-"""`$exists` inside each other: each is a join that zero-cache keeps up to date for every query of the table."""
+"""How deep `$exists` may be nested: each is a join that zero-cache keeps up to date for every query of the table."""
 
 MAX_CONDITIONS: Final = 1_000
-"""In one rule. zero-cache copies the rules of a table into every query of it; SQLite takes expressions 1000 deep."""
+"""The limit of one rule. zero-cache copies the rules of a table into every query of it, and SQLite takes expressions up to
+1000 deep."""
 
 _NO_CONDITION = "zero-cache has no condition for it"
 
 
 @dataclass(frozen=True)
 class RuleScope:
-    """What rules may name: the tables of an app and its relationships."""
+    """What rules may name: the tables and the relationships of an app."""
 
     app: AppDefinition
 
@@ -66,7 +68,7 @@ class RuleScope:
 
 
 def permission_problems(scope: RuleScope, table: Table) -> Iterator[PermissionProblem]:
-    """What is wrong with the permissions of `table`, each with its place inside them."""
+    """What is wrong with the permissions of `table`, each problem with its place inside them."""
     permissions = parse_permissions(table.permissions)
     yield from permissions.problems
     for rule in _all_rules(permissions):
@@ -76,7 +78,7 @@ def permission_problems(scope: RuleScope, table: Table) -> Iterator[PermissionPr
 def rule_problems(scope: RuleScope, table: Table, rule: Rule) -> Iterator[PermissionProblem]:
     """What is wrong with a rule that could be parsed."""
     if _count(rule.filter) > MAX_CONDITIONS:
-        message = f"A rule has at most {MAX_CONDITIONS} conditions. Make it shorter, with $in for one."
+        message = f"A rule has at most {MAX_CONDITIONS} conditions. Make it shorter, for example with $in."
         yield PermissionProblem((rule.place,), message)
         return
     for problem in _problems(scope, table, rule.filter, MAX_RELATED_DEPTH):
@@ -89,52 +91,54 @@ def _all_rules(permissions: Permissions) -> Iterator[Rule]:
 
 
 def _count(filter: Filter) -> int:
-    match filter:
-        case And(members) | Or(members) | Nor(members):
-            return 1 + sum(map(_count, members))
-        case Not(member) | Related(_, member):
-            return 1 + _count(member)
-        case In(_, tuple() as values, _):
-            return 1 + len(values)
-        case _:
-            return 1
+    count = 0
+    for part in walk(filter):
+        match part:
+            case Related(_, condition):
+                count += 1 + _count(condition)
+            case In(_, tuple() as values, _):
+                count += 1 + len(values)
+            case _:
+                count += 1
+    return count
 
 
-def _problems(scope: RuleScope, table: Table, filter: Filter, depth: int) -> Iterator[MappingError]:
-    match filter:
-        case And(members) | Or(members) | Nor(members):
-            for member in members:
-                yield from _problems(scope, table, member, depth)
-        case Not(member):
-            yield from _problems(scope, table, member, depth)
-        case VariableCondition(variable, condition):
-            for error in _variable_problems(condition):
-                yield error.within(str(variable))
-        case Related(name, condition):
-            relationship = scope.relationship(table, name)
-            if relationship is None:
-                yield MappingError(f"The table {table.name!r} has no relationship {name!r}.", ("$exists",))
-            elif depth == 0:
-                yield MappingError(f"Put at most {MAX_RELATED_DEPTH} $exists inside each other.", ("$exists",))
-            else:
-                destination = scope.tables[relationship.destination]
-                for error in _problems(scope, destination, condition, depth - 1):
-                    yield error.within("$exists", "where")
-        case Compare(path) | In(path) | MatchesPattern(path):
-            for error in _field_problems(scope, table, path, filter):
-                yield error.within(".".join(path))
-        case _:
-            yield MappingError(*_refusal(filter))
+def _problems(scope: RuleScope, table: Table, filter: Filter, depth: int) -> Iterator[MqlError]:
+    for part in walk(filter):
+        match part:
+            case And() | Or() | Nor() | Not():
+                pass  # its members follow
+            case VariableCondition(variable, condition):
+                for error in _variable_problems(condition):
+                    yield error.within(str(variable))
+            case Related(name, condition):
+                yield from _related_problems(scope, table, name, condition, depth)
+            case Compare(path) | In(path) | MatchesPattern(path):
+                for error in _field_problems(scope, table, path, part):
+                    yield error.within(".".join(path))
+            case _:
+                yield MqlError(*_refusal(part))
 
 
-def _field_problems(scope: RuleScope, table: Table, path: tuple[str, ...], filter: Filter) -> Iterator[MappingError]:
+def _related_problems(scope: RuleScope, table: Table, name: str, condition: Filter, depth: int) -> Iterator[MqlError]:
+    relationship = scope.relationship(table, name)
+    if relationship is None:
+        yield MqlError(f"The table {table.name!r} has no relationship {name!r}.", ("$exists",))
+    elif depth == 0:
+        yield MqlError(f"Put at most {MAX_RELATED_DEPTH} $exists inside each other.", ("$exists",))
+    else:
+        for error in _problems(scope, scope.tables[relationship.destination], condition, depth - 1):
+            yield error.within("$exists", "where")
+
+
+def _field_problems(scope: RuleScope, table: Table, path: tuple[str, ...], filter: Filter) -> Iterator[MqlError]:
     column = scope.column(table, path[0]) if len(path) == 1 else None
     if column is not None:
         yield from _column_problems(column, filter)
     elif len(path) > 1 and scope.column(table, path[0]) is not None:
-        yield MappingError("A column has no fields. Give the field a column of its own in the mapping.")
+        yield MqlError("A column has no fields. Give the field a column of its own in the mapping.")
     else:
-        yield MappingError(f"The table {table.name!r} has no column {'.'.join(path)!r}.")
+        yield MqlError(f"The table {table.name!r} has no column {'.'.join(path)!r}.")
 
 
 def _refusal(filter: Filter) -> tuple[str, tuple[str, ...]]:
@@ -142,7 +146,7 @@ def _refusal(filter: Filter) -> tuple[str, tuple[str, ...]]:
     place = (path,) if path else ()
     match filter:
         case Exists():
-            return 'A column does not tell missing from null. Use {"$ne": null} or {"$eq": null}.', place
+            return 'A column does not distinguish missing from null. Use {"$ne": null} or {"$eq": null}.', place
         case HasType():
             return "$type: the type of a column is known; leave this out, or compare with null.", place
         case HasRemainder():
@@ -158,35 +162,35 @@ def _refusal(filter: Filter) -> tuple[str, tuple[str, ...]]:
 # Columns
 
 
-def _column_problems(column: Column, filter: Filter) -> Iterator[MappingError]:
+def _column_problems(column: Column, filter: Filter) -> Iterator[MqlError]:
     match filter:
         case MatchesPattern(_, pattern):
             if column.type != "string":
-                yield MappingError("Only a string column has text to search.", ("$regex",))
+                yield MqlError("Only a string column has text to search.", ("$regex",))
             elif like_pattern(pattern) is None:
                 yield _no_pattern()
         case In(_, Variable(), _) if column.type == "json":
             yield _no_json()
         case In(_, tuple() as values, patterns):
             if patterns:
-                yield MappingError("Write values only, and $regex beside them in an $or.", ("$in",))
+                yield MqlError("Write values only, and put $regex beside them in an $or.", ("$in",))
             for value in values:
                 yield from _value_problems(column.type, value, "$in")
         case Compare(_, operator, value):
             yield from _value_problems(column.type, value, operator)
 
 
-def _value_problems(column_type: ColumnType, value: Any, operator: str) -> Iterator[MappingError]:
+def _value_problems(column_type: ColumnType, value: Any, operator: str) -> Iterator[MqlError]:
     if value is None:
         return
     if column_type == "json":
         yield _no_json()
     elif not isinstance(value, Variable) and (reason := why_not_literal(column_type, value)):
-        yield MappingError(reason, () if operator == "$eq" else (operator,))
+        yield MqlError(reason, () if operator == "$eq" else (operator,))
 
 
 def why_not_literal(column_type: ColumnType, value: Any) -> str:
-    """Why no value of a column can be compared with `value`; empty when some can."""
+    """Why no value of a column can be compared with `value`; empty when one can."""
     kind = _kind(value)
     if kind == column_type:
         return _why_not_number(value) if kind == "number" else ""
@@ -195,7 +199,7 @@ def why_not_literal(column_type: ColumnType, value: Any) -> str:
     if isinstance(value, ObjectId) and column_type == "string":
         return f'A string column holds an ObjectId as text: write "{value}".'
     if isinstance(value, Decimal128):
-        return "Columns hold no decimals. Write a number or a text, as the column's type is."
+        return "Columns hold no decimals. Write a number or a text, whichever the column holds."
     return f"A {column_type} column never equals {'such a value' if kind is None else f'a {kind}'}."
 
 
@@ -213,13 +217,15 @@ def _kind(value: Any) -> ColumnType | None:
     return "string" if type(value) is str else None
 
 
-def _no_json() -> MappingError:
-    return MappingError("A json column can only be compared with null. Give what is asked for a column of its own.")
+def _no_json() -> MqlError:
+    return MqlError(
+        "A json column can only be compared with null. Give the value that the rule asks about a column of its own."
+    )
 
 
-def _no_pattern() -> MappingError:
-    return MappingError(
-        "Only patterns without special characters can be asked of zero-cache, as its LIKE is no regular expression: "
+def _no_pattern() -> MqlError:
+    return MqlError(
+        "zero-cache takes only patterns without special characters, as its LIKE is not a regular expression: "
         '"text" anywhere, or "^text" at the beginning. A special character after a backslash stands for itself.',
         ("$regex",),
     )
@@ -228,42 +234,38 @@ def _no_pattern() -> MappingError:
 # Variables
 
 
-def _variable_problems(condition: Filter) -> Iterator[MappingError]:
-    match condition:
-        case And(members):
-            for member in members:
-                yield from _variable_problems(member)
-        case Not(member):
-            yield from _variable_problems(member)
-        case Exists():
-            return
-        case Compare(_, operator, value):
-            yield from _claim_value_problems(value, operator)
-        case In(_, tuple() as values, ()):
-            for value in values:
-                yield from _claim_value_problems(value, "$in")
-        case ElemMatchValue(_, Compare(_, "$eq", value)):
-            yield from _claim_value_problems(value, "$elemMatch", may_be_null=False)
-        case ElemMatchValue(_, In(_, tuple() as values, ())):
-            for value in values:
+def _variable_problems(condition: Filter) -> Iterator[MqlError]:
+    for part in walk(condition):
+        match part:
+            case And() | Not() | Exists():
+                pass
+            case Compare(_, operator, value):
+                yield from _claim_value_problems(value, operator)
+            case In(_, tuple() as values, ()):
+                for value in values:
+                    yield from _claim_value_problems(value, "$in")
+            case ElemMatchValue(_, Compare(_, "$eq", value)):
                 yield from _claim_value_problems(value, "$elemMatch", may_be_null=False)
-        case _:
-            yield MappingError(
-                "A claim can be compared with values, looked for in a list ($in), asked whether it is there ($exists), "
-                'and, when it is a list, whether it holds a value: {"$elemMatch": {"$eq": …}} or '
-                '{"$elemMatch": {"$in": […]}}.'
-            )
+            case ElemMatchValue(_, In(_, tuple() as values, ())):
+                for value in values:
+                    yield from _claim_value_problems(value, "$elemMatch", may_be_null=False)
+            case _:
+                yield MqlError(
+                    "A claim can be compared with values, looked for in a list ($in), asked whether it is there ($exists), "
+                    'and, when it is a list, whether it holds a value: {"$elemMatch": {"$eq": …}} or '
+                    '{"$elemMatch": {"$in": […]}}.'
+                )
 
 
-def _claim_value_problems(value: Any, operator: str, *, may_be_null: bool = True) -> Iterator[MappingError]:
+def _claim_value_problems(value: Any, operator: str, *, may_be_null: bool = True) -> Iterator[MqlError]:
     if value is None and may_be_null:
         return
     kind = _kind(value)
     if isinstance(value, Variable):
-        yield MappingError(
-            "A claim is compared with values that stand in the rule, not with other claims.", (operator,)
+        yield MqlError(
+            "A claim is compared with values that are written in the rule, not with other claims.", (operator,)
         )
     elif kind is None:
-        yield MappingError("A claim is compared with a string, a number, true or false, or null.", (operator,))
+        yield MqlError("A claim is compared with a string, a number, true or false, or null.", (operator,))
     elif kind == "number" and (reason := _why_not_number(value)):
-        yield MappingError(reason, (operator,))
+        yield MqlError(reason, (operator,))

@@ -1,6 +1,6 @@
-"""Rules on rows in Python: whether a row passes, and if not, which conditions are to blame.
+"""Rules evaluated in Python: whether a row passes, and if not, which conditions do not hold.
 
-Claims are JSON values. A claim that is null is one that is missing.
+Claims are JSON values. A claim that is null counts as missing.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from changesource.mql.bson_types import MISSING
-from changesource.mql.budget import Budget
-from changesource.mql.filters.predicate import compile_predicate, compile_value_test
-from changesource.mql.filters.tree import (
+from changesource.mql import (
+    MISSING,
     And,
+    Budget,
     Compare,
     ElemMatchValue,
     Filter,
@@ -24,20 +23,23 @@ from changesource.mql.filters.tree import (
     Related,
     Variable,
     VariableCondition,
+    compile_predicate,
+    compile_value_test,
+    walk,
 )
 from changesource.rules.checks import RuleScope
 from changesource.rules.query import written_out
 from changesource.rules.syntax import Rule, asks_for_presence, parse_permissions
 from changesource.tables.definition import Table
-from changesource.tables.relationships import Hop, Relationship
+from changesource.tables.relationships import Connection, Relationship
 
 Row = Mapping[str, Any]
-"""Name of a column → JSON value, as the row has it. What is not in it is null."""
+"""Name of a column → the JSON value that the row has in it. A column that is not there is null."""
 
 Claims = Mapping[str, Any]
-"""Of the namespace that the rule was parsed for: the caller's claims, or the attributes of a client."""
-RelatedRows = Callable[[Hop, Row], Iterable[Row]]
-"""The rows that a hop leads to from a row."""
+"""The values of variables in the namespace of a rule: the claims of the caller, or the attributes of a client."""
+RelatedRows = Callable[[Connection, Row], Iterable[Row]]
+"""Gives the rows to which a connection leads from a row."""
 
 EVERYTHING: Final = And(())
 NOTHING: Final = Or(())
@@ -45,7 +47,7 @@ NOTHING: Final = Or(())
 
 @dataclass(frozen=True, slots=True)
 class RuleOutcome:
-    """Why a rule matches a row or does not. `reasons` are the conditions that keep it from matching, for people."""
+    """Whether a rule matches a row. `reasons` tells people which conditions keep it from matching."""
 
     place: str
     rule: Any
@@ -54,22 +56,22 @@ class RuleOutcome:
 
 
 def rows_in(tables: Mapping[str, Sequence[Row]]) -> RelatedRows:
-    """The related rows among those of `tables`, by name of a table."""
+    """Finds related rows in `tables`: name of a table → its rows."""
 
-    def related(hop: Hop, row: Row) -> Iterator[Row]:
-        key = [row.get(name) for name in hop.source_columns]
+    def related(connection: Connection, row: Row) -> Iterator[Row]:
+        key = [row.get(name) for name in connection.source_columns]
         if None in key:
             return
-        for candidate in tables.get(hop.destination, ()):
-            if [candidate.get(name) for name in hop.destination_columns] == key:
+        for candidate in tables.get(connection.destination, ()):
+            if [candidate.get(name) for name in connection.destination_columns] == key:
                 yield candidate
 
     return related
 
 
 def bound(rule: Rule, claims: Claims) -> Filter:
-    """The filter of `rule` with `claims` in place of variables: `NOTHING` if one that it needs is missing, or has
-    no value of a kind that could be compared."""
+    """The filter of `rule` with `claims` in place of variables; `NOTHING` if a claim that it needs is missing, or has a value
+    of a kind that cannot be compared."""
     if any(value_of(variable, claims) is None for variable in rule.variables):
         return NOTHING
     try:
@@ -79,7 +81,7 @@ def bound(rule: Rule, claims: Claims) -> Filter:
 
 
 def value_of(variable: Variable, claims: Claims) -> Any:
-    """The value of a claim; None for one that is not there."""
+    """The value of a claim; None for a missing one."""
     value: Any = claims
     for name in variable.path:
         value = value.get(name) if isinstance(value, Mapping) else None
@@ -100,7 +102,7 @@ def may(scope: RuleScope, table: Table, action: str, row: Row, claims: Claims, r
 def explain(
     scope: RuleScope, table: Table, action: str, row: Row, claims: Claims, related: RelatedRows
 ) -> list[RuleOutcome]:
-    """What each rule of `action` says of `row`, in their order. The row passes when one of them matches."""
+    """What each rule of `action` says of `row`, in order. The row passes if one of them matches."""
     rows = _Rows(scope, related)
     outcomes = []
     for rule in parse_permissions(table.permissions).rules[action]:
@@ -122,9 +124,10 @@ class _Rows:
     related: RelatedRows
 
     def behind(self, relationship: Relationship, row: Row) -> list[Row]:
+        """The rows to which a relationship leads from a row."""
         rows = [row]
-        for hop in relationship.hops:
-            rows = [found for start in rows for found in self.related(hop, start)]
+        for connection in relationship.connections:
+            rows = [found for start in rows for found in self.related(connection, start)]
         return rows
 
 
@@ -149,7 +152,7 @@ def _matches(rows: _Rows, table: Table, filter: Filter, row: Row) -> bool:
 
 
 def _reasons(rows: _Rows, table: Table, filter: Filter, row: Row, claims: Claims) -> Iterator[str]:
-    """Why `filter` does not match; nothing if it does."""
+    """Why `filter` does not match; nothing if it matches."""
     if isinstance(filter, And):
         for member in filter.members:
             yield from _reasons(rows, table, member, row, claims)
@@ -164,7 +167,7 @@ def _reasons(rows: _Rows, table: Table, filter: Filter, row: Row, claims: Claims
 
 
 def _found(filter: Filter, row: Row, claims: Claims) -> str:
-    """What there is in place of what `filter` asks for."""
+    """The values that `filter` has met, for people."""
     while isinstance(filter, Not):
         filter = filter.member
     match filter:
@@ -187,7 +190,7 @@ def _shown(value: Any) -> str:
 
 
 class _UnusableClaim(Exception):
-    """A claim has another kind of value than the rule needs."""
+    """A claim does not have the kind of value that the rule needs."""
 
 
 def _bind(filter: Filter, claims: Claims) -> Filter:
@@ -221,21 +224,11 @@ def _bind(filter: Filter, claims: Claims) -> Filter:
 def _holds(variable: Variable, condition: Filter, claims: Claims) -> bool:
     value = value_of(variable, claims)
     if not asks_for_presence(condition):
-        if _is_about_list(condition):
+        if any(isinstance(part, ElemMatchValue) for part in walk(condition)):
             _list(variable, value)
         else:
             _scalar(variable, value)
     return compile_value_test(condition)(MISSING if value is None else value, Budget())
-
-
-def _is_about_list(condition: Filter) -> bool:
-    match condition:
-        case And(members):
-            return any(map(_is_about_list, members))
-        case Not(member):
-            return _is_about_list(member)
-        case _:
-            return isinstance(condition, ElemMatchValue)
 
 
 def _scalar(variable: Variable, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Regular expressions that Zero's LIKE says exactly."""
+"""Regular expressions that have an exact equivalent in Zero's LIKE."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Final
 from bson import Regex
 
 MAX_PATTERN_LENGTH: Final = 1_000
-"""SQLite refuses LIKE patterns beyond 50,000 bytes; nobody searches for so much."""
+"""SQLite refuses LIKE patterns of more than 50,000 bytes; this is far below, and far more than a search needs."""
 
 _LITERAL: Final = re.compile(r"(?:[^\\^$.|?*+()\[\]{}]|\\[^A-Za-z0-9])*", re.DOTALL)
-"""Characters that stand for themselves, also those that do so behind a backslash."""
+"""Characters that stand for themselves, including those that do so after a backslash."""
 
 
 def like_pattern(regex: Regex[str]) -> str | None:
-    """The LIKE pattern that matches the same strings; None when there is none.
+    """The LIKE pattern that matches the same strings; None if there is none.
 
-    `$` at the end matches before a last line break too, and letters without case are other ones in PCRE2, JavaScript and
-    SQLite: neither has a LIKE.
+    There is none for `$` at the end, which also matches before a final line break, and none for the option i, as PCRE2,
+    JavaScript and SQLite differ about case.
     """
     is_anchored = regex.pattern.startswith("^")
     literal = regex.pattern.removeprefix("^")

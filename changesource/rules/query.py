@@ -1,4 +1,4 @@
-"""Rules as MongoDB queries: as they are written, and for `find` on the collection of a table."""
+"""Rules as MongoDB queries: for `find` in the collection of a table, and as they were written."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from bson import Binary, DatetimeMS, ObjectId, Regex
 
-from changesource.mql.errors import MappingError
-from changesource.mql.filters.tree import (
+from changesource.mql import (
     And,
     Compare,
     ElemMatchValue,
@@ -20,35 +19,40 @@ from changesource.mql.filters.tree import (
     Filter,
     In,
     MatchesPattern,
+    MqlError,
     Nor,
     Not,
     Or,
     Related,
     VariableCondition,
+    read_mapping_text,
 )
-from changesource.mql.text import read_mapping_text
 from changesource.tables.definition import Table
 from changesource.tables.values import MAX_SAFE_INTEGER
 
 NO_DOCUMENT: Final[Mapping[str, Any]] = {"_id": {"$in": []}}
 
 _NO_ARRAY: Final = {"$not": {"$type": "array"}}
-"""A query looks into arrays; in a column, an array is JSON text and equals nothing."""
+"""A query looks into arrays. In a column, an array is JSON text and equals nothing."""
 
 _OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def find_query(table: Table, filter: Filter) -> dict[str, Any]:
-    """What finds the documents whose row `filter`, a rule with the claims put in (`matching.bound`), matches.
+    """A query for the documents whose row matches `filter`, a rule with the claims put in (`matching.bound`).
 
-    Exact for values that are in their column what they are in the document: strings, numbers, booleans, null and nothing; and
-    for ObjectIds, UUIDs and dates, but for the order of the first two. Raises `MappingError` when the mapping computes a
-    column that is asked for, when it is a pipeline, and for related rows, which `find` does not look at.
+    The query is exact for values that are the same in the column and in the document: strings, numbers, booleans, null and
+    missing ones. It is exact for ObjectIds, UUIDs and dates too, except for the order of ObjectIds and UUIDs.
+
+    Raises `MqlError` if the rule asks about a column that the mapping computes, if the mapping is a pipeline, and for related
+    rows, which `find` does not read.
     """
     specification = read_mapping_text(table.mapping)
     if "pipeline" in specification:
-        raise MappingError(f"The table {table.name!r} is a pipeline, whose rows find does not know.", ("mapping",))
+        raise MqlError(
+            f"The mapping of the table {table.name!r} is a pipeline, whose rows find does not know.", ("mapping",)
+        )
     fields = _Fields(table, specification.get("projection") or {})
     query = _query(fields, filter)
     kept = specification.get("filter") or {}
@@ -56,7 +60,7 @@ def find_query(table: Table, filter: Filter) -> dict[str, Any]:
 
 
 class _Fields:
-    """The fields of the documents that the columns of a table show."""
+    """Column of a table → the field of the document that it shows."""
 
     def __init__(self, table: Table, projection: Mapping[str, Any]) -> None:
         self._table = table
@@ -75,8 +79,8 @@ class _Fields:
             return field
         if isinstance(value, str) and re.fullmatch(r"\$[^$.]+", value):
             return value[1:]
-        raise MappingError(
-            f"The column {column!r} of the table {self._table.name!r} is computed, so that find cannot ask for it.",
+        raise MqlError(
+            f"The column {column!r} of the table {self._table.name!r} is computed, so that find cannot query it.",
             ("mapping", "projection", field),
         )
 
@@ -106,17 +110,17 @@ def _query(fields: _Fields, filter: Filter) -> dict[str, Any]:
         case In((column,), tuple() as values, ()):
             return {fields[column]: {"$in": [form for value in values for form in _forms_of(value)], **_NO_ARRAY}}
         case MatchesPattern((column,), pattern):
-            # Not beside $not, which takes the place of another in some servers.
+            # Not beside $not, of which some servers keep only one.
             field = fields[column]
             return {"$and": [{field: {"$regex": pattern.pattern}}, {field: _NO_ARRAY}]}
         case Related(name):
-            raise MappingError("The rule asks for related rows, which find does not look at.", ("$exists", name))
+            raise MqlError("The rule asks about related rows, which find does not read.", ("$exists", name))
         case _:
             raise TypeError(f"{type(filter).__name__} is not in a rule without problems")
 
 
 def _forms_of(value: Any) -> list[Any]:
-    """The values of documents that are `value` in a column."""
+    """The values in documents that become `value` in a column."""
     if isinstance(value, str):
         if _OBJECT_ID.fullmatch(value):
             return [value, ObjectId(value)]
@@ -131,21 +135,21 @@ def _order(field: str, operator: str, value: Any) -> dict[str, Any]:
     query = {field: {operator: value, **_NO_ARRAY}}
     if not _has_dates(value):
         return query
-    # Dates have whole milliseconds: `$gt 1.5` is `$gt 1` to them, and `$gte 1.5` is `$gte 2`.
+    # Dates have whole milliseconds: for them, `$gt 1.5` is `$gt 1`, and `$gte 1.5` is `$gte 2`.
     milliseconds = math.floor(value) if operator in ("$gt", "$lte") else math.ceil(value)
     return {"$or": [query, {field: {operator: DatetimeMS(milliseconds), **_NO_ARRAY}}]}
 
 
 def _has_dates(value: Any) -> bool:
-    """Whether a number column may have `value` from a date."""
+    """Whether `value` in a number column can come from a date."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_SAFE_INTEGER
 
 
-# As it is written
+# As they were written
 
 
 def written_out(filter: Filter) -> str:
-    """A rule or a part of one, as JSON on one line."""
+    """A rule or a part of one as JSON on one line."""
     return json.dumps(_written(filter), ensure_ascii=False, default=str)
 
 

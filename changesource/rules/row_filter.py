@@ -1,7 +1,7 @@
 """Row filters: which rows of a table a client may read.
 
 A row filter is a rule over the filter columns of a table, with `$client.<name>` for the client's attributes. It looks at
-the row alone, so that the values which the log has of each row are enough to decide.
+the row alone, so that the values that the log holds of each row are enough to decide.
 """
 
 from __future__ import annotations
@@ -9,27 +9,36 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from changesource.mql.budget import Budget
-from changesource.mql.errors import MappingError
-from changesource.mql.filters.predicate import compile_predicate
-from changesource.mql.filters.tree import And, Compare, Filter, In, Nor, Not, Or, Related, Variable, fields
+from changesource.mql import (
+    Budget,
+    Compare,
+    Filter,
+    In,
+    MqlError,
+    Related,
+    Variable,
+    compile_predicate,
+    filter_fields,
+    walk,
+)
 from changesource.rules.checks import RuleScope, rule_problems, why_not_literal
 from changesource.rules.matching import NOTHING, bound, value_of
-from changesource.rules.syntax import Rule, parse_rule
+from changesource.rules.syntax import parse_rule
 from changesource.tables.definition import AppDefinition, Column, Table
 
 NAMESPACE: Final = "client"
 MAX_REMEMBERED: Final = 4096
-"""Values of filter columns are few and come again: the tenant of a row, not its text."""
+"""How many decisions are kept. The values of filter columns are few and recur: the tenant of a row, not its text."""
 MAX_REMEMBERED_LENGTH: Final = 200
-"""Of a text; nothing else keeps rows with texts of megabytes from being remembered."""
+"""Decisions on longer texts are not kept, because a text can have megabytes."""
 
 
 class RowFilter:
-    """`source`, a filter without problems for `table`, with the attributes of one client put in. An attribute that is no
-    value of the column that it is compared with is as good as missing.
+    """`source`, a filter without problems for `table`, with the attributes of one client put in. An attribute that the column
+    with which it is compared cannot hold counts as missing.
 
-    Two of them let the same rows of one collection pass if they are equal. `constant` says so if every row or none passes.
+    Two filters that are equal let the same rows of a collection pass. `constant` is True if every row passes, False if none
+    does, and None otherwise.
     """
 
     def __init__(self, table: Table, source: object, attributes: Mapping[str, Any]) -> None:
@@ -39,15 +48,15 @@ class RowFilter:
         filter = bound(rule, attributes)
         if any(_has_misfit(columns[name], value) for name, value in _attributes_by_column(rule.filter, attributes)):
             filter = NOTHING
-        asked = sorted(fields(filter))
-        # Not the filters themselves: to Python, 1 is True. Names of columns may be exchanged by a publish.
+        asked = sorted(filter_fields(filter))
+        # The text of the filter, because 1 equals True in Python; server names, because a publish can exchange names.
         self._identity = repr(([(name, columns[name].server_name) for name in asked], filter))
         self._matches = compile_predicate(filter)
         self._remembered: dict[tuple[Any, ...], bool] = {}
         self.constant: bool | None = None if asked else self._matches({}, Budget())
 
     def passes(self, values: Sequence[Any]) -> bool:
-        """Whether a row with these values in the filter columns passes. One for which it cannot be computed does not."""
+        """Whether a row with these values in the filter columns passes. A row for which that cannot be computed does not."""
         if self.constant is not None:
             return self.constant
         key = tuple(values)
@@ -55,7 +64,7 @@ class RowFilter:
         if known is None:
             try:
                 known = self._matches(dict(zip(self._columns, values, strict=True)), Budget())
-            except MappingError:
+            except MqlError:
                 known = False
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
@@ -70,45 +79,41 @@ class RowFilter:
         return hash(self._identity)
 
 
-def row_filter_problems(definition: AppDefinition, table: Table, source: object) -> Iterator[MappingError]:
-    """What is wrong with a filter of `table`, each with its place inside."""
+def row_filter_problems(definition: AppDefinition, table: Table, source: object) -> Iterator[MqlError]:
+    """What is wrong with a filter of `table`, each problem with its place inside."""
     try:
         rule = parse_rule(source, namespace=NAMESPACE)
-    except MappingError as error:
+    except MqlError as error:
         yield error
         return
-    if _asks_for_related(rule):
-        yield MappingError(
-            "A row filter looks at the row alone. Give the table a column for what is asked.", ("$exists",)
+    if any(isinstance(part, Related) for part in walk(rule.filter)):
+        yield MqlError(
+            "A row filter looks at the row alone. Give the table a column for what the filter asks about.", ("$exists",)
         )
         return
     problems = list(rule_problems(RuleScope(definition), table, rule))
     for problem in problems:
-        yield MappingError(problem.message, tuple(name for name in problem.place if name))
+        yield MqlError(problem.message, tuple(name for name in problem.place if name))
     if problems:
         return
-    for column in sorted(fields(rule.filter) - set(table.filter_columns)):
-        yield MappingError(_not_a_filter_column(table, column), (column,))
+    for column in sorted(filter_fields(rule.filter) - set(table.filter_columns)):
+        yield MqlError(_not_a_filter_column(table, column), (column,))
 
 
 def _attributes_by_column(filter: Filter, attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Names of columns with the attributes that they are compared with."""
-    match filter:
-        case And(members) | Or(members) | Nor(members):
-            for member in members:
-                yield from _attributes_by_column(member, attributes)
-        case Not(member):
-            yield from _attributes_by_column(member, attributes)
-        case Compare((name,), _, Variable() as variable) | In((name,), Variable() as variable, _):
-            yield name, value_of(variable, attributes)
-        case In((name,), tuple() as values, _):
-            for value in values:
-                if isinstance(value, Variable):
-                    yield name, value_of(value, attributes)
+    """The names of columns, each with an attribute with which it is compared."""
+    for part in walk(filter):
+        match part:
+            case Compare((name,), _, Variable() as variable) | In((name,), Variable() as variable, _):
+                yield name, value_of(variable, attributes)
+            case In((name,), tuple() as values, _):
+                for value in values:
+                    if isinstance(value, Variable):
+                        yield name, value_of(value, attributes)
 
 
 def _has_misfit(column: Column, value: Any) -> bool:
-    """Whether no row could have `value`, or one of its members, in the column: "is not" would then be true of all rows."""
+    """Whether the column can never hold `value` or one of its members: "is not" would then be true of all rows."""
     return any(why_not_literal(column.type, member) for member in (value if isinstance(value, list) else [value]))
 
 
@@ -118,16 +123,3 @@ def _not_a_filter_column(table: Table, column: str) -> str:
         f"{column!r} is not a filter column of the table {table.name!r}. {columns}. "
         "Add it to the table's filter columns and publish, then use it here."
     )
-
-
-def _asks_for_related(rule: Rule) -> bool:
-    def asks(filter: Filter) -> bool:
-        match filter:
-            case And(members) | Or(members) | Nor(members):
-                return any(map(asks, members))
-            case Not(member):
-                return asks(member)
-            case _:
-                return isinstance(filter, Related)
-
-    return asks(rule.filter)

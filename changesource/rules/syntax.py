@@ -1,11 +1,11 @@
-"""Rules and permissions as people write them, to their parsed form.
+"""Rules and permissions, parsed from the form in which people write them.
 
 `{"select": [rule, …], "insert": […], "update": {"before": […], "after": […]}, "delete": […]}`. A rule is a filter in
 MongoDB's query syntax over names of columns, with three additions:
 
-- the text `"$auth.<claim>"` where a value stands, and for all values of `$in` and `$nin`: the caller's claim;
-- `{"$auth.<claim>": condition}`: a condition on a claim itself;
-- `{"$exists": {"relationship": name, "where": rule}}`: there is a related row, and `where`, if there is one, matches it.
+- the text `"$auth.<claim>"` in place of a value, or of all values of `$in` and `$nin`, stands for a claim of the caller;
+- `{"$auth.<claim>": condition}` is a condition on a claim itself;
+- `{"$exists": {"relationship": name, "where": rule}}` says that there is a related row, one that matches `where` if given.
 """
 
 from __future__ import annotations
@@ -15,30 +15,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from changesource.mql.errors import MappingError
-from changesource.mql.expressions import Scope
-from changesource.mql.filters.syntax import parse_filter, parse_value_filter
-from changesource.mql.filters.tree import (
+from changesource.mql import (
     And,
     Compare,
     Exists,
     Filter,
     In,
+    MqlError,
     Nor,
     Not,
     Or,
     Related,
     Variable,
     VariableCondition,
+    check_nesting,
+    parse_filter,
+    parse_value_filter,
+    read_mapping_text,
+    walk,
 )
-from changesource.mql.nesting import check_nesting
-from changesource.mql.text import read_mapping_text
 
 NAMESPACE: Final = "auth"
-"""Of the variables that rules of permissions may name: the claims of the caller."""
+"""The namespace of the variables in the rules of permissions, which are the claims of the caller."""
 
 ACTIONS: Final = ("select", "insert", "update.before", "update.after", "delete")
-"""What rules are for. `before` and `after` are the row as an update finds it and as it leaves it."""
+"""The actions that rules can allow. `before` is the row as an update finds it, `after` the row as the update leaves it."""
 
 _LOGICAL: Final[Mapping[str, type[And | Or | Nor]]] = {"$and": And, "$or": Or, "$nor": Nor}
 _WHAT_IT_IS: Final = "Permissions are a JSON object with lists of rules under select, insert, update and delete."
@@ -61,12 +62,12 @@ _NAMES_OF_EVERY_OBJECT: Final = frozenset(
         "length",
     }
 )
-"""zero-cache looks claims up as properties of JavaScript objects, where these are always there."""
+"""zero-cache looks up claims as properties of JavaScript objects, which always have these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. `variables` are those without which it matches nothing; `place` is where it stands: `select[0]`."""
+    """One rule. It matches nothing unless all of `variables` have values. `place` says where it is written: `select[0]`."""
 
     place: str
     source: Any
@@ -87,20 +88,20 @@ class PermissionProblem:
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """The rules of each of `ACTIONS`, as far as they could be parsed, and what is wrong with the others."""
+    """The rules of each of `ACTIONS` that could be parsed, and what is wrong with the others."""
 
     rules: Mapping[str, tuple[Rule, ...]]
     problems: tuple[PermissionProblem, ...]
 
 
 def parse_permissions(text: str) -> Permissions:
-    """The permissions of a table. No text: no rules, so that nobody may do anything."""
+    """Parses the permissions of a table. Without text there are no rules, and nobody may do anything."""
     problems: list[PermissionProblem] = []
     rules: dict[str, tuple[Rule, ...]] = dict.fromkeys(ACTIONS, ())
     try:
-        # The reader of mappings: MongoDB's Extended JSON, nothing twice, nothing that could not be stored.
+        # MongoDB's Extended JSON, without repeated names and without anything that cannot be stored.
         lists = dict(_lists_of_rules(read_mapping_text(text, what_it_is=_WHAT_IT_IS)))
-    except MappingError as error:
+    except MqlError as error:
         return Permissions(rules, (PermissionProblem(error.place, error.message),))
     for action, sources in lists.items():
         parsed = []
@@ -108,14 +109,14 @@ def parse_permissions(text: str) -> Permissions:
             place = f"{action}[{index}]"
             try:
                 parsed.append(parse_rule(source, place))
-            except MappingError as error:
+            except MqlError as error:
                 problems.append(PermissionProblem((place, *error.place), error.message))
         rules[action] = tuple(parsed)
     return Permissions(rules, tuple(problems))
 
 
 def parse_rule(source: object, place: str = "", namespace: str = NAMESPACE) -> Rule:
-    """The rule that `source` is, with variables of `namespace`. Raises `MappingError` with the place inside."""
+    """Parses a rule whose variables are of `namespace`. Raises `MqlError` with the place inside the rule."""
     check_nesting(source)
     filter = _parse(source, namespace)
     return Rule(place, source, filter, tuple(sorted(_needed_variables(filter), key=str)))
@@ -125,18 +126,18 @@ def _lists_of_rules(specification: Mapping[str, Any]) -> Iterator[tuple[str, lis
     for action, rules in specification.items():
         if action == "update":
             if not isinstance(rules, Mapping) or not rules.keys() <= {"before", "after"}:
-                raise MappingError('Write {"before": […], "after": […]}.', ("update",))
+                raise MqlError('Write {"before": […], "after": […]}.', ("update",))
             for moment, rules_of_moment in rules.items():
                 yield f"update.{moment}", _list_of_rules(rules_of_moment, "update", moment)
         elif action in ACTIONS and "." not in action:
             yield action, _list_of_rules(rules, action)
         else:
-            raise MappingError("The actions are select, insert, update and delete.", (action,))
+            raise MqlError("The actions are select, insert, update and delete.", (action,))
 
 
 def _list_of_rules(rules: object, *place: str) -> list[Any]:
     if not isinstance(rules, list):
-        raise MappingError("Write a list of rules; {} is the rule that everybody passes.", place)
+        raise MqlError("Write a list of rules; {} is the rule that everybody passes.", place)
     return rules
 
 
@@ -145,13 +146,13 @@ def _list_of_rules(rules: object, *place: str) -> list[Any]:
 
 def _parse(source: object, namespace: str) -> Filter:
     if not isinstance(source, Mapping):
-        raise MappingError('A rule is an object, as in {"owner": "$auth.sub"}.')
+        raise MqlError('A rule is an object, as in {"owner": "$auth.sub"}.')
     conditions = []
     for name, value in source.items():
         try:
             conditions.append(_parse_entry(name, value, namespace))
-        except MappingError as error:
-            # What the parser of filters raises has its place already.
+        except MqlError as error:
+            # Errors of the parser of filters have their place already.
             raise (error if error.place[:1] == (name,) else error.within(name)) from error
     return conditions[0] if len(conditions) == 1 else And(tuple(conditions))
 
@@ -164,28 +165,28 @@ def _parse_entry(name: str, value: Any, namespace: str) -> Filter:
     variable = _variable(name, namespace)
     if variable is not None:
         return VariableCondition(variable, parse_value_filter(_with_variables(value, namespace)))
-    return parse_filter({name: _with_variables(value, namespace)}, Scope())
+    return parse_filter({name: _with_variables(value, namespace)})
 
 
 def _parse_members(members: Any, namespace: str) -> Iterator[Filter]:
     if not isinstance(members, list) or not members:
-        raise MappingError("This takes an array of one rule or more.")
+        raise MqlError("This takes an array of one rule or more.")
     for index, member in enumerate(members):
         try:
             yield _parse(member, namespace)
-        except MappingError as error:
+        except MqlError as error:
             raise error.within(f"[{index}]") from error
 
 
 def _parse_related(argument: Any, namespace: str) -> Filter:
     if not isinstance(argument, Mapping) or not {"relationship"} <= argument.keys() <= {"relationship", "where"}:
-        raise MappingError('Write {"relationship": "members", "where": {…}}; where may be left out.')
+        raise MqlError('Write {"relationship": "members", "where": {…}}; where may be left out.')
     relationship = argument["relationship"]
     if not isinstance(relationship, str):
-        raise MappingError("Write the name of a relationship.", ("relationship",))
+        raise MqlError("Write the name of a relationship.", ("relationship",))
     try:
         return Related(relationship, _parse(argument.get("where", {}), namespace))
-    except MappingError as error:
+    except MqlError as error:
         raise error.within("where") from error
 
 
@@ -206,44 +207,43 @@ def _variable(text: str, namespace: str) -> Variable | None:
     if match is None:
         return None
     if match[1] != namespace:
-        raise MappingError(f"{text!r}: only ${namespace}.<name> can be named here.")
+        raise MqlError(f"{text!r}: only ${namespace}.<name> can be named here.")
     path = tuple(match[2].split("."))
     for name in path:
         if not name or "\0" in name:
-            raise MappingError(f"{text!r}: a name is missing. Write ${namespace}.<name>.")
+            raise MqlError(f"{text!r}: a name is missing. Write ${namespace}.<name>.")
         if name in _NAMES_OF_EVERY_OBJECT:
-            raise MappingError(f"{text!r}: {name} is something that every object has in JavaScript. Use another claim.")
+            raise MqlError(f"{text!r}: {name} is something that every object has in JavaScript. Use another claim.")
     return Variable(match[1], path)
 
 
 # What a rule needs
 
 
-def _needed_variables(filter: Filter) -> frozenset[Variable]:
-    """All that are named, but not those that are only asked whether they are there."""
-    match filter:
-        case And(members) | Or(members) | Nor(members):
-            return frozenset().union(*map(_needed_variables, members))
-        case Not(member) | Related(_, member):
-            return _needed_variables(member)
-        case VariableCondition(variable, condition):
-            return frozenset() if asks_for_presence(condition) else frozenset({variable})
-        case Compare(_, _, Variable() as variable) | In(_, Variable() as variable, _):
-            return frozenset({variable})
-        case In(_, tuple() as values, _):
-            return frozenset(value for value in values if isinstance(value, Variable))
-        case _:
-            return frozenset()
+def _needed_variables(filter: Filter) -> set[Variable]:
+    """All variables in the rule, except those about which it only asks whether they are present."""
+    needed: set[Variable] = set()
+    for part in walk(filter):
+        match part:
+            case Related(_, condition):
+                needed |= _needed_variables(condition)
+            case VariableCondition(variable, condition) if not asks_for_presence(condition):
+                needed.add(variable)
+            case Compare(_, _, Variable() as variable) | In(_, Variable() as variable, _):
+                needed.add(variable)
+            case In(_, tuple() as values, _):
+                needed.update(value for value in values if isinstance(value, Variable))
+    return needed
 
 
 def asks_for_presence(condition: Filter) -> bool:
-    """Whether the condition on a value is about nothing but its being there."""
-    match condition:
-        case And(members):
-            return all(map(asks_for_presence, members))
-        case Not(member):
-            return asks_for_presence(member)
-        case Exists() | Compare(_, "$eq", None):
+    """Whether the condition on a value only asks whether there is one."""
+    return all(_is_about_presence(part) for part in walk(condition))
+
+
+def _is_about_presence(part: Filter) -> bool:
+    match part:
+        case And() | Not() | Exists() | Compare(_, "$eq", None):
             return True
         case _:
             return False

@@ -1,8 +1,8 @@
-"""Rules as Zero's conditions, which zero-cache puts into the queries that clients define themselves.
+"""Rules as Zero's conditions, which zero-cache adds to the queries that clients define themselves.
 
-Zero's conditions are SQL's: a comparison with null, also a negated one, is not true (zql/builder/filter.ts). MongoDB's are
-not: what is not equal, less … is everything else, null among it. So negations go inwards to the comparisons, where
-"or null" is added. All names are those of the replica.
+Zero's conditions follow SQL: a comparison with null is never true, not even a negated one (zql/builder/filter.ts). In
+MongoDB, the negation of a comparison is true of everything else, including null. Negations are therefore moved inwards to the
+comparisons, where "or null" is added. All names are those of the replica.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from changesource.mql.filters.tree import (
+from changesource.mql import (
     And,
     Compare,
     ElemMatchValue,
@@ -29,7 +29,7 @@ from changesource.rules.checks import RuleScope
 from changesource.rules.patterns import like_pattern
 from changesource.rules.syntax import NAMESPACE, Rule
 from changesource.tables.definition import Column, Table
-from changesource.tables.relationships import Hop
+from changesource.tables.relationships import Connection
 
 Condition = dict[str, Any]
 """Zero: zero-protocol/ast.ts, `conditionSchema`."""
@@ -42,10 +42,11 @@ _ORDER: Final = {"$lt": "<", "$lte": "<=", "$gt": ">", "$gte": ">="}
 
 
 def any_of(conditions: Sequence[Condition]) -> list[Condition]:
-    """`conditions` as zero-cache may join them by OR: no EXISTS that stands under an OR may become a flipped join.
+    """`conditions` in a form that zero-cache can join by OR: no EXISTS under an OR may become a flipped join.
 
-    In zero-cache 1.9.0, an OR with a flipped join drops changes (docs/permissions.md, "A fault of zero-cache"), so a row
-    would stay visible that no rule allows any longer. The planner flips no join whose `flip` is given (planner-builder.ts).
+    In zero-cache 1.9.0, an OR with a flipped join drops changes (docs/permissions.md, "A fault of zero-cache"), so that a row
+    could stay visible that no rule allows any longer. The planner does not flip a join whose `flip` is given
+    (planner-builder.ts).
     """
     return [_without_flips(condition, under_or=len(conditions) > 1) for condition in conditions]
 
@@ -65,9 +66,9 @@ def _without_flips(condition: Condition, *, under_or: bool = False) -> Condition
 
 
 def zero_condition(scope: RuleScope, table: Table, rule: Rule) -> Condition:
-    """The condition of `rule`, which has no problems: `NOBODY` for one that no row passes.
+    """The condition of `rule`, which has no problems; `NOBODY` for a rule that no row passes.
 
-    It begins with the claims that the caller must have, as a comparison with a claim that is missing could be true: `!=`
+    It begins with the claims that the caller must have. Otherwise a comparison with a missing claim could be true, as `!=`
     with "or null" is.
     """
     needed = [_simple("IS NOT", _static(variable), _literal(None)) for variable in rule.variables]
@@ -148,7 +149,7 @@ def _membership(value: Condition, values: Sequence[Any], may_be_null: bool, *, n
 
 
 def _claim(value: Condition, filter: Filter, *, negated: bool) -> Condition:
-    """Of a claim: where it could be missing, the rule asks for it already, unless `filter` is about just that."""
+    """A condition on a claim. The rule already requires the claim, unless `filter` only asks whether it is present."""
     match filter:
         case And(members):
             parts = [_claim(value, member, negated=negated) for member in members]
@@ -181,26 +182,26 @@ def _related(scope: RuleScope, table: Table, filter: Related, *, negated: bool) 
     condition = _condition(scope, destination, filter.filter, negated=False)
     if condition == NOBODY:
         return EVERYBODY if negated else NOBODY
-    *junctions, last = _with_sources(scope, table, relationship.hops)
+    *junctions, last = _with_sources(scope, table, relationship.connections)
     exists = _exists(scope, *last, condition, f"zsubq_{relationship.name}")
-    for source, hop in reversed(junctions):
-        exists = _exists(scope, source, hop, exists, f"zsubq_{relationship.name}_junction")
+    for source, connection in reversed(junctions):
+        exists = _exists(scope, source, connection, exists, f"zsubq_{relationship.name}_junction")
     return {**exists, "op": "NOT EXISTS"} if negated else exists
 
 
-def _with_sources(scope: RuleScope, table: Table, hops: Sequence[Hop]) -> list[tuple[Table, Hop]]:
-    sources = [table, *(scope.tables[hop.destination] for hop in hops)]
-    return list(zip(sources, hops, strict=False))
+def _with_sources(scope: RuleScope, table: Table, connections: Sequence[Connection]) -> list[tuple[Table, Connection]]:
+    sources = [table, *(scope.tables[connection.destination] for connection in connections)]
+    return list(zip(sources, connections, strict=False))
 
 
-def _exists(scope: RuleScope, source: Table, hop: Hop, condition: Condition, alias: str) -> Condition:
-    destination = scope.tables[hop.destination]
+def _exists(scope: RuleScope, source: Table, connection: Connection, condition: Condition, alias: str) -> Condition:
+    destination = scope.tables[connection.destination]
     subquery: Condition = {"table": destination.server_name, "alias": alias}
     if condition != EVERYBODY:
         subquery["where"] = condition
     correlation = {
-        "parentField": _server_names(source, hop.source_columns),
-        "childField": _server_names(destination, hop.destination_columns),
+        "parentField": _server_names(source, connection.source_columns),
+        "childField": _server_names(destination, connection.destination_columns),
     }
     related = {"system": "permissions", "correlation": correlation, "subquery": subquery}
     return {"type": "correlatedSubquery", "op": "EXISTS", "related": related}

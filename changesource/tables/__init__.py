@@ -1,1 +1,1 @@
-"""What an app shows: tables and columns, and how documents become rows."""
+"""What an app shows: tables, columns and relationships, and how documents become rows."""

@@ -8,11 +8,16 @@ from typing import Any, NamedTuple
 import orjson
 from bson import Binary, Code, DBRef, Regex
 
-from changesource.mql.budget import CHARACTERS_PER_STEP, FREE_CHARACTERS, Budget, BudgetExceeded
-from changesource.mql.errors import MappingError
-from changesource.mql.expressions import WHOLE_DOCUMENT
-from changesource.mql.pipeline import STEPS_OF_ERROR, CompiledMapping, compile_mapping
-from changesource.mql.text import read_mapping_text
+from changesource.errors import MappingRefused
+from changesource.mql import (
+    WHOLE_DOCUMENT,
+    Budget,
+    BudgetExceeded,
+    CompiledPipeline,
+    MqlError,
+    compile_pipeline,
+    read_mapping_text,
+)
 from changesource.protocol.frames import ColumnSpec, TableSpec
 from changesource.tables.definition import MAX_KEY_BYTES, Column, ColumnType, Table
 from changesource.tables.document_ids import WITH_SEVERAL_FORMS, normal_id
@@ -26,26 +31,26 @@ Key = tuple[JsonScalar, ...]
 ID = "_id"
 
 PG_TYPES: Mapping[ColumnType, str] = {"string": "text", "number": "float8", "boolean": "bool", "json": "json"}
-"""What a column is declared as. `text`, not `uuid` or the like, whose SQLite affinity turns digits into numbers;
-`float8` because a MongoDB field may hold 1 in one document and 1.5 in the next."""
+"""The type that a column is declared with. It is `text`, not `uuid` or the like, whose affinity in SQLite turns digits into
+numbers, and `float8`, because a field may hold 1 in one document and 1.5 in the next."""
 
 MAX_DOCUMENT_ID_LENGTH = 200
 MAX_ROW_BYTES = 32 * 2**20
-"""Of JSON, twice what a document can have. zero-cache closes the connection at a message over 100 MiB, and would come back to
-it for ever; each of our own processes holds a row several times while it passes."""
+"""The limit of a row as JSON: twice what a document can have. zero-cache closes the connection at a message over 100 MiB, and
+would return to it forever. Each of our own processes holds several copies of a row while it passes through."""
 MAX_BYTES_OF_CHARACTER = 6
-"""In JSON: `\\u0001`."""
+"""The longest form of a character in JSON: `\\u0001`."""
 ROOM_FOR_NAMES = 2**20
-"""And for the values that are no text, of all columns that a table can have."""
+"""Room for the names and the values other than text of all columns that a table can have."""
 
 TOO_DEEP = "The mapping nests values too deep. Let it nest them less."
 
 MAX_BYTES_IN_UTF8 = 4
-"""Of a character."""
+"""The longest form of a character."""
 KEY_COLUMN_BYTES = 8
-"""What PostgreSQL's jsonb takes for a name and its value, besides the bytes of both."""
+"""What jsonb in PostgreSQL needs for a name and its value, besides the bytes of both."""
 KEY_NUMBER_BYTES = 24
-"""More than a number, or a boolean, takes there."""
+"""More than a number or a boolean needs there."""
 KEY_TOO_LONG = (
     f"the primary key is longer than {MAX_KEY_BYTES} bytes, which zero-cache cannot keep; "
     "let the mapping make a shorter key"
@@ -55,7 +60,7 @@ STEPS_OF_ROW = 4
 STEPS_OF_VALUE = 2
 VALUE_BYTES = 32
 FREE_TEXT_OF_ROWS = 256
-"""Characters up to which the text of a row that is one of several counts as any other value."""
+"""In a row that is one of several, a text of up to this many characters costs the same as any other value."""
 
 
 class _CompiledColumn(NamedTuple):
@@ -69,9 +74,11 @@ class _CompiledColumn(NamedTuple):
 class CompiledTable:
     """One table: what each document of its collection becomes.
 
-    `reads` are the top-level fields of a document on which its rows depend, and `decided_by` those on which it depends
-    whether it has any; both may hold `WHOLE_DOCUMENT`. `needs_pre_images` says that the `_id` of a document does not tell
-    which rows it has had, or not for which clients: that takes the document as it was. `filter_columns` are server names.
+    `reads` are the top-level fields of a document on which its rows depend, and `decided_by` those that decide whether it has
+    any; both may hold `WHOLE_DOCUMENT`. `needs_pre_images` says that the `_id` of a document does not tell which rows it has
+    had, or which clients have seen them, so that the former document is needed. `filter_columns` are server names.
+
+    Raises `MappingRefused` for a mapping that cannot be compiled.
     """
 
     def __init__(self, table: Table) -> None:
@@ -90,11 +97,11 @@ class CompiledTable:
         self._columns = _compile_columns(table.columns)
         self._key_columns = _compile_columns(key_columns)
 
-        mapping = compile_mapping(read_mapping_text(table.mapping))
+        mapping = _compile(table.mapping)
         needed, self.reads = mapping.needed_for(frozenset(column.field for column in table.columns))
-        # What a document holds once, columns of the same field would make several texts of.
+        # Several columns of the same field would make several texts of one value.
         repeats_fields = len({column.field for column in table.columns}) < len(columns)
-        self._map: CompiledMapping | None = needed if table.mapping or repeats_fields else None
+        self._map: CompiledPipeline | None = needed if table.mapping or repeats_fields else None
         self.decided_by = mapping.decides_by()
         self._key_map, read_by_key = mapping.without_filters(frozenset(column.field for column in key_columns))
         self._splits = mapping.splits
@@ -102,9 +109,9 @@ class CompiledTable:
         self.needs_pre_images = self._splits or not read_by_key <= {ID} or bool(self.filter_columns)
         self.has_mapping = bool(table.mapping)
         self._ids_with_forms = frozenset[type]() if self.needs_pre_images else WITH_SEVERAL_FORMS
-        # Of several documents, each would hold what none of them needs; and what a table does not read must not count.
+        # Each of several documents would hold fields that none needs; and fields that a table does not read must not count.
         self._read_names = self.reads if self._splits and WHOLE_DOCUMENT not in self.reads else None
-        # A row without a longer text is not too large. Of several rows, each can repeat a text of the document.
+        # A row is too large only with a longer text. Each of several rows can repeat a text of the document.
         longest = MAX_ROW_BYTES // (MAX_BYTES_OF_CHARACTER * max(1, len(columns)))
         self._long_text = min(longest, FREE_TEXT_OF_ROWS) if self._splits else longest
         self._measures = needed.repeats_values
@@ -117,13 +124,13 @@ class CompiledTable:
         self._row_bytes = len(columns) * VALUE_BYTES
 
     def rows(self, document: Document, errors: list[RowError], budget: Budget | None = None) -> list[Row]:
-        """The rows that `document` gives, in the order of the mapping; none when it keeps nothing of the document.
+        """The rows that `document` gives, in the order of the mapping; none if the mapping keeps nothing of the document.
 
-        A value that does not fit becomes null where the column is optional; where it is required, the row is left out, as
-        it is when the mapping cannot be computed, when an earlier row has its key, and when it or its key is too large.
-        Each is appended to `errors`. A document that takes more than a document may has no rows, and one error says so.
+        A value that does not fit becomes null if the column is optional; if it is required, the row is left out. A row is
+        also left out if the mapping cannot be computed, if an earlier row has its key, and if it or its key is too large.
+        Each case is appended to `errors`. A document that costs more than a document may has no rows, and one error says so.
 
-        With a `budget` of the caller, one that takes more than that raises `BudgetExceeded`, and nothing is appended.
+        With a `budget` of the caller, a document that costs more than that raises `BudgetExceeded`, and nothing is appended.
         """
         if self._map is None:
             return self._row_of_document(document, errors, budget)
@@ -140,7 +147,7 @@ class CompiledTable:
         return rows
 
     def _row_of_document(self, document: Document, errors: list[RowError], budget: Budget | None) -> list[Row]:
-        """Without a mapping a row is no larger than its document, and has no work but that."""
+        """The row of a table without a mapping, which is no larger than its document and costs no other work."""
         errors_before = len(errors)
         try:
             row = self._row(document, document, errors, budget)
@@ -149,8 +156,8 @@ class CompiledTable:
             raise
         return [] if row is None else [row]
 
-    def _rows(self, mapping: CompiledMapping, document: Document, errors: list[RowError], budget: Budget) -> list[Row]:
-        """`errors` are those of this document."""
+    def _rows(self, mapping: CompiledPipeline, document: Document, errors: list[RowError], budget: Budget) -> list[Row]:
+        """The rows of a table with a mapping. `errors` holds only those of this document."""
         mapped_documents = self._mapped(mapping, document, errors, budget)
         if not self._splits:
             row = self._row(mapped_documents[0], document, errors, budget) if mapped_documents else None
@@ -160,23 +167,23 @@ class CompiledTable:
         rows = []
         for index, mapped in enumerate(mapped_documents):
             row = self._row(mapped, document, errors, budget)
-            mapped_documents[index] = _NOTHING  # which is not held together with the rows
+            mapped_documents[index] = _NOTHING  # so that it is not in memory together with all rows
             if row is not None:
                 rows.append(row)
         return self._without_repeated_keys(rows, document, errors, budget) if len(rows) > 1 else rows
 
     def key(self, document_id: object) -> Row | None:
-        """The primary key of the row that a document with this `_id` has, if it has one; None when it can have no row.
-        Not for a table that needs pre-images."""
+        """The primary key of the row of a document with this `_id`, whether or not it has that row; None if it can have no
+        row. Not for a table that needs pre-images."""
         try:
             key = self._key_of_normal_id(normal_id(document_id))
-        except (DoesNotFit, MappingError):
+        except (DoesNotFit, MqlError):
             return None
         return None if self._is_key_too_long(key) else key
 
     def _key_of_normal_id(self, document_id: object) -> Row:
-        """A key is made of the normal form of an `_id`: the event that puts another form in its place does not say which one
-        there was. Raises `DoesNotFit` and `MappingError`."""
+        """The key for an `_id` in its normal form. An event that replaces the `_id` by another form does not say which form
+        there was. Raises `DoesNotFit` and `MqlError`."""
         (mapped,) = self._key_map({ID: document_id})
         return {column.name: _key_value(column, mapped.get(column.field)) for column in self._key_columns}
 
@@ -189,15 +196,16 @@ class CompiledTable:
         return [row[name] for name in self.filter_columns]
 
     def is_untouched_by(self, changed: frozenset[str] | None) -> bool:
-        """Whether a change of the top-level fields `changed` (None: of any) leaves the rows of a document as they are."""
+        """Whether a change to the top-level fields `changed` (None for any) leaves the rows of a document unchanged."""
         return changed is not None and WHOLE_DOCUMENT not in self.reads and changed.isdisjoint(self.reads)
 
     def is_decided_without(self, changed: frozenset[str] | None) -> bool:
-        """Whether a document has rows after a change of the fields `changed` just if it had some before."""
+        """Whether a document has rows after a change to the top-level fields `changed` (None for any) if and only if it had
+        some before."""
         return changed is not None and WHOLE_DOCUMENT not in self.decided_by and changed.isdisjoint(self.decided_by)
 
     def _mapped(
-        self, mapping: CompiledMapping, document: Document, errors: list[RowError], budget: Budget
+        self, mapping: CompiledPipeline, document: Document, errors: list[RowError], budget: Budget
     ) -> list[Any]:
         source: Document = document
         if self._read_names is not None:
@@ -207,8 +215,8 @@ class CompiledTable:
             return mapping(source, budget)
         except BudgetExceeded:
             raise
-        except MappingError:
-            # Once more, for those that have no error. What the first attempt took does not count.
+        except MqlError:
+            # Once more, for the documents without an error. The first attempt costs nothing.
             budget.steps, budget.rows, budget.bytes = steps, rows, size
             mapped, mapping_errors = mapping.run_leniently(source, budget)
             for error in mapping_errors:
@@ -239,7 +247,7 @@ class CompiledTable:
         if type(document_id) in self._ids_with_forms and (normal := self._normal_id(document_id)) is not document_id:
             try:
                 row.update(self._key_of_normal_id(normal))
-            except (DoesNotFit, MappingError) as error:
+            except (DoesNotFit, MqlError) as error:
                 self._add_error(errors, document, ", ".join(self.spec.key), str(error), budget)
                 return None
         for name in self._text_keys:
@@ -252,7 +260,7 @@ class CompiledTable:
         return row
 
     def _normal_id(self, document_id: Any) -> Any:
-        """As `normal_id`; itself where a column would show both alike."""
+        """Like `normal_id`, but unchanged if a column would show both forms alike."""
         is_alike = type(document_id) is float and not self.has_mapping and abs(document_id) <= MAX_SAFE_INTEGER
         return document_id if is_alike else normal_id(document_id)
 
@@ -261,13 +269,12 @@ class CompiledTable:
         return sum(len(text.encode()) for text in texts if isinstance(text, str)) > self._key_room
 
     def _convert_paying(self, column_type: ColumnType, value: object, budget: Budget | None) -> JsonScalar:
-        """Of a value that becomes a new text."""
+        """Converts a value and pays for the text that it may become."""
         if budget is not None and self._measures and isinstance(value, list | dict):
             _check_size(value, budget)
         converted = convert(column_type, value)
-        if budget is not None and type(converted) is str and len(converted) > FREE_CHARACTERS:
-            budget.spend_steps(len(converted) // CHARACTERS_PER_STEP)
-            budget.spend_bytes(len(converted))
+        if budget is not None and type(converted) is str:
+            budget.write_text(len(converted))
         return converted
 
     def _row_if_it_passes(
@@ -302,25 +309,32 @@ class CompiledTable:
         self, errors: list[RowError], document: Document, column: str, reason: str, budget: Budget | None
     ) -> None:
         if budget is not None:
-            budget.spend_steps(STEPS_OF_ERROR)
-        # The description of a large _id takes long, and a mapping can give an error for each element of an array.
+            budget.spend_error()
+        # Describing a large _id takes long, and a mapping can give an error for each element of an array.
         document_id = errors[0].document_id if errors and self._splits else describe_id(document.get(ID))
         errors.append(RowError(self.name, document_id, column, reason))
 
 
 def _check_size(value: object, budget: Budget) -> None:
-    """A computed value can be far larger as text than it is in memory."""
+    """Raises `DoesNotFit` for a value that is too large as text. A computed value can be far larger there than in memory."""
     try:
         size = budget.size_of(value, MAX_ROW_BYTES)
     except BudgetExceeded:
         raise
-    except MappingError as error:
+    except MqlError as error:
         raise DoesNotFit(error.message) from error
     if size > MAX_ROW_BYTES:
         raise DoesNotFit(f"the value is larger than {MAX_ROW_BYTES >> 20} MiB; shorten it by the mapping")
 
 
 _NOTHING: Document = {}
+
+
+def _compile(mapping: str) -> CompiledPipeline:
+    try:
+        return compile_pipeline(read_mapping_text(mapping))
+    except MqlError as error:
+        raise MappingRefused(error.reason) from error
 
 
 def _compile_columns(columns: Sequence[Column]) -> tuple[_CompiledColumn, ...]:
@@ -341,7 +355,7 @@ _CONVERTERS_OF_SCALARS: Mapping[ColumnType, Mapping[type, Converter]] = {
     }
     for column_type, converters in CONVERTERS.items()
 }
-"""Values of the other types are left to a method that pays for the text that they become."""
+"""Values of the other types are left to `_convert_paying`."""
 
 
 def _key_value(column: _CompiledColumn, value: object) -> JsonScalar:
@@ -352,7 +366,7 @@ def _key_value(column: _CompiledColumn, value: object) -> JsonScalar:
 
 
 def describe_id(document_id: object) -> str:
-    """The text by which people find the document; the same for all forms of its `_id`."""
+    """The text by which people find a document. It is the same for all forms of its `_id`."""
     try:
         text = convert("string", normal_id(document_id))
     except DoesNotFit:

@@ -1,8 +1,8 @@
 """What an app publishes: tables, their columns and keys, as plain data.
 
-A published version is stored as the JSON of an `AppDefinition` and never changes. Zero knows two names for a
-table and a column: the one that queries are written with (`name`) and the one in the replica of zero-cache
-(`server_name`; Zero: schema JSON `serverName`, the same as `name` unless given).
+A published version is stored as the JSON of an `AppDefinition` and never changes. Zero knows a table or a column by two
+names: the one that queries use (`name`), and the one in the replica of zero-cache (`server_name`; Zero: `serverName` in the
+JSON of a schema, the same as `name` unless given).
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
-from changesource.mql.errors import MappingError
-from changesource.mql.text import normal_mapping_text
+from changesource.mql import MqlError, normal_mapping_text
 
 ColumnType = Literal["string", "number", "boolean", "json"]
 COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
@@ -24,62 +23,65 @@ APP_ID_PATTERN = re.compile(r"[a-z0-9_]+")
 
 MAX_APP_ID_LENGTH = 48
 """zero-cache has a table `<app>_<shard>.mutations`, and refuses clients when a name in SQLite is longer than 63 characters
-(seen with 1.9.0). This leaves four digits to the shard."""
+(seen with 1.9.0). This leaves four digits for the shard."""
 
 IDENTIFIER_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 """Zero: names of tables and columns (change-source/pg/schema/validation.ts)."""
 
 MAX_IDENTIFIER_LENGTH = 63
-"""PostgreSQL's, which Zero's own change source has for names of tables and columns."""
+"""PostgreSQL's limit, which Zero's own change source has for the names of tables and columns."""
 
 RESERVED_COLUMNS = frozenset({"_0_version", "__proto__"})
-"""What zero-cache adds to every table of its replica, and what no object in JavaScript can have as an ordinary key."""
+"""The column that zero-cache adds to every table of its replica, and a name that no object in JavaScript can have as an
+ordinary key."""
 
 RESERVED_TABLE_PREFIXES = ("_zero", "sqlite_", "__proto__")
-"""Tables that zero-cache and SQLite keep for themselves in the replica, and what JavaScript does."""
+"""Prefixes that zero-cache, SQLite and JavaScript reserve for themselves."""
 
 RESERVED_COLLECTION_PREFIX = "zero_sources_"
-"""Collections that belong to this project, in every source."""
+"""The prefix of collections that belong to this project, in every source."""
 MARKERS_COLLECTION = f"{RESERVED_COLLECTION_PREFIX}markers"
 
 MAX_FILTER_COLUMNS = 16
-"""Of a table. The log carries the values of each before and after every change."""
+"""The limit of a table. For every change, the log carries the values of each before and after it."""
 
 MAX_INDEXES = 64
-"""Of a table, beside the one of its primary key: MongoDB's own limit. Each makes every change of a row dearer."""
+"""The limit of a table, besides the index of its primary key. It is MongoDB's own. Each index makes every change of a row
+more expensive."""
 MAX_INDEX_COLUMNS = 32
-"""Of an index: what MongoDB and PostgreSQL take."""
+"""The limit of an index, which is that of MongoDB and PostgreSQL."""
 
 MAX_TABLES = 1_000
-"""Of an app. Each page of an app, and each publish, looks at all of them."""
+"""The limit of an app. Each page of an app, and each publish, looks at all of its tables."""
 MAX_COLUMNS = 1_000
-"""Of a table. zero-cache ends for good at 2,000, which is SQLite's limit (SQLITE_MAX_COLUMN) with one column of its own."""
+"""The limit of a table. zero-cache fails permanently at 2,000, SQLite's limit (SQLITE_MAX_COLUMN), with one column of its
+own."""
 MAX_KEY_BYTES = 2_500
-"""Of a row's primary key: the UTF-8 of names and values, and 8 for each column. zero-cache keeps the keys of the rows that
-clients see in an index of PostgreSQL, whose entries have 2,704 bytes with the names of the table and the client group. It
-disconnects each client that meets a larger one (seen with 1.9.0)."""
+"""The limit of a row's primary key: the UTF-8 of names and values, and 8 bytes for each column. zero-cache keeps the keys of
+the rows that clients see in an index of PostgreSQL, whose entries have up to 2,704 bytes, including the names of the table
+and the client group. It disconnects each client that meets a larger key (seen with 1.9.0)."""
 MAX_TEXT_LENGTH = 50_000
-"""Of a table's mapping or permissions, in characters. Every process that streams parses and compiles them."""
+"""The limit of a table's mapping or permissions, in characters. Every process that streams parses and compiles them."""
 MAX_ALL_TEXT_LENGTH = 500_000
-"""Of all mappings and permissions of an app together, with its relationships and publications."""
+"""The limit of all mappings, permissions, relationships and publications of an app together."""
 
 
 def why_not_a_name(name: str) -> str:
-    """Why a name is refused that may have any characters otherwise; empty if it may stand. Characters that nobody sees, or
-    that change how others are shown, make two names look like one, and a line of a log like another."""
+    """Why a name is refused; empty if it is accepted. Such a name may have any characters, except those that are invisible or
+    change how others are shown: they make two names look like one, and one line of a log like another."""
     if not name.isprintable():
         return "Use printable characters only."
     return "Begin and end with another character than a space." if name != name.strip() else ""
 
 
 def shown_name(name: str) -> str:
-    """A name for people to read in a message, whatever it is made of."""
+    """A name as people can read it in a message, whatever its characters."""
     return name if name.isprintable() else repr(name)[1:-1]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table. `field` is the top-level field that it shows of what the mapping gives."""
+    """One column of a table. It shows the top-level `field` of the documents that the mapping gives."""
 
     name: str
     type: ColumnType
@@ -94,13 +96,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One Zero table. `primary_key` holds names of columns; `collection` is where its documents are.
+    """One Zero table. `primary_key` holds names of columns; `collection` holds the documents.
 
-    `mapping` is Extended JSON, `{"filter"?, "projection"?}` or `{"pipeline"}`, and says what becomes of a document before
-    the columns are taken from it; empty: the document as it is. `permissions` is Extended JSON too, the rules of
-    `rules.syntax`; empty: no rules, so that nobody sees a row by a query that a client defines. `filter_columns` are the
-    names of the columns that the row filters of clients may ask for. Each of `indexes` holds the names of the columns of a
-    secondary index that the replica has, in the order of the index.
+    `mapping` is Extended JSON, `{"filter"?, "projection"?}` or `{"pipeline"}`, and says what becomes of a document before the
+    columns are taken from it. If it is empty, a document is taken as it is. `permissions` is Extended JSON too: the rules
+    of `rules.syntax`. If it is empty there are no rules, and a query that a client defines shows no row. `filter_columns` are
+    the names of the columns that the row filters of clients may use. Each of `indexes` is a secondary index of the replica:
+    the names of its columns, in order.
     """
 
     name: str
@@ -116,10 +118,10 @@ class Table:
     def __post_init__(self) -> None:
         object.__setattr__(self, "server_name", self.server_name or self.name)
         object.__setattr__(self, "collection", self.collection or self.server_name)
-        # What is no JSON stays as it is, for `find_problems` to say so.
-        with suppress(MappingError):
+        # Text that is not JSON is kept as it is; `find_problems` reports it.
+        with suppress(MqlError):
             object.__setattr__(self, "mapping", normal_mapping_text(self.mapping))
-        with suppress(MappingError):
+        with suppress(MqlError):
             object.__setattr__(self, "permissions", normal_mapping_text(self.permissions))
 
 
@@ -127,7 +129,7 @@ class Table:
 class AppDefinition:
     """Everything that one published version of an app says. `source` is a key of the setting that holds URIs.
 
-    `publications` are groups of tables that a zero-cache may ask for: name → names of tables.
+    `publications` are the groups of tables that a zero-cache may ask for: name → names of tables.
     """
 
     app_id: str
@@ -137,11 +139,11 @@ class AppDefinition:
     publications: Mapping[str, Any] = field(default_factory=dict)
 
     def origins(self) -> dict[str, str]:
-        """Name of a table → where its documents are, as `source.collection`. A grant that names a table means this."""
+        """Name of a table → where its documents are, as `source.collection`. A grant that names a table means these."""
         return {table.name: f"{self.source}.{table.collection}" for table in self.tables}
 
     def to_json(self) -> dict[str, Any]:
-        """The form that is stored: plain dicts and lists; `from_json` gives back an equal definition."""
+        """The form that is stored: plain dicts and lists, of which `from_json` makes an equal definition."""
         return {
             "app": self.app_id,
             "source": self.source,

@@ -1,7 +1,7 @@
-"""The `_id` of a document: which ids MongoDB holds for the same, and the one form in which all of those become keys of rows.
+"""The `_id` of a document: which ids are the same to MongoDB, and the one form in which all of these become keys of rows.
 
-MongoDB holds 70, a long, a double and a decimal of 70.0 for the same number, and so for the same `_id`, also inside an
-object. A replacement may exchange one for another, and its event then names the document by the new one alone.
+An int, a long, a double and a decimal of 70 are the same number to MongoDB, and so the same `_id`, even inside an object. A
+replacement may exchange one for another. Its event then names the document by the new one alone.
 """
 
 from __future__ import annotations
@@ -14,30 +14,28 @@ from typing import Any, Final
 
 from bson import DBRef, Decimal128, Int64, ObjectId
 
-from changesource.mql.bson_types import MAX_LONG, MIN_LONG, Undecodable, fields_of_reference, long_or_int
-from changesource.mql.budget import Budget
-from changesource.mql.equality_keys import equality_key
+from changesource.mql import MAX_LONG, MIN_LONG, Budget, Undecodable, equality_key, fields_of_reference, long_or_int
 
 _THEIR_OWN_IDENTITY: Final = frozenset({ObjectId, str, int, Int64})
 WITH_SEVERAL_FORMS: Final = frozenset({float, Decimal128, dict, list, DBRef})
-"""Types of which `normal_id` may change a value."""
+"""The types whose values `normal_id` may change."""
 _DIGITS: Final = Context(prec=34)
-"""Those of a Decimal128."""
+"""The digits of a Decimal128."""
 
 
 def identity_of(document_id: Any) -> Hashable:
-    """Equal for two ids if and only if MongoDB holds them for the same."""
+    """A key that is equal for two ids if and only if they are the same to MongoDB."""
     if type(document_id) in _THEIR_OWN_IDENTITY:
         return document_id  # type: ignore[no-any-return]
-    # No mapping chose the work: an event of a document with this id has come.
+    # No mapping causes this work: there has been an event of a document with this id.
     return equality_key(document_id, Budget(sys.maxsize, sys.maxsize, sys.maxsize))
 
 
 def normal_id(document_id: Any) -> Any:
-    """The same value for all ids that MongoDB holds for the same; `document_id` itself, if that is it.
+    """The same value for all ids that are the same to MongoDB; `document_id` itself if that is this value.
 
-    A number is an integer if it is whole and a long can hold it, else a double if one is equal to it, else a decimal without
-    zeros at its end.
+    A number becomes an integer if it is whole and a long can hold it, else a double if one is equal to it, else a decimal
+    without trailing zeros.
     """
     kind = type(document_id)
     if kind not in WITH_SEVERAL_FORMS:
@@ -56,7 +54,7 @@ def normal_id(document_id: Any) -> Any:
 
 
 def is_readable(document_id: Any) -> bool:
-    """Whether all of it could be decoded: no command can name a document by one that could not."""
+    """Whether all of the id could be decoded. No command can name a document by an id that could not."""
     if isinstance(document_id, Undecodable):
         return False
     if isinstance(document_id, DBRef):
@@ -67,7 +65,7 @@ def is_readable(document_id: Any) -> bool:
 
 
 def _normal_double(number: float) -> Any:
-    # `int` knows no minus in front of zero.
+    # `int` drops the sign of minus zero.
     return long_or_int(int(number)) if number.is_integer() and MIN_LONG <= number <= MAX_LONG else number
 
 

@@ -1,8 +1,8 @@
 """Relationships between the tables of an app, from the form that they have in Zero's schema.
 
-`{table: {name: [hop]}}` or, through a junction, `{table: {name: [hop, hop]}}`, where a hop is `{"sourceField": [column, …],
-"destField": [column, …], "destSchema": table, "cardinality": "one" | "many"}`. All names are those that queries are written
-with.
+`{table: {name: [connection]}}` or, through a junction, `{table: {name: [connection, connection]}}`. A connection is
+`{"sourceField": [column, …], "destField": [column, …], "destSchema": table, "cardinality": "one" | "many"}` (Zero:
+zero-schema/table-schema.ts). All names are those that queries use.
 """
 
 from __future__ import annotations
@@ -13,31 +13,35 @@ from typing import Any
 
 from changesource.tables.definition import IDENTIFIER_PATTERN, AppDefinition, Table
 
-MAX_HOPS = 2
-"""Zero: relationships go to a table directly, or through one junction (zero-schema/table-schema.ts)."""
+MAX_CONNECTIONS = 2
+"""A relationship leads to a table directly, or through one junction."""
 
 CARDINALITIES = ("one", "many")
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
-    """Rows of `destination` whose `destination_columns` equal the `source_columns` of a row. A null equals nothing."""
+class Connection:
+    """One step of a relationship, from a row to the rows of `destination` whose `destination_columns` equal its
+    `source_columns`. A null equals nothing."""
 
     source_columns: tuple[str, ...]
     destination: str
     destination_columns: tuple[str, ...]
+    cardinality: str
 
 
 @dataclass(frozen=True, slots=True)
 class Relationship:
+    """A relationship called `name`, from the table `source` through its connections."""
+
     source: str
     name: str
-    hops: tuple[Hop, ...]
+    connections: tuple[Connection, ...]
 
     @property
     def destination(self) -> str:
         """The table that it leads to."""
-        return self.hops[-1].destination
+        return self.connections[-1].destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class RelationshipProblem:
 
 @dataclass(frozen=True, slots=True)
 class Relationships:
-    """Those that could be read, by table and name, and what is wrong with the others."""
+    """The relationships that could be read, by table and name, and what is wrong with the others."""
 
     by_table: Mapping[str, Mapping[str, Relationship]]
     problems: tuple[RelationshipProblem, ...]
@@ -65,7 +69,7 @@ class _Invalid(Exception):
 
 
 def read_relationships(app: AppDefinition) -> Relationships:
-    """The relationships of `app`."""
+    """The relationships of `app`, in the order in which they are written."""
     by_table: dict[str, dict[str, Relationship]] = {}
     problems = []
     tables = {table.name: table for table in app.tables}
@@ -78,41 +82,44 @@ def read_relationships(app: AppDefinition) -> Relationships:
             )
             problems.append(RelationshipProblem(source, (source,), message))
             continue
-        for name, hops in named.items():
+        for name, written in named.items():
             try:
-                relationship = Relationship(source, name, tuple(_read_hops(name, hops, tables[source], tables)))
+                relationship = Relationship(
+                    source, name, tuple(_read_connections(name, written, tables[source], tables))
+                )
                 by_table.setdefault(source, {})[name] = relationship
             except _Invalid as error:
                 problems.append(RelationshipProblem(source, (source, name, *error.place), error.message))
     return Relationships(by_table, tuple(problems))
 
 
-def _read_hops(name: str, hops: Any, source: Table, tables: Mapping[str, Table]) -> Iterator[Hop]:
+def _read_connections(name: str, written: Any, source: Table, tables: Mapping[str, Table]) -> Iterator[Connection]:
     if not IDENTIFIER_PATTERN.fullmatch(name) or name == "__proto__":
-        raise _Invalid("Begin with a letter or underscore, and go on with letters, digits, underscores and hyphens.")
+        raise _Invalid("Begin with a letter or underscore, and continue with letters, digits, underscores and hyphens.")
     if any(column.name == name for column in source.columns):
         raise _Invalid("The table has a column of this name. Rename one of them.")
-    if not isinstance(hops, list) or not 1 <= len(hops) <= MAX_HOPS:
-        raise _Invalid("Write a list of one hop, or of two: to the junction and from there.")
-    for index, hop in enumerate(hops):
+    if not isinstance(written, list) or not 1 <= len(written) <= MAX_CONNECTIONS:
+        raise _Invalid("Write a list of one connection, or of two: to the junction and from there.")
+    for index, each in enumerate(written):
         try:
-            read = _read_hop(hop, source, tables)
+            connection = _read_connection(each, source, tables)
         except _Invalid as error:
             raise _Invalid(error.message, f"[{index}]", *error.place) from error
-        yield read
-        source = tables[read.destination]
+        yield connection
+        source = tables[connection.destination]
 
 
-def _read_hop(hop: Any, source: Table, tables: Mapping[str, Table]) -> Hop:
-    if not isinstance(hop, Mapping):
+def _read_connection(written: Any, source: Table, tables: Mapping[str, Table]) -> Connection:
+    if not isinstance(written, Mapping):
         raise _Invalid("Write an object with sourceField, destField, destSchema and cardinality.")
-    destination = hop.get("destSchema")
+    destination = written.get("destSchema")
     if not isinstance(destination, str) or destination not in tables:
         raise _Invalid("Name a table of this app.", "destSchema")
-    if hop.get("cardinality") not in CARDINALITIES:
+    cardinality = written.get("cardinality")
+    if cardinality not in CARDINALITIES:
         raise _Invalid(f"Write {' or '.join(CARDINALITIES)}.", "cardinality")
-    source_columns = _columns(hop, "sourceField", source)
-    destination_columns = _columns(hop, "destField", tables[destination])
+    source_columns = _columns(written, "sourceField", source)
+    destination_columns = _columns(written, "destField", tables[destination])
     if len(source_columns) != len(destination_columns):
         raise _Invalid("Name as many columns as sourceField does.", "destField")
     for left, right in zip(source_columns, destination_columns, strict=True):
@@ -121,13 +128,13 @@ def _read_hop(hop: Any, source: Table, tables: Mapping[str, Table]) -> Hop:
             raise _Invalid(
                 f"{left!r} is a {left_type}, but {right!r} a {right_type}: they are never equal.", "destField"
             )
-    return Hop(source_columns, destination, destination_columns)
+    return Connection(source_columns, destination, destination_columns, cardinality)
 
 
-def _columns(hop: Mapping[str, Any], key: str, table: Table) -> tuple[str, ...]:
-    names = hop.get(key)
+def _columns(connection: Mapping[str, Any], key: str, table: Table) -> tuple[str, ...]:
+    names = connection.get(key)
     if not isinstance(names, list) or not names:
-        raise _Invalid("Write a list of columns, one at least.", key)
+        raise _Invalid("Write a list of at least one column.", key)
     there_are = {column.name for column in table.columns}
     for name in names:
         if not isinstance(name, str) or name not in there_are:

@@ -1,4 +1,4 @@
-"""The smallest change of a document's rows."""
+"""The smallest change between two states of a document's rows."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from changesource.tables.compiled_table import Key, Row
 
 @dataclass(frozen=True, slots=True)
 class RowChanges:
-    """Keys of rows that are no more, and rows that are new or different. `states` are the rows by key, from first to last."""
+    """The keys of rows that no longer exist, and the rows that are new or different. `states` are the rows by key, from the
+    first state to the last."""
 
     deleted: Sequence[Key]
     upserted: Sequence[Row]
     states: Sequence[Mapping[Key, Row]]
 
     def earlier(self, key: Key) -> list[Row]:
-        """The rows with this key that there were before the last state."""
+        """The rows with this key in the states before the last one."""
         return [rows[key] for rows in self.states[:-1] if key in rows]
 
 
 def row_changes(states: Sequence[Sequence[Row]], key_of: Callable[[Row], Key]) -> RowChanges:
-    """What of a document's rows has to be sent after it went through `states`, the last of which is now.
+    """What must be sent of a document's rows after it has gone through `states`, the last of which is the present one.
 
-    A row that changed on the way counts even where it is the same at both ends: a reader that looked the document up
-    in between may have sent what it was then.
+    A row that changed on the way counts even if it is the same at both ends: a reader that looked up the document in between
+    may have sent what it was then.
     """
     by_key = [{key_of(row): row for row in rows} for rows in states]
     touched: dict[Key, None] = {}

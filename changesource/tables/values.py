@@ -1,4 +1,4 @@
-"""BSON → JSON: what a value of a document becomes in a column. One table of rules, and the only place that has them.
+"""BSON → JSON: what a value of a document becomes in a column. This is the only place that has these rules.
 
 | BSON | string column | number column | boolean column | inside json |
 |---|---|---|---|---|
@@ -24,16 +24,16 @@
 | text of an `_id` that is not UTF-8 | does not fit | does not fit | does not fit | does not fit |
 | document, array, DBRef | its JSON text | does not fit | does not fit | object or array |
 
-A number from 2^63 to 10^21, which JavaScript writes with all its digits, does not fit a number column: zero-cache writes
-it into its change log as an integer, reads it back as one that SQLite has no room for, and ends for good.
+A number from 2^63 to 10^21 does not fit a number column. JavaScript writes it with all its digits, so zero-cache writes it
+into its change log as an integer, reads it back as one that is too large for SQLite, and fails permanently.
 
-U+0000 in a string column becomes U+FFFD: zero-cache keeps the stream in PostgreSQL, which cannot give back JSON with it, and
-would go on acknowledging while none of its replicas gets any further. JSON text only has the escape, which is fine.
+U+0000 in a string column becomes U+FFFD. zero-cache keeps the stream in PostgreSQL, which cannot give back JSON with it, and
+would continue to acknowledge while none of its replicas advances. JSON text holds only its escape, which is harmless.
 
 A number never goes into a string column as a number: zero-cache would store 5 as `"5.0"`. A value that does not fit
-makes a row error; nothing is guessed.
+causes a row error; nothing is guessed.
 
-Values are what PyMongo decodes with `CODEC_OPTIONS`; `datetime.datetime` is taken as well.
+Values are what PyMongo decodes with `CODEC_OPTIONS`; `datetime.datetime` is accepted as well.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, Min
 from bson.binary import UUID_SUBTYPE, UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 
-from changesource.mql.bson_types import NUMBERS, TYPE_NUMBERS, Undecodable, fields_of_reference
+from changesource.mql import NUMBERS, TYPE_NUMBERS, Undecodable, fields_of_reference, milliseconds_of, regex_parts
 from changesource.tables.definition import ColumnType
 
 CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
@@ -60,16 +60,16 @@ CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     unicode_decode_error_handler="replace",
     datetime_conversion=DatetimeConversion.DATETIME_MS,
 )
-"""How documents are decoded: so that no document stops the stream. Dates of any year come as milliseconds, text with
-invalid UTF-8 with U+FFFD in place of it (but see `mongo/decoding.py` for an `_id`), and UUIDs as `Binary`: MongoDB stores
-ones that have not 16 bytes, which PyMongo refuses to make a `UUID` of."""
+"""How documents are decoded, so that none stops the stream. Dates come as milliseconds, for any year. Invalid UTF-8 in text
+becomes U+FFFD (but see `mongo/decoding.py` for an `_id`). UUIDs come as `Binary`, because MongoDB also stores some that do
+not have 16 bytes, of which PyMongo refuses to make a `UUID`."""
 
 MAX_SAFE_INTEGER = 2**53 - 1
-"""JavaScript's Number.MAX_SAFE_INTEGER: zero-cache cannot read integers beyond it."""
+"""JavaScript's Number.MAX_SAFE_INTEGER. zero-cache cannot read larger integers."""
 
 MIN_TOO_LONG = 2.0**63
 END_TOO_LONG = 1e21
-"""JavaScript writes whole doubles below this without an exponent, and zero-cache reads such digits as integers, for which
+"""JavaScript writes whole doubles below this bound without an exponent. zero-cache reads such digits as integers, for which
 SQLite has 64 bits (Zero: shared/src/bigint-json.ts)."""
 
 UUID_BYTES = 16
@@ -96,7 +96,7 @@ def convert(column_type: ColumnType, value: object) -> JsonScalar:
 
 
 def _converter_of_base(column_type: ColumnType, value: object) -> Converter:
-    """For subclasses of BSON's types, which PyMongo does not give but callers of the mapping may."""
+    """The converter for a subclass of a BSON type. PyMongo never gives one, but a caller may."""
     for base in type(value).__mro__[1:]:
         if base in CONVERTERS[column_type]:
             return CONVERTERS[column_type][base]
@@ -114,7 +114,7 @@ def _iso_of_milliseconds(milliseconds: int) -> str:
     try:
         moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
     except (ValueError, OverflowError, OSError):
-        return str(milliseconds)  # years before 1 and after 9999 have no ISO form without a sign
+        return str(milliseconds)  # years before 1 and after 9999 would need a sign in ISO 8601
     return (
         f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
         if moment.year >= 1000
@@ -126,14 +126,8 @@ def _pad_year(moment: datetime, milliseconds: int) -> str:
     return f"{moment.year:04d}-{moment:%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
 
-def _milliseconds_of(moment: datetime) -> int:
-    """Naive moments are UTC, as everywhere in BSON."""
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(DatetimeMS(aware))
-
-
 def _text_of_double(value: float) -> str | None:
-    """As JavaScript writes it: 5.0 → "5", 1e21 → "1e+21". NaN and ±Infinity have no JSON: null."""
+    """A double as JavaScript writes it: 5.0 → "5", 1e21 → "1e+21". NaN and ±Infinity have no JSON and become null."""
     if not math.isfinite(value):
         return None
     if value == 0:
@@ -152,7 +146,7 @@ def _text_of_double(value: float) -> str | None:
 
 
 def _javascript_digits(digits: str, point: int) -> str:
-    """ECMAScript, Number::toString: `digits` without leading or trailing zeros, the decimal point after `point` of them."""
+    """ECMAScript's Number::toString. `digits` has no leading or trailing zeros; the decimal point follows `point` of them."""
     if len(digits) <= point <= 21:
         return digits + "0" * (point - len(digits))
     if 0 < point <= 21:
@@ -168,13 +162,8 @@ def _text_of_decimal(value: Decimal128) -> str | None:
 
 
 def _text_of_regex(value: Regex[Any]) -> str:
-    pattern = value.pattern if isinstance(value.pattern, str) else value.pattern.decode("utf-8", "replace")
-    flags = "".join(letter for letter, bit in _REGEX_FLAGS if value.flags & bit)
-    return f"/{pattern}/{flags}"
-
-
-_REGEX_FLAGS = (("i", 2), ("l", 4), ("m", 8), ("s", 16), ("u", 32), ("x", 64))
-"""BSON's letters, in its order, and Python's bits for them (bson.regex)."""
+    pattern, options = regex_parts(value)
+    return f"/{pattern}/{options}"
 
 
 def _base64(value: bytes) -> str:
@@ -203,7 +192,7 @@ _STRING: dict[type, Converter] = {
     float: _text_of_double,
     Decimal128: _text_of_decimal,
     DatetimeMS: lambda value: _iso_of_milliseconds(int(value)),
-    datetime: lambda value: _iso_of_milliseconds(_milliseconds_of(value)),
+    datetime: lambda value: _iso_of_milliseconds(milliseconds_of(value)),
     Timestamp: lambda value: f"{value.time}:{value.inc}",
     ObjectId: str,
     uuid.UUID: str,
@@ -290,7 +279,7 @@ _NUMBER: dict[type, Converter] = {
     float: _number_of_double,
     Decimal128: _number_of_decimal,
     DatetimeMS: lambda value: _safe_integer(int(value)),
-    datetime: _milliseconds_of,
+    datetime: milliseconds_of,
     Timestamp: lambda value: value.time * 1000,
 }
 
@@ -313,7 +302,7 @@ def _json_text(value: object) -> str:
 
 
 _JSON_OPTIONS = orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_DATETIME
-"""Strict: integers beyond 53 bits are an error, after which they are written as strings."""
+"""With strict integers, one beyond 53 bits is an error. Such integers are then written as strings."""
 
 
 def _json_text_with_long_integers(value: object) -> str:
@@ -342,11 +331,11 @@ def _integers_as_text(value: object) -> object:
 
 
 def _json_of_bson(value: Any) -> object:
-    """What orjson does not know: dates are numbers, the rest is as in a string column."""
+    """The JSON of types that orjson does not know: dates become numbers, all others are as in a string column."""
     if isinstance(value, DatetimeMS):
         return int(value)
     if isinstance(value, datetime):
-        return _milliseconds_of(value)
+        return milliseconds_of(value)
     if isinstance(value, DBRef):
         return fields_of_reference(value)
     if isinstance(value, Mapping):
@@ -369,10 +358,10 @@ CONVERTERS: Mapping[ColumnType, Mapping[type, Converter]] = {
     "boolean": _BOOLEAN,
     "json": _JSON,
 }
-"""For each type of column, what turns a value of a BSON type into JSON. The type is looked up exactly."""
+"""For each type of column, the function that turns a value of a BSON type into JSON. Only the exact type is looked up."""
 
 TYPES_WITHOUT_VALUE = frozenset({"null", "missing"})
-"""BSON types that are null in every column."""
+"""BSON types whose values are null in every column."""
 
 _ALL_TYPES = frozenset(TYPE_NUMBERS)
 
@@ -382,4 +371,4 @@ FITTING_TYPES: Mapping[ColumnType, frozenset[str]] = {
     "boolean": frozenset({"bool"}),
     "json": _ALL_TYPES,
 }
-"""BSON types of which at least some values fit a column."""
+"""For each type of column, the BSON types of which at least some values fit it."""

@@ -82,8 +82,11 @@ async def _collect(items: AsyncGenerator[Any, None], limits: TrialLimits, *, cut
 def _described(error: Exception) -> dict[str, str]:
     """The last line for `error`. An unexpected error gives only its type and place: its message
     could hold part of a document."""
-    from changesource.errors import ChangeSourceError
+    from changesource.errors import ChangeSourceError, MappingRefused
+    from changesource.mql import MqlError
 
+    if isinstance(error, MqlError):
+        return {"error": MappingRefused.__name__, "message": error.reason}
     if isinstance(error, ChangeSourceError):
         return {"error": type(error).__name__, "message": str(error.args[0])}
     place = traceback.extract_tb(error.__traceback__)[-1]

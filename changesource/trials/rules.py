@@ -27,11 +27,10 @@ async def tried_rows(request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any
     """
     scope = RuleScope(AppDefinition.from_json(request["definition"]))
     table = find_table(scope.app, request["table"])
-    hops = [
-        hop for found in scope.relationships.values() for relationship in found.values() for hop in relationship.hops
-    ]
-    asks_for_related = "$exists" in table.permissions
-    destinations = {hop.destination for hop in hops} if asks_for_related else set()
+    destinations: set[str] = set()
+    if "$exists" in table.permissions:
+        relationships = (relationship for named in scope.relationships.values() for relationship in named.values())
+        destinations = {connection.destination for each in relationships for connection in each.connections}
     related = rows_in(
         {name: [row async for row in _rows(request, scope, name, RELATED_DOCUMENTS)] for name in sorted(destinations)}
     )

@@ -94,7 +94,7 @@ def test_publications(browser, app: App) -> None:
         ("[]", "Write an object with a list of tables for each name"),
         ("0", "Write an object with a list of tables for each name"),
         ('{"mobile": ["city", "town"]}', "mobile: There is no table 'town'."),
-        ('{"_mobile": ["city"]}', "_mobile: A name is letters"),
+        ('{"_mobile": ["city"]}', "_mobile: A name consists of letters"),
         ('{"a": "\\u0000"}', "Enter a valid JSON."),
     ],
 )

@@ -39,8 +39,8 @@ def test_rules_of_another_table(browser, app: App) -> None:
     country = build_table(app, "country", {"_id": {}, "size": {}})
     rule = '{"select": [{"$exists": {"relationship": "country", "where": {"size": "a"}}}]}'
     app.tables.filter(name="city").update(permissions=rule)
-    hop = {"sourceField": ["name"], "destField": ["_id"], "destSchema": "country", "cardinality": "one"}
-    App.objects.update(relationships={"city": {"country": [hop]}})
+    connection = {"sourceField": ["name"], "destField": ["_id"], "destSchema": "country", "cardinality": "one"}
+    App.objects.update(relationships={"city": {"country": [connection]}})
     key, size = country.columns.all()
     rows = [{"id": key.pk, "name": "_id"}, {"id": size.pk, "name": "size"}]
     assert TablePage(browser, table_data(app, *rows), country).saved

@@ -1,6 +1,6 @@
-"""The mapping package without the budget of a document, to be measured beside it.
+"""Tables and the language of their mappings without the budget of a document, to be measured beside them.
 
-Its modules are loaded a second time, and all that they pay is left out of their source on the way.
+Their modules are loaded a second time, and everything that they pay is left out of their source on the way.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any
 from changesource.mql.budget import Budget
 from changesource.tables.definition import Table
 
-PACKAGE = "changesource.mql"
-PAYING = frozenset(name for name in vars(Budget) if name.startswith(("spend_", "make_", "copy_", "read_")))
+ROOMS = ("changesource.mql", "changesource.tables")
+BUDGET = Budget.__module__
+PAYING = frozenset(name for name in vars(Budget) if name.startswith(("spend_", "make_", "copy_", "read_", "write_")))
 
 
 def table_without_budget(table: Table) -> Any:
@@ -32,23 +33,27 @@ def table_without_budget(table: Table) -> Any:
 
 @contextmanager
 def _loaded_without_budget() -> Iterator[Any]:
-    loaded = {name: module for name, module in sys.modules.items() if name == PACKAGE or name.startswith(PACKAGE + ".")}
+    loaded = {name: module for name, module in sys.modules.items() if _is_in_rooms(name)}
     for name in loaded:
         del sys.modules[name]
     finder = _Finder()
     sys.meta_path.insert(0, finder)
     try:
-        yield import_module(f"{PACKAGE}.tables")
+        yield import_module("changesource.tables.compiled_table")
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name == PACKAGE or name.startswith(PACKAGE + ".")]:
+        for name in [name for name in sys.modules if _is_in_rooms(name)]:
             del sys.modules[name]
         sys.modules.update(loaded)
 
 
+def _is_in_rooms(name: str) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in ROOMS)
+
+
 class _Finder(MetaPathFinder):
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if name.startswith(PACKAGE + ".") and name != f"{PACKAGE}.budget":
+        if _is_in_rooms(name) and name not in (*ROOMS, BUDGET):
             spec = PathFinder.find_spec(name, path, target)
             if spec is not None and isinstance(spec.loader, SourceFileLoader):
                 spec.loader = _Loader(spec.loader.name, spec.loader.path)

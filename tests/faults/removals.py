@@ -441,9 +441,9 @@ REMOVALS = (
         UNDECIDED,
         "a row filter that does not let it pass",
         "changesource/rules/row_filter.py",
-        "except MappingError:\n                known = False\n",
-        "except MappingError:\n                known = True\n",
-        ["tests/rules/test_row_filter.py::test_row_for_which_it_cannot_be_computed"],
+        "except MqlError:\n                known = False\n",
+        "except MqlError:\n                known = True\n",
+        ["tests/rules/test_row_filter.py::test_a_row_for_which_the_filter_cannot_be_computed_does_not_pass"],
     ),
     Removal(
         ENDLESS,

@@ -1,4 +1,4 @@
-"""Fuzzing with atheris: `make fuzz`, and the replay of all inputs that are kept, which is an ordinary test.
+"""Fuzzing with atheris: `make fuzz`, and a replay of all kept inputs, which is an ordinary test.
 
-`targets/` says for a few bytes what must hold, `seeds/` what to begin with, `findings/` what once went wrong.
+`targets/` says what must hold for a few bytes, `seeds/` holds inputs to begin with, and `findings/` inputs that once failed.
 """

@@ -1,4 +1,4 @@
-"""`make fuzz`: each target for some time, from its seeds, its findings and what earlier runs have found interesting."""
+"""`make fuzz`: runs each target for some time, from its seeds, its findings and what earlier runs found interesting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TARGETS = tuple(sorted(path.name for path in (FOLDER / "seeds").iterdir()))
 
 MAX_INPUT_BYTES = 4096
 INPUT_SECONDS = 30
-"""After which an input counts as one that never ends."""
+"""An input that takes longer counts as one that never ends."""
 MAX_MEMORY_MB = 2048
 SUMMARY = re.compile(r"Done (\d+) runs in (\d+) second")
 
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def fuzz(target: str, seconds: int) -> bool:
-    """Whether nothing was found; says what happened."""
+    """Whether nothing was found. Prints what happened."""
     found, corpus, log = ARTEFACTS / target, CORPORA / target, ARTEFACTS / f"{target}.log"
     for folder in (found, corpus):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Limits that every call of a target keeps."""
+"""Limits that every call of a target must keep."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 MAX_SECONDS = 2.0
-"""Of processor time, for inputs of a few kilobytes. Instrumented code is some ten times slower than without."""
+"""The processor time for an input of a few kilobytes. Instrumented code is about ten times slower than other code."""
 
 
 class TooSlow(AssertionError):

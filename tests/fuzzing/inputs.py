@@ -1,4 +1,4 @@
-"""Values out of a fuzzer's bytes: the same bytes always give the same values, and any bytes give some."""
+"""Values from a fuzzer's bytes: the same bytes always give the same values, and any bytes give some."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PATTERNS = (
 
 
 class Bytes:
-    """Takes values from the front; when nothing is left, everything is zero, empty or the first choice."""
+    """Takes values from the front of the bytes. When nothing is left, every value is zero, empty or the first choice."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -63,7 +63,7 @@ class Bytes:
         return int.from_bytes(bytes(self.byte() for _ in range(size)), "big", signed=True)
 
     def text(self) -> str:
-        """Any text but lone surrogates, at most 15 bytes long."""
+        """Any text without lone surrogates, at most 15 bytes long."""
         return bytes(self.byte() for _ in range(self.byte() % 16)).decode(errors="replace")
 
     def members(self, make: Callable[[], T]) -> list[T]:

@@ -1,4 +1,4 @@
-"""Mappings, filters, expressions and rules out of a fuzzer's bytes: most nearly right, some not at all."""
+"""Mappings, filters, expressions and rules from a fuzzer's bytes: most are nearly right, some not at all."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def expression(data: Bytes, depth: int = 4) -> Any:
 
 
 def argument(data: Bytes, name: str, depth: int) -> Any:
-    """What stands beside one of an operator's names."""
+    """The argument of one of an operator's names."""
     if name in WORDS and data.byte() % 8:
         return data.choose(WORDS[name])
     if name == "branches":

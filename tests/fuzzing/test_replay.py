@@ -1,4 +1,4 @@
-"""Every input that is kept, once more: seeds, and whatever fuzzing has found. Needs no atheris."""
+"""Replays every kept input: seeds, and whatever fuzzing has found. This needs no atheris."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ INPUTS = sorted(
 
 
 @pytest.mark.parametrize("path", INPUTS, ids=lambda path: str(path.relative_to(FOLDER)))
-def test_input(path: Path) -> None:
-    """What must hold for any bytes holds for these."""
+def test_what_must_hold_for_any_bytes_holds_for_each_kept_input(path: Path) -> None:
+    """Seeds and findings are replayed."""
     CHECKS[path.parent.name](path.read_bytes())
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_no_input_at_all(name: str) -> None:
-    """So it does for none."""
+def test_what_must_hold_for_any_bytes_holds_for_none(name: str) -> None:
+    """An empty input is an input too."""
     CHECKS[name](b"")
 
 
 def test_each_target_has_seeds() -> None:
-    """A target without seeds would begin with nothing; a folder without a target would never be used."""
+    """A target without seeds would start from nothing; a folder without a target would never be used."""
     for kind in ("seeds", "findings"):
         folders = {path.name for path in (FOLDER / kind).iterdir()}
         assert folders <= CHECKS.keys()

@@ -1,6 +1,6 @@
-"""Hypothesis strategies of pipelines and of documents that they have something to do with.
+"""Hypothesis strategies of pipelines, and of documents that suit them.
 
-Names are few, so that stages meet what earlier ones made, and operators are such that seldom fail.
+There are few names, so that stages meet what earlier ones made, and the operators seldom fail.
 """
 
 from typing import Any
@@ -102,6 +102,6 @@ stages = st.one_of(
 pipelines = st.lists(stages, max_size=4)
 simple_mappings = st.fixed_dictionaries({}, optional={"filter": filters, "projection": projections})
 mappings = simple_mappings | pipelines.map(lambda found: {"pipeline": found})
-"""Some are none of MongoDB's: two entries of a projection may collide."""
+"""Pipelines. MongoDB would refuse some: two entries of a projection may collide."""
 
 wanted_fields = st.frozensets(st.sampled_from([*NAMES, "_id", "i", "x", "nowhere"]), max_size=3)

@@ -38,14 +38,14 @@ broken_documents = st.fixed_dictionaries({"_id": broken_texts, **dict.fromkeys(C
 
 
 @given(documents)
-def test_any_document(document: dict[str, Any]) -> None:
-    """Any document gives at most one row, whose frame is one line of JSON that says the row."""
+def test_any_document_gives_at_most_one_row(document: dict[str, Any]) -> None:
+    """Its frame is one line of JSON that says the row."""
     expect_frame_of_row(bson.encode(document))
 
 
 @given(broken_documents)
-def test_any_document_with_invalid_text(document: dict[str, Any]) -> None:
-    """So does one whose text is not UTF-8, in values, in names of fields and in an _id."""
+def test_a_document_with_invalid_text_gives_at_most_one_row(document: dict[str, Any]) -> None:
+    """In values, in names of fields and in an _id."""
     expect_frame_of_row(bson.encode(document).replace(PLACEHOLDER.encode(), INVALID))
 
 

@@ -15,7 +15,7 @@ from changesource.mql.equality_keys import equality_key
 from changesource.mql.filters import compile_filter
 from changesource.mql.filters.value_tests import equality, membership
 from changesource.mql.ordering import equal
-from changesource.mql.pipeline import compile_mapping
+from changesource.mql.pipeline import compile_pipeline
 from tests.mql import bson_values
 
 ID = ObjectId("507f1f77bcf86cd799439011")
@@ -74,21 +74,21 @@ def have_one_key(left: Any, right: Any) -> bool:
 
 
 @pytest.mark.parametrize("left", LIKE_EACH_OTHER)
-def test_values_that_are_like_each_other(left: Any) -> None:
+def test_similar_values_have_the_same_key_if_they_are_equal(left: Any) -> None:
     """Numbers of all types, NaN, booleans, missing and null, documents by the order of their fields."""
     for right in LIKE_EACH_OTHER:
         assert have_one_key(left, right) is equal(left, right), (left, right)
 
 
 @given(values, values)
-def test_any_values(left: Any, right: Any) -> None:
-    """The same, for whatever a document can hold."""
+def test_any_values_have_the_same_key_if_they_are_equal(left: Any, right: Any) -> None:
+    """Whatever a document can hold."""
     assert have_one_key(left, right) is equal(left, right)
     assert have_one_key(left, left)
 
 
 @given(st.lists(values, max_size=6), values | st.just(MISSING))
-def test_membership_is_equality_with_one_of_them(constants: list[Any], value: Any) -> None:
+def test_membership_is_equality_with_a_member(constants: list[Any], value: Any) -> None:
     """The test of $in in filters agrees with that of $eq."""
     expected = any(equality(constant)(value, Budget()) for constant in constants)
     assert membership(constants)(value, Budget()) is expected
@@ -101,7 +101,7 @@ def test_in_agrees_with_a_comparison_of_each(array: list[Any], wanted: list[Any]
     of_document = {"$map": {"input": "$wanted", "in": {"$in": ["$$this", "$array"]}}}
     of_constant = {"$map": {"input": "$wanted", "in": {"$in": ["$$this", {"$literal": array}]}}}
     places = {"$map": {"input": "$wanted", "in": {"$indexOfArray": ["$array", "$$this", 1]}}}
-    [found] = compile_mapping({"projection": {"a": of_document, "b": of_constant, "c": places}})(document)
+    [found] = compile_pipeline({"projection": {"a": of_document, "b": of_constant, "c": places}})(document)
     expected = [[index for index, item in enumerate(array) if equal(item, value)] for value in document["wanted"]]
     assert found["a"] == found["b"] == [bool(indexes) for indexes in expected]
     assert found["c"] == [next((index for index in indexes if index >= 1), -1) for indexes in expected]
@@ -123,7 +123,7 @@ def test_in_agrees_with_a_comparison_of_each(array: list[Any], wanted: list[Any]
         (None, MISSING, True),
     ],
 )
-def test_in_of_a_filter(constant: Any, value: Any, is_found: bool) -> None:
+def test_in_finds_what_mongodb_considers_equal(constant: Any, value: Any, is_found: bool) -> None:
     """What MongoDB holds for equal is found."""
     document = {} if value is MISSING else {"x": value}
     assert compile_filter({"x": {"$in": [constant, "other"]}})(document) is is_found

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from changesource.mql import MappingError, compile_filter, compile_mapping
+from changesource.mql import MqlError, compile_filter, compile_pipeline
 from changesource.mql.nesting import MAX_DEPTH, check_nesting
 
 
@@ -17,20 +17,20 @@ def nested(depth: int, *, in_lists: bool) -> Any:
 
 
 @pytest.mark.parametrize("in_lists", [True, False])
-def test_limit(in_lists: bool) -> None:
+def test_the_limit_is_the_depth_that_mongodb_stores(in_lists: bool) -> None:
     """As deep as MongoDB stores, and no deeper."""
     check_nesting(nested(MAX_DEPTH, in_lists=in_lists))
-    with pytest.raises(MappingError, match="nested"):
+    with pytest.raises(MqlError, match="nested"):
         check_nesting(nested(MAX_DEPTH + 1, in_lists=in_lists))
 
 
-def test_deepest_branch_counts() -> None:
+def test_the_deepest_branch_counts() -> None:
     """However many others are flat."""
-    with pytest.raises(MappingError):
+    with pytest.raises(MqlError):
         check_nesting({"a": 1, "b": [1, 2, nested(MAX_DEPTH, in_lists=False)]})
 
 
-def test_what_is_no_mapping_is_flat() -> None:
+def test_a_scalar_has_no_depth() -> None:
     """Values have no depth."""
     check_nesting(5)
     check_nesting("text")
@@ -38,18 +38,18 @@ def test_what_is_no_mapping_is_flat() -> None:
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 5_000, 100_000])
 def test_depth_never_ends_the_process(depth: int) -> None:
-    """It is refused before anything goes down into it."""
-    with pytest.raises(MappingError):
+    """What is too deep is refused before any recursion."""
+    with pytest.raises(MqlError):
         compile_filter({"$and": nested(depth, in_lists=True)})
-    with pytest.raises(MappingError):
-        compile_mapping({"projection": {"a": nested(depth, in_lists=True)}})
-    with pytest.raises(MappingError):
-        compile_mapping({"filter": nested(depth, in_lists=False)})
+    with pytest.raises(MqlError):
+        compile_pipeline({"projection": {"a": nested(depth, in_lists=True)}})
+    with pytest.raises(MqlError):
+        compile_pipeline({"filter": nested(depth, in_lists=False)})
 
 
-def test_deepest_mapping_that_is_allowed_compiles() -> None:
+def test_the_deepest_mapping_compiles() -> None:
     """And is computed for a document, in the stack that Python has."""
     expression: Any = "$a"
     for _ in range(MAX_DEPTH // 2 - 2):
         expression = {"$add": [expression, 1]}
-    assert compile_mapping({"projection": {"a": expression}})({"a": 1})[0]["a"] == 1 + MAX_DEPTH // 2 - 2
+    assert compile_pipeline({"projection": {"a": expression}})({"a": 1})[0]["a"] == 1 + MAX_DEPTH // 2 - 2

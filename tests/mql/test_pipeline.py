@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
 
-from changesource.mql import MappingError, compile_mapping
+from changesource.mql import MqlError, compile_pipeline
 from changesource.mql.expressions import WHOLE_DOCUMENT
 from changesource.mql.ordering import equal
-from changesource.mql.pipeline import CompiledMapping
+from changesource.mql.pipeline import CompiledPipeline
 from tests.examples import examples
 from tests.mql import mappings
 from tests.mql.mappings import NAMES
@@ -17,19 +17,19 @@ from tests.mql.mappings import NAMES
 LENIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
-def compiled(mapping: Any) -> CompiledMapping:
+def compiled(mapping: Any) -> CompiledPipeline:
     """Rejects the example where it is no mapping."""
     try:
-        return compile_mapping(mapping)
-    except MappingError:
+        return compile_pipeline(mapping)
+    except MqlError:
         reject()
 
 
-def results(mapping: CompiledMapping, document: dict[str, Any]) -> list[dict[str, Any]]:
+def results(mapping: CompiledPipeline, document: dict[str, Any]) -> list[dict[str, Any]]:
     """Rejects the example where the mapping cannot be computed."""
     try:
         return mapping(document)
-    except MappingError:
+    except MqlError:
         reject()
 
 
@@ -56,20 +56,20 @@ def only(documents: list[dict[str, Any]], fields: frozenset[str]) -> list[dict[s
         ({"pipeline": [{"$unwind": "$a"}, {"$match": {"a": {"$gt": 1}}}]}, {"a": [1, 2, 3]}, [{"a": 2}, {"a": 3}]),
     ],
 )
-def test_what_a_document_becomes(mapping: Any, document: Any, expected: Any) -> None:
-    """Filter, then projection; or the stages in their order."""
-    assert compile_mapping(mapping)(document) == expected
+def test_a_document_goes_through_filter_and_projection_or_stages(mapping: Any, document: Any, expected: Any) -> None:
+    """In this order, or in theirs."""
+    assert compile_pipeline(mapping)(document) == expected
 
 
-def test_no_document() -> None:
+def test_no_document_becomes_none() -> None:
     """No document becomes none."""
-    assert compile_mapping({})(None) == []
+    assert compile_pipeline({})(None) == []
 
 
 def test_without_stages_a_copy_is_given() -> None:
     """The caller may change what it gets."""
     document = {"_id": 1}
-    assert compile_mapping({})(document)[0] is not document
+    assert compile_pipeline({})(document)[0] is not document
 
 
 @pytest.mark.parametrize(
@@ -87,22 +87,22 @@ def test_without_stages_a_copy_is_given() -> None:
         ({"pipeline": [{"$addFields": {"a": {"$divide": [1, 0]}}}]}, "pipeline[0].$addFields.a.$divide"),
     ],
 )
-def test_what_is_no_mapping(mapping: Any, place: str) -> None:
-    """Is refused, with the place."""
-    with pytest.raises(MappingError) as refused:
-        compile_mapping(mapping)
+def test_what_is_not_a_mapping_is_refused(mapping: Any, place: str) -> None:
+    """With the place."""
+    with pytest.raises(MqlError) as refused:
+        compile_pipeline(mapping)
     assert ".".join(refused.value.place).startswith(place)
 
 
-def test_no_object_is_no_mapping() -> None:
-    """Neither is a list of stages."""
-    with pytest.raises(MappingError, match="object"):
-        compile_mapping([])  # type: ignore[arg-type]
+def test_only_an_object_is_a_mapping() -> None:
+    """A list of stages is none."""
+    with pytest.raises(MqlError, match="object"):
+        compile_pipeline([])  # type: ignore[arg-type]
 
 
-def test_leniently() -> None:
-    """What fails for one of the documents on the way loses that one, and is said with its place."""
-    mapping = compile_mapping({"pipeline": [{"$unwind": "$a"}, {"$project": {"b": {"$toInt": "$a"}}}]})
+def test_a_lenient_run_loses_only_what_fails() -> None:
+    """The error has its place."""
+    mapping = compile_pipeline({"pipeline": [{"$unwind": "$a"}, {"$project": {"b": {"$toInt": "$a"}}}]})
     found, errors = mapping.run_leniently({"_id": 1, "a": ["1", "x", "3", "y"]})
     assert [document["b"] for document in found] == [1, 3]
     assert [error.place[:2] for error in errors] == [("pipeline[1]", "b")] * 2
@@ -110,7 +110,7 @@ def test_leniently() -> None:
 
 @LENIENT
 @given(mappings.mappings, mappings.documents)
-def test_leniently_is_the_same_without_errors(mapping: Any, document: Any) -> None:
+def test_a_lenient_run_is_the_same_without_errors(mapping: Any, document: Any) -> None:
     """And so are both for a mapping that can be computed."""
     whole = compiled(mapping)
     expected = results(whole, document)
@@ -119,7 +119,7 @@ def test_leniently_is_the_same_without_errors(mapping: Any, document: Any) -> No
 
 @LENIENT
 @given(mappings.mappings, mappings.documents)
-def test_documents_are_left_as_they_are(mapping: Any, document: Any) -> None:
+def test_documents_are_not_changed(mapping: Any, document: Any) -> None:
     """A mapping makes new documents."""
     before = repr(document)
     results(compiled(mapping), document)
@@ -131,8 +131,8 @@ def test_documents_are_left_as_they_are(mapping: Any, document: Any) -> None:
 
 @settings(LENIENT, max_examples=examples(300))
 @given(mappings.mappings, mappings.wanted_fields, mappings.documents)
-def test_what_fields_need_gives_these_fields(mapping: Any, fields: frozenset[str], document: Any) -> None:
-    """The part of a mapping that some fields need gives the same for them, and as many documents."""
+def test_what_some_fields_need_gives_these_fields(mapping: Any, fields: frozenset[str], document: Any) -> None:
+    """And as many documents."""
     whole = compiled(mapping)
     expected = results(whole, document)
     needed, _ = whole.needed_for(fields)
@@ -141,8 +141,10 @@ def test_what_fields_need_gives_these_fields(mapping: Any, fields: frozenset[str
 
 @settings(LENIENT, max_examples=examples(300))
 @given(st.data(), mappings.mappings, mappings.wanted_fields, mappings.documents)
-def test_what_is_not_read_changes_nothing(data: Any, mapping: Any, fields: frozenset[str], document: Any) -> None:
-    """Fields of a document that are not said to be read can have any value."""
+def test_a_field_that_is_not_read_changes_nothing(
+    data: Any, mapping: Any, fields: frozenset[str], document: Any
+) -> None:
+    """Whatever its value."""
     needed, reads = compiled(mapping).needed_for(fields)
     assume(WHOLE_DOCUMENT not in reads)
     expected = results(needed, document)
@@ -158,7 +160,7 @@ def changed_beside(data: Any, document: dict[str, Any], reads: frozenset[str]) -
 
 @settings(LENIENT, max_examples=examples(300))
 @given(st.data(), mappings.mappings, mappings.documents)
-def test_what_does_not_decide_changes_no_number(data: Any, mapping: Any, document: Any) -> None:
+def test_a_field_that_does_not_decide_leaves_the_number_of_documents(data: Any, mapping: Any, document: Any) -> None:
     """How many documents one becomes depends on no other fields than those that are said to."""
     whole = compiled(mapping)
     decides = whole.decides_by()
@@ -169,8 +171,8 @@ def test_what_does_not_decide_changes_no_number(data: Any, mapping: Any, documen
 
 @settings(LENIENT, max_examples=examples(300))
 @given(mappings.mappings, mappings.wanted_fields, mappings.documents)
-def test_without_filters(mapping: Any, fields: frozenset[str], document: Any) -> None:
-    """Where the filters keep a document, it is the same without them; and without them one is always kept."""
+def test_without_filters_a_document_is_always_kept(mapping: Any, fields: frozenset[str], document: Any) -> None:
+    """Where the filters keep it, the result is the same."""
     whole = compiled(mapping)
     expected = results(whole, document)
     free = whole.without_filters(fields)[0]
@@ -185,7 +187,9 @@ def test_without_filters(mapping: Any, fields: frozenset[str], document: Any) ->
 
 @settings(LENIENT, max_examples=examples(300))
 @given(st.data(), mappings.mappings, mappings.wanted_fields, mappings.documents)
-def test_what_is_not_read_without_filters(data: Any, mapping: Any, fields: frozenset[str], document: Any) -> None:
+def test_a_key_depends_only_on_the_fields_that_it_is_said_to_read(
+    data: Any, mapping: Any, fields: frozenset[str], document: Any
+) -> None:
     """So keys can be computed from the fields that are said to be read."""
     free, reads = compiled(mapping).without_filters(fields)
     assume(WHOLE_DOCUMENT not in reads)
@@ -195,7 +199,7 @@ def test_what_is_not_read_without_filters(data: Any, mapping: Any, fields: froze
 
 @settings(LENIENT, max_examples=examples(300))
 @given(mappings.mappings, mappings.documents)
-def test_splits(mapping: Any, document: Any) -> None:
+def test_a_mapping_that_does_not_split_gives_one_document_at_most(mapping: Any, document: Any) -> None:
     """A mapping that is not said to split gives one document at most."""
     whole = compiled(mapping)
     assert whole.splits or len(results(whole, document)) <= 1
@@ -226,6 +230,6 @@ def test_splits(mapping: Any, document: Any) -> None:
         ({"projection": {"a": {"$getField": {"field": "c", "input": "$$ROOT"}}}}, {"a"}, {"c"}),
     ],
 )
-def test_reads(mapping: Any, fields: set[str], reads: set[str]) -> None:
-    """As few fields as can be told from the mapping."""
-    assert compile_mapping(mapping).needed_for(frozenset(fields))[1] == reads
+def test_as_few_fields_as_possible_are_read(mapping: Any, fields: set[str], reads: set[str]) -> None:
+    """As far as the mapping tells."""
+    assert compile_pipeline(mapping).needed_for(frozenset(fields))[1] == reads

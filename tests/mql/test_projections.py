@@ -7,7 +7,7 @@ import pytest
 from bson import Decimal128, Int64
 
 from changesource.mql.budget import Budget
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.compiler import variables_with
 from changesource.mql.projections import Projection, parse_added_fields, parse_projection, parse_unset
 
@@ -57,8 +57,8 @@ NESTED = {"_id": 1, "a": {"x": 1, "y": 2}, "b": [{"x": 1, "y": 2}, 3, [{"x": 4, 
         ({"d": None}, {"_id": 1, "d": None}),
     ],
 )
-def test_inclusion(specification: Any, expected: dict[str, Any]) -> None:
-    """What is named is kept in its place, computed fields follow; arrays are gone through, scalars in them are dropped."""
+def test_inclusion_keeps_what_is_named(specification: Any, expected: dict[str, Any]) -> None:
+    """In its place; computed fields follow. Scalars in arrays are dropped."""
     assert in_order(project(specification, NESTED)) == in_order(expected)
 
 
@@ -75,8 +75,8 @@ def test_inclusion(specification: Any, expected: dict[str, Any]) -> None:
         ({"c.x": 0, "a": 0, "b": 0}, {"_id": 1, "c": 7}),
     ],
 )
-def test_exclusion(specification: Any, expected: dict[str, Any]) -> None:
-    """Everything else is kept, scalars in arrays too."""
+def test_exclusion_keeps_everything_else(specification: Any, expected: dict[str, Any]) -> None:
+    """Scalars in arrays too."""
     assert in_order(project(specification, NESTED)) == in_order(expected)
 
 
@@ -99,8 +99,8 @@ def test_exclusion(specification: Any, expected: dict[str, Any]) -> None:
         ({"_id": "$c", "a": 0, "b": 0}, {"_id": 7, "a": 0, "b": 0, "c": 7}),
     ],
 )
-def test_added_fields(specification: Any, expected: dict[str, Any]) -> None:
-    """In the place of what is there, or at the end; all are computed of the document as it was."""
+def test_added_fields_replace_or_follow(specification: Any, expected: dict[str, Any]) -> None:
+    """All are computed from the document as it was."""
     assert in_order(parse_added_fields(specification).compile()(NESTED, variables_with(Budget()))) == in_order(expected)
 
 
@@ -112,7 +112,7 @@ def test_added_fields(specification: Any, expected: dict[str, Any]) -> None:
         (["c.x", "nowhere"], {"_id": 1, "a": 1, "b": 2, "c": {"y": 2}}),
     ],
 )
-def test_unset(specification: Any, expected: dict[str, Any]) -> None:
+def test_unset_takes_a_path_or_a_list_of_paths(specification: Any, expected: dict[str, Any]) -> None:
     """A path, or some."""
     document = {"_id": 1, "a": 1, "b": 2, "c": {"x": 1, "y": 2}}
     assert parse_unset(specification).compile()(document, variables_with(Budget())) == expected
@@ -147,23 +147,23 @@ def test_unset(specification: Any, expected: dict[str, Any]) -> None:
         {"a": {"b": {"$divide": [1, 0]}}},
     ],
 )
-def test_what_is_no_projection(specification: Any) -> None:
+def test_what_is_not_a_projection_is_refused(specification: Any) -> None:
     """Is refused."""
-    with pytest.raises(MappingError):
+    with pytest.raises(MqlError):
         parse_projection(specification)
 
 
 @pytest.mark.parametrize("specification", [{}, 5, {"a": 1, "a.b": 1}, {"a": {}}, {"$a": 1}, {"a": {"$nope": 1}}])
-def test_what_cannot_be_added(specification: Any) -> None:
+def test_what_cannot_be_added_is_refused(specification: Any) -> None:
     """Is refused."""
-    with pytest.raises(MappingError):
+    with pytest.raises(MqlError):
         parse_added_fields(specification)
 
 
 @pytest.mark.parametrize("specification", ["", [], 5, {"a": 1}, ["a", 5], ["a", "a.b"], ["a", "a"], "$a", "a..b"])
-def test_what_cannot_be_unset(specification: Any) -> None:
+def test_what_cannot_be_unset_is_refused(specification: Any) -> None:
     """Is refused."""
-    with pytest.raises(MappingError):
+    with pytest.raises(MqlError):
         parse_unset(specification)
 
 
@@ -175,9 +175,11 @@ def test_what_cannot_be_unset(specification: Any) -> None:
         ({"n": {"$toInt": "$s"}, "a.x": 1}, {"s": "x", "a": {}}, ("n",)),
     ],
 )
-def test_errors_of_a_document(specification: Any, document: dict[str, Any], place: tuple[str, ...]) -> None:
+def test_an_error_of_a_document_names_the_field(
+    specification: Any, document: dict[str, Any], place: tuple[str, ...]
+) -> None:
     """Say of which field they are."""
-    with pytest.raises(MappingError) as failed:
+    with pytest.raises(MqlError) as failed:
         project(specification, document)
     assert set(place) <= set(failed.value.place)
 
@@ -190,12 +192,14 @@ def test_errors_of_a_document(specification: Any, document: dict[str, Any], plac
         (parse_added_fields({"a": 1, "b": "$c"}), {"b"}, {"a": 0, "c": 2}, {"a": 0, "c": 2, "b": 2}),
     ],
 )
-def test_only(projection: Projection, names: set[str], document: dict[str, Any], expected: dict[str, Any]) -> None:
-    """The entries for some fields, as if there were no others."""
+def test_only_keeps_the_entries_of_some_fields(
+    projection: Projection, names: set[str], document: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """As if there were no others."""
     assert projection.only(frozenset(names)).compile()(document, variables_with(Budget())) == expected
 
 
-def test_reads() -> None:
+def test_what_each_computed_field_reads_is_known() -> None:
     """What the computed fields under each name read."""
     projection = parse_projection({"a": "$b.c", "d.e": {"$add": ["$f", "$g"]}, "d.h": "$$ROOT", "i": 1})
     assert projection.reads["a"] == {"b"}

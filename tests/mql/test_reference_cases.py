@@ -13,7 +13,7 @@ import pytest
 from bson import DatetimeMS, ObjectId, json_util
 from bson.json_util import DatetimeConversion, JSONOptions
 
-from changesource.mql import MappingError, compile_filter, compile_mapping
+from changesource.mql import MqlError, compile_filter, compile_pipeline
 from changesource.tables.values import convert
 
 CASES = json.loads(Path(__file__).with_name("reference_cases.json").read_text(encoding="utf-8"))
@@ -32,21 +32,21 @@ def shown(value: Any) -> Any:
 
 @pytest.mark.parametrize("options", [AS_DECODED, WITH_DATETIME], ids=["milliseconds", "datetime"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_case(case: dict[str, Any], options: JSONOptions) -> None:
-    """What the case says is what comes out, whichever way the dates were decoded."""
+def test_a_case_gives_what_it_says(case: dict[str, Any], options: JSONOptions) -> None:
+    """Whichever way the dates were decoded."""
     document = json_util.loads(json.dumps(case["document"]), json_options=options)
     mapping = json_util.loads(json.dumps(case["mapping"]), json_options=options)
     if "matches" in case:
         assert compile_filter(mapping["filter"])(document) is case["matches"]
     elif case.get("fails"):
-        with pytest.raises(MappingError):
-            compile_mapping(mapping)(document)
+        with pytest.raises(MqlError):
+            compile_pipeline(mapping)(document)
     else:
-        assert shown(compile_mapping(mapping)(document)) == case["gives"]
+        assert shown(compile_pipeline(mapping)(document)) == case["gives"]
 
 
-def test_they_are_there() -> None:
-    """Every kind of mapping is among them, and every kind of outcome."""
+def test_there_are_cases_of_every_kind() -> None:
+    """Every kind of mapping, and every kind of outcome."""
     assert len(CASES) == 96
     assert {next(iter(case["mapping"])) for case in CASES} == {"filter", "projection", "pipeline"}
     assert {outcome for case in CASES for outcome in ("matches", "gives", "fails") if outcome in case} == {

@@ -6,7 +6,7 @@ import pytest
 from bson import Int64
 
 from changesource.mql.budget import Budget
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.stages import NEVER_THERE, REFUSED_STAGES, STAGES, Shape, parse_stage
 
 
@@ -33,8 +33,8 @@ def unwind(document: dict[str, Any], path: str = "$a", **options: Any) -> list[A
         ({"b": 3}, []),
     ],
 )
-def test_unwind(document: Any, expected: Any) -> None:
-    """A document for each element; what is no array counts as one element, and nothing as none."""
+def test_unwind_gives_a_document_for_each_element(document: Any, expected: Any) -> None:
+    """A value that is not an array counts as one element, a missing one as none."""
     assert unwind(document) == run({"$unwind": "$a"}, document) == expected
 
 
@@ -47,8 +47,8 @@ def test_unwind(document: Any, expected: Any) -> None:
         ({"a": [1]}, [{"a": 1}]),
     ],
 )
-def test_unwind_that_preserves(document: Any, expected: Any) -> None:
-    """A document without elements stays, without an empty array."""
+def test_unwind_can_preserve_a_document_without_elements(document: Any, expected: Any) -> None:
+    """Without its empty array."""
     assert unwind(document, preserveNullAndEmptyArrays=True) == expected
 
 
@@ -62,14 +62,14 @@ def test_unwind_that_preserves(document: Any, expected: Any) -> None:
         ({}, [{"i": None}]),
     ],
 )
-def test_index(document: Any, expected: Any) -> None:
-    """A long; null where there is no array with an element."""
+def test_the_index_of_an_element_is_a_long(document: Any, expected: Any) -> None:
+    """It is null where there is no array with an element."""
     found = unwind(document, includeArrayIndex="i", preserveNullAndEmptyArrays=True)
     assert found == expected
     assert all(type(item["i"]) in (Int64, type(None)) for item in found)
 
 
-def test_index_in_an_object() -> None:
+def test_the_index_can_go_into_an_object() -> None:
     """Which is made where there is none."""
     assert unwind({"a": [1], "b": {"x": 1}}, includeArrayIndex="b.i") == [{"a": 1, "b": {"x": 1, "i": 0}}]
     assert unwind({"a": [1], "b": 5}, includeArrayIndex="b.i") == [{"a": 1, "b": {"i": 0}}]
@@ -84,20 +84,20 @@ def test_index_in_an_object() -> None:
         ({"a": 5}, []),
     ],
 )
-def test_unwind_of_a_nested_array(document: Any, expected: Any) -> None:
-    """Through objects only: an array on the way has no such field."""
+def test_unwind_finds_a_nested_array_through_objects_only(document: Any, expected: Any) -> None:
+    """An array on the way has no such field."""
     assert unwind(document, "$a.b") == expected
 
 
-def test_unwind_leaves_the_document_as_it_is() -> None:
-    """Nested objects too."""
+def test_unwind_does_not_change_the_document() -> None:
+    """Nor objects inside it."""
     document = {"a": {"b": [1, 2]}}
     unwind(document, "$a.b", includeArrayIndex="a.i")
     assert document == {"a": {"b": [1, 2]}}
 
 
-def test_large_array() -> None:
-    """A hundred thousand elements are as many documents, in a time that grows with their number only."""
+def test_unwinding_takes_time_in_proportion_to_the_array() -> None:
+    """A hundred thousand elements are as many documents."""
     assert len(unwind({"a": list(range(100_000))}, includeArrayIndex="i")) == 100_000
 
 
@@ -110,9 +110,9 @@ def test_large_array() -> None:
         {"path": "$a", "preserveNullAndEmptyArrays": 1}, {"path": "$$ROOT"}, {"path": "$a", "includeArrayIndex": "a"},
     ],
 )  # fmt: skip
-def test_what_cannot_be_unwound(specification: Any) -> None:
+def test_a_wrong_unwind_is_refused(specification: Any) -> None:
     """Is refused."""
-    with pytest.raises(MappingError) as refused:
+    with pytest.raises(MqlError) as refused:
         parse_stage({"$unwind": specification})
     assert refused.value.place[0] == "$unwind"
 
@@ -129,7 +129,7 @@ def test_what_cannot_be_unwound(specification: Any) -> None:
         ("$$ROOT", {"_id": 1, "a": {"x": 1}}),
     ],
 )
-def test_new_root(expression: Any, expected: Any) -> None:
+def test_both_stages_replace_the_root(expression: Any, expected: Any) -> None:
     """Both stages are the same."""
     document = {"_id": 1, "a": {"x": 1}}
     assert run({"$replaceWith": expression}, document) == [expected]
@@ -137,68 +137,68 @@ def test_new_root(expression: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [5, None, "text", [{}]])
-def test_new_root_that_is_no_object(value: Any) -> None:
-    """Is an error of the document, which names the type."""
-    with pytest.raises(MappingError, match="has to be an object"):
+def test_a_new_root_that_is_not_an_object_is_an_error(value: Any) -> None:
+    """It is an error of the document, and names the type."""
+    with pytest.raises(MqlError, match="has to be an object"):
         run({"$replaceWith": "$a"}, {"a": value})
 
 
-def test_missing_new_root() -> None:
+def test_a_missing_new_root_is_an_error() -> None:
     """Is one, too."""
-    with pytest.raises(MappingError, match="missing"):
+    with pytest.raises(MqlError, match="missing"):
         run({"$replaceWith": "$a"}, {})
 
 
 @pytest.mark.parametrize("expression", [5, "text", ["$a"], {"$toString": "$a"}, {"$literal": None}, {"$nope": 1}])
-def test_what_is_never_a_new_root(expression: Any) -> None:
-    """Is refused at once."""
-    with pytest.raises(MappingError):
+def test_what_is_never_an_object_is_refused_as_a_new_root(expression: Any) -> None:
+    """When it is compiled."""
+    with pytest.raises(MqlError):
         parse_stage({"$replaceWith": expression})
 
 
 @pytest.mark.parametrize("specification", [5, {}, {"newRoot": "$a", "more": 1}, "$a"])
-def test_what_is_no_replace_root(specification: Any) -> None:
+def test_a_wrong_replace_root_is_refused(specification: Any) -> None:
     """Is refused."""
-    with pytest.raises(MappingError):
+    with pytest.raises(MqlError):
         parse_stage({"$replaceRoot": specification})
 
 
 # The others, and all
 
 
-def test_match() -> None:
+def test_match_keeps_documents_in_order() -> None:
     """Documents stay in order."""
     assert run({"$match": {"a": {"$gte": 2}}}, {"a": 3}, {"a": 1}, {"a": 2}) == [{"a": 3}, {"a": 2}]
 
 
 @pytest.mark.parametrize("name", ["$addFields", "$set"])
-def test_added_fields(name: str) -> None:
+def test_add_fields_and_set_are_the_same(name: str) -> None:
     """Have two names."""
     assert run({name: {"b": "$a"}}, {"a": 1}) == [{"a": 1, "b": 1}]
 
 
-def test_other_projections() -> None:
+def test_projections_apply_to_every_document() -> None:
     """Work on every document."""
     assert run({"$project": {"a": 1, "_id": 0}}, {"_id": 1, "a": 1}, {"_id": 2}) == [{"a": 1}, {}]
     assert run({"$unset": "a"}, {"_id": 1, "a": 1}) == [{"_id": 1}]
 
 
 @pytest.mark.parametrize("name", REFUSED_STAGES)
-def test_refused_stages(name: str) -> None:
-    """Say why, and are none of those that there are."""
+def test_a_refused_stage_says_why(name: str) -> None:
+    """And is none of those that exist."""
     assert name not in STAGES
-    with pytest.raises(MappingError, match="refused: it"):
+    with pytest.raises(MqlError, match="refused: it"):
         parse_stage({name: {}})
 
 
 @pytest.mark.parametrize("stage", [{}, 5, "$match", {"$match": {}, "$unset": "a"}, {"match": {}}, {"$nope": 1}])
-def test_what_is_no_stage(stage: Any) -> None:
+def test_what_is_not_a_stage_is_refused(stage: Any) -> None:
     """Is refused."""
-    with pytest.raises(MappingError):
+    with pytest.raises(MqlError):
         parse_stage(stage)
 
 
-def test_splits() -> None:
+def test_only_unwind_makes_several_documents_of_one() -> None:
     """Only $unwind makes several documents of one."""
     assert parse_stage({"$unwind": "$a"}).splits
     for stage in ({"$match": {}}, {"$project": {"a": 1}}, {"$set": {"a": 1}}, {"$unset": "a"}, {"$replaceWith": "$a"}):
@@ -234,7 +234,7 @@ STRING = frozenset({"string"})
         ({"$replaceWith": "$a"}, {"known": None}),
     ],
 )
-def test_shape(stage: dict[str, Any], types: dict[str, Any]) -> None:
-    """What is known of the fields behind the stage, where one was known before it."""
+def test_a_stage_says_what_is_known_of_its_output(stage: dict[str, Any], types: dict[str, Any]) -> None:
+    """When something is known of its input."""
     shape = parse_stage(stage).shape(Shape({"known": STRING}))
     assert {name: shape.types(name) for name in types} == types

@@ -8,13 +8,13 @@ from bson import Binary, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.text import normal_mapping_text, read_mapping_text
 
 
 @pytest.mark.parametrize("text", ["", "  \n\t"])
-def test_no_text(text: str) -> None:
-    """Without text it is the mapping of whole documents, and so is an empty object."""
+def test_no_text_is_the_mapping_of_whole_documents(text: str) -> None:
+    """So is an empty object."""
     assert read_mapping_text(text) == {}
     assert normal_mapping_text(text) == ""
     assert normal_mapping_text("{ }") == ""
@@ -41,15 +41,15 @@ def test_no_text(text: str) -> None:
         ("null", None),
     ],
 )
-def test_values(text: str, value: Any) -> None:
-    """Extended JSON, relaxed and canonical: each value with its BSON type."""
+def test_extended_json_gives_values_with_their_types(text: str, value: Any) -> None:
+    """In its relaxed and its canonical form."""
     found = read_mapping_text(f'{{"filter": {{"a": {text}}}}}')["filter"]["a"]
     assert found == value
     assert type(found) is type(value)
 
 
 def test_operators_stay_operators() -> None:
-    """What looks like Extended JSON of version 1 is an operator."""
+    """Even if they look like Extended JSON of version 1."""
     text = '{"filter": {"a": {"$regex": "^x", "$options": "i"}, "b": {"$type": "string"}, "c": {"$regex": "y"}}}'
     assert read_mapping_text(text)["filter"] == {
         "a": {"$regex": "^x", "$options": "i"},
@@ -58,7 +58,7 @@ def test_operators_stay_operators() -> None:
     }
 
 
-def test_order_is_kept() -> None:
+def test_the_order_of_names_is_kept() -> None:
     """It counts in MongoDB."""
     text = '{"projection":{"z":1,"a":1,"m":{"y":1,"b":1}}}'
     assert normal_mapping_text(text) == text
@@ -66,7 +66,7 @@ def test_order_is_kept() -> None:
 
 
 def test_normal_text_has_one_form() -> None:
-    """Two that differ in white space and escapes only are the same, so that they are no change of a version."""
+    """Texts that differ in white space and escapes only are no change of a version."""
     spacious = '{ "filter" : {\n "name": "\\u00e9" } }'
     assert normal_mapping_text(spacious) == normal_mapping_text('{"filter":{"name":"é"}}') == '{"filter":{"name":"é"}}'
 
@@ -84,11 +84,11 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.text(), json_values, max_size=3))
 def test_normal_text_says_the_same(value: dict[str, Any]) -> None:
-    """Normal text is its own normal form, and reads as the text that it comes from."""
+    """It is its own normal form, and reads as the text from which it was made."""
     text = json.dumps(value, indent=1)
     try:
         normal = normal_mapping_text(text)
-    except MappingError:
+    except MqlError:
         return
     assert normal_mapping_text(normal) == normal
     assert outcome(normal) == outcome(text)
@@ -97,7 +97,7 @@ def test_normal_text_says_the_same(value: dict[str, Any]) -> None:
 def outcome(text: str) -> object:
     try:
         return repr(read_mapping_text(text))
-    except MappingError as error:
+    except MqlError as error:
         return error.reason
 
 
@@ -121,9 +121,9 @@ def outcome(text: str) -> object:
         ('{"filter":' + '{"a":' * 200 + "1" + "}" * 201, "nested"),
     ],
 )
-def test_what_is_no_mapping_text(text: str, reason: str) -> None:
-    """Is refused with what is wrong."""
-    with pytest.raises(MappingError) as refused:
+def test_what_is_not_the_text_of_a_mapping_is_refused(text: str, reason: str) -> None:
+    """The error says what is wrong."""
+    with pytest.raises(MqlError) as refused:
         read_mapping_text(text)
     assert reason in refused.value.reason
 
@@ -137,8 +137,8 @@ def test_what_is_no_mapping_text(text: str, reason: str) -> None:
      '{"$numberLong": "99999999999999999999"}', '{"$timestamp": {"t": 99999999999, "i": 0}}',
      '{"$binary": {"base64": "AQI=", "subType": 5}}'],
 )  # fmt: skip
-def test_values_that_are_none(value: str) -> None:
-    """Whatever stands in a wrapper of Extended JSON, it is a value or refused as a mapping."""
+def test_a_wrong_value_in_extended_json_is_refused_as_a_mapping(value: str) -> None:
+    """No other exception leaves the reader."""
     outcome(f'{{"filter": {{"a": {value}}}}}')
 
 
@@ -146,14 +146,14 @@ def test_values_that_are_none(value: str) -> None:
     st.text(max_size=30)
     | st.dictionaries(st.sampled_from(["$date", "$oid", "$uuid", "$binary", "a"]), json_values).map(repr)
 )
-def test_any_text(text: str) -> None:
+def test_any_text_is_a_mapping_or_refused_as_one(text: str) -> None:
     """Is a mapping or refused as one."""
     outcome(text)
 
 
 @pytest.mark.timeout(20)
-def test_many_names() -> None:
-    """What is wrong with 200,000 names, of which the last is there twice, is found at once."""
+def test_a_repeated_name_among_many_is_found_at_once() -> None:
+    """The last of 200,000."""
     names = ", ".join(f'"a{i}": 1' for i in range(200_000))
-    with pytest.raises(MappingError, match="'a199999' twice"):
+    with pytest.raises(MqlError, match="'a199999' twice"):
         read_mapping_text(f'{{{names}, "a199999": 1}}')

@@ -77,8 +77,8 @@ def test_related_rows(database: PlainDatabase) -> None:
         {"_id": {}, "cityId": {}},
         permissions='{"select": [{"$exists": {"relationship": "city", "where": {"name": "$auth.city"}}}]}',
     )
-    hop = {"sourceField": ["cityId"], "destField": ["_id"], "destSchema": "city", "cardinality": "one"}
-    app.relationships = {"visit": {"city": [hop]}}
+    connection = {"sourceField": ["cityId"], "destField": ["_id"], "destSchema": "city", "cardinality": "one"}
+    app.relationships = {"visit": {"city": [connection]}}
     app.save()
     database.city.insert_many([{"_id": "b", "name": "Bern"}, {"_id": "g", "name": "Genf"}])
     database.visit.insert_many([{"_id": 1, "cityId": "b"}, {"_id": 2, "cityId": "g"}])

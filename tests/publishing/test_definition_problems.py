@@ -1,4 +1,4 @@
-"""problems.py: what may not be published, at which place, and what is published and hardly meant."""
+"""definition_problems.py: what may not be published, at which place, and what is hardly intended."""
 
 import json
 import time
@@ -32,61 +32,61 @@ def places(*tables: Table, app_id: str = "shop") -> list[tuple[str, str, str]]:
 
 
 @given(definitions)
-def test_nonsense_is_described(definition: AppDefinition) -> None:
-    """Whatever a definition holds, its problems are named, each with a remedy, and nothing is raised."""
+def test_every_problem_of_any_definition_has_a_remedy(definition: AppDefinition) -> None:
+    """Nothing is raised, whatever a definition holds."""
     assert all(isinstance(problem, Problem) and problem.message for problem in find_problems(definition))
 
 
-def test_sound_definition() -> None:
-    """A definition that zero-cache accepts has no problems."""
+def test_a_sound_definition_has_no_problems() -> None:
+    """A sound one is one that zero-cache accepts."""
     assert places(table()) == []
 
 
-def test_problem_names_its_place() -> None:
-    """A problem's text begins with the table, the column and the attribute."""
+def test_a_problem_names_its_place() -> None:
+    """Its text begins with the table, the column and the attribute."""
     assert str(Problem("type", "Choose.", table="city", column="name")) == "city.name.type: Choose."
 
 
 @pytest.mark.parametrize("app_id", ["", "Shop", "my-shop", "a b", "ä", "a" * 49])
-def test_app_id(app_id: str) -> None:
+def test_an_app_id_that_zero_refuses_is_a_problem(app_id: str) -> None:
     """An app id that Zero refuses is a problem of `app_id`."""
     assert places(table(), app_id=app_id) == [("", "", "app_id")]
 
 
-def test_no_tables() -> None:
-    """An app without tables has nothing to publish."""
+def test_an_app_without_tables_is_a_problem() -> None:
+    """It has nothing to publish."""
     assert places() == [("", "", "tables")]
 
 
 @pytest.mark.parametrize("name", ["", "1st", "my table", "städte", "x" * 64, "a.b"])
-def test_table_name(name: str) -> None:
-    """A table's name is an identifier of at most 63 characters."""
+def test_a_table_name_is_an_identifier_of_63_characters(name: str) -> None:
+    """At most."""
     assert places(table(name=name, server_name="city")) == [(name, "", "name")]
 
 
 @pytest.mark.parametrize("name", ["_zero_x", "_ZERO.x", "sqlite_master"])
-def test_reserved_table_name(name: str) -> None:
-    """Names that zero-cache and SQLite keep for themselves are refused in any case."""
+def test_a_reserved_table_name_is_a_problem(name: str) -> None:
+    """Whatever its case: zero-cache and SQLite keep these names for themselves."""
     assert ("city", "", "server_name") in places(table(server_name=name))
 
 
 @pytest.mark.parametrize("collection", ["system.views", "a$b", "a\0b"])
-def test_collection(collection: str) -> None:
-    """A collection without a change stream, or that cannot exist, is refused."""
+def test_a_collection_has_a_change_stream(collection: str) -> None:
+    """One without, and one that cannot exist, is refused."""
     assert places(table(collection=collection)) == [("city", "", "collection")]
 
 
 @pytest.mark.parametrize("collection", [MARKERS_COLLECTION, "zero_sources_", "zero_sources_x.y"])
-def test_collection_of_ours(collection: str) -> None:
-    """What this project keeps in a source is not published, under whichever name a table has, nor by its own."""
+def test_a_collection_of_this_project_is_not_published(collection: str) -> None:
+    """Whatever the name of the table."""
     assert places(table(collection=collection)) == [("city", "", "collection")]
     assert ("zero_sources_x", "", "collection") in places(table(name="zero_sources_x", server_name="", collection=""))
     assert places(table(collection=f"x{collection}")) == places(table(collection=collection.upper())) == []
 
 
 @pytest.mark.parametrize("stage", ["$lookup", "$graphLookup", "$unionWith", "$out", "$merge"])
-def test_mapping_reaches_no_other_collection(stage: str) -> None:
-    """No stage of a mapping reads or writes another collection than the table's own."""
+def test_a_mapping_reaches_no_other_collection(stage: str) -> None:
+    """No stage reads or writes another collection than that of the table."""
     argument = {"from": MARKERS_COLLECTION, "coll": MARKERS_COLLECTION, "into": MARKERS_COLLECTION}
     assert places(table(mapping=json.dumps({"pipeline": [{stage: argument}]}))) == [("city", "", "mapping")]
     assert places(table(mapping=json.dumps({"source": MARKERS_COLLECTION}))) == [("city", "", "mapping")]
@@ -102,7 +102,7 @@ UNPRINTABLE = [
 
 @pytest.mark.parametrize("name", UNPRINTABLE)
 def test_names_are_printable(name: str) -> None:
-    """No name has a character that nobody sees or that UTF-8 cannot write, nor a space at an end; and no message has one."""
+    """No name has an invisible character, one that UTF-8 cannot write, or a space at an end; and no message has one."""
     assert places(table(collection=name)) == [("city", "", "collection")]
     column = Column("size", "number", field=name)
     assert places(replace(table(), columns=(*table().columns, column))) == [("city", "size", "field")]
@@ -123,8 +123,8 @@ def test_names_are_printable(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["orders", "Städte", "城市", "a b", "a.b", "o'neil", "-", "😀"])
-def test_other_names_of_collections(name: str) -> None:
-    """Every other name that MongoDB takes may be published."""
+def test_any_other_name_of_a_collection_may_be_published(name: str) -> None:
+    """If MongoDB accepts it."""
     assert places(table(collection=name)) == []
 
 
@@ -152,7 +152,7 @@ def test_server_names_are_unique_in_any_case() -> None:
         (Column("n", "string", field="a\0"), "field"),
     ],
 )
-def test_column(column: Column, attribute: str) -> None:
+def test_a_problem_of_a_column_is_said_at_its_attribute(column: Column, attribute: str) -> None:
     """What is wrong with a column is said at its attribute."""
     assert places(table(columns=(Column("_id", "string"), column))) == [("city", column.name, attribute)]
 
@@ -170,7 +170,7 @@ def test_column_server_names_are_unique_in_any_case() -> None:
 
 
 @pytest.mark.parametrize("primary_key", [(), ("nope",), ("_id", "nope"), ("_id", "_id")])
-def test_primary_key(primary_key: tuple[str, ...]) -> None:
+def test_a_primary_key_names_columns_of_the_table_once(primary_key: tuple[str, ...]) -> None:
     """The primary key names columns of the table, each once."""
     columns = (Column("_id", "string"), Column("name", "string"))
     assert places(table(columns=columns, primary_key=primary_key)) == [("city", "", "primary_key")]
@@ -179,19 +179,19 @@ def test_primary_key(primary_key: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("primary_key", "needs_pre_images"), [(("_id",), False), (("name",), True), (("_id", "name"), True)]
 )
-def test_key_of_other_fields(primary_key: tuple[str, ...], needs_pre_images: bool) -> None:
-    """Any required columns can be the key; `_id` alone tells which row a deleted document had, others need pre-images."""
+def test_any_required_columns_can_be_the_key(primary_key: tuple[str, ...], needs_pre_images: bool) -> None:
+    """Only `_id` alone tells which row a deleted document had. Other keys need pre-images."""
     keyed = table(columns=(Column("_id", "string"), Column("name", "string")), primary_key=primary_key)
     assert places(keyed) == []
     assert CompiledTable(keyed).needs_pre_images is needs_pre_images
 
 
-def test_primary_key_is_required() -> None:
+def test_a_column_of_the_primary_key_is_never_null() -> None:
     """A column of the primary key is never null."""
     assert places(table(columns=(Column("_id", "string", optional=True),))) == [("city", "_id", "optional")]
 
 
-def test_primary_key_is_scalar() -> None:
+def test_a_json_column_identifies_no_row() -> None:
     """A json column identifies no row."""
     assert places(table(columns=(Column("_id", "json"),))) == [("city", "_id", "type")]
 
@@ -200,8 +200,10 @@ FILTERED = (Column("_id", "string"), Column("tenant", "string", optional=True), 
 
 
 @pytest.mark.parametrize(("filter_columns", "needs_pre_images"), [((), False), (("tenant",), True), (("_id",), True)])
-def test_filter_columns(filter_columns: tuple[str, ...], needs_pre_images: bool) -> None:
-    """Any columns with one plain value; which clients had a row before a change takes its pre-image."""
+def test_columns_with_one_plain_value_can_be_filter_columns(
+    filter_columns: tuple[str, ...], needs_pre_images: bool
+) -> None:
+    """Which clients had a row before a change is told by its pre-image."""
     filtered = table(columns=FILTERED, filter_columns=filter_columns)
     assert places(filtered) == []
     assert CompiledTable(filtered).needs_pre_images is needs_pre_images
@@ -211,12 +213,12 @@ def test_filter_columns(filter_columns: tuple[str, ...], needs_pre_images: bool)
     ("filter_columns", "message"),
     [
         (("nope",), "There is no column 'nope'."),
-        (("tenant", "tenant"), "The column 'tenant' stands there twice."),
+        (("tenant", "tenant"), "The column 'tenant' is listed twice."),
         (("tags",), "The column 'tags' is json"),
     ],
 )
-def test_bad_filter_columns(filter_columns: tuple[str, ...], message: str) -> None:
-    """A column that is not there, twice there, or json is no filter column."""
+def test_other_columns_cannot_be_filter_columns(filter_columns: tuple[str, ...], message: str) -> None:
+    """Those that do not exist, are listed twice, or are json."""
     [problem] = find_problems(
         AppDefinition("shop", "default", (table(columns=FILTERED, filter_columns=filter_columns),))
     )
@@ -224,8 +226,8 @@ def test_bad_filter_columns(filter_columns: tuple[str, ...], message: str) -> No
     assert problem.message.startswith(message)
 
 
-def test_too_many_filter_columns() -> None:
-    """Each costs room in the log with each change."""
+def test_there_are_not_too_many_filter_columns() -> None:
+    """Each takes room in the log with each change."""
     columns = tuple(Column(f"c{number}", "string") for number in range(MAX_FILTER_COLUMNS + 1))
     names = tuple(column.name for column in columns)
     filtered = table(columns=(Column("_id", "string"), *columns))
@@ -241,21 +243,21 @@ INDEXED = (*FILTERED, Column("size", "number"))
     [
         (((),), "An index has at least one column."),
         ((("nope",),), "There is no column 'nope'."),
-        ((("size", "size"),), "The column 'size' stands twice in one index."),
+        ((("size", "size"),), "The column 'size' is listed twice in one index."),
         ((("size", "tags"),), "The column 'tags' is json"),
-        ((("size", "tenant"), ("tenant",), ("size", "tenant")), "The index on size, tenant stands there twice."),
+        ((("size", "tenant"), ("tenant",), ("size", "tenant")), "The index on size, tenant is listed twice."),
         ((("_id",),), "The primary key has an index already."),
     ],
 )
-def test_bad_indexes(indexes: tuple[tuple[str, ...], ...], message: str) -> None:
-    """An index is of columns by which queries can look for rows, and there is no other one like it."""
+def test_an_index_has_columns_by_which_queries_find_rows(indexes: tuple[tuple[str, ...], ...], message: str) -> None:
+    """And there is no other index like it."""
     [problem] = find_problems(AppDefinition("shop", "default", (table(columns=INDEXED, indexes=indexes),)))
     assert (problem.table, problem.column, problem.attribute) == ("city", "", "indexes")
     assert problem.message.startswith(message)
 
 
-def test_most_indexes() -> None:
-    """So many indexes of so many columns, and no more."""
+def test_the_most_indexes_with_the_most_columns_are_accepted() -> None:
+    """And no more."""
     columns = tuple(Column(f"c{number}", "string") for number in range(MAX_INDEXES + MAX_INDEX_COLUMNS + 1))
     names = [column.name for column in columns]
     indexes = tuple(tuple(names[first : first + MAX_INDEX_COLUMNS]) for first in range(MAX_INDEXES))
@@ -275,8 +277,8 @@ def publication_messages(publications: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["mobile", "Mobile-2_x", "0", "-", "a" * 63])
-def test_publication(name: str) -> None:
-    """A group of tables with a name that Zero would take."""
+def test_a_publication_is_a_group_of_tables(name: str) -> None:
+    """With a name that Zero accepts."""
     assert publication_messages({name: ["city"]}) == []
 
 
@@ -290,24 +292,24 @@ def test_publication(name: str) -> None:
         ({"mobile": {"city": 1}}, "mobile: Write a list of names of tables."),
         ({"mobile": []}, "mobile: Name at least one table"),
         ({"mobile": ["town"]}, "mobile: There is no table 'town'."),
-        ({"mobile": ["city", "city"]}, "mobile: The table 'city' stands there twice."),
-        ({"": ["city"]}, ": A name is letters"),
-        ({"_mobile": ["city"]}, "_mobile: A name is letters"),
-        ({"a b": ["city"]}, "a b: A name is letters"),
-        ({"a,b": ["city"]}, "a,b: A name is letters"),
-        ({"ä": ["city"]}, "ä: A name is letters"),
-        ({"a\n": ["city"]}, "a\\n: A name is letters"),
+        ({"mobile": ["city", "city"]}, "mobile: The table 'city' is listed twice."),
+        ({"": ["city"]}, ": A name consists of letters"),
+        ({"_mobile": ["city"]}, "_mobile: A name consists of letters"),
+        ({"a b": ["city"]}, "a b: A name consists of letters"),
+        ({"a,b": ["city"]}, "a,b: A name consists of letters"),
+        ({"ä": ["city"]}, "ä: A name consists of letters"),
+        ({"a\n": ["city"]}, "a\\n: A name consists of letters"),
         ({"a" * 64: ["city"]}, f"{'a' * 63}…: Use at most 63 characters."),
     ],
 )
-def test_bad_publications(publications: Any, message: str) -> None:
+def test_a_problem_of_publications_names_the_publication(publications: Any, message: str) -> None:
     """What is wrong is said with the publication that has it."""
     [found] = publication_messages(publications)
     assert found.startswith(message)
 
 
-def test_too_many_publications() -> None:
-    """A zero-cache can ask for all that there are."""
+def test_there_are_not_too_many_publications() -> None:
+    """A zero-cache can ask for all of them."""
     publications = {f"p{number}": ["city"] for number in range(MAX_PUBLICATIONS + 1)}
     assert publication_messages(publications) == [f"An app has at most {MAX_PUBLICATIONS} publications. Take some out."]
     del publications["p0"]
@@ -338,7 +340,7 @@ def mapped(mapping: Any, *columns: Column, key: tuple[str, ...] = ("_id",)) -> T
         ([], "A mapping is a JSON object"),
     ],
 )
-def test_invalid_mapping(mapping: Any, beginning: str) -> None:
+def test_a_problem_of_a_mapping_names_the_place_in_it(mapping: Any, beginning: str) -> None:
     """What is wrong with a mapping is said at `mapping`, and begins with the place within it."""
     [problem] = find_problems(AppDefinition("shop", "default", (table(mapping=json.dumps(mapping)),)))
     assert (problem.table, problem.column, problem.attribute) == ("city", "", "mapping")
@@ -358,20 +360,20 @@ def test_invalid_mapping(mapping: Any, beginning: str) -> None:
         ('{"filter":' + '{"a":' * 150 + "1" + "}" * 151, "100 deep"),
     ],
 )
-def test_text_that_is_no_mapping(text: str, message: str) -> None:
+def test_text_that_is_not_a_mapping_is_a_problem(text: str, message: str) -> None:
     """So is what is wrong with the text."""
     [problem] = find_problems(AppDefinition("shop", "default", (table(mapping=text),)))
     assert problem.attribute == "mapping"
     assert message in problem.message
 
 
-def test_field_that_the_mapping_never_gives() -> None:
-    """A required column of it could have no row."""
+def test_a_required_column_needs_a_field_that_the_mapping_gives() -> None:
+    """No document would have a row."""
     assert places(mapped({"projection": {"size": 1}}, Column("name", "string"))) == [("city", "name", "field")]
 
 
-def test_optional_column_that_the_mapping_never_gives() -> None:
-    """An optional one is null for ever: that can be published, with a warning."""
+def test_an_optional_column_that_is_always_null_is_warned_of() -> None:
+    """It is always null. It can be published."""
     table = mapped({"projection": {"place.name": 1}}, Column("name", "string", optional=True))
     assert places(table) == []
     [warning] = find_warnings(table)
@@ -379,13 +381,13 @@ def test_optional_column_that_the_mapping_never_gives() -> None:
 
 
 @pytest.mark.parametrize("mapping", [{}, {"filter": {"a": 1}}, {"projection": {"name": 1}}, {"projection": {"a": 0}}])
-def test_no_warning(mapping: Any) -> None:
+def test_a_field_that_the_mapping_may_give_is_not_warned_of(mapping: Any) -> None:
     """A field that the mapping may give is not warned of."""
     assert list(find_warnings(mapped(mapping, Column("name", "string", optional=True)))) == []
 
 
-def test_no_warning_of_what_is_no_mapping() -> None:
-    """That is a problem."""
+def test_what_is_not_a_mapping_is_not_warned_of() -> None:
+    """It is a problem."""
     assert list(find_warnings(table(mapping="{"))) == []
 
 
@@ -398,8 +400,8 @@ def test_no_warning_of_what_is_no_mapping() -> None:
         ("$$ROOT", "number"),
     ],
 )
-def test_type_that_never_fits(expression: Any, column_type: str) -> None:
-    """A column that no value of the mapping fits is refused at its type, whether it is required or not."""
+def test_a_column_that_no_value_fits_is_refused_at_its_type(expression: Any, column_type: str) -> None:
+    """Whether it is required or not."""
     for optional in (False, True):
         column = Column("name", column_type, optional=optional)  # type: ignore[arg-type]
         assert places(mapped({"projection": {"name": expression}}, column)) == [("city", "name", "type")]
@@ -408,12 +410,12 @@ def test_type_that_never_fits(expression: Any, column_type: str) -> None:
 @pytest.mark.parametrize(
     ("expression", "column_type"), [({"$toUpper": "$a"}, "string"), ({"$toDate": "$a"}, "number"), ("$a", "boolean")]
 )
-def test_type_that_may_fit(expression: Any, column_type: str) -> None:
+def test_a_column_that_some_value_may_fit_is_accepted(expression: Any, column_type: str) -> None:
     """One that some value may fit is not."""
     assert places(mapped({"projection": {"name": expression}}, Column("name", column_type))) == []  # type: ignore[arg-type]
 
 
-def test_null_in_a_required_column() -> None:
+def test_a_column_that_is_always_null_has_to_be_optional() -> None:
     """A column that is always null has to be optional."""
     mapping = {"projection": {"name": {"$literal": None}}}
     assert places(mapped(mapping, Column("name", "string"))) == [("city", "name", "optional")]
@@ -430,16 +432,16 @@ def test_null_in_a_required_column() -> None:
         ({"pipeline": [{"$unwind": "$items"}, {"$project": {"key": {"$toString": "$_id"}}}]}, True),
     ],
 )
-def test_computed_key(mapping: Any, needs_pre_images: bool) -> None:
-    """A key can be computed; of `_id` alone and one row a document, it needs no pre-images."""
+def test_a_key_can_be_computed(mapping: Any, needs_pre_images: bool) -> None:
+    """From `_id` alone, and with one row a document, it needs no pre-images."""
     keyed = mapped(mapping, Column("key", "string"), key=("key",))
     assert places(keyed) == []
     assert CompiledTable(keyed).needs_pre_images is needs_pre_images
 
 
 @pytest.mark.parametrize("expression", ["$missing.x", {"$literal": 1}, {"$concat": ["a", "b"]}])
-def test_key_that_is_the_same_for_all(expression: Any) -> None:
-    """A key that depends on nothing of the document would make one row of all of them."""
+def test_a_key_that_is_the_same_for_all_documents_is_a_problem(expression: Any) -> None:
+    """All of them would be one row."""
     found = places(mapped({"projection": {"key": expression}}, Column("key", "string"), key=("key",)))
     assert found == ([] if expression == "$missing.x" else [("city", "", "primary_key")])
 
@@ -459,8 +461,8 @@ def test_key_that_is_the_same_for_all(expression: Any) -> None:
     ],
     ids=["mapping", "permissions", "columns"],
 )
-def test_too_large(table: Table, place: str) -> None:
-    """What is too large is refused at once, for nobody looks into it."""
+def test_a_definition_that_is_too_large_is_refused_at_once(table: Table, place: str) -> None:
+    """Without looking into it."""
     began = time.process_time()
     problems = find_problems(AppDefinition("shop", "default", (table,)))
     assert time.process_time() - began < 0.1
@@ -468,7 +470,7 @@ def test_too_large(table: Table, place: str) -> None:
     assert list(find_table_problems(table)) == problems
 
 
-def test_too_many_tables() -> None:
+def test_an_app_with_too_many_tables_or_too_much_text_is_refused() -> None:
     """So is an app of too many tables, or of too much text in all."""
     tables = tuple(Table(f"t{number}", (ID,), ("_id",)) for number in range(1_001))
     assert str(*find_problems(AppDefinition("shop", "default", tables))).startswith(

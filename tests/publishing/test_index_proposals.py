@@ -32,7 +32,7 @@ LINE = Table(
 )
 
 
-def hop(source: str | list[str], destination: str, columns: str | list[str]) -> dict[str, Any]:
+def connection(source: str | list[str], destination: str, columns: str | list[str]) -> dict[str, Any]:
     fields = [[names] if isinstance(names, str) else names for names in (source, columns)]
     return {"sourceField": fields[0], "destSchema": destination, "destField": fields[1], "cardinality": "many"}
 
@@ -50,23 +50,23 @@ def ruled(table: Table, *rules: Any) -> Table:
 
 def test_relationship() -> None:
     """The column that it leads to from a primary key; the same for the way back."""
-    assert proposed(CITY, LAND, land={"cities": [hop("_id", "city", "land")]}) == {"city": [("land",)]}
-    assert proposed(CITY, LAND, city={"of": [hop("land", "land", "_id")]}) == {"city": [("land",)]}
+    assert proposed(CITY, LAND, land={"cities": [connection("_id", "city", "land")]}) == {"city": [("land",)]}
+    assert proposed(CITY, LAND, city={"of": [connection("land", "land", "_id")]}) == {"city": [("land",)]}
 
 
 def test_relationship_through_a_junction() -> None:
-    """Both hops ask for columns of the junction."""
+    """Both connections ask for columns of the junction."""
     junction = Table("visit", (ID, Column("by", "string"), Column("at", "string")), ("_id",))
-    relationships = {"cities": [hop("_id", "visit", "by"), hop("at", "city", "_id")]}
+    relationships = {"cities": [connection("_id", "visit", "by"), connection("at", "city", "_id")]}
     assert proposed(LAND, junction, CITY, land=relationships) == {"visit": [("by",), ("at",)]}
 
 
 def test_beginning_of_a_key() -> None:
     """The index of a primary key, and any other, serves what asks for the columns that it begins with, in any order."""
     order = Table("order", (ID, Column("at", "number")), ("_id",))
-    lines = {"lines": [hop("_id", "line", "order")]}
+    lines = {"lines": [connection("_id", "line", "order")]}
     assert proposed(order, LINE, order=lines) == {}
-    both = {"same": [hop(["at", "_id"], "line", ["place", "order"])]}
+    both = {"same": [connection(["at", "_id"], "line", ["place", "order"])]}
     assert proposed(order, LINE, order=both) == {"order": [("at", "_id")]}
     indexed = replace(order, indexes=(("_id", "at"),))
     assert proposed(indexed, LINE, order=both) == {}
@@ -81,7 +81,7 @@ def test_rules() -> None:
     )
     assert proposed(ruled(CITY, *rules)) == {"city": [("owner",), ("size",)]}
     related = {"$exists": {"relationship": "cities", "where": {"owner": "$auth.sub"}}}
-    found = proposed(CITY, ruled(LAND, related), land={"cities": [hop("_id", "city", "land")]})
+    found = proposed(CITY, ruled(LAND, related), land={"cities": [connection("_id", "city", "land")]})
     assert found == {"city": [("land",), ("owner",)]}
 
 
@@ -97,7 +97,7 @@ def test_reasons() -> None:
         "shop",
         "default",
         (ruled(CITY, {"land": "$auth.land"}, {"$or": [{"land": "CH"}, {"land": "FR"}]}), LAND),
-        {"land": {"cities": [hop("_id", "city", "land")]}},
+        {"land": {"cities": [connection("_id", "city", "land")]}},
     )
     [proposal] = propose_indexes(app)["city"]
     assert proposal.reasons == (

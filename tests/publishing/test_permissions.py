@@ -60,7 +60,7 @@ def test_not_equal_also_matches_null() -> None:
 
 
 def test_related_rows_through_a_junction() -> None:
-    """Each hop is a subquery of its own, which clients do not get the rows of."""
+    """Each connection is a subquery of its own, which clients do not get the rows of."""
     assert compiled({"$exists": {"relationship": "labels", "where": {"text": "a"}}}) == {
         "type": "correlatedSubquery",
         "op": "EXISTS",

@@ -46,17 +46,17 @@ LABELLING = Table(
 )
 
 
-def hop(source: str, destination: str, column: str, cardinality: str = "many") -> dict[str, Any]:
+def connection(source: str, destination: str, column: str, cardinality: str = "many") -> dict[str, Any]:
     return {"sourceField": [source], "destSchema": destination, "destField": [column], "cardinality": cardinality}
 
 
 RELATIONSHIPS = {
     "issue": {
-        "members": [hop("id", "member", "issueId")],
-        "labels": [hop("id", "labelling", "issueId"), hop("labelId", "label", "id", "one")],
-        "twins": [hop("text", "issue", "text")],
+        "members": [connection("id", "member", "issueId")],
+        "labels": [connection("id", "labelling", "issueId"), connection("labelId", "label", "id", "one")],
+        "twins": [connection("text", "issue", "text")],
     },
-    "member": {"issue": [hop("issueId", "issue", "id", "one")]},
+    "member": {"issue": [connection("issueId", "issue", "id", "one")]},
 }
 
 

@@ -49,7 +49,9 @@ def issues(mongo_server: MongoServer) -> Iterator[Collection[dict[str, Any]]]:
 
 @given(rules(related=False), claims)
 @settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_predicate_and_query(issues: Collection[dict[str, Any]], rule: Any, claims: dict[str, Any]) -> None:
+def test_find_gives_the_documents_whose_rows_the_rule_matches(
+    issues: Collection[dict[str, Any]], rule: Any, claims: dict[str, Any]
+) -> None:
     """The documents that `find` gives are those whose rows the rule matches."""
     parsed = parse_rule(rule)
     assert list(rule_problems(SCOPE, ISSUE, parsed)) == []
@@ -70,10 +72,10 @@ def test_predicate_and_query(issues: Collection[dict[str, Any]], rule: Any, clai
         ("text_in_source", [None], {"text": {"$ne": None}}),
     ],
 )
-def test_values_that_are_others_in_a_column(
+def test_a_query_asks_for_all_values_that_are_the_same_in_a_column(
     issues: Collection[dict[str, Any]], field: str, value: Any, rule: Any
 ) -> None:
-    """A query asks for what a value is in its column: the text of an id, the milliseconds of a date, an array's JSON."""
+    """The text of an id, the milliseconds of a date, an array's JSON."""
     issues.insert_one({"_id": 1000, field: value})
     query = find_query(ISSUE, bound(parse_rule(rule), {}))
     assert issues.find_one({"$and": [{"_id": 1000}, query]})
@@ -81,8 +83,8 @@ def test_values_that_are_others_in_a_column(
     issues.delete_one({"_id": 1000})
 
 
-def test_predicate_and_zero_condition() -> None:
-    """zero-cache shows the rows that a rule matches, from its replica and in its incremental views."""
+def test_zero_cache_shows_the_rows_that_the_rule_matches() -> None:
+    """From its replica and in its incremental views."""
     cases: list[tuple[list[Any], dict[str, Any]]] = []
 
     @given(st.lists(rules(), min_size=1, max_size=2), claims)
@@ -101,7 +103,9 @@ def test_predicate_and_zero_condition() -> None:
 
 @given(st.lists(rules(), min_size=1, max_size=2), claims)
 @settings(max_examples=examples(100), deadline=None)
-def test_explanations(rules_of_case: list[Any], claims: dict[str, Any]) -> None:
+def test_a_reason_is_given_if_and_only_if_a_rule_does_not_match(
+    rules_of_case: list[Any], claims: dict[str, Any]
+) -> None:
     """A rule is said to match just those rows that it matches, and a reason is given for all others."""
     scope = scope_of(rules_of_case)
     for row in ROWS["issue"]:

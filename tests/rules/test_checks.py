@@ -7,7 +7,7 @@ import pytest
 
 from changesource.publishing.definition_problems import Problem, find_problems
 from changesource.tables.definition import AppDefinition
-from tests.rules.schema import RELATIONSHIPS, app, hop
+from tests.rules.schema import RELATIONSHIPS, app, connection
 
 
 def messages(app: AppDefinition, attribute: str = "permissions") -> list[str]:
@@ -34,7 +34,7 @@ def messages(app: AppDefinition, attribute: str = "permissions") -> list[str]:
         {"$nor": [{"$exists": {"relationship": "labels"}}]},
     ],
 )
-def test_good_rule(rule: Any) -> None:
+def test_a_rule_with_a_condition_of_zero_is_accepted(rule: Any) -> None:
     """What zero-cache has a condition for is accepted."""
     assert messages(app(issue=json.dumps({"select": [rule]}))) == []
 
@@ -84,15 +84,15 @@ def test_good_rule(rule: Any) -> None:
         ({"text": {"$in": ["x"] * 1001}}, "", "1000 conditions"),
     ],
 )
-def test_bad_rule(rule: Any, place: str, word: str) -> None:
-    """Anything else is a problem of the permissions, with its place and the reason."""
+def test_any_other_rule_is_a_problem(rule: Any, place: str, word: str) -> None:
+    """With its place and the reason."""
     [message] = messages(app(issue=json.dumps({"select": [{}, rule]})))
     begin = "select[1]" + (f".{place}" if place else "")
     assert message.startswith(f"{begin}: ")
     assert word in message
 
 
-def test_circular_relationships() -> None:
+def test_related_rows_of_related_rows_end_somewhere() -> None:
     """Related rows of related rows end somewhere."""
     rule: dict[str, Any] = {}
     for relationship in ["members", "issue"] * 3:
@@ -115,8 +115,8 @@ def test_circular_relationships() -> None:
         ('{"update": {"after": [{"nope": 1}]}}', "update.after[0].nope: "),
     ],
 )
-def test_bad_permissions(text: str, place: str) -> None:
-    """Permissions that are no lists of rules of known actions are a problem, at their place."""
+def test_permissions_are_lists_of_rules_of_known_actions(text: str, place: str) -> None:
+    """Anything else is a problem at its place."""
     [message] = messages(app(issue=text))
     assert message.startswith(place)
 
@@ -126,33 +126,39 @@ def test_bad_permissions(text: str, place: str) -> None:
     [
         ({"nope": {}}, "nope"),
         ({"issue": []}, "issue"),
-        ({"issue": {"text": [hop("id", "member", "issueId")]}}, "issue.text"),
-        ({"issue": {"a b": [hop("id", "member", "issueId")]}}, "issue.a b"),
+        ({"issue": {"text": [connection("id", "member", "issueId")]}}, "issue.text"),
+        ({"issue": {"a b": [connection("id", "member", "issueId")]}}, "issue.a b"),
         ({"issue": {"x": []}}, "issue.x"),
-        ({"issue": {"x": [hop("id", "issue", "id")] * 3}}, "issue.x"),
+        ({"issue": {"x": [connection("id", "issue", "id")] * 3}}, "issue.x"),
         ({"issue": {"x": ["member"]}}, "issue.x.[0]"),
-        ({"issue": {"x": [hop("id", "nope", "id")]}}, "issue.x.[0].destSchema"),
-        ({"issue": {"x": [hop("nope", "member", "id")]}}, "issue.x.[0].sourceField"),
-        ({"issue": {"x": [hop("id", "member", "nope")]}}, "issue.x.[0].destField"),
-        ({"issue": {"x": [hop("text", "member", "issueId")]}}, "issue.x.[0].destField"),
-        ({"issue": {"x": [hop("data", "member", "issueId")]}}, "issue.x.[0].sourceField"),
-        ({"issue": {"x": [hop("id", "member", "issueId", "some")]}}, "issue.x.[0].cardinality"),
-        ({"issue": {"x": [{**hop("id", "member", "id"), "destField": ["id", "issueId"]}]}}, "issue.x.[0].destField"),
-        ({"issue": {"x": [hop("id", "labelling", "issueId"), hop("id", "label", "text")]}}, "issue.x.[1].destField"),
+        ({"issue": {"x": [connection("id", "nope", "id")]}}, "issue.x.[0].destSchema"),
+        ({"issue": {"x": [connection("nope", "member", "id")]}}, "issue.x.[0].sourceField"),
+        ({"issue": {"x": [connection("id", "member", "nope")]}}, "issue.x.[0].destField"),
+        ({"issue": {"x": [connection("text", "member", "issueId")]}}, "issue.x.[0].destField"),
+        ({"issue": {"x": [connection("data", "member", "issueId")]}}, "issue.x.[0].sourceField"),
+        ({"issue": {"x": [connection("id", "member", "issueId", "some")]}}, "issue.x.[0].cardinality"),
+        (
+            {"issue": {"x": [{**connection("id", "member", "id"), "destField": ["id", "issueId"]}]}},
+            "issue.x.[0].destField",
+        ),
+        (
+            {"issue": {"x": [connection("id", "labelling", "issueId"), connection("id", "label", "text")]}},
+            "issue.x.[1].destField",
+        ),
     ],
 )
-def test_bad_relationship(relationships: Any, place: str) -> None:
-    """A relationship leads from columns of a table to columns of another that can be equal, in one hop or two."""
+def test_a_relationship_connects_columns_that_can_be_equal(relationships: Any, place: str) -> None:
+    """In one connection or two."""
     [message] = messages(app(relationships), "relationships")
     assert message.startswith(f"{place}: ")
 
 
-def test_good_relationships() -> None:
-    """Those of Zero's schema, with a junction and in a circle, are accepted."""
+def test_the_relationships_of_zero_are_accepted() -> None:
+    """With a junction and in a circle."""
     assert messages(app(RELATIONSHIPS)) == []
 
 
-def test_problem_names_the_table() -> None:
+def test_a_problem_of_permissions_names_the_table() -> None:
     """A problem of permissions is shown at the table that has them."""
     [problem] = find_problems(app(member='{"select": [{"nope": 1}]}'))
     assert problem == Problem("permissions", "select[0].nope: The table 'member' has no column 'nope'.", table="member")

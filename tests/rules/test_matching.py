@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.rules.checks import RuleScope
 from changesource.rules.matching import bound, explain, may, rows_in
 from changesource.rules.query import NO_DOCUMENT, find_query
@@ -36,27 +36,27 @@ def visible(rule: Any, claims: Any, row: dict[str, Any] = ROW) -> bool:
         {"$auth.sub": {"$not": {"$elemMatch": {"$eq": "a"}}}},
     ],
 )
-def test_claim_that_is_missing(rule: Any, claims: Any) -> None:
-    """A rule that names a claim matches nothing for who has it not, also where it is negated."""
+def test_a_rule_matches_nothing_without_a_claim_that_it_names(rule: Any, claims: Any) -> None:
+    """Even if it negates it."""
     assert not visible(rule, claims)
 
 
 @pytest.mark.parametrize("claim", [["u1"], {"a": 1}])
 @pytest.mark.parametrize("rule", [{"owner": {"$ne": "$auth.sub"}}, {"$auth.sub": {"$ne": "x"}}])
-def test_claim_that_cannot_be_compared(rule: Any, claim: Any) -> None:
-    """A list or an object where a value is needed is as good as none."""
+def test_a_claim_that_cannot_be_compared_counts_as_missing(rule: Any, claim: Any) -> None:
+    """A list or an object in place of a value."""
     assert not visible(rule, {"sub": claim})
 
 
-def test_claim_asked_for() -> None:
-    """Whether a claim is there can be asked, and nothing else makes a rule match without it."""
+def test_a_rule_can_ask_whether_a_claim_is_there() -> None:
+    """Nothing else makes a rule match without it."""
     assert visible({"$auth.sub": {"$exists": False}}, {})
     assert visible({"$auth.sub": None}, {"sub": None})
     assert not visible({"$auth.sub": {"$exists": False}}, {"sub": ""})
 
 
-def test_no_rule_is_nobody() -> None:
-    """Without rules nobody passes, with an empty rule everybody does, and each action has rules of its own."""
+def test_without_rules_nobody_passes() -> None:
+    """With an empty rule everybody does, and each action has rules of its own."""
     scope = RuleScope(app(issue='{"select": [{}], "update": {"after": [{}]}}'))
     allowed = {
         action
@@ -89,8 +89,10 @@ def test_no_rule_is_nobody() -> None:
         ({"owner": "$auth.sub"}, {"sub": [1]}, ("the claim $auth.sub is not a string, a number, true or false",)),
     ],
 )
-def test_explanation(rule: Any, claims: Any, reasons: tuple[str, ...]) -> None:
-    """What keeps a rule from matching is said condition by condition, with the values that were compared."""
+def test_an_explanation_names_each_condition_that_does_not_hold(
+    rule: Any, claims: Any, reasons: tuple[str, ...]
+) -> None:
+    """With the values that were compared."""
     scope = RuleScope(app(issue=json.dumps({"select": [rule]})))
     [outcome] = explain(scope, scope.tables["issue"], "select", ROW, claims, rows_in(ROWS))
     assert (outcome.place, outcome.rule, outcome.reasons) == ("select[0]", rule, reasons)
@@ -109,7 +111,7 @@ def query(mapping: Any, rule: Any, claims: Any = None) -> Any:
     return find_query(table(mapping), bound(parse_rule(rule), claims or {}))
 
 
-def test_query_keeps_the_filter_of_the_mapping() -> None:
+def test_a_query_keeps_the_filter_of_the_mapping() -> None:
     """A document that the mapping leaves out is not found."""
     assert query({"filter": {"a": 1}}, {}) == {"$and": [{"a": 1}, {}]}
 
@@ -118,8 +120,8 @@ def test_query_keeps_the_filter_of_the_mapping() -> None:
     ("projection", "field"),
     [({"title": 1}, "title"), ({"title": "$heading"}, "heading"), ({"secret": 0}, "title"), ({}, "title")],
 )
-def test_query_of_renamed_field(projection: Any, field: str) -> None:
-    """A column that shows a field as it is, under its name or another, is asked for by that field."""
+def test_a_query_asks_for_the_field_that_a_column_shows(projection: Any, field: str) -> None:
+    """Under its name or another."""
     assert list(query({"projection": projection}, {"name": "x"})) == [field]
 
 
@@ -132,18 +134,18 @@ def test_query_of_renamed_field(projection: Any, field: str) -> None:
         {"projection": {"other": 1}},
     ],
 )
-def test_no_query_of_computed_columns(mapping: Any) -> None:
+def test_a_computed_column_cannot_be_queried(mapping: Any) -> None:
     """What the mapping computes is not found by a query of the collection."""
-    with pytest.raises(MappingError):
+    with pytest.raises(MqlError):
         query(mapping, {"name": "x"})
 
 
-def test_no_query_of_related_rows() -> None:
+def test_related_rows_cannot_be_queried() -> None:
     """Rows of other tables are out of reach of find."""
-    with pytest.raises(MappingError, match="related rows"):
+    with pytest.raises(MqlError, match="related rows"):
         query({}, {"$exists": {"relationship": "x"}})
 
 
-def test_query_without_claims() -> None:
+def test_a_query_without_a_needed_claim_finds_nothing() -> None:
     """Who lacks a claim finds nothing."""
     assert query({}, {"name": {"$ne": "$auth.sub"}}) == NO_DOCUMENT

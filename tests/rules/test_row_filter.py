@@ -52,8 +52,8 @@ def passes(source: Any, attributes: dict[str, Any], values: list[Any] = ACME) ->
         ({"extra": None}, {}, True),
     ],
 )
-def test_attributes(source: Any, attributes: dict[str, Any], expected: bool) -> None:
-    """They take the place of `$client`; a filter that names one which is missing lets nothing pass."""
+def test_attributes_take_the_place_of_client(source: Any, attributes: dict[str, Any], expected: bool) -> None:
+    """A filter that names a missing one lets nothing pass."""
     assert passes(source, attributes) is expected
 
 
@@ -69,8 +69,8 @@ def test_attributes(source: Any, attributes: dict[str, Any], expected: bool) -> 
         {"$or": [{"level": 1}, {"tenant": {"$ne": "$client.own"}}]},
     ],
 )
-def test_attribute_that_is_no_value_of_the_column(source: Any, misfit: Any) -> None:
-    """It is as good as missing: otherwise a tenant that was entered as a number would see everybody's rows."""
+def test_an_attribute_that_the_column_cannot_hold_counts_as_missing(source: Any, misfit: Any) -> None:
+    """Otherwise a tenant that was entered as a number would see everybody's rows."""
     if source == {"tenant": {"$nin": "$client.own"}} and misfit == ["acme"]:
         misfit = ["other", 5]
     assert not passes(source, {"own": misfit})
@@ -78,7 +78,7 @@ def test_attribute_that_is_no_value_of_the_column(source: Any, misfit: Any) -> N
 
 @pytest.mark.parametrize("value", [1, "1", "true", None])
 def test_one_is_not_true(value: Any) -> None:
-    """Neither the other way round, nor after a row with the other value was looked at."""
+    """In either direction, and also after a row with the other value has been decided."""
     is_open = RowFilter(CITY, {"open": True}, {})
     assert is_open.passes(["acme", 1, True, None])
     assert not is_open.passes(["acme", 1, False, None])
@@ -87,7 +87,7 @@ def test_one_is_not_true(value: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\0b", "a\u2028b", "\N{OUTBOX TRAY}", "", "$client.tenant"])
-def test_any_text(text: str) -> None:
+def test_texts_are_compared_as_they_are(text: str) -> None:
     """Texts are compared as they are."""
     assert passes({"tenant": "$client.tenant"}, {"tenant": text}, [text, None, None, None])
     assert not passes({"tenant": "$client.tenant"}, {"tenant": text}, [text + " ", None, None, None])
@@ -103,8 +103,8 @@ def test_any_text(text: str) -> None:
         ({"tenant": "acme"}, {}, None),
     ],
 )
-def test_constant(source: Any, attributes: dict[str, Any], expected: bool | None) -> None:
-    """Filters that ask for no column say so: a table without filter columns may have one."""
+def test_a_filter_without_columns_is_constant(source: Any, attributes: dict[str, Any], expected: bool | None) -> None:
+    """A table without filter columns may have one."""
     assert RowFilter(CITY, source, attributes).constant is expected
     plain = replace(CITY, filter_columns=())
     if expected is not None:
@@ -112,16 +112,18 @@ def test_constant(source: Any, attributes: dict[str, Any], expected: bool | None
 
 
 @pytest.mark.parametrize("source", [{"tenant": {"$regex": "^ac"}}, {"tenant": {"$not": {"$regex": "^x"}}}])
-def test_row_for_which_it_cannot_be_computed(monkeypatch: pytest.MonkeyPatch, source: Any) -> None:
-    """It does not pass, whether the filter says what must hold or what must not, and neither does it when it comes again."""
+def test_a_row_for_which_the_filter_cannot_be_computed_does_not_pass(
+    monkeypatch: pytest.MonkeyPatch, source: Any
+) -> None:
+    """Whether the filter affirms or negates, and also when the row comes again."""
     assert passes(source, {})
     monkeypatch.setattr(regexes, "MAX_CALL_STEPS", -1)
     filter = RowFilter(CITY, source, {})
     assert [filter.passes(ACME) for _ in range(2)] == [False, False]
 
 
-def test_equal() -> None:
-    """Filters are equal just if the same rows pass: not for 1 and true, nor when names of columns were exchanged."""
+def test_filters_are_equal_if_the_same_rows_pass() -> None:
+    """Not for 1 and true, nor when names of columns were exchanged."""
     assert RowFilter(CITY, {"tenant": "$client.t"}, {"t": "a"}) == RowFilter(CITY, {"tenant": "a"}, {"t": "b"})
     assert RowFilter(CITY, {"$client.on": 1}, {"on": 1}) != RowFilter(CITY, {"$client.on": 1}, {"on": True})
     fewer = replace(CITY, filter_columns=("tenant",))
@@ -138,8 +140,8 @@ def test_equal() -> None:
     assert RowFilter(fewer, {"tenant": "a"}, {}) != RowFilter(exchanged, {"tenant": "a"}, {})
 
 
-def test_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows come again, and are few; long texts are not kept."""
+def test_decisions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Except for long texts."""
     monkeypatch.setattr(row_filter, "MAX_REMEMBERED", 3)
     found = RowFilter(CITY, {"tenant": {"$ne": "a"}}, {})
     for tenant in ("a", "b", "c", "d", "a", "x" * 1_000_000, "e", "a"):
@@ -165,8 +167,8 @@ def test_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, ""),
     ],
 )
-def test_problems(source: Any, place: str) -> None:
-    """Each has its place, and none is an exception."""
+def test_each_problem_has_its_place(source: Any, place: str) -> None:
+    """And none is an exception."""
     problems = list(row_filter_problems(AppDefinition("shop", "default", (CITY,)), CITY, source))
     assert problems
     assert str(problems[0].reason).startswith(place)

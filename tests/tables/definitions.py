@@ -1,4 +1,4 @@
-"""Definitions to test with: sound ones, and any."""
+"""Strategies for definitions: sound ones, and arbitrary ones."""
 
 import json
 from typing import Any

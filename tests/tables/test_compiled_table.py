@@ -8,7 +8,7 @@ from bson import Int64, ObjectId
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from changesource.mql.errors import MappingError
+from changesource.errors import MappingRefused
 from changesource.tables import compiled_table
 from changesource.tables.compiled_table import MAX_DOCUMENT_ID_LENGTH, CompiledTable
 from changesource.tables.definition import MAX_KEY_BYTES, Column, Table
@@ -181,8 +181,8 @@ def by(mapping: dict[str, Any], *keys: Column) -> CompiledTable:
         ({"pipeline": [{"$unwind": "$t"}]}, {"_id": 1, "t": []}, []),
     ],
 )
-def test_rows_of_a_mapping(mapping: dict[str, Any], document: dict[str, Any], rows: list[Any]) -> None:
-    """What it makes of a document, through the columns, in its order."""
+def test_a_mapping_gives_rows_in_its_order(mapping: dict[str, Any], document: dict[str, Any], rows: list[Any]) -> None:
+    """Through the columns."""
     errors: list[RowError] = []
     assert mapped(mapping, Column("n", "number")).rows(document, errors) == rows
     assert errors == []
@@ -227,8 +227,8 @@ def test_an_element_that_does_not_fit_is_left_out_alone() -> None:
     assert [error.column for error in errors] == ["_id", "n"]
 
 
-def test_repeated_keys_of_a_document() -> None:
-    """The first row stays, whatever comes behind it; each other is an error."""
+def test_only_the_first_row_with_a_key_stays() -> None:
+    """Whatever comes after it. Each other is an error."""
     errors: list[RowError] = []
     pipeline = [{"$unwind": "$t"}, {"$project": {"_id": "$t.k", "n": "$t.v"}}]
     elements = [{"k": "a", "v": 1}, {"k": "b", "v": 2}, {"k": "a", "v": 3}, {"k": "a", "v": 4}]
@@ -237,7 +237,7 @@ def test_repeated_keys_of_a_document() -> None:
     assert [(error.document_id, error.column) for error in errors] == [("1", "_id")] * 2
 
 
-def test_keys_that_differ_before_they_are_columns() -> None:
+def test_keys_are_compared_as_columns() -> None:
     """The number 1 and the text "1" are one key in a column of strings."""
     errors: list[RowError] = []
     rows = mapped({"pipeline": [{"$unwind": "$_id"}]}).rows({"_id": [1, "1"]}, errors)
@@ -245,7 +245,7 @@ def test_keys_that_differ_before_they_are_columns() -> None:
     assert len(errors) == 1
 
 
-def test_keys_of_several_columns() -> None:
+def test_keys_of_several_columns_are_equal_if_all_columns_are() -> None:
     """Are the same only if all columns are."""
     pipeline = [{"$unwind": {"path": "$t", "includeArrayIndex": "i"}}]
     table = by({"pipeline": pipeline}, key_column("_id"), key_column("i", "number"))
@@ -272,8 +272,10 @@ U_ID = {"projection": {"_id": {"$concat": ["u-", {"$toString": "$_id"}]}}}
         ({"pipeline": [{"$replaceWith": {"_id": "$_id", "n": 1}}]}, 5, {"_id": "5"}),
     ],
 )
-def test_key_of_a_document_that_is_gone(mapping: dict[str, Any], document_id: Any, key: Any) -> None:
-    """It is computed from `_id` alone, through filters; there is none where no row could be."""
+def test_the_key_of_a_document_that_is_gone_comes_from_its_id(
+    mapping: dict[str, Any], document_id: Any, key: Any
+) -> None:
+    """Through filters too. There is none where no row could be."""
     table = mapped(mapping)
     assert not table.needs_pre_images
     assert table.key(document_id) == key
@@ -307,7 +309,9 @@ def test_the_computed_key_of_an_id_is_that_of_its_row(document_id: object) -> No
         ({"pipeline": [{"$replaceWith": {"_id": "$_id", "n": "$n"}}]}, ["_id"], True),
     ],
 )
-def test_needs_pre_images(mapping: dict[str, Any], columns: list[str], needs: bool) -> None:
+def test_a_table_needs_pre_images_if_the_id_does_not_tell_its_rows(
+    mapping: dict[str, Any], columns: list[str], needs: bool
+) -> None:
     """Where arrays are unwound, and where more than `_id` goes into the key."""
     assert by(mapping, *map(key_column, columns)).needs_pre_images == needs
 
@@ -325,14 +329,16 @@ def test_needs_pre_images(mapping: dict[str, Any], columns: list[str], needs: bo
         ({"filter": {"$expr": {"$eq": ["$$ROOT", {}]}}}, {"_id", "n", "$$ROOT"}, {"$$ROOT"}),
     ],
 )
-def test_reads(mapping: dict[str, Any], reads: set[str], decided_by: set[str]) -> None:
-    """The fields on which rows depend, and those on which it depends whether there are any."""
+def test_the_fields_on_which_rows_depend_are_known(
+    mapping: dict[str, Any], reads: set[str], decided_by: set[str]
+) -> None:
+    """And those that decide whether there are any."""
     table = mapped(mapping, Column("n", "number", True))
     assert (table.reads, table.decided_by) == (reads, decided_by)
 
 
-def test_untouched() -> None:
-    """A change of other fields leaves the rows as they are; of unknown fields, it may not."""
+def test_a_change_of_other_fields_leaves_the_rows_as_they_are() -> None:
+    """A change of unknown fields may not."""
     table = mapped({"filter": {"kind": "a"}}, Column("n", "number"))
     assert table.is_untouched_by(frozenset({"other", "kind.x"}))
     assert table.is_untouched_by(frozenset())
@@ -341,7 +347,7 @@ def test_untouched() -> None:
     assert not table.is_untouched_by(None)
 
 
-def test_decided_without() -> None:
+def test_a_change_of_what_no_filter_reads_decides_nothing() -> None:
     """A change of what the filter does not ask for decides nothing."""
     table = mapped({"filter": {"kind": "a"}}, Column("n", "number"))
     assert table.is_decided_without(frozenset({"n"}))
@@ -367,7 +373,7 @@ def test_what_is_untouched_has_the_same_rows(data: Any, mapping: Any, document: 
     """Whatever the mapping, also where it fails: what a table says of itself can be relied on."""
     try:
         table = CompiledTable(Table("items", LOOSE_COLUMNS, ("_id",), mapping=json.dumps(mapping)))
-    except MappingError:
+    except MappingRefused:
         reject()
     changed = {**document, **data.draw(st.dictionaries(st.sampled_from(mappings.NAMES), mappings.values, min_size=1))}
     for name in data.draw(st.frozensets(st.sampled_from(mappings.NAMES))):

@@ -10,7 +10,7 @@ from tests.tables.definitions import definitions, table
 
 
 @given(definitions)
-def test_json_round_trip(definition: AppDefinition) -> None:
+def test_a_definition_survives_its_json(definition: AppDefinition) -> None:
     """What was stored as JSON text is read as an equal definition."""
     assert AppDefinition.from_json(json.loads(json.dumps(definition.to_json()))) == definition
 
@@ -26,8 +26,8 @@ def test_collection_defaults_to_server_name() -> None:
     assert table(server_name="cities").collection == "cities"
 
 
-def test_one_form_of_a_mapping() -> None:
-    """Mappings that differ only in how they are written are equal; the order of names counts, and stays."""
+def test_a_mapping_has_one_form() -> None:
+    """Mappings that differ only in how they are written are equal. The order of names counts, and is kept."""
     written = '{ "filter": {"b": 1,\n "a": {"$date": "2024-05-01T00:00:00Z"}} }'
     stored = '{"filter":{"b":1,"a":{"$date":"2024-05-01T00:00:00Z"}}}'
     assert table(mapping=written).mapping == table(mapping=stored).mapping == stored
@@ -35,20 +35,20 @@ def test_one_form_of_a_mapping() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " \n", "{}"])
-def test_no_mapping(text: str) -> None:
+def test_a_mapping_that_says_nothing_is_not_stored(text: str) -> None:
     """A mapping that says nothing is none, and is not stored."""
     app = AppDefinition("shop", "default", (table(mapping=text),))
     assert app.tables[0].mapping == ""
     assert "mapping" not in app.to_json()["tables"][0]
 
 
-def test_mapping_that_is_no_json() -> None:
-    """It is kept as it is, so that somebody can say what is wrong with it."""
+def test_a_mapping_that_is_not_json_is_kept() -> None:
+    """So that its problem can be reported."""
     assert table(mapping="{").mapping == "{"
 
 
-def test_filter_columns_and_publications() -> None:
-    """Who has none stores what was stored before there were any."""
+def test_filter_columns_and_publications_are_stored_only_if_there_are_any() -> None:
+    """As before there were any."""
     app = AppDefinition("shop", "default", (table(),))
     assert not {"publications", "filterColumns"} & {*app.to_json(), *app.to_json()["tables"][0]}
     app = AppDefinition("shop", "default", (table(filter_columns=("name",)),), publications={"mobile": ["city"]})
@@ -56,7 +56,7 @@ def test_filter_columns_and_publications() -> None:
     assert app.to_json()["tables"][0]["filterColumns"] == ["name"]
 
 
-def test_version_without_mappings() -> None:
+def test_a_version_of_a_release_without_mappings_is_read() -> None:
     """What was stored by a release that had no mappings is read."""
     stored = AppDefinition("shop", "default", (table(),)).to_json()
     assert AppDefinition.from_json(json.loads(json.dumps(stored))).tables[0].mapping == ""

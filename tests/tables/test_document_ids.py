@@ -46,8 +46,8 @@ def test_the_same_ids_give_one_key(ids: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("found", SEVENTY)
-def test_keys_that_are_computed(found: Any) -> None:
-    """A key that a mapping computes from the `_id` as well; other columns show the value as it is."""
+def test_computed_keys_are_the_same_for_the_same_ids(found: Any) -> None:
+    """Other columns show the value as it is."""
     compiled = CompiledTable(BY_TEXT)
     assert compiled.key(found) == {"key": "city-70"}
     [row] = compiled.rows({"_id": found}, [])
@@ -56,8 +56,8 @@ def test_keys_that_are_computed(found: Any) -> None:
 
 @pytest.mark.parametrize("column_type", ["string", "number"])
 @pytest.mark.parametrize("found", [2.0**60, Int64(2**60), Decimal128("1152921504606846976")])
-def test_large_numbers(found: Any, column_type: ColumnType) -> None:
-    """What does not fit for one of them does not fit for the others, and is a row error."""
+def test_large_numbers_fit_in_all_forms_or_in_none(found: Any, column_type: ColumnType) -> None:
+    """A misfit is a row error."""
     compiled = CompiledTable(table(columns=(Column("_id", column_type),)))
     errors: list[Any] = []
     rows = compiled.rows({"_id": found}, errors)
@@ -80,12 +80,12 @@ def test_identities_and_normal_ids_agree(left: Any, right: Any) -> None:
 
 
 @pytest.mark.parametrize("found", [5, "x", ObjectId(), Binary(b"x"), 0.5, Decimal128("0.1"), {"a": [1, "x"]}, [1]])
-def test_most_ids_are_normal(found: Any) -> None:
-    """They are not made again."""
+def test_most_ids_are_normal_already(found: Any) -> None:
+    """They are not copied."""
     assert normal_id(found) is found
 
 
-def test_what_is_readable() -> None:
+def test_an_id_is_readable_if_all_of_it_could_be_decoded() -> None:
     """Only what holds nothing that could not be decoded."""
     spoilt = Undecodable(b"a\xff")
     assert not any(map(is_readable, [spoilt, {"a": spoilt}, [1, [spoilt]], DBRef("city", spoilt)]))

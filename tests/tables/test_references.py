@@ -23,15 +23,15 @@ from changesource.tables.document_ids import identity_of
         5,
     ],
 )
-def test_the_bytes_are_the_same(document_id: Any) -> None:
-    """Wherever the references stand in a value."""
+def test_objects_encode_to_the_bytes_of_references(document_id: Any) -> None:
+    """Wherever the references are in a value."""
     plain = without_references(document_id)
     assert bson.encode({"": plain}) == bson.encode({"": document_id})
     assert "DBRef" not in repr(plain)
 
 
-def test_a_large_reference_as_id() -> None:
-    """It is told from others in a time that grows with its size, where PyMongo's own `as_doc` takes its square."""
+def test_a_large_reference_as_id_is_identified_in_linear_time() -> None:
+    """PyMongo's own `as_doc` takes quadratic time."""
     reference = DBRef("a", 1, **{f"field{number}": number for number in range(50_000)})
     began = time.thread_time()
     assert identity_of(reference) == identity_of(without_references(reference))

@@ -18,7 +18,7 @@ def changes(*states: dict[str, int]) -> tuple[list[tuple[Any, ...]], list[Row]]:
     return list(found.deleted), list(found.upserted)
 
 
-def test_new_different_and_removed_rows() -> None:
+def test_new_different_and_removed_rows_are_sent() -> None:
     """And nothing of what is the same."""
     assert changes({"a": 1, "b": 2, "c": 3}, {"b": 2, "c": 4, "d": 5}) == (
         [("a",)],
@@ -26,29 +26,29 @@ def test_new_different_and_removed_rows() -> None:
     )
 
 
-def test_nothing_changed() -> None:
-    """The same rows in another order are no change: a table has no order."""
+def test_the_same_rows_in_another_order_are_no_change() -> None:
+    """A table has no order."""
     assert changes({"a": 1, "b": 2}, {"b": 2, "a": 1}) == ([], [])
 
 
-def test_a_document_that_comes() -> None:
+def test_all_rows_of_a_new_document_are_new() -> None:
     """All of its rows are new."""
     assert changes({}, {"a": 1}) == ([], [{"id": "a", "v": 1}])
 
 
-def test_a_document_that_goes() -> None:
+def test_all_rows_of_a_deleted_document_are_removed() -> None:
     """All of its rows are removed."""
     assert changes({"a": 1, "b": 2}, {}) == ([("a",), ("b",)], [])
 
 
-def test_there_and_back() -> None:
-    """What changed on the way is sent: somebody may have seen it in between."""
+def test_a_row_that_changed_on_the_way_is_sent() -> None:
+    """A reader may have seen it in between."""
     assert changes({"a": 1}, {"a": 2}, {"a": 1}) == ([], [{"id": "a", "v": 1}])
     assert changes({"a": 1}, {}, {"a": 1}) == ([], [{"id": "a", "v": 1}])
     assert changes({}, {"a": 1}, {}) == ([("a",)], [])
 
 
-def test_one_state() -> None:
+def test_a_single_state_sends_nothing() -> None:
     """What never changed is not sent."""
     assert changes({"a": 1}) == ([], [])
 
@@ -57,8 +57,8 @@ states = st.lists(st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2)), m
 
 
 @given(st.data(), states)
-def test_whoever_has_seen_any_of_the_states_has_the_last(data: Any, states: list[dict[str, int]]) -> None:
-    """Each row as it was in any of the states: applying the changes gives the rows of now."""
+def test_a_reader_of_any_state_gets_the_last(data: Any, states: list[dict[str, int]]) -> None:
+    """Applying the changes to the rows of any state gives the present ones."""
     deleted, upserted = changes(*states)
     seen = {key: data.draw(st.sampled_from([state.get(key) for state in states])) for key in "abcd"}
     rows = {key: value for key, value in seen.items() if value is not None and (key,) not in deleted}
@@ -66,7 +66,7 @@ def test_whoever_has_seen_any_of_the_states_has_the_last(data: Any, states: list
 
 
 @given(states)
-def test_as_few_as_possible(states: list[dict[str, int]]) -> None:
+def test_as_few_changes_as_possible_are_sent(states: list[dict[str, int]]) -> None:
     """A row that was always the same is not among them, and no row is both removed and sent."""
     deleted, upserted = changes(*states)
     sent = [row["id"] for row in upserted] + [key for (key,) in deleted]

@@ -102,8 +102,8 @@ def reason_of(column_type: ColumnType, value: object) -> str:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{type(rule[0]).__name__}-{rule[0]!r}"[:40])
-def test_the_table_of_rules(rule: tuple[Any, Any, Any, Any, Any]) -> None:
-    """Each value, in a column of each type."""
+def test_each_value_becomes_what_the_table_says(rule: tuple[Any, Any, Any, Any, Any]) -> None:
+    """In a column of each type."""
     value, as_string, as_number, as_boolean, as_json = rule
     assert outcome("string", value) == as_string
     assert outcome("number", value) == as_number
@@ -184,8 +184,8 @@ def test_a_reason_names_types_and_not_the_value() -> None:
             assert str(2**62) not in reason
 
 
-def test_what_is_no_bson_is_refused() -> None:
-    """A value of a type that BSON does not have."""
+def test_a_value_that_is_not_bson_is_refused() -> None:
+    """It has a type that BSON does not have."""
     with pytest.raises(DoesNotFit, match="complex is not a BSON type"):
         convert("string", 1j)
 
@@ -201,8 +201,8 @@ def test_a_subclass_is_treated_as_its_base() -> None:
 
 @pytest.mark.parametrize("column_type", COLUMN_TYPES)
 @pytest.mark.parametrize("value", [Undecodable(), {"a": [Undecodable()]}, [DBRef("city", Undecodable())]])
-def test_undecodable(column_type: ColumnType, value: object) -> None:
-    """A value that could not be decoded fits no column, nor does what holds one; nothing is guessed."""
+def test_a_value_that_could_not_be_decoded_fits_no_column(column_type: ColumnType, value: object) -> None:
+    """Nor does what holds one; nothing is guessed."""
     with pytest.raises(DoesNotFit) as misfit:
         convert(column_type, value)
     if isinstance(value, Undecodable) or column_type in ("string", "json"):

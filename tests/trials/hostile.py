@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
+from changesource.mql import MqlError
 from changesource.trials.__main__ import main
 
 Items = AsyncGenerator[Any, None]
@@ -68,6 +69,12 @@ async def tell_secrets(request: Mapping[str, Any]) -> Items:
     yield
 
 
+async def refuse(request: Mapping[str, Any]) -> Items:
+    """Meets a document for which a rule cannot be computed."""
+    raise MqlError("A string is too much for the pattern.", ("select[0]",))
+    yield
+
+
 async def tell_environment(request: Mapping[str, Any]) -> Items:
     yield dict(os.environ)
     yield sys.argv
@@ -87,7 +94,7 @@ def _note(request: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    trials = [burn, wait, hoard, hoard_at_once, recurse, crash, gush, tell_secrets, tell_environment, echo]
+    trials = [burn, wait, hoard, hoard_at_once, recurse, crash, gush, tell_secrets, refuse, tell_environment, echo]
     # As which it is asked for by admin.
     stand_ins = {"page of a preview": burn, "rules": burn} if os.environ.get("BURN_INSTEAD") else {}
     main({trial.__name__: trial for trial in trials} | stand_ins)

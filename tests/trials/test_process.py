@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from changesource.errors import TrialBeyondLimits, TrialFailed, TrialsBusy
+from changesource.errors import MappingRefused, TrialBeyondLimits, TrialFailed, TrialsBusy
 from changesource.trials import process
 from changesource.trials.limits import TrialLimits
 from changesource.trials.process import run_trial
@@ -114,6 +114,12 @@ def test_documents_reach_neither_log_nor_terminal_nor_page(
         run_trial({"trial": "tell_secrets"})
     assert "ValueError at " in caplog.text
     assert "secret" not in "".join([caplog.text, str(failed.value), *capfd.readouterr()])
+
+
+def test_an_error_of_the_language_keeps_its_code_and_place() -> None:
+    """`MqlError` knows nothing of the catalogue of errors, which has a name for it."""
+    with pytest.raises(MappingRefused, match=r"CS203: select\[0\]: A string is too much"):
+        run_trial({"trial": "refuse"})
 
 
 def test_a_trial_gets_no_secrets_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:

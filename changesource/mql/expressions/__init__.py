@@ -1,6 +1,6 @@
 """MongoDB's aggregation expressions, compiled to functions once and called for each document.
 
-`compiler` has the language and the registry; each of the other modules adds the operators of one kind to it.
+`compiler` holds the language and the registry; each of the other modules registers the operators of one kind.
 """
 
 from changesource.mql.expressions import (

@@ -1,7 +1,7 @@
-"""Operators of arithmetic: $add $subtract $multiply $divide $mod $abs $floor $ceil $round $trunc.
+"""Arithmetic operators: $add $subtract $multiply $divide $mod $abs $floor $ceil $round $trunc.
 
-MongoDB: src/mongo/db/exec/expression/evaluate_math.cpp. A result has the widest type of the arguments, in the order int,
-long, double, decimal; an int that overflows becomes a long, a long that overflows a double. Null or missing gives null.
+MongoDB: src/mongo/db/exec/expression/evaluate_math.cpp. A result has the widest type of its arguments, in the order int,
+long, double, decimal. An int that overflows becomes a long; a long that overflows, a double. Null or missing gives null.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from changesource.mql.bson_types import (
     type_name,
 )
 from changesource.mql.budget import Budget
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.coercions import whole_number
 from changesource.mql.expressions.compiler import (
     AT_ANY_NULL,
@@ -37,6 +37,7 @@ from changesource.mql.expressions.compiler import (
     special,
 )
 from changesource.mql.expressions.conversions import decimal_of_double
+from changesource.mql.expressions.date_units import within_dates
 from changesource.mql.ordering import STEPS_OF_DECIMAL, as_number
 
 INT, LONG, DOUBLE, DECIMAL = range(4)
@@ -48,17 +49,17 @@ DECIMAL_DIGITS = 34
 DECIMAL_CONTEXT: Final = Context(
     prec=DECIMAL_DIGITS, rounding=ROUND_HALF_EVEN, Emin=-6143, Emax=6144, clamp=1, traps=[]
 )
-"""IEEE 754's decimal128. Nothing is trapped: overflow gives Infinity, what has no result NaN."""
+"""IEEE 754's decimal128. Nothing is trapped: overflow gives Infinity, and an operation without a result gives NaN."""
 
 _ONE = Decimal(1)
 
 _REMAINDER_CONTEXT = Context(prec=12_400, Emin=-6143, Emax=6144, traps=[])
-"""Room for the whole quotient of the largest decimal128 by the smallest."""
+"""Enough digits for the whole quotient of the largest decimal128 and the smallest."""
 
 
 @operator("$add", arguments=(0, None), gives=NUMBER_OR_NULL | {"date"}, ends_at_null=AT_ANY_NULL, pays=True)
 def _add(budget: Budget, *values: Any) -> Any:
-    """Once there is a date, each number is rounded to whole milliseconds."""
+    """After a date, each number is rounded to whole milliseconds."""
     total: Any = 0
     width, is_date = INT, False
     for value in values:
@@ -67,12 +68,12 @@ def _add(budget: Budget, *values: Any) -> Any:
         kind = type_name(value)
         if kind == "date":
             if is_date:
-                raise MappingError("$add takes one date at most. Use $subtract for the time between two dates.")
-            total, is_date = _within_dates(_whole_milliseconds(total) + milliseconds_of(value)), True
+                raise MqlError("$add takes one date at most. Use $subtract for the time between two dates.")
+            total, is_date = within_dates(_whole_milliseconds(total) + milliseconds_of(value)), True
         elif kind not in WIDTHS:
-            raise MappingError(f"$add takes numbers and a date, not {kind}. Convert it first.")
+            raise MqlError(f"$add takes numbers and a date, not {kind}. Convert it first.")
         elif is_date:
-            total = _within_dates(total + _whole_milliseconds(as_number(value)))
+            total = within_dates(total + _whole_milliseconds(as_number(value)))
         else:
             total, width = _sum(total, width, value, WIDTHS[kind], budget)
     return DatetimeMS(total) if is_date else _bson_number(total, width)
@@ -96,10 +97,10 @@ def _subtract(budget: Budget, left: Any, right: Any) -> Any:
     if is_nullish(left) or is_nullish(right):
         return None
     if left_kind == "date" and right_kind == "date":
-        return Int64(_within_dates(milliseconds_of(left) - milliseconds_of(right)))
+        return Int64(within_dates(milliseconds_of(left) - milliseconds_of(right)))
     if left_kind == "date" and right_kind in WIDTHS:
-        return DatetimeMS(_within_dates(milliseconds_of(left) - _whole_milliseconds(as_number(right))))
-    raise MappingError(f"$subtract cannot take {right_kind} from {left_kind}. Convert them first.")
+        return DatetimeMS(within_dates(milliseconds_of(left) - _whole_milliseconds(as_number(right))))
+    raise MqlError(f"$subtract cannot take {right_kind} from {left_kind}. Convert them first.")
 
 
 def _difference(left: Any, right: Any, width: int, budget: Budget) -> Any:
@@ -113,7 +114,7 @@ def _difference(left: Any, right: Any, width: int, budget: Budget) -> Any:
 
 @operator("$multiply", arguments=(0, None), gives=NUMBER_OR_NULL, ends_at_null=AT_ANY_NULL, pays=True)
 def _multiply(budget: Budget, *values: Any) -> Any:
-    """Beside the whole product there is one of doubles, which is the result if the whole one overflows."""
+    """A product of doubles is computed beside the one of integers, and is the result when the latter overflows."""
     width, whole, double, exact = INT, 1, 1.0, Decimal(1)
     for value in values:
         if value is None or value is MISSING:
@@ -147,7 +148,7 @@ def _divide(budget: Budget, left: Any, right: Any) -> Any:
 
 @operator("$mod", arguments=2, gives=NUMBER_OR_NULL, pays=True)
 def _mod(budget: Budget, left: Any, right: Any) -> Any:
-    """The sign is the dividend's."""
+    """The result has the sign of the dividend."""
     if is_nullish(left) or is_nullish(right):
         return None
     width = max(_width(left, "$mod", budget), _width(right, "$mod", budget))
@@ -164,7 +165,7 @@ def _mod(budget: Budget, left: Any, right: Any) -> Any:
 
 def _refuse_zero(divisor: Any, name: str) -> None:
     if divisor.is_zero() if isinstance(divisor, Decimal) else divisor == 0:
-        raise MappingError(f"{name} by zero. Choose another result for it with $cond.")
+        raise MqlError(f"{name} by zero. Choose another result for it with $cond.")
 
 
 # One number
@@ -178,7 +179,7 @@ def _abs(budget: Budget, value: Any) -> Any:
     if width == DECIMAL:
         return Decimal128(value.to_decimal().copy_abs())
     if value == MIN_LONG and width == LONG:
-        raise MappingError("$abs of the least long is no long. Use $toDecimal first.")
+        raise MqlError("$abs of the least long is not a long. Use $toDecimal first.")
     return _bson_number(abs(value), width)
 
 
@@ -193,7 +194,7 @@ def _ceil(budget: Budget, value: Any) -> Any:
 
 
 def _to_whole(value: Any, name: str, of_double: Callable[[float], int], rounding: str, budget: Budget) -> Any:
-    """Decimals that are infinite, or have more digits before the point than 34, become NaN, as with MongoDB."""
+    """A decimal that is infinite, or has more than 34 digits before the point, becomes NaN, as in MongoDB."""
     if is_nullish(value):
         return None
     width = _width(value, name, budget)
@@ -226,7 +227,7 @@ def _compile_rounding(name: str, rounding: str, specification: Any, scope: Scope
     def round_number(budget: Budget, value: Any, place: Any = 0) -> Any:
         if is_nullish(value):
             return None
-        budget.spend_steps(STEPS_OF_DECIMAL)  # which doubles are made for it, too
+        budget.spend_steps(STEPS_OF_DECIMAL)  # doubles are converted to decimals, too
         width = _width(value, name, budget)
         place = _check_place(place, name)
         return None if place is None else _round(value, width, place, rounding)
@@ -239,7 +240,7 @@ def _check_place(place: Any, name: str) -> int | None:
         return None
     whole = whole_number(place)
     if whole is None or not MIN_PLACE <= whole <= MAX_PLACE:
-        raise MappingError(f"{name} takes a whole number from {MIN_PLACE} to {MAX_PLACE} as its place.")
+        raise MqlError(f"{name} takes a whole number from {MIN_PLACE} to {MAX_PLACE} as its place.")
     return whole
 
 
@@ -249,7 +250,7 @@ def _round(value: Any, width: int, place: int, rounding: str) -> Any:
             return value
         rounded = int(_quantize(Decimal(value), place, rounding))
         if not MIN_LONG <= rounded <= MAX_LONG:
-            raise MappingError("The rounded number is no long. Use $toDecimal first.")
+            raise MqlError("The rounded number is not a long. Use $toDecimal first.")
         return _bson_number(rounded, width)
     if width == DOUBLE:
         return float(_quantize(Decimal(value), place, rounding))
@@ -257,7 +258,8 @@ def _round(value: Any, width: int, place: int, rounding: str) -> Any:
 
 
 def _quantize(value: Decimal, place: int, rounding: str) -> Decimal:
-    """`value` with `place` digits after its point, or with all 34 when these are fewer (mongo::Decimal128::quantize)."""
+    """`value` with `place` digits after the point, or with fewer when it would have more than 34 digits in all
+    (mongo::Decimal128::quantize)."""
     if not value.is_finite():
         return value
     exponent = -place
@@ -275,7 +277,7 @@ def _width(value: Any, name: str, budget: Budget) -> int:
     if width == DECIMAL:
         budget.spend_steps(STEPS_OF_DECIMAL)
     if width is None:
-        raise MappingError(f"{name} takes numbers, not {kind}. Convert it first.")
+        raise MqlError(f"{name} takes numbers, not {kind}. Convert it first.")
     return width
 
 
@@ -301,16 +303,10 @@ def _decimal(number: Any) -> Decimal:
 
 
 def _whole_milliseconds(number: int | float | Decimal) -> int:
-    """What `number` adds to a date: a half is rounded away from zero in a double, to even in a decimal."""
+    """The milliseconds that `number` adds to a date: halves are rounded away from zero in a double, to even in a decimal."""
     if isinstance(number, int):
         return number
     if not _is_finite(number):
-        raise MappingError("NaN or Infinity cannot be added to a date, nor taken from it.")
+        raise MqlError("NaN or Infinity cannot be added to a date, nor taken from it.")
     rounding = ROUND_HALF_UP if isinstance(number, float) else ROUND_HALF_EVEN
-    return _within_dates(int(Decimal(number).to_integral_value(rounding, DECIMAL_CONTEXT)))
-
-
-def _within_dates(milliseconds: int) -> int:
-    if not MIN_LONG <= milliseconds <= MAX_LONG:
-        raise MappingError("The date would be beyond the 64 bits of its milliseconds.")
-    return milliseconds
+    return within_dates(int(Decimal(number).to_integral_value(rounding, DECIMAL_CONTEXT)))

@@ -1,4 +1,4 @@
-"""Operators of arrays: what is in them, parts of them, and $map, $filter and $reduce, which go through them.
+"""Array operators: elements and parts of arrays, and $map, $filter and $reduce, which go through them.
 
 MongoDB: src/mongo/db/exec/expression/evaluate_array.cpp and evaluate_map_reduce_filter.cpp.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from changesource.mql.bson_types import MAX_INT, MIN_INT, MISSING, is_nullish, is_truthy, type_name
 from changesource.mql.budget import MAX_VALUE_BYTES, REFERENCE_BYTES, Budget
 from changesource.mql.equality_keys import equality_key
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.coercions import whole_number
 from changesource.mql.expressions.compiler import (
     AT_ANY_NULL,
@@ -38,21 +38,21 @@ from changesource.mql.expressions.conditions import BOOL, check_variable_name
 from changesource.mql.ordering import equal
 
 SHORT_ARRAY = 8
-"""Elements up to which looking at each is no slower than anything else."""
+"""In arrays of up to this many elements, nothing is faster than looking at each."""
 
 ARRAY_OR_NULL: Types = frozenset({"array", "null"})
 
 
 def _array(value: Any, name: str) -> list[Any]:
     if not isinstance(value, list):
-        raise MappingError(f"{name} takes an array, not {type_name(value)}. Use $ifNull or $cond for other documents.")
+        raise MqlError(f"{name} takes an array, not {type_name(value)}. Use $ifNull or $cond for other documents.")
     return value
 
 
 def _whole(value: Any, what: str) -> int:
     number = whole_number(value)
     if number is None or not MIN_INT <= number <= MAX_INT:
-        raise MappingError(f"{what} has to be a whole number of 32 bits; this {type_name(value)} is none.")
+        raise MqlError(f"{what} has to be a whole number of 32 bits; this {type_name(value)} is none.")
     return number
 
 
@@ -61,7 +61,7 @@ def _whole(value: Any, what: str) -> int:
 
 @operator("$arrayElemAt", arguments=2)
 def _array_elem_at(array: Any, index: Any) -> Any:
-    """Missing when the array has no such element; a negative index counts from the end."""
+    """Missing when the array has no such element. A negative index counts from the end."""
     if is_nullish(array) or is_nullish(index):
         return None
     items, place = _array(array, "$arrayElemAt"), _whole(index, "The index of $arrayElemAt")
@@ -86,7 +86,7 @@ def _last(array: Any) -> Any:
 
 @operator("$size", arguments=1, gives={"int"})
 def _size(array: Any) -> int:
-    """Null and missing are errors, too."""
+    """Null and missing are errors too."""
     return len(_array(array, "$size"))
 
 
@@ -111,7 +111,7 @@ def _compile_in(specification: Any, scope: Scope) -> Node:
 
 
 def _search_of(items: list[Any]) -> Callable[[Budget, Any], bool]:
-    """Whether a value is one of the constant `items`, among which texts are the common case."""
+    """A function that says whether a value is one of the constant `items`, which are usually texts."""
     budget = Budget()
     texts = frozenset(item for item in items if type(item) is str)
     others = frozenset(equality_key(item, budget) for item in items if type(item) is not str)
@@ -124,7 +124,7 @@ def _search_of(items: list[Any]) -> Callable[[Budget, Any], bool]:
 
 @special("$indexOfArray", steps=SHORT_ARRAY)
 def _compile_index_of_array(specification: Any, scope: Scope) -> Node:
-    """-1 when the value is not there; the end is not part of what is searched. A null array ends it."""
+    """-1 when the value is not there. The end is exclusive. A null array gives null, and the rest is not evaluated."""
     nodes = compile_arguments("$indexOfArray", specification, scope, 2, 4)
     evaluate_array, evaluate_value, *evaluate_ends = (node.evaluate for node in nodes)
 
@@ -145,22 +145,22 @@ def _compile_index_of_array(specification: Any, scope: Scope) -> Node:
 
 
 KNOWN_ARRAYS = 8
-"""Arrays whose places are kept: those of expressions inside each other."""
+"""How many arrays have their places kept: expressions inside each other use several."""
 PLACE_BYTES = 160
-"""Of the key and the place of an element."""
+"""For the key and the place of an element."""
 
 
 def _places(value: Any, items: list[Any], document: Document, budget: Budget) -> Sequence[int]:
-    """The indexes at which a value equal to `value` stands.
+    """The indexes at which there is a value equal to `value`.
 
-    For an array that is asked again the places of all its elements are worked out and kept, so that looking for each element
-    of one array in another takes as long as both are, and not as their product.
+    When an array is searched a second time, the places of all its elements are computed and kept. Looking for each element
+    of one array in another then takes time proportional to the sum of their lengths, not to their product.
     """
     if len(items) <= SHORT_ARRAY:
         return [index for index, item in enumerate(items) if equal(item, value, budget)]
     known: dict[int, tuple[list[Any], dict[Hashable, list[int]] | None]]
     known = memo_of(document, budget).setdefault("places", {})
-    # The array is kept with them, which keeps its id from being given to another one.
+    # The array is kept too, so that its id is not given to another array.
     _, places = known.get(id(items), (items, None))
     if places is None:
         budget.spend_steps(len(items) * 3)
@@ -189,7 +189,7 @@ def _remember(
 def _not_negative(value: Any, what: str) -> int:
     number = _whole(value, what)
     if number < 0:
-        raise MappingError(f"{what} is less than zero.")
+        raise MqlError(f"{what} is less than zero.")
     return number
 
 
@@ -198,7 +198,7 @@ def _not_negative(value: Any, what: str) -> int:
 
 @operator("$slice", arguments=(2, 3), gives=ARRAY_OR_NULL, ends_at_null=range(1, 2), pays=True)
 def _slice(budget: Budget, array: Any, position: Any, *counts: Any) -> list[Any] | None:
-    """The first or (negative) last so many; or so many from a position on, which counts from the end if negative."""
+    """The first n elements, or the last n if n is negative; or n elements from a position, which may count from the end."""
     if is_nullish(array) or is_nullish(position):
         return None
     items, start = _array(array, "$slice"), _whole(position, "The second argument of $slice")
@@ -210,7 +210,7 @@ def _slice(budget: Budget, array: Any, position: Any, *counts: Any) -> list[Any]
         return None
     length = _whole(count, "The third argument of $slice")
     if length <= 0:
-        raise MappingError("The third argument of $slice is not more than zero.")
+        raise MqlError("The third argument of $slice is not more than zero.")
     start = start if start >= 0 else max(0, len(items) + start)
     budget.copy_elements(min(length, len(items)))
     return items[start : start + length]
@@ -237,17 +237,17 @@ def _reverse_array(budget: Budget, array: Any) -> list[Any] | None:
 
 
 MAX_RANGE = MAX_VALUE_BYTES // REFERENCE_BYTES
-"""Items that $range gives at most."""
+"""The most numbers that $range gives."""
 
 
 @operator("$range", arguments=(2, 3), gives={"array"}, pays=True)
 def _range(budget: Budget, start: Any, end: Any, step: Any = 1) -> list[int]:
     stride = _whole(step, "The step of $range")
     if stride == 0:
-        raise MappingError("The step of $range is zero.")
+        raise MqlError("The step of $range is zero.")
     numbers = range(_whole(start, "The start of $range"), _whole(end, "The end of $range"), stride)
     if len(numbers) > MAX_RANGE:
-        raise MappingError(f"$range gives at most {MAX_RANGE} numbers. Bring its ends closer together.")
+        raise MqlError(f"$range gives at most {MAX_RANGE} numbers. Bring its ends closer together.")
     budget.make_elements(len(numbers))
     return list(numbers)
 
@@ -326,7 +326,7 @@ def _limit(value: Any) -> int | None:
         return None
     number = _whole(value, "The limit of $filter")
     if number <= 0:
-        raise MappingError("The limit of $filter is not more than zero.")
+        raise MqlError("The limit of $filter is not more than zero.")
     return number
 
 
@@ -352,7 +352,7 @@ def _compile_reduce(specification: Any, scope: Scope) -> Node:
             bound["value"] = value
             value = combine(document, bound)
             if left - budget.bytes > MAX_VALUE_BYTES:
-                # What earlier values had and this one has not is free again.
+                # The bytes of earlier values that are not in this one are free again.
                 budget.bytes = left - _checked_size(value, budget)
         if isinstance(value, list | dict):
             _checked_size(value, budget)
@@ -364,7 +364,7 @@ def _compile_reduce(specification: Any, scope: Scope) -> Node:
 def _checked_size(value: Any, budget: Budget) -> int:
     size = budget.size_of(value, MAX_VALUE_BYTES)
     if size > MAX_VALUE_BYTES:
-        raise MappingError(
+        raise MqlError(
             f"$reduce made a value of more than {MAX_VALUE_BYTES >> 20} MB, which no document could hold. "
             "Let its in give less than it is given."
         )

@@ -1,4 +1,4 @@
-"""Operators of comparisons: $eq $ne $gt $gte $lt $lte $cmp. All values compare, in BSON's order; missing is below null."""
+"""Comparison operators: $eq $ne $gt $gte $lt $lte $cmp. All values compare, in BSON's order; missing is less than null."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""The language of expressions: literals, paths, variables, objects, arrays; and the registry of operators.
+"""The language of expressions: literals, paths, variables, objects and arrays; and the registry of operators.
 
-An expression becomes a `Node`, whose `evaluate(document, variables)` gives a BSON value or `MISSING`. What no document
-could make right is a `MappingError` when it is compiled; what one document makes wrong is one when it is evaluated.
-Operators over constants are evaluated when they are compiled, so that `{"$divide": [1, 0]}` is found then.
+An expression becomes a `Node`, whose `evaluate(document, variables)` gives a BSON value or `MISSING`. Compiling raises
+`MqlError` for what is wrong whatever the document; evaluating raises it for what one document makes wrong. Operators over
+constants are evaluated at compile time, so that `{"$divide": [1, 0]}` is found then.
 
-What evaluation costs is taken from the document's budget, which is one of the variables. A single evaluation of an
-expression costs no more than the expression is long, so only operators that go through arrays or texts, or make them, pay:
-those that repeat an expression pay its `weight` for each time.
+Evaluation is paid for from the document's budget, which is one of the variables. A single evaluation of an expression costs
+no more than the length of the expression, so only operators that go through arrays or texts, or make them, pay; those that
+repeat an expression pay its `weight` each time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from changesource.mql.bson_types import MISSING, type_name
 from changesource.mql.budget import ELEMENT_BYTES, Budget, BudgetExceeded
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 
 Document = Mapping[str, Any]
 Variables = Mapping[str, Any]
@@ -29,53 +29,53 @@ AT_ANY_NULL = range(sys.maxsize)
 AT_FIRST_NULL = range(1)
 
 WHOLE_DOCUMENT = "$$ROOT"
-"""In `Scope.reads`: not some fields, but all."""
+"""In `Scope.reads`: all fields, not just some."""
 
 BUDGET: Final = "$budget"
-"""The name of the budget among the variables; no variable of a mapping begins with $."""
+"""The name of the budget among the variables. No variable that people name begins with $."""
 
 MAX_FOLDED_STEPS: Final = 100_000
 MAX_FOLDED_BYTES: Final = 2**20
-"""What is worked out of constants when a mapping is compiled; what is larger is left to each document's budget."""
+"""The limits for computing one constant when an expression is compiled. Anything larger is left to each document's budget."""
 MAX_FOLDINGS: Final = 16
-"""How much of that a whole mapping may take: the compiler runs for a draft before anybody has looked at it."""
+"""How often a whole mapping may reach these limits: the compiler runs on drafts that no person has reviewed."""
 
 CHARACTERS_PER_WEIGHT: Final = 32
 
 REFUSED_VARIABLES = frozenset({"NOW", "CLUSTER_TIME", "USER_ROLES", "SEARCH_META", "DESCEND", "PRUNE", "KEEP"})
-"""MongoDB's variables that do not depend on the document alone, or belong to stages that a mapping does not have."""
+"""MongoDB's variables that depend on more than the document, or belong to stages that are not supported here."""
 
 
 class Node(NamedTuple):
-    """A compiled expression. `gives` names the BSON types that it can give ("missing" too); None: any."""
+    """A compiled expression. `gives` names the BSON types that it can give, including "missing"; None means any."""
 
     evaluate: Evaluate
     gives: Types = None
     is_constant: bool = False
     never_fails: bool = False
-    """Of paths and variables: whether they are evaluated makes no difference."""
+    """True for paths and variables: it makes no difference whether they are evaluated."""
 
     @property
     def value(self) -> Any:
-        """Of a constant."""
+        """The value of a constant."""
         return self.evaluate({}, {})
 
 
 def variables_with(budget: Budget) -> Variables:
-    """The variables of an expression that has none of its own."""
+    """The variables of an expression outside of $let, $map and the like."""
     return {BUDGET: budget}
 
 
 def folding_budget() -> Budget:
-    """For the constants of a whole mapping."""
+    """The budget for computing the constants of a whole mapping."""
     return Budget(MAX_FOLDINGS * MAX_FOLDED_STEPS, 0, MAX_FOLDINGS * MAX_FOLDED_BYTES)
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What an expression may name: variables; and what it was seen to read: top-level fields of the document.
+    """The variables that an expression may name, and the top-level fields of the document that it has been seen to read.
 
-    `folding` is what is left for the constants of the mapping.
+    `folding` is what is left of the budget for the constants of the mapping.
     """
 
     variables: frozenset[str] = frozenset()
@@ -83,7 +83,7 @@ class Scope:
     folding: Budget = field(default_factory=folding_budget)
 
     def with_variables(self, *names: str) -> Scope:
-        """A scope inside this one; what is read in it counts for both."""
+        """A scope inside this one. What is read in it counts for both."""
         return replace(self, variables=self.variables | {*names})
 
 
@@ -92,7 +92,7 @@ OPERATORS: dict[str, CompileOperator] = {}
 
 
 def compile_expression(expression: object, scope: Scope) -> Node:
-    """Raises `MappingError` with its place within the expression. The caller has bounded its depth."""
+    """Compiles an expression. Raises `MqlError` with its place in the expression. The caller has checked the nesting."""
     if isinstance(expression, str):
         return _compile_text(expression, scope)
     if isinstance(expression, Mapping):
@@ -103,7 +103,7 @@ def compile_expression(expression: object, scope: Scope) -> Node:
 
 
 def folded(evaluate: Evaluate, nodes: Iterable[Node], gives: Types, scope: Scope) -> Node:
-    """The node of `evaluate`; a constant when all that it is made of is, unless that is large."""
+    """The node of `evaluate`: a constant when all `nodes` are constants, unless its value is expensive."""
     if all(node.is_constant for node in nodes):
         left = scope.folding
         budget = Budget(min(MAX_FOLDED_STEPS, left.steps), 0, min(MAX_FOLDED_BYTES, left.bytes))
@@ -133,22 +133,22 @@ def weight(expression: object) -> int:
 
 
 OPERATOR_WEIGHTS: Final[dict[str, int]] = {}
-"""Steps of each operator, beside those that it pays by what it is given."""
+"""The steps of each operator, besides those that it pays for its arguments."""
 
 
 def constant(value: Any) -> Node:
     try:
         gives = frozenset({type_name(value)})
     except TypeError as error:
-        raise MappingError(f"{error}. Write values of BSON's types only.") from error
+        raise MqlError(f"{error}. Write values of BSON's types only.") from error
     return Node(lambda _, __: value, gives, is_constant=True)
 
 
 def compile_within(step: str, expression: object, scope: Scope) -> Node:
-    """`compile_expression`, with `step` in front of the place of an error."""
+    """Like `compile_expression`, with `step` in front of the place of an error."""
     try:
         return compile_expression(expression, scope)
-    except MappingError as error:
+    except MqlError as error:
         raise error.within(step) from error
 
 
@@ -164,11 +164,11 @@ def operator(
     pays: bool = False,
     steps: int = 1,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Registers a function of the values of its arguments, all of which are evaluated first, but see `apply_in_order`.
+    """Registers a function of the values of its arguments, all of which are evaluated first (but see `apply_in_order`).
 
-    `arguments` is their number, or the least and the most (None: any number). A single argument need not stand in an
-    array. The function gets `MISSING` for missing fields and raises `MappingError` for values that it cannot take.
-    `gives`: see `Node`. A function that `pays` gets the budget before all else; `steps` are those that it does not pay.
+    `arguments` is their number, or the least and the most (None for any number). A single argument need not be in an array.
+    The function gets `MISSING` for a missing field and raises `MqlError` for a value that it does not accept. For `gives`
+    see `Node`. A function that `pays` gets the budget as its first argument; `steps` is the cost that it does not pay.
     """
     least, most = (arguments, arguments) if isinstance(arguments, int) else arguments
     types = None if gives is None else frozenset(gives)
@@ -188,7 +188,7 @@ def operator(
 
 
 def special(name: str, *, steps: int = 1) -> Callable[[CompileOperator], CompileOperator]:
-    """Registers an operator that compiles its own arguments: those that are named, or not always evaluated."""
+    """Registers an operator that compiles its arguments itself, because they have names or are not always evaluated."""
 
     def register(compile_operator: CompileOperator) -> CompileOperator:
         OPERATORS[name] = compile_operator
@@ -199,33 +199,33 @@ def special(name: str, *, steps: int = 1) -> Callable[[CompileOperator], Compile
 
 
 def compile_arguments(name: str, specification: Any, scope: Scope, least: int, most: int | None) -> list[Node]:
-    """The arguments of an operator: the items of an array, or what stands there alone."""
+    """The arguments of an operator: the items of an array, or the only argument."""
     items = list(specification) if isinstance(specification, list | tuple) else [specification]
     if len(items) < least or (most is not None and len(items) > most):
         wanted = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
-        raise MappingError(f"{name} takes {wanted} arguments, not {len(items)}.")
+        raise MqlError(f"{name} takes {wanted} arguments, not {len(items)}.")
     return [compile_within(f"[{index}]", item, scope) for index, item in enumerate(items)]
 
 
 def named_arguments(
     name: str, specification: Any, required: Sequence[str], optional: Sequence[str] = ()
 ) -> Mapping[str, Any]:
-    """The specification of an operator that takes an object, once its keys are known to be right."""
+    """The specification of an operator that takes an object, after its keys have been checked."""
     if not isinstance(specification, Mapping):
-        raise MappingError(f"{name} takes an object with {', '.join(required)}.")
+        raise MqlError(f"{name} takes an object with {', '.join(required)}.")
     for key in specification:
         if key not in required and key not in optional:
-            raise MappingError(f"{name} has no argument {key!r}. It takes {', '.join([*required, *optional])}.")
+            raise MqlError(f"{name} has no argument {key!r}. It takes {', '.join([*required, *optional])}.")
     for key in required:
         if key not in specification:
-            raise MappingError(f"{name} needs the argument {key!r}.")
+            raise MqlError(f"{name} needs the argument {key!r}.")
     return specification
 
 
 def apply(
     function: Callable[..., Any], arguments: Sequence[Node], gives: Types, scope: Scope, *, pays: bool = False
 ) -> Node:
-    """The node of `function` over the values of `arguments`; folded into a constant when they all are."""
+    """The node of `function` over the values of `arguments`; a constant when all of them are."""
     evaluates = [argument.evaluate for argument in arguments]
     evaluate: Evaluate
     if len(evaluates) == 1:
@@ -264,9 +264,10 @@ def apply_in_order(
     *,
     pays: bool = False,
 ) -> Node:
-    """As `apply`, but a null among the first arguments ends it, so that what comes after is not evaluated.
+    """Like `apply`, but a null ends the evaluation, so that the arguments after it are not evaluated.
 
-    `ends_at_null`: the places of arguments after which this is so. The function gets those that were evaluated.
+    `ends_at_null` holds the places of the arguments after which this is checked. The function gets the values that were
+    evaluated.
     """
     first_end = ends_at_null.start + 1
     if all(argument.is_constant or argument.never_fails for argument in arguments[first_end:]):
@@ -287,7 +288,7 @@ def apply_in_order(
     return Node(evaluate, gives)
 
 
-# Text: a path, a variable, or itself
+# A text: a path, a variable, or just text
 
 
 def _compile_text(text: str, scope: Scope) -> Node:
@@ -301,15 +302,15 @@ def _compile_text(text: str, scope: Scope) -> Node:
 
 
 def split_path(path: str) -> tuple[str, ...]:
-    """The names in a dotted path. Raises `MappingError` for a path that MongoDB refuses."""
+    """The names in a dotted path. Raises `MqlError` for a path that MongoDB refuses."""
     names = tuple(path.split("."))
     for name in names:
         if not name:
-            raise MappingError(f"The path {path!r} has an empty name in it. Write names with one dot between them.")
+            raise MqlError(f"The path {path!r} has an empty name in it. Write names with one dot between them.")
         if name.startswith("$"):
-            raise MappingError(f"The path {path!r} has a name that begins with $. Use $getField for such a field.")
+            raise MqlError(f"The path {path!r} has a name that begins with $. Use $getField for such a field.")
         if "\0" in name:
-            raise MappingError("A path holds U+0000, which no name of a field has.")
+            raise MqlError("A path holds U+0000, which no name of a field has.")
     return names
 
 
@@ -324,9 +325,9 @@ def _compile_variable(text: str, scope: Scope) -> Node:
     if name == "REMOVE":
         return constant(MISSING)
     if name in REFUSED_VARIABLES:
-        raise MappingError(f"$${name} is refused: a row may depend on its document alone.")
+        raise MqlError(f"$${name} is refused: a row may depend on its document alone.")
     if name not in scope.variables:
-        raise MappingError(f"There is no variable $${name} here.")
+        raise MqlError(f"There is no variable $${name} here.")
     if not path:
         return Node(lambda _, variables: variables[name], never_fails=True)
     return Node(lambda _, variables: value_at(variables[name], path, variables[BUDGET]), never_fails=True)
@@ -361,8 +362,8 @@ def _path_in_document(path: tuple[str, ...]) -> Evaluate:
 
 
 def _through_array(document: Document, array: list[Any], path: tuple[str, ...], index: int, budget: Budget) -> Any:
-    """What the rest of `path` names in an array of the document. An expression that is repeated for each element of an array
-    finds the same list again."""
+    """The values at the rest of `path` in an array of the document. The list is kept, so that an expression that is repeated
+    for each element of an array finds it again."""
     memo = memo_of(document, budget)
     value = memo.get(path)
     if value is None:
@@ -371,7 +372,7 @@ def _through_array(document: Document, array: list[Any], path: tuple[str, ...], 
 
 
 def memo_of(document: Document, budget: Budget) -> dict[Any, Any]:
-    """What expressions have worked out of this document. It is forgotten with the next one."""
+    """What expressions have computed from this document. It is forgotten with the next document."""
     memo = budget.memo
     if memo is None or memo[BUDGET] is not document:
         memo = budget.memo = {BUDGET: document}
@@ -379,9 +380,9 @@ def memo_of(document: Document, budget: Budget) -> dict[Any, Any]:
 
 
 def value_at(value: Any, path: Sequence[str], budget: Budget) -> Any:
-    """What `path` names in `value`: through an array, an array of what its objects have there. No name is an index.
+    """The value at `path` in `value`. Through an array it is an array of the values in its objects. No name is an index.
 
-    MongoDB: ExpressionFieldPath::evaluatePath. An array inside the array is not looked into.
+    MongoDB: ExpressionFieldPath::evaluatePath. An array inside the array is not entered.
     """
     for index, name in enumerate(path):
         if isinstance(value, Mapping):
@@ -404,11 +405,11 @@ def _compile_object(expression: Mapping[str, Any], scope: Scope) -> Node:
     if operators:
         (name, *others) = expression
         if others:
-            raise MappingError(f"An object with {operators[0]} has nothing else in it. Take {others} out.")
+            raise MqlError(f"An object with {operators[0]} has nothing else in it. Take {others} out.")
         return _compile_operator(name, expression[name], scope)
     for name in expression:
         if not name or "." in name or "\0" in name:
-            raise MappingError(f"{name!r} cannot name a field of an object expression: no dots, and not empty.")
+            raise MqlError(f"{name!r} cannot name a field of an object expression: no dots, and not empty.")
     nodes = {name: compile_within(name, value, scope) for name, value in expression.items()}
     if all(node.is_constant for node in nodes.values()):
         return constant({name: node.value for name, node in nodes.items() if node.value is not MISSING})
@@ -424,10 +425,10 @@ def _build_object(nodes: Mapping[str, Node], document: Document, variables: Vari
 def _compile_operator(name: str, specification: Any, scope: Scope) -> Node:
     compile_operator = OPERATORS.get(name)
     if compile_operator is None:
-        raise MappingError(f"There is no operator {name!r}. {_remedy(name)}")
+        raise MqlError(f"There is no operator {name!r}. {_remedy(name)}")
     try:
         return compile_operator(specification, scope)
-    except MappingError as error:
+    except MqlError as error:
         raise error.within(name) from error
 
 

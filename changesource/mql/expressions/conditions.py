@@ -1,6 +1,6 @@
 """Operators that evaluate only what they need: $cond $switch $ifNull $and $or; and $not, $let, $literal.
 
-What they skip is not evaluated, so that it raises no error: `{"$cond": [{"$eq": ["$n", 0]}, 0, {"$divide": [1, "$n"]}]}`.
+What they skip is not evaluated and so raises no error: `{"$cond": [{"$eq": ["$n", 0]}, 0, {"$divide": [1, "$n"]}]}`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from changesource.mql.bson_types import MISSING, is_truthy
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.compiler import (
     Document,
     Node,
@@ -53,7 +53,7 @@ def _compile_switch(specification: Any, scope: Scope) -> Node:
     named_arguments("$switch", specification, ("branches",), ("default",))
     branches = specification["branches"]
     if not isinstance(branches, list | tuple) or not branches:
-        raise MappingError("$switch needs an array of at least one {case, then} as its branches.")
+        raise MqlError("$switch needs an array of at least one {case, then} as its branches.")
     cases = [_compile_branch(index, branch, scope) for index, branch in enumerate(branches)]
     default = compile_within("default", specification["default"], scope) if "default" in specification else None
     cases, default = _without_decided(cases, default)
@@ -74,7 +74,7 @@ def _compile_switch(specification: Any, scope: Scope) -> Node:
 def _without_decided(
     cases: list[tuple[Node, Node]], default: Node | None
 ) -> tuple[list[tuple[Node, Node]], Node | None]:
-    """The branches that depend on the document: false ones go, and a true one is the default of those before it."""
+    """The branches that depend on the document. Constant false ones are dropped; a constant true one becomes the default."""
     undecided = []
     for case, then in cases:
         if not case.is_constant:
@@ -88,14 +88,14 @@ def _compile_branch(index: int, branch: Any, scope: Scope) -> tuple[Node, Node]:
     place = f"branches[{index}]"
     try:
         named_arguments("A branch of $switch", branch, ("case", "then"))
-    except MappingError as error:
+    except MqlError as error:
         raise error.within(place) from error
     case, then = (compile_within(f"{place}.{name}", branch[name], scope) for name in ("case", "then"))
     return case, then
 
 
 def _no_branch_matches(_document: Document, _variables: Variables) -> NoReturn:
-    raise MappingError("No branch of $switch matches, and it has no default. Give it one.")
+    raise MqlError("No branch of $switch matches, and it has no default. Give it one.")
 
 
 @special("$ifNull")
@@ -124,7 +124,7 @@ def _compile_and(specification: Any, scope: Scope) -> Node:
     evaluates = [node.evaluate for node in nodes]
 
     def evaluate(document: Document, variables: Variables) -> bool:
-        for operand in evaluates:  # noqa: SIM110 - a generator costs more than what it goes through
+        for operand in evaluates:  # noqa: SIM110 - a generator costs more than the operands
             if not is_truthy(operand(document, variables)):
                 return False
         return True
@@ -160,7 +160,7 @@ def _compile_literal(specification: Any, _scope: Scope) -> Node:
 def _compile_let(specification: Any, scope: Scope) -> Node:
     named_arguments("$let", specification, ("vars", "in"))
     if not isinstance(specification["vars"], Mapping):
-        raise MappingError("$let takes an object of names and expressions as its vars.")
+        raise MqlError("$let takes an object of names and expressions as its vars.")
     for name in specification["vars"]:
         check_variable_name(name)
     nodes = {name: compile_within(f"vars.{name}", value, scope) for name, value in specification["vars"].items()}
@@ -180,18 +180,18 @@ _VARIABLE_NAME = re.compile(r"[a-z\u0080-\U0010ffff][A-Za-z0-9_\u0080-\U0010ffff
 
 
 def check_variable_name(name: Any) -> None:
-    """Raises `MappingError` for what cannot name a variable. MongoDB: variable_validation::validateNameForUserWrite.
+    """Raises `MqlError` for what cannot name a variable. MongoDB: variable_validation::validateNameForUserWrite.
 
-    MongoDB also takes CURRENT, which gives all paths another meaning; that is refused here.
+    MongoDB also accepts CURRENT, which changes the meaning of all paths. It is refused here.
     """
     if not isinstance(name, str) or not _VARIABLE_NAME.fullmatch(name):
-        raise MappingError(
-            f"{name!r} cannot name a variable. Begin with a lowercase letter; go on with letters, digits and _."
+        raise MqlError(
+            f"{name!r} cannot name a variable. Begin with a lowercase letter; continue with letters, digits and _."
         )
 
 
 def _types_of_any(nodes: Iterable[Node]) -> Types:
-    """What a choice among the nodes can give."""
+    """The types that one of the nodes can give."""
     types: frozenset[str] = frozenset()
     for node in nodes:
         if node.gives is None:

@@ -29,7 +29,7 @@ from changesource.mql.bson_types import (
     type_name,
 )
 from changesource.mql.budget import FREE_CHARACTERS, Budget
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.coercions import object_id_milliseconds, whole_number
 from changesource.mql.expressions.compiler import (
     BUDGET,
@@ -62,13 +62,13 @@ Convert = Callable[[Any], Any]
 PaidConvert = Callable[[Budget, Any], Any]
 
 STEPS: Final = 3
-"""Of a conversion."""
+"""The cost of a conversion."""
 
 PAYING: Final = frozenset({"string", "binData", "javascript", "javascriptWithScope", "decimal", "date"})
-"""Types of values that can be long, or take long to convert."""
+"""Types whose values can be long, or take long to convert."""
 
 PASSES_OVER_TEXT: Final = 8
-"""Text is read as a number or a date by regular expressions, which take longer than other functions of C."""
+"""Text is read as a number or a date by regular expressions, which take longer than other C functions."""
 
 OF_MONGODB_8: Final = ("base", "format", "byteOrder")
 
@@ -88,7 +88,7 @@ def _convert(specification: Any, scope: Scope) -> Node:
     if isinstance(specification, Mapping):
         for name in OF_MONGODB_8:
             if name in specification:
-                raise MappingError(f"{name!r} is refused: MongoDB has it from version 8 on only.")
+                raise MqlError(f"{name!r} is refused: MongoDB has it only from version 8 on.")
     arguments = named_arguments("$convert", specification, ("input", "to"), ("onError", "onNull"))
     nodes = {name: compile_within(name, value, scope) for name, value in arguments.items()}
     value, to = nodes["input"], nodes["to"]
@@ -131,11 +131,11 @@ def _converters_to(target: Any) -> PaidConvert | None:
 
 
 def _target_name(target: Any) -> str:
-    """The name of the type that `to` names or numbers. Raises `MappingError`."""
+    """The name of the type that `to` gives by name or number. Raises `MqlError`."""
     number = whole_number(target)
     names = [name for name in TYPE_NUMBERS if name == target or (number is not None and TYPE_NUMBERS[name] == number)]
     if not names:
-        raise MappingError("'to' names no type of BSON. Write a type's name or number: 'string', 'int', 'date' …")
+        raise MqlError("'to' names no type of BSON. Write a type's name or number: 'string', 'int', 'date' …")
     return names[0]
 
 
@@ -170,14 +170,14 @@ def _pay_for_conversion(value: Any, budget: Budget) -> None:
 
 
 def text_of_double(value: float) -> str:
-    """The fewest digits that give the same double back, without ".0": 1.5, 1, 1e+16, 1e-05, NaN, Infinity, -0."""
+    """The fewest digits that give back the same double, without ".0": 1.5, 1, 1e+16, 1e-05, NaN, Infinity, -0."""
     if math.isfinite(value):
         return repr(value).removesuffix(".0")
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _text_of_binary(value: Any) -> str:
-    """MongoDB's format "auto": a UUID as such, other bytes in Base64."""
+    """MongoDB's format "auto": a UUID as a UUID, other bytes in Base64."""
     if isinstance(value, uuid.UUID):
         return str(value)
     if getattr(value, "subtype", 0) == 4 and len(value) == 16:
@@ -195,12 +195,12 @@ def _checked_int(value: Any) -> int:
 
 
 def _int_of_double(value: float) -> int:
-    """MongoDB compares before it cuts the fraction off: 2147483647.5 is too large."""
+    """MongoDB compares before it cuts off the fraction: 2147483647.5 is too large."""
     return int(_checked_range(value, MIN_INT, MAX_INT))
 
 
 def _long_of_double(value: float) -> Int64:
-    # 2^63 - 1 is no double, and 2^63 is too large.
+    # No double is 2^63 - 1, and 2^63 is too large.
     return Int64(int(_checked_range(value, MIN_LONG, math.nextafter(2.0**63, 0))))
 
 
@@ -226,7 +226,7 @@ def _long_of_decimal(value: Decimal128) -> Int64:
 
 
 def decimal_of_double(value: float) -> Decimal128:
-    """With 15 digits, as MongoDB makes decimals of doubles: 2.5 becomes 2.50000000000000."""
+    """The decimal of 15 digits that MongoDB makes of a double: 2.5 becomes 2.50000000000000."""
     exact = Decimal(value)
     if not exact.is_finite() or not exact:
         return Decimal128(exact)
@@ -310,14 +310,14 @@ CONVERTERS: Final[Mapping[str, Mapping[str, Convert]]] = {
     },
     "objectId": {"objectId": _same, "string": object_id_of_text},
 }
-"""For each target, what converts a value of each type. What is not here has no conversion."""
+"""For each target type, the conversion from each type. There are no others."""
 
 
 # $toString and the like
 
 
 def _register_shortcut(name: str, target: str, converters: Mapping[str, Convert]) -> None:
-    """{name: x} is {$convert: {input: x, to: target}}."""
+    """Registers {name: x} as {$convert: {input: x, to: target}}."""
     convert = _converter_to(target, converters)
     register = operator(name, arguments=1, gives={target, "null"}, pays=True, steps=STEPS)
     register(lambda budget, value: None if is_nullish(value) else convert(budget, value))

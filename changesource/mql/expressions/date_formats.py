@@ -9,21 +9,21 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.gregorian import MONTH_NAMES, Moment, moment_of
 from changesource.mql.expressions.time_zones import UTC_ZONE, TimeZone
 
 FormatDate = Callable[[int, TimeZone], str]
-"""Of milliseconds since the epoch. Raises `MappingError` for years that have no four digits."""
+"""Milliseconds since the epoch, as text. Raises `MqlError` for a year without four digits."""
 
 Part = Callable[[Moment, int], str]
-"""Of a moment and the seconds that its clock is ahead of UTC."""
+"""Takes a moment, and the seconds by which its clock is ahead of UTC."""
 
 
 def _year_text(year: int) -> str:
     if 0 <= year <= 9999:
         return f"{year:04d}"
-    raise MappingError("A date before the year 0 or after 9999 has no text. Use $toLong for its milliseconds.")
+    raise MqlError("A date before the year 0 or after 9999 has no text. Use $toLong for its milliseconds.")
 
 
 def _offset_text(offset: int) -> str:
@@ -58,7 +58,7 @@ PARTS: Final[Mapping[str, Part]] = {
 
 
 def compile_format(text: str) -> FormatDate:
-    """Raises `MappingError` for what is no format of MongoDB's."""
+    """Compiles one of MongoDB's formats. Raises `MqlError` for any other text."""
     parts = [_compile_part(piece) for piece in re.findall(r"%(?s:.)?|[^%]+", text)]
 
     def format_date(milliseconds: int, zone: TimeZone) -> str:
@@ -73,7 +73,7 @@ def _compile_part(piece: str) -> Part:
     if not piece.startswith("%"):
         return lambda _, __: piece
     if piece not in PARTS:
-        raise MappingError(f"A format has {piece!r} in it. Take one of {', '.join(PARTS)}.")
+        raise MqlError(f"A format has {piece!r} in it. Take one of {', '.join(PARTS)}.")
     return PARTS[piece]
 
 
@@ -82,10 +82,10 @@ _ELSEWHERE = compile_format("%Y-%m-%dT%H:%M:%S.%L")
 
 
 def default_format(milliseconds: int, zone: TimeZone) -> str:
-    """ISO 8601 with milliseconds; with a Z only in UTC, as MongoDB has it."""
+    """ISO 8601 with milliseconds, and with a Z only in UTC, as in MongoDB."""
     return (_IN_UTC if zone.is_utc else _ELSEWHERE)(milliseconds, zone)
 
 
 def iso_text(milliseconds: int) -> str:
-    """In UTC, as $toString writes a date."""
+    """A date in UTC, as $toString writes it."""
     return _IN_UTC(milliseconds, UTC_ZONE)

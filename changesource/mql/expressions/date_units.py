@@ -1,7 +1,7 @@
-"""Adding units of time to a date, counting them between dates, and cutting dates off to them, as MongoDB does it.
+"""Units of time: adding them to a date, counting them between two dates, and truncating a date to them, as MongoDB does.
 
-MongoDB: src/mongo/db/query/datetime/date_time_support.cpp. Dates are milliseconds since the epoch. A day or longer is a
-step on the calendar of the time zone; an hour or shorter has the same length everywhere.
+MongoDB: src/mongo/db/query/datetime/date_time_support.cpp. Dates are milliseconds since the epoch. A day and any longer unit
+is a step on the calendar of the time zone; an hour and any shorter unit has a fixed length.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from changesource.mql.bson_types import MAX_LONG, MIN_LONG
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.gregorian import (
     MILLISECONDS_PER_DAY,
     Moment,
@@ -35,7 +35,7 @@ DAYS_OF_WEEK: Final[Mapping[str, int]] = {
     )
     for length in (3, len(name))
 }
-"""ISO numbers of the names that MongoDB takes, in lower case."""
+"""The ISO numbers of the names that MongoDB accepts, in lower case."""
 
 MAX_CALENDAR_BINS: Final = 100_000_000_000
 """MongoDB: "dateTrunc unsupported binSize value"."""
@@ -45,14 +45,14 @@ _REFERENCE_MILLISECONDS = _REFERENCE_DAYS * MILLISECONDS_PER_DAY
 
 
 class Unit(NamedTuple):
-    """`week_start`: the ISO number of the day on which weeks begin; of no meaning for other units."""
+    """A unit of time. `week_start` is the ISO number of the day on which weeks begin; other units ignore it."""
 
     name: str
     week_start: int = SUNDAY
 
 
 def add(date: int, unit: str, amount: int, zone: TimeZone) -> int:
-    """The last day of a month stands in for days that the month does not have. Raises `MappingError`."""
+    """The date `amount` units later. Where a month lacks the day, its last day is taken. Raises `MqlError`."""
     if unit in MILLISECONDS:
         return within_dates(date + amount * MILLISECONDS[unit])
     local = zone.local(date)
@@ -69,9 +69,9 @@ def _add_months(days: int, months: int) -> int:
 
 
 def difference(start: int, end: int, unit: Unit, zone: TimeZone) -> int:
-    """How many times a new unit began after `start` and not after `end`; negative when `end` is first.
+    """How many times a new unit begins after `start` and up to `end`; negative when `end` is the earlier one.
 
-    Raises `MappingError` for more milliseconds than a long holds.
+    Raises `MqlError` for more milliseconds than a long can hold.
     """
     if unit.name == "millisecond":
         return within_dates(end - start)
@@ -79,7 +79,7 @@ def difference(start: int, end: int, unit: Unit, zone: TimeZone) -> int:
     start_local, end_local = start + start_offset * 1000, end + end_offset * 1000
     if unit.name in MILLISECONDS:
         length = MILLISECONDS[unit.name]
-        # Units end when the clock says so; by how much the clock was put forward or back is taken out in whole units.
+        # Units end when the local clock says so. A change of its offset is subtracted in whole units.
         return end_local // length - start_local // length + _divide((start_offset - end_offset) * 1000, length)
     return _calendar_difference(moment_of(start_local), moment_of(end_local), unit)
 
@@ -94,7 +94,7 @@ def _calendar_difference(start: Moment, end: Moment, unit: Unit) -> int:
 
 
 def _weeks(days: int, week_start: int) -> int:
-    """A number of the week, one more for each."""
+    """The number of a week, counted continuously."""
     return (days - (iso_day_of_week(days) - week_start) % 7) // 7
 
 
@@ -103,16 +103,16 @@ def _months(moment: Moment) -> int:
 
 
 def truncate(date: int, unit: Unit, bin_size: int, zone: TimeZone) -> int:
-    """The start of the bin of `bin_size` units that the date is in. One bin starts with the year 2000 in the time zone, or,
-    when the unit is weeks, with the first week that begins in that year.
+    """The start of the bin of `bin_size` units that contains the date. One of the bins starts with the year 2000 in the time
+    zone or, if the unit is a week, with the first week that begins in that year.
 
-    Raises `MappingError`.
+    Raises `MqlError`.
     """
     if unit.name in MILLISECONDS:
         reference = _REFERENCE_MILLISECONDS - zone.offset_at(_REFERENCE_MILLISECONDS) * 1000
         return within_dates(date - (date - reference) % within_dates(bin_size * MILLISECONDS[unit.name]))
     if bin_size > MAX_CALENDAR_BINS:
-        raise MappingError(f"$dateTrunc takes a binSize of at most {MAX_CALENDAR_BINS} {unit.name}s.")
+        raise MqlError(f"$dateTrunc takes a binSize of at most {MAX_CALENDAR_BINS} {unit.name}s.")
     moment = moment_of(zone.local(date))
     if unit.name in DAYS:
         reference_days = _REFERENCE_DAYS
@@ -127,12 +127,12 @@ def truncate(date: int, unit: Unit, bin_size: int, zone: TimeZone) -> int:
 
 
 def within_dates(milliseconds: int) -> int:
-    """`milliseconds`. Raises `MappingError` for what a BSON date, or a long, does not hold."""
+    """`milliseconds`, if a BSON date or a long can hold it. Raises `MqlError`."""
     if MIN_LONG <= milliseconds <= MAX_LONG:
         return milliseconds
-    raise MappingError("The date, or the time between dates, is beyond what BSON holds (64 bits of milliseconds).")
+    raise MqlError("The date, or the time between dates, is beyond what BSON holds (64 bits of milliseconds).")
 
 
 def _divide(dividend: int, divisor: int) -> int:
-    """Towards zero."""
+    """Division that rounds towards zero."""
     return dividend // divisor if dividend >= 0 else -(-dividend // divisor)

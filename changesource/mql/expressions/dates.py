@@ -1,7 +1,7 @@
 """Operators on dates.
 
-MongoDB: src/mongo/db/exec/expression/evaluate_date.cpp. Where a date is wanted, ObjectIds and timestamps stand for the time
-in them. Null or missing in any argument makes the result null.
+MongoDB: src/mongo/db/exec/expression/evaluate_date.cpp. In place of a date, an ObjectId or a timestamp stands for the time
+in it. Null or missing in any argument makes the result null.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bson import DatetimeMS, Int64
 
 from changesource.mql.bson_types import is_nullish, type_name
 from changesource.mql.budget import FREE_CHARACTERS
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.coercions import date_milliseconds, whole_number
 from changesource.mql.expressions.compiler import (
     BUDGET,
@@ -41,9 +41,9 @@ from changesource.mql.expressions.gregorian import MILLISECONDS_PER_DAY, Moment,
 from changesource.mql.expressions.time_zones import UTC_ZONE, TimeZone, time_zone
 
 STEPS: Final = 24
-"""Of an operator that goes by the calendar and a time zone."""
+"""The cost of an operator that uses the calendar and a time zone."""
 
-# Arguments: read once if they are constants, else for each document
+# Arguments: constants are read once, others for each document
 
 
 def _named_nodes(
@@ -54,7 +54,7 @@ def _named_nodes(
 
 
 def _read(node: Node, read: Callable[[Any], Any]) -> Node:
-    """What `read` makes of the argument's value; None of null and missing. Not a BSON value."""
+    """The argument with `read` applied to its value; None for null and missing. The result is not a BSON value."""
 
     def read_value(value: Any) -> Any:
         return None if is_nullish(value) else read(value)
@@ -70,7 +70,7 @@ def _fixed(value: Any) -> Node:
 
 
 def _apply_unless_null(function: Callable[..., Any], arguments: Sequence[Node], gives: set[str], scope: Scope) -> Node:
-    """`function` over the arguments, evaluated in order up to the first null, which is the result then."""
+    """`function` over the arguments, which are evaluated in order. The first null among them is the result."""
     evaluates = [argument.evaluate for argument in arguments]
 
     def evaluate(document: Document, variables: Variables) -> Any:
@@ -96,7 +96,7 @@ def _zone_node(name: str, nodes: Mapping[str, Node]) -> Node:
 
 
 def _unit_node(name: str, nodes: Mapping[str, Node]) -> Node:
-    """`Unit`, from `unit` and, when that is a week, `startOfWeek`."""
+    """A `Unit`, made of `unit` and, if that is a week, `startOfWeek`."""
     unit = _read(nodes["unit"], lambda value: _unit_name(name, value))
     if "startOfWeek" not in nodes or (unit.is_constant and unit.value != "week"):
         return _read(unit, Unit)
@@ -116,27 +116,27 @@ def _unit_node(name: str, nodes: Mapping[str, Node]) -> Node:
 def _text(name: str, argument: str, value: Any) -> str:
     if type_name(value) == "string":
         return str(value)
-    raise MappingError(f"{name} takes a string as {argument}, not {type_name(value)}.")
+    raise MqlError(f"{name} takes a string as {argument}, not {type_name(value)}.")
 
 
 def _unit_name(name: str, value: Any) -> str:
     unit = _text(name, "unit", value)
     if unit not in UNITS:
-        raise MappingError(f"{name} has no such unit. Take one of {', '.join(sorted(UNITS))}.")
+        raise MqlError(f"{name} has no such unit. Take one of {', '.join(sorted(UNITS))}.")
     return unit
 
 
 def _day_of_week(name: str, value: Any) -> int:
     day = DAYS_OF_WEEK.get(_text(name, "startOfWeek", value).lower())
     if day is None:
-        raise MappingError(f"{name} has no such startOfWeek. Take one of {', '.join(DAYS_OF_WEEK)}.")
+        raise MqlError(f"{name} has no such startOfWeek. Take one of {', '.join(DAYS_OF_WEEK)}.")
     return day
 
 
 def _integer(name: str, argument: str, value: Any) -> int:
     number = whole_number(value)
     if number is None:
-        raise MappingError(f"{name} takes a whole number of 64 bits as {argument}, and here is {type_name(value)}.")
+        raise MqlError(f"{name} takes a whole number of 64 bits as {argument}, not {type_name(value)}.")
     return number
 
 
@@ -164,7 +164,7 @@ def _date_to_string(specification: Any, scope: Scope) -> Node:
         text = format_date(date_milliseconds(name, value), at)
         if len(text) > FREE_CHARACTERS:
             variables[BUDGET].make_text(len(text))
-            variables[BUDGET].spend_steps(len(text))  # of which a part of the format may be each
+            variables[BUDGET].spend_steps(len(text))  # each part of the format may be a single character
         return text
 
     gives = None if on_null.gives is None else on_null.gives | {"string", "null"}
@@ -172,13 +172,13 @@ def _date_to_string(specification: Any, scope: Scope) -> Node:
 
 
 MAX_FORMAT_LENGTH: Final = 1024
-"""A format of MongoDB's for a date has some twenty characters. Each of its parts is a call."""
+"""The usual format has about twenty characters. Each of its parts costs a call."""
 
 
 def _format_text(name: str, value: Any) -> str:
     text = _text(name, "format", value)
     if len(text) > MAX_FORMAT_LENGTH:
-        raise MappingError(f"{name} takes at most {MAX_FORMAT_LENGTH} characters as its format.")
+        raise MqlError(f"{name} takes at most {MAX_FORMAT_LENGTH} characters as its format.")
     return text
 
 
@@ -201,7 +201,7 @@ def _date_trunc(specification: Any, scope: Scope) -> Node:
 def _bin_size(value: Any) -> int:
     size = _integer("$dateTrunc", "binSize", value)
     if size < 1:
-        raise MappingError("$dateTrunc takes a binSize of 1 or more.")
+        raise MqlError("$dateTrunc takes a binSize of 1 or more.")
     return size
 
 
@@ -240,7 +240,7 @@ Part = Callable[[Moment], int]
 
 
 def _register_part(name: str, part: Part, gives: str = "int") -> None:
-    """The argument is a date, or an object with `date` and `timezone`; an array of one counts as what is in it."""
+    """Registers an operator whose argument is a date, or an object with `date` and `timezone`, or an array of either."""
 
     def part_of_date(date: Any, zone: TimeZone) -> int:
         return part(moment_of(zone.local(date_milliseconds(name, date))))
@@ -249,7 +249,7 @@ def _register_part(name: str, part: Part, gives: str = "int") -> None:
     def _part_of_date(specification: Any, scope: Scope) -> Node:
         if isinstance(specification, list | tuple):
             if len(specification) != 1:
-                raise MappingError(f"{name} takes 1 argument, not {len(specification)}.")
+                raise MqlError(f"{name} takes 1 argument, not {len(specification)}.")
             specification = specification[0]
         if isinstance(specification, Mapping) and not any(key.startswith("$") for key in specification):
             nodes = _named_nodes(name, specification, scope, ("date",), ("timezone",))
@@ -279,7 +279,7 @@ _register_part("$isoWeekYear", lambda moment: Int64(moment.iso_week_year), "long
 # Dates from their parts
 
 MIN_PART, MAX_PART = -(2**15), 2**15 - 1
-"""MongoDB's bounds for all parts but years, seconds and milliseconds."""
+"""MongoDB's bounds for all parts except years, seconds and milliseconds."""
 
 _TIME_PARTS = ("hour", "minute", "second", "millisecond")
 _DAY_PARTS = {"year": ("month", "day"), "isoWeekYear": ("isoWeek", "isoDayOfWeek")}
@@ -287,7 +287,7 @@ _DAY_PARTS = {"year": ("month", "day"), "isoWeekYear": ("isoWeek", "isoDayOfWeek
 
 @special("$dateFromParts", steps=STEPS)
 def _date_from_parts(specification: Any, scope: Scope) -> Node:
-    """Parts beyond their range count on: a month 13 is the next January."""
+    """Parts beyond their range carry over: month 13 is the next January."""
     name = "$dateFromParts"
     is_iso = isinstance(specification, Mapping) and "isoWeekYear" in specification
     year = "isoWeekYear" if is_iso else "year"
@@ -318,7 +318,7 @@ def _part_value(part: str, value: Any) -> int:
     else:
         least, most = MIN_PART, MAX_PART
     if not least <= number <= most:
-        raise MappingError(f"$dateFromParts takes a {part} from {least} to {most}.")
+        raise MqlError(f"$dateFromParts takes a {part} from {least} to {most}.")
     return number
 
 

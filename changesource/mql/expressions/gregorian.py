@@ -1,6 +1,6 @@
-"""The proleptic Gregorian calendar, for every date that BSON has: days and milliseconds since 1970-01-01 as dates.
+"""The proleptic Gregorian calendar for every date of BSON: conversions between days since 1970-01-01 and dates.
 
-Python's `datetime` ends at the years 1 and 9999; BSON's dates reach 292 million years either way.
+Python's `datetime` covers the years 1 to 9999; BSON's dates reach 292 million years either way.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 MILLISECONDS_PER_DAY: Final = 86_400_000
 DAYS_PER_CYCLE: Final = 146_097
-"""Of 400 years, after which leap years and days of the week repeat."""
+"""A cycle is 400 years, after which leap years and days of the week repeat."""
 
 MONTH_NAMES: Final = (
     "January", "February", "March", "April", "May", "June",
@@ -17,11 +17,11 @@ MONTH_NAMES: Final = (
 )  # fmt: skip
 
 _MARCH_1_OF_YEAR_0 = 719_468
-"""Days from there to 1970-01-01. Years are counted from March, so that a leap day is the last day of its year."""
+"""Days from that day to 1970-01-01. Years are counted from March, so that a leap day is the last day of its year."""
 
 
 class Moment(NamedTuple):
-    """A time on the clock and calendar of some place. `days` is the date as days since 1970-01-01."""
+    """A time on the clock and the calendar of some place. `days` is the date as days since 1970-01-01."""
 
     days: int
     year: int
@@ -34,7 +34,7 @@ class Moment(NamedTuple):
 
     @property
     def day_of_year(self) -> int:
-        """From 1."""
+        """1 for the first day of January."""
         return self.days - days_of(self.year, 1, 1) + 1
 
     @property
@@ -49,7 +49,7 @@ class Moment(NamedTuple):
 
     @property
     def week(self) -> int:
-        """Weeks begin on Sundays; the days before the year's first Sunday are in week 0."""
+        """Weeks begin on Sundays. The days before the first Sunday of a year are in week 0."""
         return (self.day_of_year - self.day_of_week + 7) // 7
 
     @property
@@ -67,7 +67,7 @@ class Moment(NamedTuple):
 
 
 def moment_of(milliseconds: int) -> Moment:
-    """Of milliseconds since 1970-01-01 on the local clock."""
+    """The moment that is this many milliseconds after 1970-01-01 on the local clock."""
     days, rest = divmod(milliseconds, MILLISECONDS_PER_DAY)
     seconds, millisecond = divmod(rest, 1000)
     minutes, second = divmod(seconds, 60)
@@ -76,7 +76,7 @@ def moment_of(milliseconds: int) -> Moment:
 
 
 def days_of(year: int, month: int, day: int) -> int:
-    """Days since 1970-01-01 of a date. `month` is 1 to 12; `day` may lie outside the month and counts on."""
+    """A date as days since 1970-01-01. `month` is 1 to 12; `day` may lie outside the month and carries over."""
     if month <= 2:
         year, month = year - 1, month + 12
     cycle, year_of_cycle = divmod(year, 400)
@@ -86,7 +86,7 @@ def days_of(year: int, month: int, day: int) -> int:
 
 
 def date_of(days: int) -> tuple[int, int, int]:
-    """Year, month and day of days since 1970-01-01."""
+    """The year, month and day of a number of days since 1970-01-01."""
     cycle, day = divmod(days + _MARCH_1_OF_YEAR_0, DAYS_PER_CYCLE)
     year = (day - day // 1460 + day // 36_524 - day // 146_096) // 365
     day -= year * 365 + year // 4 - year // 100

@@ -1,4 +1,4 @@
-"""Text as numbers, dates and ObjectIds, in the forms that MongoDB's conversions take."""
+"""Numbers, dates and ObjectIds from text, in the forms that MongoDB's conversions accept."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Final
 
 from bson import Decimal128, ObjectId
 
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.gregorian import MILLISECONDS_PER_DAY, days_in_month, days_of
 
 
-class ConversionFailure(MappingError):
-    """A value has no counterpart in the type it is to become: what `onError` of $convert is for."""
+class ConversionFailure(MqlError):
+    """A value cannot be converted to the wanted type. This is what the `onError` of $convert catches."""
 
 
 _INTEGER = re.compile(r"[+-]?([0-9]+)", re.ASCII)
@@ -26,7 +26,7 @@ _LONGEST_INTEGER = 19
 _DECIMAL_NUMBER = r"[+-]?(?:([0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _DOUBLE = re.compile(_DECIMAL_NUMBER + r"|inf|infinity|nan)", re.ASCII | re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"[+-]0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
-"""MongoDB refuses the prefix 0x, but not behind a sign, where C's strtod reads on."""
+"""MongoDB refuses the prefix 0x, but not after a sign, where C's strtod accepts it."""
 
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}", re.ASCII)
 
@@ -38,11 +38,11 @@ DECIMAL128: Final = decimal.Context(
     clamp=1,
     traps=[decimal.InvalidOperation, decimal.Overflow, decimal.Underflow],
 )
-"""IEEE 754's decimal128, where what does not fit is an error."""
+"""IEEE 754's decimal128. What does not fit is an error."""
 
 
 def integer_of_text(text: str, least: int, most: int) -> int:
-    """Decimal digits with or without a sign, and nothing else. Raises `ConversionFailure`."""
+    """The number in decimal digits, with or without a sign and nothing else. Raises `ConversionFailure`."""
     match = _INTEGER.fullmatch(text)
     if match is None:
         raise ConversionFailure("The text is not a whole number in decimal digits.")
@@ -56,9 +56,9 @@ def integer_of_text(text: str, least: int, most: int) -> int:
 
 
 def double_of_text(text: str) -> float:
-    """What C's strtod reads, from the first character to the last. Raises `ConversionFailure`.
+    """The number that C's strtod reads, if it reads all of the text. Raises `ConversionFailure`.
 
-    MongoDB (base/parse_number.cpp) refuses numbers that are too large, and those that lose digits for being too small.
+    MongoDB (base/parse_number.cpp) refuses numbers that are too large, and numbers so small that they lose digits.
     """
     match = _DOUBLE.fullmatch(text)
     if match is None:
@@ -79,12 +79,12 @@ def _double_of_hexadecimal(text: str) -> float:
 
 
 def _is_out_of_range(number: float, small: Decimal | None) -> bool:
-    """`small`: the exact value, when the double next to it is not a normal one."""
+    """`small` is the exact value when `number` is too small to be a normal double."""
     return math.isinf(number) or (small is not None and Decimal(number) != small)
 
 
 def double_of_decimal(value: Decimal128) -> float:
-    """The nearest double. Raises `ConversionFailure` for what is too large, or loses digits for being too small."""
+    """The nearest double. Raises `ConversionFailure` for a number that is too large, or so small that it loses digits."""
     exact = value.to_decimal()
     if not exact.is_finite():
         return float("nan") if exact.is_nan() else float(exact)
@@ -95,7 +95,7 @@ def double_of_decimal(value: Decimal128) -> float:
 
 
 def decimal_of_text(text: str) -> Decimal128:
-    """Rounded to 34 digits. Raises `ConversionFailure`."""
+    """The number, rounded to 34 digits. Raises `ConversionFailure`."""
     if _DOUBLE.fullmatch(text) is None:
         raise ConversionFailure("The text is not a number.")
     try:
@@ -105,7 +105,7 @@ def decimal_of_text(text: str) -> Decimal128:
 
 
 def object_id_of_text(text: str) -> ObjectId:
-    """24 hexadecimal digits. Raises `ConversionFailure`."""
+    """The ObjectId in 24 hexadecimal digits. Raises `ConversionFailure`."""
     if _OBJECT_ID.fullmatch(text) is None:
         raise ConversionFailure("The text is not the 24 hexadecimal digits of an objectId.")
     return ObjectId(text)
@@ -126,10 +126,10 @@ _MICROSECONDS = 6
 
 
 def date_of_text(text: str) -> int:
-    """Milliseconds since the epoch of ISO 8601 text, in UTC unless it has an offset. Raises `ConversionFailure`.
+    """A date in ISO 8601 as milliseconds since the epoch, in UTC unless the text has an offset. Raises `ConversionFailure`.
 
-    MongoDB reads whatever timelib can ("July 4, 2017" too); here the forms of ISO 8601 with year, month and day are read,
-    with or without their separators, with a blank in place of the T, with seconds and their fractions or without.
+    MongoDB reads whatever timelib can read, including "July 4, 2017". This function reads the forms of ISO 8601 with a year,
+    a month and a day: with or without separators, a blank in place of the T, seconds, and fractions of seconds.
     """
     match = _DATE.fullmatch(text.strip(" \t\n"))
     if match is None:
@@ -142,7 +142,7 @@ def date_of_text(text: str) -> int:
     microseconds = int((match["fraction"] or "")[:_MICROSECONDS].ljust(_MICROSECONDS, "0"))
     seconds = (hour * 60 + minute) * 60 + second - _offset_seconds(match)
     milliseconds = days_of(year, month, day) * MILLISECONDS_PER_DAY + seconds * 1000
-    # MongoDB cuts off towards 1970.
+    # MongoDB rounds towards 1970.
     before_epoch = milliseconds < 0 and microseconds % 1000
     return milliseconds + microseconds // 1000 + (1 if before_epoch else 0)
 

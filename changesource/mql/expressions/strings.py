@@ -1,6 +1,6 @@
-"""Operators on text, and `$hexToBase64Url`, which is not MongoDB's.
+"""Operators on text, among them `$hexToBase64Url`, which MongoDB does not have.
 
-MongoDB: src/mongo/db/exec/expression/evaluate_string.cpp. Upper and lower case are those of ASCII, as in MongoDB.
+MongoDB: src/mongo/db/exec/expression/evaluate_string.cpp. As in MongoDB, only the letters of ASCII have upper and lower case.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bson import ObjectId
 
 from changesource.mql.bson_types import MAX_LONG, MIN_LONG, MISSING, is_nullish, is_number, type_name
 from changesource.mql.budget import FREE_CHARACTERS, Budget
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.coercions import coerced_text, int_argument, whole_number
 from changesource.mql.expressions.compiler import (
     AT_FIRST_NULL,
@@ -35,18 +35,18 @@ from changesource.mql.expressions.compiler import (
 )
 
 WHITESPACE: Final = "\0 \t\n\v\f\r\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-"""What $trim takes off when it is given no characters (MongoDB: manual/reference/operator/aggregation/trim)."""
+"""The characters that $trim removes by default (MongoDB: manual/reference/operator/aggregation/trim)."""
 
 MAX_TRIM_BYTES: Final = 4096
 """MongoDB: src/mongo/db/exec/str_trim_utils.h."""
 
 CHARACTERS_TRIED_AT_ONCE: Final = 4
-"""Of those that $trim takes off: all are tried for each character of a text."""
+"""Each character of a text is compared with all that $trim removes, so many of them at a time."""
 
 
 @special("$concat")
 def _concat(specification: Any, scope: Scope) -> Node:
-    """The first null, missing value or error counts; what comes after it is not evaluated."""
+    """The first null, missing value or error decides; the arguments after it are not evaluated."""
     nodes = compile_arguments("$concat", specification, scope, 0, None)
     evaluates = [node.evaluate for node in nodes]
 
@@ -58,7 +58,7 @@ def _concat(specification: Any, scope: Scope) -> Node:
             if text is None or text is MISSING:
                 return None
             if type(text) is not str and type_name(text) != "string":
-                raise MappingError(f"$concat takes strings, not {type_name(text)}. Use $toString in it.")
+                raise MqlError(f"$concat takes strings, not {type_name(text)}. Use $toString in it.")
             texts.append(text)
             length += len(text)
         if length > FREE_CHARACTERS:
@@ -134,16 +134,14 @@ _WHITESPACE_NODE = constant(WHITESPACE)
 def _required_characters(name: str, value: Any) -> str:
     characters = _required_text(name, "chars", value)
     if len(_bytes(characters)) > MAX_TRIM_BYTES:
-        raise MappingError(f"{name} takes at most {MAX_TRIM_BYTES} bytes of chars.")
+        raise MqlError(f"{name} takes at most {MAX_TRIM_BYTES} bytes of chars.")
     return characters
 
 
 def _required_text(operator_name: str, argument: str, value: Any) -> str:
     if type_name(value) == "string":
         return str(value)
-    raise MappingError(
-        f"{operator_name} takes a string as {argument}, not {type_name(value)}. Use $toString before it."
-    )
+    raise MqlError(f"{operator_name} takes a string as {argument}, not {type_name(value)}. Use $toString before it.")
 
 
 _register_trim("$trim", str.strip)
@@ -180,17 +178,17 @@ def _substr_cp(budget: Budget, value: Any, start: Any, length: Any) -> str:
 
 
 def _substr_bytes(budget: Budget, value: Any, start: Any, length: Any) -> str:
-    """A negative length means: to the end. Raises `MappingError` where a character would be cut in two."""
+    """A negative length means up to the end. Raises `MqlError` where a character would be cut in two."""
     text = coerced_text("$substrBytes", value, budget)
     budget.make_text(len(text))
     budget.read_text(len(text))
     data = _bytes(text)
     first, count = _cut_number("the start", start), _cut_number("the length", length)
     if first < 0:
-        raise MappingError("$substrBytes takes a number from 0 on as the start, not a negative one.")
+        raise MqlError("$substrBytes takes a number from 0 on as the start, not a negative one.")
     end = len(data) if count < 0 else first + count
     if _is_inside_character(data, first) or _is_inside_character(data, end):
-        raise MappingError("$substrBytes would cut a character in two. Use $substrCP, which counts characters.")
+        raise MqlError("$substrBytes would cut a character in two. Use $substrCP, which counts characters.")
     return data[first:end].decode("utf-8", "surrogatepass")
 
 
@@ -199,16 +197,16 @@ for _name in ("$substrBytes", "$substr"):
 
 
 def _cut_number(argument: str, value: Any) -> int:
-    """Fractions are cut off."""
+    """The number without its fraction."""
     if not is_number(value):
-        raise MappingError(f"$substrBytes takes a number as {argument}, not {type_name(value)}.")
+        raise MqlError(f"$substrBytes takes a number as {argument}, not {type_name(value)}.")
     number = whole_number(value)
     if number is not None:
         return number
     try:
         number = int(value.to_decimal() if not isinstance(value, float) else value)
     except (ValueError, OverflowError) as error:
-        raise MappingError(f"$substrBytes takes a finite number as {argument}.") from error
+        raise MqlError(f"$substrBytes takes a finite number as {argument}.") from error
     return min(max(number, MIN_LONG), MAX_LONG)
 
 
@@ -218,7 +216,7 @@ def _is_inside_character(data: bytes, index: int) -> bool:
 
 @operator("$indexOfCP", arguments=(2, 4), gives={"int", "null"}, ends_at_null=AT_FIRST_NULL, pays=True)
 def _index_of_cp(budget: Budget, value: Any, token: Any = None, start: Any = 0, end: Any = None) -> int | None:
-    """MongoDB's `end` bounds where the token may begin, not where it ends."""
+    """As in MongoDB, `end` bounds where the token may begin, not where it ends."""
     if is_nullish(value):
         return None
     text = _required_text("$indexOfCP", "the first argument", value)
@@ -248,7 +246,7 @@ def _index_of_bytes(budget: Budget, value: Any, token: Any = None, start: Any = 
 
 
 def _pay_for_search(text: str, wanted: str, budget: Budget) -> None:
-    """Python compares up to some hundred characters of a short text at each place, and looks for a longer one in linear time
+    """Python compares up to about a hundred characters of a short text at each place, and finds a longer one in linear time
     (CPython: Objects/stringlib/fastsearch.h)."""
     budget.read_text(len(text) * (1 + min(len(wanted), LONG_WANTED) // CHARACTERS_COMPARED_AT_ONCE) + len(wanted))
 
@@ -267,7 +265,7 @@ def _split(budget: Budget, value: Any, separator: Any) -> list[str] | None:
     text = _required_text("$split", "the first argument", value)
     between = _required_text("$split", "the second argument", separator)
     if not between:
-        raise MappingError("$split takes a separator of one character or more.")
+        raise MqlError("$split takes a separator of one character or more.")
     _pay_for_search(text, between, budget)
     budget.make_elements(1 + text.count(between))
     budget.make_text(len(text))
@@ -300,13 +298,13 @@ _register_replace("$replaceOne", 1)
 _register_replace("$replaceAll", -1)
 
 
-# Our own
+# Not in MongoDB
 
 
 @operator("$hexToBase64Url", arguments=1, gives={"string", "missing"}, pays=True)
 def _hex_to_base64_url(budget: Budget, value: Any) -> Any:
-    """Base64url without padding of the bytes that hexadecimal text, with or without `0x`, or an ObjectId stands for;
-    missing for all else."""
+    """The bytes of an ObjectId, or of hexadecimal text with or without `0x`, in Base64url without padding; missing for any
+    other value."""
     if isinstance(value, str):
         budget.make_text(len(value))
         budget.read_text(len(value) * len(string.hexdigits) // CHARACTERS_TRIED_AT_ONCE)

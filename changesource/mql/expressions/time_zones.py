@@ -1,4 +1,4 @@
-"""Time zones by their Olson names or as offsets from UTC, for every date that BSON has."""
+"""Time zones by their Olson names or as offsets from UTC, for every date of BSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final
 
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.gregorian import DAYS_PER_CYCLE
 
 SECONDS_PER_CYCLE: Final = DAYS_PER_CYCLE * 86_400
@@ -18,38 +18,39 @@ _OFFSET = re.compile(r"([+-])([0-9]{2})(?::?([0-9]{2}))?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1)
 _FIRST = (datetime(1600, 1, 1) - _EPOCH) // timedelta(seconds=1)
 _END = _FIRST + 20 * SECONDS_PER_CYCLE
-"""Seconds of the years 1600 to 9599. Before them no place had another time than that of the sun, as in 1600; after them the
-rules repeat with the calendar."""
+"""The seconds of the years 1600 to 9599. Before 1600 every place went by its solar time, as in 1600; after 9599 the rules
+repeat with the calendar."""
 
 _OF_THE_HOST = {"localtime", "posixrules"}
-"""Files that some systems keep among the zones; what they hold is another thing on each."""
+"""Files that some systems keep among the zones, with different contents on each."""
 
 
 @dataclass(frozen=True)
 class TimeZone:
-    """A fixed offset, in seconds east of UTC, or a zone of the tz database, which overrides it."""
+    """A fixed offset in seconds east of UTC, or a zone of the tz database, which takes precedence."""
 
     offset_seconds: int = 0
     zone: zoneinfo.ZoneInfo | None = None
 
     @property
     def is_utc(self) -> bool:
-        """MongoDB takes "UTC" and "+00:00" for UTC, but not the zones of the database that are no different ("GMT")."""
+        """True for "UTC" and "+00:00". MongoDB does not count equivalent zones of the database, such as "GMT"."""
         return self.zone is None and self.offset_seconds == 0
 
     def offset_at(self, milliseconds: int) -> int:
-        """Seconds east of UTC at an instant, in milliseconds since the epoch."""
+        """The offset in seconds east of UTC at an instant, given in milliseconds since the epoch."""
         if self.zone is None:
             return self.offset_seconds
         instant = _EPOCH + timedelta(seconds=_within_datetime(milliseconds // 1000))
         return _seconds(instant.replace(tzinfo=UTC).astimezone(self.zone).utcoffset())
 
     def local(self, milliseconds: int) -> int:
-        """What the clock shows at an instant, both in milliseconds since 1970-01-01."""
+        """The time on the local clock at an instant, both in milliseconds since 1970-01-01."""
         return milliseconds + self.offset_at(milliseconds) * 1000
 
     def instant(self, local_milliseconds: int) -> int:
-        """When the clock shows that: the first time if it does twice; if it never does, as if it had not been put forward."""
+        """The instant of a time on the local clock: the first one, if the clock shows it twice; if the clock skips it, the
+        instant at which it would be shown without the skip."""
         if self.zone is None:
             return local_milliseconds - self.offset_seconds * 1000
         local = _EPOCH + timedelta(seconds=_within_datetime(local_milliseconds // 1000))
@@ -61,7 +62,7 @@ UTC_ZONE: Final = TimeZone()
 
 @cache
 def time_zone(name: str) -> TimeZone:
-    """The zone of an Olson name or of "±hh", "±hhmm" or "±hh:mm". Raises `MappingError`."""
+    """The zone of an Olson name, or of "±hh", "±hhmm" or "±hh:mm". Raises `MqlError`."""
     if name == "UTC":
         return UTC_ZONE
     if match := _OFFSET.fullmatch(name):
@@ -69,9 +70,7 @@ def time_zone(name: str) -> TimeZone:
         seconds = int(hours) * 3600 + int(minutes or 0) * 60
         return TimeZone(-seconds if sign == "-" else seconds)
     if name not in _names():
-        raise MappingError(
-            "There is no such time zone. Write an Olson name (Europe/Paris), UTC, or an offset (+05:30)."
-        )
+        raise MqlError("There is no such time zone. Write an Olson name (Europe/Paris), UTC, or an offset (+05:30).")
     return TimeZone(zone=zoneinfo.ZoneInfo(name))
 
 

@@ -6,21 +6,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from changesource.mql.budget import Budget
-from changesource.mql.expressions import Scope
 from changesource.mql.filters.predicate import compile_predicate, filter_weight
 from changesource.mql.filters.syntax import parse_filter
-from changesource.mql.filters.tree import Filter, fields
+from changesource.mql.filters.tree import Filter, filter_fields
 from changesource.mql.nesting import check_nesting
 
-__all__ = ["Filter", "compile_filter", "compile_predicate", "fields", "filter_weight", "parse_filter"]
+__all__ = ["Filter", "compile_filter", "compile_predicate", "filter_fields", "filter_weight", "parse_filter"]
 
 
 def compile_filter(filter: object) -> Callable[[Mapping[str, Any] | None], bool]:
-    """Whether a document matches what stands in `find(filter)`. No document (None) never does.
+    """A predicate that says whether `find(filter)` would find a document. It is false for None, which stands for no document.
 
-    Raises `MappingError` with its place in the filter; so does the predicate for a document that cannot be matched, or only
-    with more work than a document may take.
+    Raises `MqlError` with the place in the filter. So does the predicate for a document that cannot be matched, or only
+    with more work than one document may cost.
     """
     check_nesting(filter)
-    matches = compile_predicate(parse_filter(filter, Scope()))
+    matches = compile_predicate(parse_filter(filter))
     return lambda document: document is not None and matches(document, Budget())

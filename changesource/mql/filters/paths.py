@@ -1,12 +1,12 @@
-"""Where a dotted path leads in a document: to several values, as arrays are looked into on the way.
+"""Where a dotted path leads in a document: possibly to several values, as it enters arrays on its way.
 
 The rules are mongod's (matcher/path.cpp, BSONElementIterator):
 
-- Objects on the way are entered; something else before the path's end stands for a missing value.
-- An array on the way is looked into: each of its objects is a place where the rest of the path may lead on, and gives a
-  missing value when it does not. Its other elements, and arrays in it, give nothing; an empty array gives nothing at all.
-- A number in the path also picks the element of an array, besides being a name in its objects; both are tried.
-- An array at the path's end gives its elements and itself, but only itself when a number picked it out of an array.
+- The path enters objects. Where it meets any other value before its end, it leads to a missing value.
+- The path enters each object of an array, and leads to a missing value where the object does not have the rest of it. The
+  other elements of the array, including arrays, give nothing. An empty array gives nothing at all.
+- A number in the path is both an index of an array and a name in the objects of the array. Both are tried.
+- An array at the end of the path gives its elements and itself, but only itself when an index picked it out of an array.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from changesource.mql.ordering import fields_of
 
 Predicate = Callable[[Mapping[str, Any], Budget], bool]
 Test = Callable[[Any, Budget], bool]
-"""Of one value, which may be `MISSING`. What goes through arrays or texts, or may, takes that from the budget."""
+"""A test of one value, which may be `MISSING`. Going through an array or a text is paid for from the budget."""
 
 INDEX_PATTERN = re.compile(r"0|[1-9][0-9]{0,9}")
-"""mongod compares with the keys of arrays in BSON, so "01" is no index."""
+"""mongod compares with the keys that arrays have in BSON, so "01" is not an index."""
 
 
 def leads_to(path: Path, test: Test, *, elements: bool) -> Predicate:
-    """Whether `path` leads to a value that passes. `elements`: those of an array at its end are tried besides it."""
+    """A predicate: `path` leads to a value that passes. With `elements`, those of an array at its end are tried too."""
     if len(path) > 1:
         return _along(path, test, elements=elements)
     (name,) = path
@@ -46,7 +46,7 @@ def leads_to(path: Path, test: Test, *, elements: bool) -> Predicate:
 
 
 def as_object(value: Any, budget: Budget) -> Mapping[str, Any] | None:
-    """What has names in it: an object, also one that PyMongo takes for a DBRef."""
+    """The fields of an object, even of one that PyMongo decodes as a DBRef; None for any other value."""
     if type(value) is dict or isinstance(value, Mapping):
         return value
     return fields_of(value, budget) if isinstance(value, DBRef) else None

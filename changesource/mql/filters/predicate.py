@@ -10,7 +10,7 @@ from bson import Code, Decimal128, Regex
 
 from changesource.mql.bson_types import MISSING, is_truthy, type_name
 from changesource.mql.budget import Budget
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.compiler import variables_with, weight
 from changesource.mql.filters.arguments import truncated
 from changesource.mql.filters.paths import Predicate, Test, as_object, leads_to
@@ -43,9 +43,9 @@ from changesource.mql.ordering import STEPS_OF_DECIMAL, equal
 
 
 def compile_predicate(filter: Filter) -> Predicate:
-    """Whether a document matches.
+    """A predicate that says whether a document matches.
 
-    The predicate raises `MappingError` for a document on which a pattern or an $expr fails.
+    The predicate raises `MqlError` for a document on which a pattern or an $expr fails.
     """
     if isinstance(filter, And):
         return _all([compile_predicate(member) for member in filter.members])
@@ -83,7 +83,7 @@ def filter_weight(filter: Filter) -> int:
 
 
 def compile_value_test(filter: Filter) -> Test:
-    """Of a value, an element of an array for one, for which a filter without paths is."""
+    """The test of a filter without paths, which is about a single value, such as an element of an array."""
     if isinstance(filter, And):
         return _all([compile_value_test(member) for member in filter.members])
     if isinstance(filter, All):
@@ -135,7 +135,7 @@ def _matches_pattern(path: Path, pattern: Regex[str]) -> Test:
         if isinstance(value, str) and not isinstance(value, Code):
             try:
                 return search(value, budget)
-            except MappingError as error:
+            except MqlError as error:
                 raise error.within(".".join(path), "$regex") from error
         return isinstance(value, Regex | re.Pattern) and equal(value, pattern)
 
@@ -170,7 +170,7 @@ def _has_object(matches: Predicate, steps: int) -> Test:
 
 
 def _indexed(array: list[Any], budget: Budget) -> dict[str, Any]:
-    """An array as BSON has it, an object whose keys are the indexes."""
+    """An array in the form that it has in BSON: an object whose keys are the indexes."""
     budget.make_elements(len(array))
     return {str(index): element for index, element in enumerate(array)}
 

@@ -1,6 +1,6 @@
 """MongoDB's query language, as in `find`, from its objects to the parsed form.
 
-MongoDB: manual/reference/operator/query; what is an error there is one here (matcher/expression_parser.cpp).
+MongoDB: manual/reference/operator/query. What is an error there is one here (matcher/expression_parser.cpp).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 from bson import Regex
 
 from changesource.mql.bson_types import MAX_LONG, MIN_LONG, MISSING, is_truthy, type_name
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions import Scope, compile_expression
 from changesource.mql.filters.arguments import divisor_and_remainder, size_of, types_of
 from changesource.mql.filters.regexes import regex_of, regex_with_options
@@ -63,32 +63,32 @@ _REFUSED: Final[Mapping[str, str]] = {
 }
 
 _PATHLESS: Final = frozenset({*_LOGICAL, "$expr", "$where", "$text", "$jsonSchema", "$comment", "$sampleRate"})
-"""What begins a filter of objects in $elemMatch, though it begins with $ (mongod: retrievePathlessParser)."""
+"""Names that begin a filter of objects in $elemMatch although they begin with $ (mongod: retrievePathlessParser)."""
 
 _DBREF_NAMES: Final = frozenset({"$ref", "$id", "$db"})
 """Fields of references, the only ones that may begin with $."""
 
 
-def parse_filter(filter: object, scope: Scope) -> Filter:
-    """The parsed form of what stands in `find(filter)`. Fields that $expr reads are added to `scope.reads`.
+def parse_filter(filter: object, scope: Scope | None = None) -> Filter:
+    """The parsed form of the filter in `find(filter)`. The fields that $expr reads are added to `scope.reads`.
 
-    Raises `MappingError` with its place: ("items", "$elemMatch", "k", "$gt"). The caller has bounded the depth.
+    Raises `MqlError` with its place: ("items", "$elemMatch", "k", "$gt"). The caller has checked the nesting.
     """
-    return _parse_object(filter, scope)
+    return _parse_object(filter, Scope() if scope is None else scope)
 
 
 def parse_value_filter(condition: object) -> Filter:
-    """The parsed form of what stands beside the name of a field, but about a value: its paths are empty.
+    """The parsed form of a condition on a value, written as beside the name of a field. Its paths are empty.
 
-    Raises `MappingError` with its place.
+    Raises `MqlError` with its place.
     """
     return _all_of(_parse_field((), condition))
 
 
 def _parse_object(filter: object, scope: Scope | None) -> Filter:
-    """Without a scope, $expr is refused: inside $elemMatch."""
+    """Parses a filter. Without a scope, which is so inside $elemMatch, $expr is refused."""
     if not isinstance(filter, Mapping):
-        raise MappingError(f'A filter is an object, as in {{"name": "value"}}, not {_named_type(filter)}.')
+        raise MqlError(f'A filter is an object, as in {{"name": "value"}}, not {_named_type(filter)}.')
     conditions: list[Filter] = []
     for name, value in filter.items():
         with _within(_checked_name(name)):
@@ -107,13 +107,13 @@ def _parse_top_level(name: str, value: Any, scope: Scope | None) -> Filter:
     if name in _DBREF_NAMES:
         return Compare((name,), "$eq", _literal(value))
     if name in _OPERATORS or name in ("$regex", "$options"):
-        raise MappingError(f'{name} stands inside of a field\'s condition: {{"field": {{"{name}": …}}}}.')
+        raise MqlError(f'{name} stands inside of a field\'s condition: {{"field": {{"{name}": …}}}}.')
     raise _no_operator(name, [*_LOGICAL, "$expr"])
 
 
 def _parse_members(name: str, members: Any, scope: Scope | None) -> Iterator[Filter]:
     if not isinstance(members, list | tuple) or not members:
-        raise MappingError(f"{name} takes an array of one filter or more.")
+        raise MqlError(f"{name} takes an array of one filter or more.")
     for index, member in enumerate(members):
         with _within(f"[{index}]"):
             yield _parse_object(member, scope)
@@ -121,7 +121,7 @@ def _parse_members(name: str, members: Any, scope: Scope | None) -> Iterator[Fil
 
 def _parse_expr(expression: Any, scope: Scope | None) -> Filter:
     if scope is None:
-        raise MappingError("$expr is about the whole document and cannot stand inside $elemMatch. Take it outside.")
+        raise MqlError("$expr is about the whole document and cannot stand inside $elemMatch. Take it outside.")
     inner = Scope(scope.variables, folding=scope.folding)
     node = compile_expression(expression, inner)
     scope.reads.update(inner.reads)
@@ -137,12 +137,12 @@ def _parse_field(path: Path, value: Any) -> list[Filter]:
 
 
 def _is_operator_object(value: Any) -> bool:
-    """Raises `MappingError` for operators beside plain names."""
+    """Whether all names are operators. Raises `MqlError` for operators beside plain names."""
     if not isinstance(value, Mapping) or {"$ref", "$id"} <= value.keys():
         return False
     operators = [name for name in value if isinstance(name, str) and name.startswith("$")]
     if operators and len(operators) < len(value):
-        raise MappingError(f"An object with {operators[0]} has operators only. Take the other names out.")
+        raise MqlError(f"An object with {operators[0]} has operators only. Take the other names out.")
     return bool(operators)
 
 
@@ -152,7 +152,7 @@ def _parse_operators(path: Path, operators: Mapping[str, Any]) -> list[Filter]:
         with _within(_checked_name(name)):
             if name == "$options":
                 if "$regex" not in operators:
-                    raise MappingError("$options belongs to a $regex, which is not there.")
+                    raise MqlError("$options belongs to a $regex, which is not there.")
             elif name == "$regex":
                 conditions.append(_parse_regex(path, argument, operators.get("$options", MISSING)))
             elif name in _OPERATORS:
@@ -168,7 +168,7 @@ def _parse_operators(path: Path, operators: Mapping[str, Any]) -> list[Filter]:
 def _parse_comparison(operator: ComparisonOperator) -> Callable[[Path, Any], Filter]:
     def parse(path: Path, argument: Any) -> Filter:
         if operator != "$eq" and isinstance(argument, Regex | re.Pattern):
-            raise MappingError(f"{operator} does not take a regular expression. Use $regex.")
+            raise MqlError(f"{operator} does not take a regular expression. Use $regex.")
         return Compare(path, operator, _literal(argument))
 
     return parse
@@ -176,7 +176,7 @@ def _parse_comparison(operator: ComparisonOperator) -> Callable[[Path, Any], Fil
 
 def _parse_ne(path: Path, argument: Any) -> Filter:
     if isinstance(argument, Regex | re.Pattern):
-        raise MappingError("$ne does not take a regular expression. Use $not.")
+        raise MqlError("$ne does not take a regular expression. Use $not.")
     return Not(Compare(path, "$eq", _literal(argument)))
 
 
@@ -187,7 +187,7 @@ def _parse_in(path: Path, argument: Any) -> Filter:
     for index, member in enumerate(_array("$in and $nin", argument)):
         with _within(f"[{index}]"):
             if _is_operator_object(member):
-                raise MappingError("The array holds values and regular expressions, but no operators.")
+                raise MqlError("The array holds values and regular expressions, but no operators.")
             if isinstance(member, Regex | re.Pattern):
                 patterns.append(regex_of(member))
             else:
@@ -199,7 +199,7 @@ def _parse_not(path: Path, argument: Any) -> Filter:
     if isinstance(argument, Regex | re.Pattern):
         return Not(MatchesPattern(path, regex_of(argument)))
     if not _is_operator_object(argument):
-        raise MappingError("$not takes an object of operators or a regular expression. For a value, use $ne.")
+        raise MqlError("$not takes an object of operators or a regular expression. For a value, use $ne.")
     return Not(_all_of(_parse_operators(path, argument)))
 
 
@@ -208,16 +208,16 @@ def _parse_exists(path: Path, argument: Any) -> Filter:
 
 
 def _parse_regex(path: Path, argument: Any, options: Any) -> Filter:
-    """`options`: what $options beside it takes, or `MISSING`."""
+    """`options` is the argument of the $options beside it, or `MISSING`."""
     if isinstance(argument, str):
         return MatchesPattern(path, regex_with_options(argument, _letters(options)))
     if not isinstance(argument, Regex | re.Pattern):
-        raise MappingError("$regex takes a string or a regular expression.")
+        raise MqlError("$regex takes a string or a regular expression.")
     regex = regex_of(argument)
     if options is MISSING:
         return MatchesPattern(path, regex)
     if regex.flags:
-        raise MappingError("The options stand both in $regex and in $options. Leave them in one.")
+        raise MqlError("The options stand both in $regex and in $options. Leave them in one.")
     return MatchesPattern(path, regex_with_options(regex.pattern, _letters(options)))
 
 
@@ -226,7 +226,7 @@ def _letters(options: Any) -> str:
         return ""
     if isinstance(options, str):
         return options
-    raise MappingError("$options takes a string of the letters i, m, s, x and u.")
+    raise MqlError("$options takes a string of the letters i, m, s, x and u.")
 
 
 def _parse_all(path: Path, argument: Any) -> Filter:
@@ -235,7 +235,7 @@ def _parse_all(path: Path, argument: Any) -> Filter:
         with _within(f"[{index}]"):
             if _is_operator_object(member):
                 if [*member] != ["$elemMatch"]:
-                    raise MappingError("Of the operators, only $elemMatch can stand in $all.")
+                    raise MqlError("Of the operators, only $elemMatch can stand in $all.")
                 with _within("$elemMatch"):
                     members.append(_parse_elem_match(path, member["$elemMatch"]))
             elif isinstance(member, Regex | re.Pattern):
@@ -243,13 +243,13 @@ def _parse_all(path: Path, argument: Any) -> Filter:
             else:
                 members.append(Compare(path, "$eq", _literal(member)))
     if len({isinstance(member, ElemMatch | ElemMatchValue) for member in members}) > 1:
-        raise MappingError("$all takes values, or objects with $elemMatch, but not both.")
+        raise MqlError("$all takes values, or objects with $elemMatch, but not both.")
     return All(path, tuple(members))
 
 
 def _parse_elem_match(path: Path, argument: Any) -> ElemMatch | ElemMatchValue:
     if not isinstance(argument, Mapping):
-        raise MappingError("$elemMatch takes an object: a filter of objects, or operators for values.")
+        raise MqlError("$elemMatch takes an object: a filter of objects, or operators for values.")
     first = _checked_name(next(iter(argument), ""))
     if first.startswith("$") and first not in _PATHLESS and first not in _DBREF_NAMES:
         return ElemMatchValue(path, _all_of(_parse_operators((), argument)))
@@ -279,7 +279,7 @@ _OPERATORS: Final[Mapping[str, Callable[[Path, Any], Filter]]] = {
 
 
 def _literal(value: Any) -> Any:
-    """A copy of a constant, with lists for arrays. Raises `MappingError` for what is no BSON, and no variable."""
+    """A copy of a constant, with lists for arrays. Raises `MqlError` for what is neither BSON nor a variable."""
     if isinstance(value, Variable):
         return value
     if isinstance(value, Mapping):
@@ -287,18 +287,18 @@ def _literal(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_literal(member) for member in value]
     if isinstance(value, int) and not MIN_LONG <= value <= MAX_LONG:
-        raise MappingError("An integer needs more than 64 bits, which BSON has not. Use a decimal.")
+        raise MqlError("An integer needs more than 64 bits, which BSON has not. Use a decimal.")
     try:
         type_name(value)
     except TypeError as error:
-        raise MappingError(f"{error}. Write values of BSON's types only.") from error
+        raise MqlError(f"{error}. Write values of BSON's types only.") from error
     return value
 
 
 def _array(operator: str, argument: Any) -> list[Any] | tuple[Any, ...]:
     if isinstance(argument, list | tuple):
         return argument
-    raise MappingError(f"{operator} takes an array, not {_named_type(argument)}.")
+    raise MqlError(f"{operator} takes an array, not {_named_type(argument)}.")
 
 
 def _all_of(conditions: list[Filter]) -> Filter:
@@ -307,7 +307,7 @@ def _all_of(conditions: list[Filter]) -> Filter:
 
 def _checked_name(name: object) -> str:
     if not isinstance(name, str) or "\0" in name:
-        raise MappingError("Names in a filter are strings, and have no U+0000 in them.")
+        raise MqlError("Names in a filter are strings, and have no U+0000 in them.")
     return name
 
 
@@ -315,18 +315,18 @@ def _named_type(value: object) -> str:
     try:
         return f"a BSON {type_name(value)}"
     except TypeError:
-        return f"{type(value).__name__}, which is no BSON type"
+        return f"{type(value).__name__}, which is not a BSON type"
 
 
-def _no_operator(name: str, there_are: list[str]) -> MappingError:
+def _no_operator(name: str, there_are: list[str]) -> MqlError:
     if name in _REFUSED:
-        return MappingError(f"{name} is refused: {_REFUSED[name]}.")
-    return MappingError(f"There is no operator {name!r} here. There are {', '.join(sorted(there_are))}.")
+        return MqlError(f"{name} is refused: {_REFUSED[name]}.")
+    return MqlError(f"There is no operator {name!r} here. There are {', '.join(sorted(there_are))}.")
 
 
 @contextmanager
 def _within(step: str) -> Iterator[None]:
     try:
         yield
-    except MappingError as error:
+    except MqlError as error:
         raise error.within(step) from error

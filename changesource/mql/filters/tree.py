@@ -1,11 +1,12 @@
-"""The parsed form of a filter, from which every back end is made: a predicate, a MongoDB query, Zero's condition.
+"""The parsed form of a filter, of which each back end makes its own: a predicate, a MongoDB query, Zero's condition.
 
-A path is the names between the dots of a field's path. Inside `ElemMatchValue` it is empty: the condition is about the
-element itself. Values are BSON's.
+A path holds the names between the dots of a field's path. Inside `ElemMatchValue` and `VariableCondition` it is empty: the
+condition is about the value itself. Values are BSON values.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ ComparisonOperator = Literal["$eq", "$gt", "$gte", "$lt", "$lte"]
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A value that is known when the filter is used, not when it is written: `$auth.<path>`."""
+    """A value that is known only when the filter is used, such as a claim of the caller: `$auth.<path>`."""
 
     namespace: str
     path: Path
@@ -30,31 +31,35 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All members match; without members, every document does."""
+    """All members match. Without members, every document does."""
 
     members: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
+    """A member matches. Without members, no document does."""
+
     members: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Nor:
+    """No member matches."""
+
     members: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """$not, and what $ne, $nin and `$exists: false` stand for."""
+    """$not. $ne, $nin and `$exists: false` are parsed to it as well."""
 
     member: Filter
 
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """`value` may be a `Variable`."""
+    """The value at the path compares with `value`, which may be a `Variable`."""
 
     path: Path
     operator: ComparisonOperator
@@ -63,7 +68,10 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class In:
-    """The value is one of `values`, or a string that one of `patterns` matches. A `Variable` stands for all the values."""
+    """The value at the path is one of `values`, or a string that matches one of `patterns`.
+
+    A `Variable` can stand for all of the values.
+    """
 
     path: Path
     values: tuple[Any, ...] | Variable
@@ -72,12 +80,14 @@ class In:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
+    """There is a value at the path."""
+
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class HasType:
-    """`types` are MongoDB's aliases; "number" is spelled out."""
+    """The value at the path has one of `types`, MongoDB's aliases. "number" has been replaced by the numeric types."""
 
     path: Path
     types: frozenset[str]
@@ -85,7 +95,7 @@ class HasType:
 
 @dataclass(frozen=True, slots=True)
 class MatchesPattern:
-    """A string in which `pattern` is found, or that very regular expression."""
+    """The value at the path is a string in which `pattern` is found, or that regular expression itself."""
 
     path: Path
     pattern: Regex[str]
@@ -93,13 +103,15 @@ class MatchesPattern:
 
 @dataclass(frozen=True, slots=True)
 class HasSize:
+    """The value at the path is an array of `size` elements."""
+
     path: Path
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class HasRemainder:
-    """$mod: the number, without its fraction, leaves `remainder`."""
+    """$mod: the number at the path, without its fraction, leaves `remainder` when divided by `divisor`."""
 
     path: Path
     divisor: int
@@ -108,7 +120,7 @@ class HasRemainder:
 
 @dataclass(frozen=True, slots=True)
 class ElemMatch:
-    """An array with an object (or array, whose keys are its indexes) that `filter` matches."""
+    """The value at the path is an array with an object that `filter` matches, or an array, whose names are its indexes."""
 
     path: Path
     filter: Filter
@@ -116,7 +128,7 @@ class ElemMatch:
 
 @dataclass(frozen=True, slots=True)
 class ElemMatchValue:
-    """An array with an element that `filter`, whose paths are empty, matches."""
+    """The value at the path is an array with an element that `filter`, whose paths are empty, matches."""
 
     path: Path
     filter: Filter
@@ -124,7 +136,7 @@ class ElemMatchValue:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """All members match, each perhaps through another element; without members, no document does."""
+    """All members match, each possibly through a different element. Without members, no document does."""
 
     path: Path
     members: tuple[Compare | MatchesPattern | ElemMatch | ElemMatchValue, ...]
@@ -132,7 +144,7 @@ class All:
 
 @dataclass(frozen=True, slots=True)
 class Expr:
-    """$expr: `expression` as it was written, compiled as `node`, which reads the top-level fields `reads`."""
+    """$expr: `expression` as it is written, compiled to `node`, which reads the top-level fields `reads`."""
 
     expression: Any
     node: Node = field(compare=False)
@@ -141,7 +153,7 @@ class Expr:
 
 @dataclass(frozen=True, slots=True)
 class VariableCondition:
-    """`filter`, whose paths are empty, is about the value of `variable`."""
+    """The value of `variable` matches `filter`, whose paths are empty."""
 
     variable: Variable
     filter: Filter
@@ -149,7 +161,7 @@ class VariableCondition:
 
 @dataclass(frozen=True, slots=True)
 class Related:
-    """There is a row that `relationship` leads to, and that `filter` matches."""
+    """`relationship` leads to a row that `filter` matches."""
 
     relationship: str
     filter: Filter
@@ -161,14 +173,26 @@ FieldCondition = (
 Filter = And | Or | Nor | Not | Expr | VariableCondition | Related | FieldCondition
 
 
-def fields(filter: Filter) -> frozenset[str]:
-    """The top-level fields of a document that `filter` reads, `WHOLE_DOCUMENT` among them when an $expr reads all."""
+def walk(filter: Filter) -> Iterator[Filter]:
+    """`filter` and all the filters that it combines by $and, $or, $nor and $not, from the outside in.
+
+    Conditions on something other than the document or row itself are not entered: those on elements of an array
+    ($elemMatch, $all), on a variable, and on related rows.
+    """
+    yield filter
     if isinstance(filter, And | Or | Nor):
-        return frozenset().union(*map(fields, filter.members))
-    if isinstance(filter, Not):
-        return fields(filter.member)
-    if isinstance(filter, Expr):
-        return filter.reads
-    if isinstance(filter, VariableCondition | Related):
-        return frozenset()
-    return frozenset(filter.path[:1])
+        for member in filter.members:
+            yield from walk(member)
+    elif isinstance(filter, Not):
+        yield from walk(filter.member)
+
+
+def filter_fields(filter: Filter) -> frozenset[str]:
+    """The top-level fields of a document that `filter` reads; with `WHOLE_DOCUMENT` when an $expr reads all of it."""
+    names: set[str] = set()
+    for part in walk(filter):
+        if isinstance(part, Expr):
+            names |= part.reads
+        elif isinstance(part, FieldCondition):
+            names.update(part.path[:1])
+    return frozenset(names)

@@ -1,8 +1,8 @@
 """Tests of one value against constants: equality, order, membership.
 
-Only values of one bracket of types compare (`ordering.BRACKETS`); null stands for missing too; NaN is neither less nor
-greater than anything (mongod: matcher/expression_leaf.cpp). Exact Python types are tried first, as nearly all values
-have them; what is left goes through `ordering`.
+Only values of the same bracket of types compare (`ordering.BRACKETS`). Null also stands for missing. NaN is neither less
+nor greater than anything (mongod: matcher/expression_leaf.cpp). Exact Python types are tried first, as nearly all values
+have them; the rest goes through `ordering`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _PLAIN: Final[Mapping[type, frozenset[type]]] = {
     **dict.fromkeys(_NUMBER_TYPES, _NUMBER_TYPES),
     **{kind: frozenset({kind}) for kind in (str, bool, ObjectId, DatetimeMS, Binary, Timestamp)},
 }
-"""For a constant's type, the types whose values Python's == and hash compare with it as MongoDB does; but for NaN."""
+"""For the type of a constant, the types whose values Python's == and hash compare with it as MongoDB does, except NaN."""
 
 _NEVER_EQUAL: Final[Mapping[type, frozenset[type]]] = {
     kind: frozenset({*_PLAIN, list, dict, type(None), Missing} - kinds) for kind, kinds in _PLAIN.items()
 }
-"""For a constant's type, types of other brackets."""
+"""For the type of a constant, types of other brackets."""
 
 
 def comparison(name: ComparisonOperator, constant: Any) -> Test:
@@ -57,10 +57,10 @@ def equality(constant: Any) -> Test:
 
 
 def membership(constants: Sequence[Any]) -> Test:
-    """The test of $in, but for its regular expressions."""
+    """The test of $in, without its regular expressions."""
     constants = [_plain_date(constant) for constant in constants]
     plain = [constant for constant in constants if is_plain(constant)]
-    # A set for each type, as to Python True and 1 are the same.
+    # A set for each type, because True equals 1 in Python.
     sets = {kind: frozenset(constant for constant in plain if kind in _PLAIN[type(constant)]) for kind in _PLAIN}
     all_are_plain = len(plain) == len(constants)
     of_constants = Budget()
@@ -86,7 +86,7 @@ def is_plain(constant: Any) -> bool:
 
 
 def is_long_text(value: Any) -> bool:
-    """Whether it takes longer than a step to compare it."""
+    """Whether comparing the value takes longer than a step."""
     return type(value) is str and len(value) > LONG_TEXT
 
 

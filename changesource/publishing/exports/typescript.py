@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, count
 
-from changesource.publishing.exports.relationships import Connection, Relationship, relationships_by_table
+from changesource.publishing.exports.relationships import cardinality_of, relationships_by_table
 from changesource.tables.definition import AppDefinition, Column, Table
+from changesource.tables.relationships import Connection, Relationship
 
 PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 """What needs no quotes as the key of an object. Any word may be a key."""
@@ -82,20 +83,20 @@ def _relationships(constants: Mapping[str, str], table: str, relationships: Sequ
     head = f"const {_of_relationships(constant)} = relationships({constant}, "
     if not relationships:
         return f"{head}() => ({{}}));"
-    connectors = ", ".join(sorted({relationship.cardinality for relationship in relationships}))
+    connectors = ", ".join(sorted({cardinality_of(relationship) for relationship in relationships}))
     members = _lines((_relationship(constants, relationship) for relationship in relationships), depth=1)
     return f"{head}({{ {connectors} }}) => ({{\n{members}}}));"
 
 
 def _relationship(constants: Mapping[str, str], relationship: Relationship) -> str:
     connections = _lines((_connection(constants, connection) for connection in relationship.connections), depth=2)
-    return f"{_key(relationship.name)}: {relationship.cardinality}(\n{connections}{INDENT})"
+    return f"{_key(relationship.name)}: {cardinality_of(relationship)}(\n{connections}{INDENT})"
 
 
 def _connection(constants: Mapping[str, str], connection: Connection) -> str:
-    source_fields = ", ".join(_string(name) for name in connection.source_fields)
-    dest_fields = ", ".join(_string(name) for name in connection.dest_fields)
-    dest_table = constants[connection.dest_table]
+    source_fields = ", ".join(_string(name) for name in connection.source_columns)
+    dest_fields = ", ".join(_string(name) for name in connection.destination_columns)
+    dest_table = constants[connection.destination]
     return f"{{ sourceField: [{source_fields}], destField: [{dest_fields}], destSchema: {dest_table} }}"
 
 

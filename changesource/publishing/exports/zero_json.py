@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from changesource.publishing.exports.relationships import Relationship, relationships_by_table
+from changesource.publishing.exports.relationships import relationships_by_table
 from changesource.tables.definition import AppDefinition, Column, Table
+from changesource.tables.relationships import Relationship
 
 
 def zero_schema(definition: AppDefinition) -> dict[str, Any]:
@@ -44,10 +45,10 @@ def _column(column: Column) -> dict[str, Any]:
 def _connections(relationship: Relationship) -> list[dict[str, Any]]:
     return [
         {
-            "sourceField": list(connection.source_fields),
-            "destField": list(connection.dest_fields),
-            "destSchema": connection.dest_table,
-            "cardinality": relationship.cardinality,
+            "sourceField": list(connection.source_columns),
+            "destField": list(connection.destination_columns),
+            "destSchema": connection.destination,
+            "cardinality": connection.cardinality,
         }
         for connection in relationship.connections
     ]

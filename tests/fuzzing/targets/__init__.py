@@ -1,4 +1,4 @@
-"""What must hold for any bytes. Each module has `check`, which raises when it does not."""
+"""What must hold for any bytes. Each module has a `check`, which raises if it does not hold."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""What people type into the fields of admin that hold JSON, names and numbers. The first byte of an input says which."""
+"""What people type into the fields of admin that hold JSON, names and numbers. The first byte chooses the field."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ django.setup()
 from changesource.errors import InvalidSchemaFile  # noqa: E402 (models load after Django is set up)
 from changesource.models import App, Client, Credential, Grant  # noqa: E402
 from changesource.models import Table as TableDraft  # noqa: E402
+from changesource.mql import StrictJSONDecoder  # noqa: E402
 from changesource.publishing.definition_problems import find_problems  # noqa: E402
-from changesource.publishing.json_text import StorableJSONDecoder  # noqa: E402
 from changesource.publishing.schema_file import read_schema  # noqa: E402
 from changesource.tables.definition import AppDefinition, Column, Table  # noqa: E402
 from changesource.tables.relationships import read_relationships  # noqa: E402
@@ -34,7 +34,7 @@ def check(data: bytes) -> None:
 def check_json(data: bytes) -> None:
     """JSON that is read can be written for every database; relationships and publications of any form have an answer."""
     try:
-        value = json.loads(data.decode(errors="surrogateescape"), cls=StorableJSONDecoder)
+        value = json.loads(data.decode(errors="surrogateescape"), cls=StrictJSONDecoder)
     except json.JSONDecodeError:
         return
     written = json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from changesource.mql.errors import MappingError
-from changesource.mql.pipeline import compile_mapping
+from changesource.mql.errors import MqlError
+from changesource.mql.pipeline import compile_pipeline
 from changesource.mql.text import normal_mapping_text, read_mapping_text
 from changesource.rules.checks import permission_problems, rule_problems
 from changesource.rules.syntax import parse_permissions, parse_rule
@@ -13,13 +13,13 @@ from tests.rules.schema import SCOPE, app
 
 
 def check(data: bytes) -> None:
-    """Text is refused with `MappingError`, or has a normal form: that of the normal form is itself, and means the same.
+    """Text is refused with `MqlError`, or has a normal form: that of the normal form is itself, and means the same.
     What is read is a mapping, a rule or permissions that work, or is refused in the same way."""
     text = data.decode(errors="surrogateescape")
     with in_time():
         try:
             specification = read_mapping_text(text)
-        except MappingError as error:
+        except MqlError as error:
             assert error.reason
             return
         normal = normal_mapping_text(text)
@@ -33,16 +33,16 @@ def check(data: bytes) -> None:
 
 def check_mapping(specification: object, data: Bytes) -> None:
     try:
-        mapping = compile_mapping(specification)  # type: ignore[arg-type]
+        mapping = compile_pipeline(specification)  # type: ignore[arg-type]
         mapping(document(data))
-    except MappingError as error:
+    except MqlError as error:
         assert error.reason
 
 
 def check_rule(specification: object, namespace: str) -> None:
     try:
         rule = parse_rule(specification, namespace=namespace)
-    except MappingError as error:
+    except MqlError as error:
         assert error.reason
         return
     assert all(variable.namespace == namespace for variable in rule.variables)

@@ -1,16 +1,17 @@
-"""Mappings, filters and rules that were built from bytes, and the documents and rows that they are used on."""
+"""Mappings, filters and rules from bytes, and the documents and rows to which they are applied."""
 
 from __future__ import annotations
 
 import orjson
 from bson import json_util
 
+from changesource.errors import MappingRefused
 from changesource.mql.budget import Budget
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions import WHOLE_DOCUMENT
-from changesource.mql.filters import Scope, compile_filter, compile_predicate, fields, parse_filter
+from changesource.mql.filters import compile_filter, compile_predicate, filter_fields, parse_filter
 from changesource.mql.nesting import check_nesting
-from changesource.mql.pipeline import compile_mapping
+from changesource.mql.pipeline import compile_pipeline
 from changesource.mql.text import normal_mapping_text, read_mapping_text
 from changesource.rules.checks import rule_problems
 from changesource.rules.matching import bound, rows_in, rule_matches
@@ -45,19 +46,19 @@ def check(data: bytes) -> None:
 
 
 def check_mapping(data: Bytes) -> None:
-    """A mapping is refused with `MappingError`, or gives documents, or fails with `MappingError`; its text means the
+    """A mapping is refused with `MqlError`, or gives documents, or fails with `MqlError`; its text means the
     same; and cut down to some fields, these are what they were."""
     specification = specifications.mapping(data)
     try:
-        mapping = compile_mapping(specification)
-    except MappingError as error:
+        mapping = compile_pipeline(specification)
+    except MqlError as error:
         assert error.reason
         return
     check_text(specification)
     source = document(data)
     try:
         found = mapping(source)
-    except MappingError as error:
+    except MqlError as error:
         assert error.reason
         mapping.run_leniently(source)
         return
@@ -74,8 +75,8 @@ def check_table(data: Bytes) -> None:
     text = json_util.dumps(specifications.mapping(data))
     try:
         table = CompiledTable(Table("items", COLUMNS, ("_id",), mapping=text))
-    except MappingError as error:
-        assert error.reason
+    except MappingRefused as error:
+        assert str(error)
         return
     errors: list[RowError] = []
     source = document(data)
@@ -88,37 +89,37 @@ def check_table(data: Bytes) -> None:
 
 
 def check_filter(data: Bytes) -> None:
-    """A filter is refused with `MappingError`, or matches or not, or fails with `MappingError`; and asks for no other fields
+    """A filter is refused with `MqlError`, or matches or not, or fails with `MqlError`; and asks for no other fields
     than it says."""
     specification = specifications.filter(data)
     try:
         check_nesting(specification)
         matches = compile_filter(specification)
-    except MappingError as error:
+    except MqlError as error:
         assert error.reason
         return
     check_text(specification)
     source = document(data)
     try:
         found = matches(source)
-    except MappingError as error:
+    except MqlError as error:
         assert error.reason
         return
     assert isinstance(found, bool)
-    parsed = parse_filter(specification, Scope())
-    reads = fields(parsed)
+    parsed = parse_filter(specification)
+    reads = filter_fields(parsed)
     if WHOLE_DOCUMENT not in reads:
         few = {name: value for name, value in source.items() if name in reads}
         assert compile_predicate(parsed)(few, Budget()) == found
 
 
 def check_rule(data: Bytes) -> None:
-    """A rule is refused with `MappingError`, or has problems, or works in each of its forms."""
+    """A rule is refused with `MqlError`, or has problems, or works in each of its forms."""
     namespace = data.choose(("auth", "client"))
     specification = specifications.rule(data, namespace)
     try:
         rule = parse_rule(specification, namespace=namespace)
-    except MappingError as error:
+    except MqlError as error:
         assert error.reason
         return
     table = SCOPE.tables["issue"]
@@ -129,7 +130,7 @@ def check_rule(data: Bytes) -> None:
         assert isinstance(rule_matches(SCOPE, table, rule, row, CLAIMS, rows_in(ROWS)), bool)
     try:
         find_query(table, bound(rule, CLAIMS))
-    except MappingError as error:
+    except MqlError as error:
         assert error.reason
     if namespace == "auth":
         orjson.dumps(zero_condition(SCOPE, table, rule))
@@ -142,7 +143,7 @@ def check_text(specification: object) -> None:
     try:
         text = json_util.dumps(specification)
         normal = normal_mapping_text(text)
-    except (ValueError, MappingError):
+    except (ValueError, MqlError):
         return  # what has no text: lone surrogates, U+0000, dates out of range, a name twice
     assert normal_mapping_text(normal) == normal
     assert repr(read_mapping_text(normal)) == repr(read_mapping_text(text))

@@ -49,7 +49,7 @@ def check_event(event: ChangeEvent) -> None:
         assert 0 < publish.number <= MAX_VERSION_NUMBER
         assert len(publish.nonce) == NONCE_LENGTH
     if access is not None:
-        turn = AccessCutover(access.client_id, access.nonce, event.cluster_time)
-        text = access_text(turn)
-        assert access_cutover_of(text.encode()) == turn
-        assert len(text) <= Entry(entry.id, 0, access_cutover=turn).size
+        cutover = AccessCutover(access.client_id, access.nonce, event.cluster_time)
+        text = access_text(cutover)
+        assert access_cutover_of(text.encode()) == cutover
+        assert len(text) <= Entry(entry.id, 0, access_cutover=cutover).size

@@ -18,7 +18,7 @@ OPLOG_ENTRIES = 1_000
 
 @pytest.fixture(scope="session")
 def collection(run_dir: Path, given: GivenMongo | None) -> Iterator[Collection[dict[str, Any]]]:
-    """Decodes as the product does. The server is this folder's own, as tens of thousands of writes fill its oplog."""
+    """A collection that decodes as the product does. The server belongs to this folder: the tests fill its oplog."""
     with ExitStack() as stack:
         server: MongoServer | GivenMongo = given or stack.enter_context(
             MongoServer(run_dir / "mongodb-agreement", oplog_max_entries=OPLOG_ENTRIES)

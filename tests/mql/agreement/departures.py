@@ -1,6 +1,6 @@
-"""Where the embedded server (SecantusDB 0.7.0b3) departs from MongoDB, and how the agreement tests get along with it.
+"""Where the embedded server (SecantusDB 0.7.0b3) departs from MongoDB, and how the agreement tests cope with it.
 
-Each is an example with MongoDB's result, which is also ours. Documents have the `_id` 1.
+Each departure is an example with MongoDB's result, which is also ours. Documents have the `_id` 1.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ ERROR = "an error"
 
 @dataclass(frozen=True)
 class Departure:
-    """`way_around`: how generated mappings avoid it, or what `spelled_out` does."""
+    """One departure. `way_around` says how generated mappings avoid it, or what `spelled_out` does."""
 
     name: str
     rule: str
@@ -31,7 +31,7 @@ class Departure:
 def _expression(
     name: str, rule: str, url: str, way_around: str, document: dict[str, Any], expression: Any, *result: Any
 ) -> Departure:
-    """`result`: the value of the expression, `ERROR`, or nothing when it gives a missing value."""
+    """A departure of an expression. `result` is its value, `ERROR`, or nothing if it gives a missing value."""
     rows = ERROR if result == (ERROR,) else [{"result": value} for value in result] or [{}]
     return Departure(name, rule, url, way_around, document, [{"$replaceWith": {"result": expression}}], rows)
 

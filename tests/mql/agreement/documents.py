@@ -1,7 +1,7 @@
-"""Documents whose fields mostly hold one kind of value each, so that operators of that kind find something to do.
+"""Documents whose fields mostly hold one kind of value each, so that operators of that kind find values to work on.
 
-All values come from small pools, so that filters hit and expressions meet edges: the ends of the number types, NaN, minus
-zero, days on which clocks are changed, text beyond ASCII and beyond the Basic Multilingual Plane.
+All values come from small pools, so that filters match and expressions meet edge cases: the ends of the number types, NaN,
+minus zero, days on which clocks change, text beyond ASCII and beyond the Basic Multilingual Plane.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ numbers = st.sampled_from(
 large_numbers = st.sampled_from(
     [1e300, Int64(2**53 + 1), Int64(2**63 - 1), Decimal128("9007199254740993"), Decimal128("1E+40")]
 )
-"""Not in documents, as the server's $mod reckons in doubles."""
+"""These are not in documents, because the server's $mod calculates in doubles."""
 small_numbers = st.sampled_from([0, 1, 2, 3, -1, -2, Int64(1), 1.0, 1.5, Decimal128("2")])
 texts = st.sampled_from(
     [
@@ -54,7 +54,7 @@ dates = st.sampled_from(
 ).map(DatetimeMS)
 identifiers = st.sampled_from(["507f1f77bcf86cd799439011", "65f000000000000000000001"]).map(ObjectId)
 binaries = st.sampled_from([Binary(b""), Binary(b"a"), Binary(b"ab"), Binary(b"b" * 16, 4)])
-"""The longer, the greater also byte by byte, which is how the server's filters compare them."""
+"""The longer ones are also greater byte by byte, which is how the server's filters compare them."""
 regexes = st.sampled_from([Regex("a"), Regex("^a", "i"), Regex("A", "im")])
 others = st.one_of(
     identifiers,
@@ -98,7 +98,7 @@ _ABSENT = object()
 
 
 def of_kind(kind: str) -> Values:
-    """Mostly values of the kind, sometimes any value, null, or none."""
+    """A field with mostly values of the kind, and sometimes any value, null, or none."""
     others = {0: nested, 1: st.none(), 2: st.just(_ABSENT)}
     return st.integers(0, 9).flatmap(lambda chance: others.get(chance, KINDS[kind]))
 

@@ -1,4 +1,4 @@
-"""Filters, expressions and pipelines out of the whole language of mappings, over the fields of `documents`."""
+"""Filters, expressions and pipelines from the whole language of mappings, over the fields of `documents`."""
 
 from collections.abc import Callable
 from functools import cache
@@ -11,7 +11,7 @@ from tests.mql.agreement import documents
 from tests.mql.agreement.documents import FIELDS, NAMES, Values
 
 DEPTH = 3
-"""Of operators inside each other."""
+"""How deep operators are nested."""
 
 # Paths
 
@@ -23,7 +23,7 @@ paths = st.one_of(
         lambda name: st.lists(_below, min_size=1, max_size=2).map(lambda names: ".".join([name, *names]))
     ),
 )
-"""Of fields that are mostly there; with numbers for elements of arrays."""
+"""Paths of fields that mostly exist; with numbers for elements of arrays."""
 
 field_paths = paths.map(lambda path: "$" + path)
 
@@ -50,12 +50,12 @@ _type = st.sampled_from([*ALIASES, *TYPE_NUMBERS, "number"])
 
 
 _OPERATORS_OF_KIND = {"number": ["$mod"] * 4, "array": ["$size", "$all", "$elemMatch"] * 2}
-"""What is to come more often."""
+"""What is drawn more often."""
 
 
 @cache
 def conditions(kind: str, depth: int, *, with_mod: bool = True) -> Values:
-    """Of a field that mostly has values of the kind: an object of operators."""
+    """A condition on a field that mostly has values of the kind: an object of operators."""
     plain = st.one_of(documents.KINDS[kind], documents.KINDS[kind], _plain, st.none()).filter(_is_no_regex)
     members = st.one_of(plain, plain, documents.regexes)
     operators: dict[str, Values] = {
@@ -92,9 +92,9 @@ def conditions(kind: str, depth: int, *, with_mod: bool = True) -> Values:
 
 @cache
 def filters(depth: int, *, in_element: bool = False, with_mod: bool = True) -> Values:
-    """`in_element`: for objects in an array. A field comes first then, as the server takes no other for such a filter.
+    """Filters. Those for objects in an array (`in_element`) begin with a field, as the server accepts no others there.
 
-    `with_mod`: not where numbers may be larger than in documents, as the server's $mod takes all.
+    `with_mod` must be False where numbers may be larger than in documents, as the server's $mod accepts all.
     """
     entry = paths.flatmap(
         lambda path: st.tuples(
@@ -119,7 +119,7 @@ def filters(depth: int, *, in_element: bool = False, with_mod: bool = True) -> V
 
 
 def _without_null_at_index(fields: dict[str, Any]) -> dict[str, Any]:
-    """With the whole array in place of an element when the condition has to do with null."""
+    """Takes the whole array in place of an element if the condition involves null."""
 
     def path_for(path: str, condition: Any) -> str:
         has_index = any(name.isdigit() for name in path.split("."))
@@ -160,7 +160,7 @@ def _some(items: Values, least: int = 0) -> Values:
 
 
 def _present(values: Values) -> Values:
-    """Where the server takes a missing value for null."""
+    """Avoids a missing value where the server takes it for null."""
     return values.map(lambda value: {"$ifNull": [value, None]})
 
 
@@ -296,7 +296,7 @@ def _objects(sub: Sub) -> dict[str, Values]:
 
 
 def _anything(sub: Sub, kind: str) -> dict[str, Values]:
-    """What can give any kind of value."""
+    """Expressions that can give any kind of value."""
     same, condition, array = sub(kind), sub("bool"), sub("array")
     branch = st.fixed_dictionaries({"case": condition, "then": same})
     return {
@@ -326,7 +326,7 @@ _OF_KIND: dict[str, Callable[[Sub], dict[str, Values]]] = {
 
 @cache
 def expressions(kind: str, depth: int = DEPTH, scope: tuple[str, ...] = ()) -> Values:
-    """That mostly give values of the kind ("any": of one of the kinds)."""
+    """Expressions that mostly give values of the kind ("any": of one of the kinds)."""
     if depth == 0:
         return _leaves(kind, scope)
     if kind == "any":
@@ -378,7 +378,7 @@ _computed = expressions("any", 2).filter(
 
 
 def _without_collisions(specification: dict[str, Any]) -> dict[str, Any]:
-    """Without paths that have another as their beginning."""
+    """Leaves out paths that begin with another path."""
     return {
         path: value
         for path, value in specification.items()
@@ -390,7 +390,7 @@ _target_paths = paths.filter(lambda path: not any(name.isdigit() for name in pat
 
 
 def _entries(selected: Values, below: Values) -> Values:
-    """Paths, or objects of paths, with what is computed or selected there."""
+    """Paths, or objects of paths, with what is computed or selected at each."""
     entry = _target_paths.flatmap(lambda path: st.tuples(st.just(path), below if "." in path else selected))
     nested = st.tuples(
         st.sampled_from(["o", "x"]), st.dictionaries(st.sampled_from(NAMES), below, min_size=1, max_size=2)
@@ -431,4 +431,4 @@ pipelines = st.lists(_stages, min_size=1, max_size=4)
 simple_mappings = st.fixed_dictionaries({"filter": filters(2), "projection": projections})
 
 results = st.one_of(expressions("any"), *(_operations(kind) for kind in _OF_KIND))
-"""Expressions, many of one operator only, so that each comes upon many kinds of values."""
+"""Expressions, many with a single operator, so that each operator meets many kinds of values."""

@@ -1,4 +1,4 @@
-"""What the server makes of a pipeline and we of a mapping, in a form that can be compared."""
+"""What the server makes of a pipeline, and what we make of it, in a form that can be compared."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,8 +7,8 @@ import bson
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
-from changesource.mql import MappingError
-from changesource.mql.pipeline import CompiledMapping
+from changesource.mql import MqlError
+from changesource.mql.pipeline import CompiledPipeline
 from changesource.tables.values import CODEC_OPTIONS
 from tests.mql.agreement.spelled_out import TOO_DEEP
 
@@ -18,25 +18,25 @@ Documents = Collection[Document]
 FAILED = "an error"
 UNANSWERED = "no answer: an internal error of the server, or arrays too deep for what is spelled out"
 Outcome = list[bytes] | str
-"""The rows in BSON, or one of the above."""
+"""The rows in BSON, or one of the constants above."""
 
 
 def store(collection: Documents, documents: list[Document]) -> list[Document]:
-    """The documents as they are read back, the only ones that are left in the collection."""
+    """Replaces the contents of the collection by these documents, and gives them as they are read back."""
     collection.delete_many({})
     collection.insert_many([dict(document) for document in documents])
     return list(collection.find())
 
 
-def our_outcome(compiled: CompiledMapping, document: Document) -> Outcome:
+def our_outcome(compiled: CompiledPipeline, document: Document) -> Outcome:
     try:
         return in_bson(compiled(document))
-    except MappingError:
+    except MqlError:
         return FAILED
 
 
 def their_outcome(collection: Documents, pipeline: Sequence[Any], document: Document | None = None) -> Outcome:
-    """Of all documents, or of the one."""
+    """The outcome for all documents, or for the one."""
     chosen = [] if document is None else [{"$match": {"_id": document["_id"]}}]
     try:
         return in_bson(list(collection.aggregate([*chosen, *pipeline])))
@@ -50,7 +50,7 @@ def in_bson(rows: list[Any]) -> list[bytes]:
 
 
 def _without_nan_payloads(value: Any) -> Any:
-    """NaN has many forms in BSON, which MongoDB does not tell apart."""
+    """Replaces the many forms that NaN has in BSON, which MongoDB does not distinguish, by one."""
     if isinstance(value, Mapping):
         return {name: _without_nan_payloads(member) for name, member in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Mappings in words that the embedded server understands as MongoDB does; `departures` says what it does not."""
+"""Mappings rewritten so that the embedded server understands them as MongoDB does; `departures` says where it does not."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,14 +9,14 @@ Tree = dict[str, Any]
 """Expressions under the names of the paths that lead to them."""
 
 NESTED_ARRAYS = 3
-"""Arrays inside each other that are gone through: each makes what is spelled out longer."""
+"""How many nested arrays are entered: each makes the rewritten expression longer."""
 
 WITHOUT_EXPRESSIONS = frozenset({"$literal", "$unwind", "$unset"})
 
 REMOVE = "$$REMOVE"
 
 TOO_DEEP = "arrays too deep"
-"""In the server's error for a document with more arrays inside each other, which then has no answer."""
+"""This is in the server's error for a document with more nested arrays, which then has no answer."""
 
 _TOO_DEEP = {"$toInt": {"$concat": [TOO_DEEP, {"$type": ["$$ROOT"]}]}}
 
@@ -47,7 +47,7 @@ def for_server(specification: Any) -> Any:
 
 
 def _path(text: str) -> Any:
-    """Through an array, the server gives null, and MongoDB an array of what its objects have there."""
+    """A path through an array: the server gives null, and MongoDB an array of the values in its objects."""
     if not text.startswith("$") or "." not in text:
         return text
     first, *names = text.split(".")
@@ -77,7 +77,7 @@ def _value_in_object(value: str, names: list[str]) -> Any:
 
 
 def _exists(value: str, names: list[str]) -> Any:
-    """Whether an object has something at the path, which an array on the way always does."""
+    """Whether an object has a value at the path. Through an array it always has one."""
     name, *rest = names
     if not rest:
         return _has(value, name)
@@ -134,7 +134,7 @@ def _element(argument: Any) -> Any:
 
 
 _ERROR = {"$add": ["$$ROOT", 1]}
-"""Not a constant, which the server would refuse with the whole pipeline."""
+"""This is not a constant, because the server would refuse the whole pipeline for one."""
 
 
 def _abs(argument: Any) -> Any:
@@ -144,7 +144,7 @@ def _abs(argument: Any) -> Any:
 
 
 def _in_order(name: str, types: Sequence[str]) -> Callable[[Any], Any]:
-    """Of arguments that are looked at one after the other: the first that is null or of no such type decides."""
+    """For arguments that are checked in order: the first that is null or not of the type decides."""
 
     def in_order(argument: Any) -> Any:
         arguments = for_server(argument)
@@ -287,7 +287,7 @@ def _projecting(specification: Mapping[str, Any]) -> list[Any]:
 
 
 def _flat(specification: Mapping[str, Any]) -> dict[str, Any]:
-    """With dotted paths in place of objects of paths, which the server takes for expressions at times."""
+    """Uses dotted paths in place of objects of paths, which the server sometimes takes for expressions."""
     return {
         ".".join([path, *names]): leaf for path, value in specification.items() for names, leaf in _named_leaves(value)
     }
@@ -314,7 +314,7 @@ def _tree(specification: Mapping[str, Any]) -> Tree:
 
 
 class Branch(Tree):
-    """What goes on below a name; every other object is an expression."""
+    """An object of paths; every other object is an expression."""
 
 
 def _is_number(value: Any) -> bool:
@@ -352,7 +352,7 @@ def _computed(value: Any, child: Any, arrays: int = NESTED_ARRAYS) -> Any:
 
 
 def _excluding(paths: Mapping[str, Any]) -> list[Any]:
-    """The server does not go through arrays when it excludes what is below them."""
+    """The server does not enter arrays when it excludes fields below them."""
     tree = _tree({path: value for path, value in paths.items() if path != "_id" or not value})
     whole = [name for name, child in tree.items() if not isinstance(child, Branch)]
     below = {name: _excluded(f"${name}", child) for name, child in tree.items() if isinstance(child, Branch)}

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.errors import OperationFailure
 
-from changesource.mql import MappingError, compile_filter, compile_mapping
+from changesource.mql import MqlError, compile_filter, compile_pipeline
 from tests.mql.agreement.documents import batches
 from tests.mql.agreement.mappings import filters, pipelines, results, simple_mappings
 from tests.mql.agreement.outcomes import (
@@ -43,8 +43,8 @@ def mappings_of(mappings: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]
     return st.lists(mappings, min_size=4, max_size=12)
 
 
-def test_filters(collection: Documents) -> None:
-    """A filter matches the documents that `find` finds."""
+def test_a_filter_matches_what_find_finds(collection: Documents) -> None:
+    """For any documents, a filter matches those that `find` finds."""
 
     @agreeing
     @given(batches, mappings_of(filters(2)))
@@ -56,8 +56,8 @@ def test_filters(collection: Documents) -> None:
     repeat(agree)
 
 
-def test_expressions(collection: Documents) -> None:
-    """An expression has the value, or the error, that `aggregate` has."""
+def test_an_expression_has_the_value_that_aggregate_gives(collection: Documents) -> None:
+    """Or it fails where `aggregate` fails."""
 
     @agreeing
     @given(batches, mappings_of(results))
@@ -70,8 +70,8 @@ def test_expressions(collection: Documents) -> None:
     repeat(agree)
 
 
-def test_pipelines(collection: Documents) -> None:
-    """A pipeline gives the rows that `aggregate` gives."""
+def test_a_pipeline_gives_the_rows_that_aggregate_gives(collection: Documents) -> None:
+    """Or it fails where `aggregate` fails."""
 
     @agreeing
     @given(batches, mappings_of(pipelines))
@@ -83,8 +83,8 @@ def test_pipelines(collection: Documents) -> None:
     repeat(agree)
 
 
-def test_simple_mappings(collection: Documents) -> None:
-    """A filter and a projection give what they give as stages."""
+def test_a_filter_and_a_projection_give_what_they_give_as_stages(collection: Documents) -> None:
+    """A simple mapping is a short form of a pipeline."""
 
     @agreeing
     @given(batches, mappings_of(simple_mappings))
@@ -113,7 +113,7 @@ def expect_same_matches(collection: Documents, stored: list[Document], filter: D
         matches = compile_filter(filter)
         ours = [document["_id"] for document in stored if matches(document)]
         theirs = [document["_id"] for document in collection.find(for_server(filter), {"_id": 1})]
-    except (MappingError, OperationFailure):
+    except (MqlError, OperationFailure):
         expect_same_rows(collection, stored, {"pipeline": pipeline}, pipeline)
     else:
         assert ours == theirs
@@ -127,8 +127,8 @@ def expect_same_rows(
 ) -> None:
     """All documents at once; one by one when there is an error, as the server gives up at the first."""
     try:
-        compiled = compile_mapping(mapping)
-    except MappingError as error:
+        compiled = compile_pipeline(mapping)
+    except MqlError as error:
         expect_refusal(collection, stored, pipeline, error)
         return
     ours = [our_outcome(compiled, document) for document in stored]
@@ -146,9 +146,7 @@ def expect_same_rows(
 # Refusals
 
 
-def expect_refusal(
-    collection: Documents, stored: list[Document], pipeline: list[Document], error: MappingError
-) -> None:
+def expect_refusal(collection: Documents, stored: list[Document], pipeline: list[Document], error: MqlError) -> None:
     """The server refuses the stage for each document; or part of it is a constant that fails when it is needed.
 
     Constants mongod refuses when it optimizes the pipeline, the embedded server only for a document that needs them. A stage
@@ -160,7 +158,7 @@ def expect_refusal(
         assert any(fails_alone(collection, part) for part in constant_parts(pipeline)), error
 
 
-def index_of_stage(error: MappingError) -> int:
+def index_of_stage(error: MqlError) -> int:
     """From its place: pipeline[3], or in a simple mapping filter or projection."""
     found = re.fullmatch(r"pipeline\[(\d+)\]", error.place[0])
     return int(found[1]) if found else ("filter", "projection").index(error.place[0])

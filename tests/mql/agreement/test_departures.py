@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pymongo.collection import Collection
 
-from changesource.mql import MappingError, compile_mapping
+from changesource.mql import MqlError, compile_pipeline
 from tests.mql.agreement.departures import DEPARTURES, ERROR, Departure
 from tests.mql.agreement.outcomes import FAILED, Outcome, in_bson, store, their_outcome
 from tests.mql.agreement.spelled_out import pipeline_for_server
@@ -18,19 +18,19 @@ def documented(departure: Departure) -> Outcome:
 
 
 @each_departure
-def test_mapping_gives_the_documented_rows(departure: Departure) -> None:
-    """The mapping gives MongoDB's rows, or fails where MongoDB does."""
+def test_a_mapping_gives_the_documented_rows(departure: Departure) -> None:
+    """It gives MongoDB's rows, or fails where MongoDB does."""
     try:
-        rows: Outcome = in_bson(compile_mapping({"pipeline": departure.pipeline})({"_id": 1, **departure.document}))
-    except MappingError:
+        rows: Outcome = in_bson(compile_pipeline({"pipeline": departure.pipeline})({"_id": 1, **departure.document}))
+    except MqlError:
         rows = FAILED
     assert rows == documented(departure)
 
 
 @pytest.mark.embedded_mongodb
 @each_departure
-def test_server_departs(collection: Collection[dict[str, Any]], departure: Departure) -> None:
-    """The server gives something else: what it has learned in a later version is to go from the table."""
+def test_the_server_still_departs(collection: Collection[dict[str, Any]], departure: Departure) -> None:
+    """A departure that a later version of the server has lost must be removed from the table."""
     store(collection, [{"_id": 1, **departure.document}])
     assert their_outcome(collection, departure.pipeline) != documented(departure)
 
@@ -40,7 +40,9 @@ def test_server_departs(collection: Collection[dict[str, Any]], departure: Depar
     [found for found in DEPARTURES if found.way_around == "spelled out"],
     ids=lambda departure: departure.name,
 )
-def test_spelled_out(collection: Collection[dict[str, Any]], departure: Departure) -> None:
-    """Spelled out, the server gives MongoDB's rows."""
+def test_the_spelled_out_pipeline_gives_the_documented_rows(
+    collection: Collection[dict[str, Any]], departure: Departure
+) -> None:
+    """So generated pipelines can be compared with the server."""
     store(collection, [{"_id": 1, **departure.document}])
     assert their_outcome(collection, pipeline_for_server(list(departure.pipeline))) == documented(departure)

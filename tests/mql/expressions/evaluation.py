@@ -1,4 +1,4 @@
-"""What an expression makes of a document, and what is the same in value and in type."""
+"""Evaluates an expression for a document, and compares values with their types."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def reads_of(expression: Any) -> set[str]:
 
 
 def exactly(value: Any) -> Any:
-    """Equal for values of the same type and text, also NaN; for -0.0 and 0.0, or an int and a long, it is not."""
+    """A form that is equal for values of the same type and text, even NaN, but not for -0.0 and 0.0, or an int and a long."""
     if isinstance(value, list):
         return [exactly(item) for item in value]
     if isinstance(value, Mapping):

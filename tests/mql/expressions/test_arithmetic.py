@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.mql.bson_types import NUMBERS, is_truthy, type_name
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from tests.mql.expressions.evaluation import compiled, evaluated, exactly
 
 INT, LONG = 2**31 - 1, 2**63 - 1
@@ -51,8 +51,8 @@ def expect(name: str, arguments: list[Any], expected: Any) -> None:
         ([D("sNaN"), 1], D("NaN")),
     ],
 )
-def test_add(arguments: list[Any], expected: Any) -> None:
-    """The sum has the widest type; an int becomes a long, a long a double, where it overflows."""
+def test_a_sum_has_the_widest_type(arguments: list[Any], expected: Any) -> None:
+    """An int becomes a long, and a long a double, where it overflows."""
     expect("$add", arguments, expected)
 
 
@@ -71,8 +71,8 @@ def test_add(arguments: list[Any], expected: Any) -> None:
         ([DatetimeMS(-(2**63)), Int64(LONG)], -1),
     ],
 )
-def test_add_to_a_date(arguments: list[Any], expected: int) -> None:
-    """Numbers are milliseconds; after the date each is rounded by itself, before it their sum."""
+def test_numbers_are_added_to_a_date_as_milliseconds(arguments: list[Any], expected: int) -> None:
+    """After the date each number is rounded by itself; before it, their sum is."""
     expect("$add", arguments, DatetimeMS(expected))
 
 
@@ -89,9 +89,9 @@ def test_add_to_a_date(arguments: list[Any], expected: int) -> None:
         [DatetimeMS(0), D("1E+6000")],
     ],
 )
-def test_add_is_no_date(arguments: list[Any]) -> None:
-    """Two dates have no sum, nor has a date beyond 64 bits."""
-    with pytest.raises(MappingError):
+def test_some_sums_with_dates_are_errors(arguments: list[Any]) -> None:
+    """Two dates have no sum, and a date beyond 64 bits does not exist."""
+    with pytest.raises(MqlError):
         evaluated({"$add": ["$a", "$b"]}, dict(zip("ab", arguments, strict=True)))
 
 
@@ -113,8 +113,8 @@ def test_add_is_no_date(arguments: list[Any]) -> None:
         (DatetimeMS(5), D("2.5"), DatetimeMS(3)),
     ],
 )
-def test_subtract(left: Any, right: Any, expected: Any) -> None:
-    """Two dates give milliseconds as a long; a date and a number a date."""
+def test_a_difference_of_dates_is_a_long(left: Any, right: Any, expected: Any) -> None:
+    """The difference of a date and a number is a date."""
     expect("$subtract", [left, right], expected)
 
 
@@ -128,9 +128,9 @@ def test_subtract(left: Any, right: Any, expected: Any) -> None:
         (True, 1),
     ],
 )
-def test_subtract_refused(left: Any, right: Any) -> None:
-    """A date cannot be taken from a number, nor does a difference leave the 64 bits."""
-    with pytest.raises(MappingError):
+def test_some_differences_are_errors(left: Any, right: Any) -> None:
+    """A date cannot be subtracted from a number, and a difference cannot leave the 64 bits."""
+    with pytest.raises(MqlError):
         evaluated({"$subtract": ["$a", "$b"]}, {"a": left, "b": right})
 
 
@@ -152,8 +152,8 @@ def test_subtract_refused(left: Any, right: Any) -> None:
         ([D("9E+6144"), 10], D("Infinity")),
     ],
 )
-def test_multiply(arguments: list[Any], expected: Any) -> None:
-    """The product has the widest type; a long that overflows is a double, and stays one."""
+def test_a_product_has_the_widest_type(arguments: list[Any], expected: Any) -> None:
+    """A long that overflows becomes a double, and stays one."""
     expect("$multiply", arguments, expected)
 
 
@@ -169,8 +169,8 @@ def test_multiply(arguments: list[Any], expected: Any) -> None:
         (1.0, D("2"), D("0.50000000000000")),
     ],
 )
-def test_divide(left: Any, right: Any, expected: Any) -> None:
-    """The quotient is a double, or a decimal where one is."""
+def test_a_quotient_is_a_double_or_a_decimal(left: Any, right: Any, expected: Any) -> None:
+    """It is a decimal where an argument is one."""
     expect("$divide", [left, right], expected)
 
 
@@ -195,44 +195,44 @@ def test_divide(left: Any, right: Any, expected: Any) -> None:
         (D("Infinity"), 7, D("NaN")),
     ],
 )
-def test_mod(left: Any, right: Any, expected: Any) -> None:
-    """The remainder has the sign of the dividend and the type of the wider one; it is exact."""
+def test_a_remainder_has_the_sign_of_the_dividend(left: Any, right: Any, expected: Any) -> None:
+    """It has the type of the wider argument, and is exact."""
     expect("$mod", [left, right], expected)
 
 
 @pytest.mark.parametrize("name", ["$divide", "$mod"])
 @pytest.mark.parametrize("zero", [0, 0.0, -0.0, Int64(0), D("0E+10"), D("-0")])
-def test_by_zero(name: str, zero: Any) -> None:
-    """By zero is an error, of the document or, for constants, of the mapping."""
+def test_division_by_zero_is_an_error(name: str, zero: Any) -> None:
+    """It is an error of the document or, for constants, of the mapping."""
     for left in (1, 1.0, D("1")):
-        with pytest.raises(MappingError, match="by zero"):
+        with pytest.raises(MqlError, match="by zero"):
             evaluated({name: ["$a", "$b"]}, {"a": left, "b": zero})
-    with pytest.raises(MappingError, match="by zero"):
+    with pytest.raises(MqlError, match="by zero"):
         compiled({name: [1, zero]})
 
 
 @pytest.mark.parametrize("name", ARITHMETIC)
-def test_null(name: str) -> None:
-    """Null and missing give null."""
+def test_null_and_missing_give_null(name: str) -> None:
+    """For every operator."""
     for document in ({"a": 1}, {"b": 1}, {"a": None, "b": DatetimeMS(0) if name == "$add" else 1}, {}):
         assert evaluated({name: ["$a", "$b"]}, document) is None
 
 
 @pytest.mark.parametrize("name", ARITHMETIC)
 @pytest.mark.parametrize("value", ["1", True, [1], {"a": 1}, b"1"])
-def test_no_number(name: str, value: Any) -> None:
-    """What is no number is an error that names its type; true is no 1."""
+def test_a_value_that_is_not_a_number_is_an_error(name: str, value: Any) -> None:
+    """The error names its type. True is not 1."""
     for document in ({"a": 1, "b": value}, {"a": value, "b": 1}):
-        with pytest.raises(MappingError, match=type_name(value)):
+        with pytest.raises(MqlError, match=type_name(value)):
             evaluated({name: ["$a", "$b"]}, document)
 
 
-def test_null_and_no_number() -> None:
-    """The sum and the product stop at the first that is either; the others are null if one is."""
+def test_sums_and_products_stop_at_the_first_null_or_error() -> None:
+    """The other operators give null if one argument is null."""
     document = {"text": "x"}
     for name in ("$add", "$multiply"):
         assert evaluated({name: ["$null", "$text"]}, document) is None
-        with pytest.raises(MappingError):
+        with pytest.raises(MqlError):
             evaluated({name: ["$text", "$null"]}, document)
     for name in ("$subtract", "$divide", "$mod"):
         assert evaluated({name: ["$text", "$null"]}, document) is None
@@ -264,14 +264,14 @@ def test_null_and_no_number() -> None:
         ("$ceil", D("-1.2"), D("-1")),
     ],
 )
-def test_whole(name: str, value: Any, expected: Any) -> None:
-    """The type is kept, but for the least int."""
+def test_floor_ceil_and_abs_keep_the_type(name: str, value: Any, expected: Any) -> None:
+    """Except for the least int."""
     expect(name, [value], expected)
 
 
-def test_abs_of_least_long() -> None:
-    """It has no counterpart among longs."""
-    with pytest.raises(MappingError, match="long"):
+def test_the_least_long_has_no_absolute_value() -> None:
+    """There is no such long."""
+    with pytest.raises(MqlError, match="long"):
         evaluated({"$abs": "$a"}, {"a": Int64(-(2**63))})
 
 
@@ -305,13 +305,13 @@ def test_abs_of_least_long() -> None:
         (D("NaN"), 0, D("NaN"), D("NaN")),
     ],
 )
-def test_round_and_trunc(value: Any, place: Any, rounded: Any, cut: Any) -> None:
-    """Halves go to the even digit, as they are stored; the type is kept (jstests/aggregation/expressions/round_trunc.js)."""
+def test_halves_are_rounded_to_even(value: Any, place: Any, rounded: Any, cut: Any) -> None:
+    """As they are stored. The type is kept (jstests/aggregation/expressions/round_trunc.js)."""
     expect("$round", [value, place], rounded)
     expect("$trunc", [value, place], cut)
 
 
-def test_round_without_place() -> None:
+def test_the_place_of_rounding_is_0_by_default() -> None:
     """It is 0."""
     expect("$round", [1.7], 2.0)
     expect("$trunc", [-1.7], -1.0)
@@ -319,38 +319,38 @@ def test_round_without_place() -> None:
 
 @pytest.mark.parametrize("name", ["$round", "$trunc"])
 @pytest.mark.parametrize("place", [101, -21, 1.5, D("0.1"), "1", True, 2**40, NAN])
-def test_place(name: str, place: Any) -> None:
-    """It is a whole number from -20 to 100; a constant is checked with the mapping."""
-    with pytest.raises(MappingError, match="place"):
+def test_a_place_is_a_whole_number_from_minus_20_to_100(name: str, place: Any) -> None:
+    """A constant place is checked when the mapping is compiled."""
+    with pytest.raises(MqlError, match="place"):
         evaluated({name: ["$a", "$place"]}, {"a": 1, "place": place})
-    with pytest.raises(MappingError, match="place"):
+    with pytest.raises(MqlError, match="place"):
         compiled({name: ["$a", place]})
     assert evaluated({name: ["$a", "$place"]}, {"a": 1}) is None
 
 
-def test_round_beyond_long() -> None:
-    """A long that is rounded up beyond the longs is an error."""
-    with pytest.raises(MappingError, match="long"):
+def test_a_long_that_is_rounded_beyond_the_longs_is_an_error() -> None:
+    """Rounding never gives another type."""
+    with pytest.raises(MqlError, match="long"):
         evaluated({"$round": ["$a", -1]}, {"a": Int64(2**63 - 2)})
 
 
 @pytest.mark.parametrize("name", OF_ONE)
-def test_of_one_null_or_no_number(name: str) -> None:
-    """Null gives null; a text or a date is an error."""
+def test_operators_of_one_number_refuse_texts_and_dates(name: str) -> None:
+    """Null gives null."""
     assert evaluated({name: "$a"}) is None
     assert evaluated({name: ["$a"]}, {"a": None}) is None
     for value in ("x", False, DatetimeMS(0)):
-        with pytest.raises(MappingError, match=type_name(value)):
+        with pytest.raises(MqlError, match=type_name(value)):
             evaluated({name: "$a"}, {"a": value})
 
 
 @pytest.mark.parametrize("name", [*ARITHMETIC, *OF_ONE])
-def test_number_of_arguments(name: str) -> None:
-    """$add and $multiply take any number, the others theirs."""
+def test_the_number_of_arguments_is_checked(name: str) -> None:
+    """$add and $multiply take any number, the others a fixed one."""
     if name in ("$add", "$multiply"):
         compiled({name: ["$a"] * 9})
     else:
-        with pytest.raises(MappingError, match="arguments"):
+        with pytest.raises(MqlError, match="arguments"):
             compiled({name: ["$a", "$b", "$c"]})
 
 
@@ -366,14 +366,14 @@ numbers = st.one_of(
 
 
 @given(numbers, numbers)
-def test_any_numbers(left: Any, right: Any) -> None:
-    """Any two numbers give a number of the widest type, or of the next one for integers, or an error of the mapping."""
+def test_any_two_numbers_have_a_result_or_an_error(left: Any, right: Any) -> None:
+    """The result has the widest type, or the next one for integers; the error is one of the mapping."""
     order = ["int", "long", "double", "decimal"]
     widest = max(order.index(type_name(left)), order.index(type_name(right)))
     for name in ARITHMETIC:
         try:
             result = evaluated({name: ["$a", "$b"]}, {"a": left, "b": right})
-        except MappingError:
+        except MqlError:
             assert name in ("$divide", "$mod")
             assert not is_truthy(right)
             continue
@@ -382,18 +382,18 @@ def test_any_numbers(left: Any, right: Any) -> None:
 
 
 @given(numbers, st.integers(-20, 100))
-def test_any_rounding(value: Any, place: int) -> None:
-    """Any number can be rounded, but for longs at the end of their range."""
+def test_any_number_can_be_rounded(value: Any, place: int) -> None:
+    """Except for longs at the ends of their range."""
     for name in ("$round", "$trunc"):
         try:
             assert type_name(evaluated({name: ["$a", place]}, {"a": value})) in NUMBERS
-        except MappingError:
+        except MqlError:
             assert abs(value) > 2**62
 
 
 @given(st.integers(-(2**31), 2**31 - 1), st.integers(-(2**31), 2**31 - 1))
-def test_whole_numbers(left: int, right: int) -> None:
-    """Sums, differences, products and remainders of ints are exact, as ints where they fit."""
+def test_arithmetic_of_ints_is_exact(left: int, right: int) -> None:
+    """The result is an int if it fits."""
     document = {"a": left, "b": right}
     for name, exact in (("$add", left + right), ("$subtract", left - right), ("$multiply", left * right)):
         result = evaluated({name: ["$a", "$b"]}, document)

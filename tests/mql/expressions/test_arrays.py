@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.mql.bson_types import MISSING
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.arrays import MAX_RANGE
 from tests.mql import bson_values
 from tests.mql.expressions.evaluation import compiled, evaluated, exactly, reads_of
@@ -84,8 +84,8 @@ ABC = {"a": ["x", "y", "z"], "empty": [], "null": None, "n": 5, "text": "x"}
         ({"$range": [Int64(0), Decimal128("2.0"), 1.0]}, [0, 1]),
     ],
 )
-def test_value(expression: Any, expected: Any) -> None:
-    """What each operator gives, also for null, missing and what is out of range."""
+def test_each_operator_gives_what_mongodb_gives(expression: Any, expected: Any) -> None:
+    """Also for null, missing, and what is out of range."""
     assert exactly(evaluated(expression, ABC)) == exactly(expected)
 
 
@@ -125,22 +125,22 @@ def test_value(expression: Any, expected: Any) -> None:
         {"$reduce": {"input": "$n", "initialValue": 0, "in": 1}},
     ],
 )
-def test_error_of_document(expression: Any) -> None:
-    """A value that an operator does not take is an error of the document, with the operator as its name."""
+def test_a_value_that_an_operator_refuses_is_an_error_of_the_document(expression: Any) -> None:
+    """The place of the error names the operator."""
     compiled(expression)
-    with pytest.raises(MappingError, match=r"\$\w+"):
+    with pytest.raises(MqlError, match=r"\$\w+"):
         evaluated(expression, ABC | {"zero": 0})
 
 
-def test_range_is_bounded() -> None:
-    """A document cannot ask for more numbers than there is memory for."""
+def test_range_gives_a_bounded_number_of_elements() -> None:
+    """A document cannot ask for more numbers than fit into memory."""
     assert len(evaluated({"$range": [0, "$n"]}, {"n": 1000})) == 1000
-    with pytest.raises(MappingError, match=str(MAX_RANGE)):
+    with pytest.raises(MqlError, match=str(MAX_RANGE)):
         evaluated({"$range": [0, "$n"]}, {"n": 2**31 - 1})
 
 
-def test_map() -> None:
-    """Each item is seen as `as`, or as $$this; what is missing becomes null."""
+def test_map_binds_each_item_to_a_name() -> None:
+    """The name is `as`, or $$this. A missing result becomes null."""
     document = {"a": [{"k": 1}, {}, 3], "add": 10}
     assert evaluated({"$map": {"input": "$a", "as": "item", "in": "$$item.k"}}, document) == [1, None, None]
     assert evaluated({"$map": {"input": [1, 2], "in": {"$add": ["$$this", "$add"]}}}, document) == [11, 12]
@@ -148,8 +148,8 @@ def test_map() -> None:
     assert evaluated({"$map": {"input": [], "in": 1}}, document) == []
 
 
-def test_variables_nest() -> None:
-    """An inner variable hides the outer one of its name, within it only."""
+def test_an_inner_variable_hides_the_outer_one() -> None:
+    """Only inside its own expression."""
     inner = {"$map": {"input": "$$row", "as": "this", "in": {"$multiply": ["$$this", {"$size": "$$row"}]}}}
     expression = {"$map": {"input": "$rows", "as": "row", "in": [inner, "$$row"]}}
     assert evaluated(expression, {"rows": [[1, 2], [3]]}) == [[[2, 4], [1, 2]], [[3], [3]]]
@@ -157,8 +157,8 @@ def test_variables_nest() -> None:
     assert evaluated(hiding, {"a": [1, 2]}) == [[9, 1], [9, 2]]
 
 
-def test_filter() -> None:
-    """Items for which the condition is true, at most `limit`."""
+def test_filter_keeps_items_for_which_the_condition_is_true() -> None:
+    """At most `limit` of them."""
     document = {"a": [1, 5, None, "x", 0, 9], "most": 2, "zero": 0}
     assert evaluated({"$filter": {"input": "$a", "cond": "$$this"}}, document) == [1, 5, "x", 9]
     large = {"input": "$a", "as": "n", "cond": {"$and": [{"$isNumber": "$$n"}, {"$gt": ["$$n", 2]}]}}
@@ -170,14 +170,14 @@ def test_filter() -> None:
     assert evaluated({"$filter": large | {"input": [], "limit": "$zero"}}, document) == []
 
 
-def test_filter_stops_at_limit() -> None:
-    """Items after the last one that is wanted are not looked at."""
+def test_filter_stops_at_its_limit() -> None:
+    """Items after the last one that is wanted are not evaluated."""
     expression = {"$filter": {"input": "$a", "cond": {"$divide": [1, "$$this"]}, "limit": 1}}
     assert evaluated(expression, {"a": [1, 0]}) == [1]
 
 
-def test_reduce() -> None:
-    """From the initial value on, each item is combined with what came before."""
+def test_reduce_combines_each_item_with_what_came_before() -> None:
+    """It begins with the initial value."""
     document = {"a": ["x", "y"], "start": "s"}
     combine = {"input": "$a", "initialValue": "$start", "in": {"$concat": ["$$value", "$$this"]}}
     assert evaluated({"$reduce": combine}, document) == "sxy"
@@ -196,14 +196,14 @@ def test_reduce() -> None:
         ("x", {"left": "$$value", "right": "$$value"}),
     ],
 )
-def test_reduce_to_too_much(initial: Any, doubled: Any) -> None:
-    """A value that doubles with each item is an error of the row, long before it has taken the memory."""
+def test_reduce_cannot_fill_the_memory(initial: Any, doubled: Any) -> None:
+    """A value that doubles with each item is a row error long before that."""
     expression = {"$reduce": {"input": {"$range": [0, 60]}, "initialValue": initial, "in": doubled}}
-    with pytest.raises(MappingError, match="more than 16 MB"):
+    with pytest.raises(MqlError, match="more than 16 MB"):
         evaluated(expression, {})
 
 
-def test_reduce_to_much() -> None:
+def test_reduce_may_make_what_a_document_can_hold() -> None:
     """What a document can hold passes."""
     expression = {
         "$reduce": {"input": {"$range": [0, 23]}, "initialValue": "x", "in": {"$concat": ["$$value", "$$value"]}}
@@ -233,22 +233,22 @@ def test_reduce_to_much() -> None:
         ({"$reduce": {"input": "$a", "initialValue": "$$value", "in": 1}}, ("$reduce", "initialValue")),
     ],
 )
-def test_refused(expression: Any, place: tuple[str, ...]) -> None:
-    """What no document could make right is found when it is compiled, with its place."""
-    with pytest.raises(MappingError) as error:
+def test_what_no_document_could_make_right_does_not_compile(expression: Any, place: tuple[str, ...]) -> None:
+    """The error has its place."""
+    with pytest.raises(MqlError) as error:
         compiled(expression)
     assert error.value.place == place
 
 
-def test_reads() -> None:
-    """Fields that are read for each item count; variables are none."""
+def test_fields_that_are_read_for_each_item_count() -> None:
+    """Variables do not."""
     assert reads_of({"$map": {"input": "$a", "as": "x", "in": {"$add": ["$$x.b", "$c.d"]}}}) == {"a", "c"}
     assert reads_of({"$filter": {"input": "$a", "cond": "$c", "limit": "$d"}}) == {"a", "c", "d"}
     assert reads_of({"$reduce": {"input": "$a", "initialValue": "$b", "in": "$c"}}) == {"a", "b", "c"}
 
 
 @given(bson_values.values, st.lists(bson_values.values, max_size=5))
-def test_in_constant(value: Any, items: list[Any]) -> None:
+def test_a_constant_array_is_searched_like_one_of_the_document(value: Any, items: list[Any]) -> None:
     """A constant array is searched as one of the document is."""
     document = {"v": value, "items": items}
     expected = evaluated({"$in": ["$v", "$items"]}, document)
@@ -257,7 +257,7 @@ def test_in_constant(value: Any, items: list[Any]) -> None:
 
 
 @given(st.lists(st.integers(0, 9), max_size=6), st.integers(-8, 8), st.integers(1, 8))
-def test_parts(items: list[int], position: int, count: int) -> None:
+def test_slice_agrees_with_array_elem_at(items: list[int], position: int, count: int) -> None:
     """$slice gives what $arrayElemAt gives at its places."""
     document = {"a": items, "p": position, "n": count}
     start = position if position >= 0 else max(0, len(items) + position)
@@ -267,8 +267,8 @@ def test_parts(items: list[int], position: int, count: int) -> None:
     assert evaluated({"$slice": ["$a", "$n"]}, document) == items[:count]
 
 
-def test_arrays_of_the_document_stay_as_they_are() -> None:
-    """Results are new arrays where they differ from those of the document."""
+def test_arrays_of_the_document_are_not_changed() -> None:
+    """A result that differs from an array of the document is a new array."""
     document = {"a": [1, 2], "b": [3]}
     evaluated(
         {"$reduce": {"input": "$a", "initialValue": "$b", "in": {"$concatArrays": ["$$value", ["$$this"]]}}}, document

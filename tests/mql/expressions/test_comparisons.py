@@ -6,7 +6,7 @@ import pytest
 from bson import DatetimeMS, Decimal128, Int64, ObjectId
 from hypothesis import given
 
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.comparisons import compare
 from tests.mql import bson_values
 from tests.mql.expressions.evaluation import compiled, evaluated
@@ -32,15 +32,15 @@ OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte")
         (ObjectId("507f1f77bcf86cd799439011"), "507f1f77bcf86cd799439011", 1),
     ],
 )
-def test_order(left: Any, right: Any, order: int) -> None:
-    """Values compare in BSON's order: by type, numbers of all types as one."""
+def test_values_compare_in_the_order_of_bson(left: Any, right: Any, order: int) -> None:
+    """By type; numbers of all types compare as numbers."""
     document = {"left": left, "right": right}
     assert evaluated({"$cmp": ["$left", "$right"]}, document) == order
     assert evaluated({"$cmp": ["$right", "$left"]}, document) == -order
 
 
 def test_missing_is_less_than_null() -> None:
-    """A missing field is not null, and comes before it."""
+    """A missing field is not null."""
     assert evaluated({"$eq": ["$a", None]}) is False
     assert evaluated({"$lt": ["$a", None]}) is True
     assert evaluated({"$gt": [1, "$a"]}) is True
@@ -48,7 +48,7 @@ def test_missing_is_less_than_null() -> None:
 
 
 @given(bson_values.values, bson_values.values)
-def test_operators_agree(left: Any, right: Any) -> None:
+def test_every_comparison_agrees_with_cmp(left: Any, right: Any) -> None:
     """Each operator says what $cmp says."""
     order = compare(left, right)
     expected = [order == 0, order != 0, order > 0, order >= 0, order < 0, order <= 0]
@@ -58,14 +58,14 @@ def test_operators_agree(left: Any, right: Any) -> None:
 
 
 @pytest.mark.parametrize("name", [*OPERATORS, "$cmp"])
-def test_two_arguments(name: str) -> None:
+def test_a_comparison_takes_two_arguments(name: str) -> None:
     """Any other number of arguments is refused."""
     for arguments in ("$a", ["$a"], ["$a", 1, 2]):
-        with pytest.raises(MappingError, match="takes 2 arguments"):
+        with pytest.raises(MqlError, match="takes 2 arguments"):
             compiled({name: arguments})
 
 
-def test_types_of_results() -> None:
-    """What the column of a comparison is checked against."""
+def test_the_types_of_comparisons_are_known() -> None:
+    """A column is checked against them."""
     assert compiled({"$gt": ["$a", 1]}).gives == {"bool"}
     assert compiled({"$cmp": ["$a", 1]}).gives == {"int"}

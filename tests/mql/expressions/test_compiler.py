@@ -8,7 +8,7 @@ from bson import DatetimeMS, Decimal128, Int64, ObjectId, Regex
 
 from changesource.mql.bson_types import MISSING
 from changesource.mql.budget import Budget
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions import WHOLE_DOCUMENT, Scope, compile_expression
 from changesource.mql.expressions.compiler import OPERATORS, REFUSED_VARIABLES, variables_with
 from tests.mql.expressions.evaluation import compiled, evaluated, exactly, reads_of
@@ -45,21 +45,21 @@ DOCUMENT = {
         ("$$ROOT.list.x", [1, None]),
     ],
 )
-def test_path(path: str, expected: Any) -> None:
-    """A path goes through objects, and through the objects of an array; a number in it is a name."""
+def test_a_path_goes_through_objects_and_arrays_of_objects(path: str, expected: Any) -> None:
+    """A number in it is a name."""
     assert exactly(evaluated(path, DOCUMENT)) == exactly(expected)
 
 
 @pytest.mark.parametrize(
     "path", ["$", "$a.", "$.a", "$a..b", "$a.$b", "$a\0b", "$$ROOT.", "$$ROOT.$a", "$$REMOVE.", "$$"]
 )
-def test_path_refused(path: str) -> None:
+def test_a_path_has_no_empty_names_and_no_leading_dollar(path: str) -> None:
     """Empty names and names with a leading $ are no part of a path."""
-    with pytest.raises(MappingError):
+    with pytest.raises(MqlError):
         compiled(path)
 
 
-def test_root() -> None:
+def test_root_and_current_are_the_whole_document() -> None:
     """$$ROOT and $$CURRENT are the whole document."""
     assert evaluated("$$ROOT", DOCUMENT) == DOCUMENT
     assert evaluated({"whole": "$$CURRENT"}, {"x": 1}) == {"whole": {"x": 1}}
@@ -67,19 +67,19 @@ def test_root() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED_VARIABLES))
-def test_variables_refused(name: str) -> None:
+def test_variables_that_depend_on_more_than_the_document_are_refused(name: str) -> None:
     """A row depends on its document alone."""
-    with pytest.raises(MappingError, match="document alone"):
+    with pytest.raises(MqlError, match="document alone"):
         compiled(f"$${name}")
 
 
-def test_variables() -> None:
-    """Those of the scope only; with a path behind them, also through an array."""
+def test_the_variables_of_the_scope_can_be_named() -> None:
+    """With a path after them, also through an array."""
     scope = Scope().with_variables("item")
     node = compile_expression(["$$item", "$$item.x", "$$item.x.y"], scope)
     variables = {**variables_with(Budget()), "item": [{"x": 1}, {"x": {"y": 2}}]}
     assert node.evaluate({}, variables) == [[{"x": 1}, {"x": {"y": 2}}], [1, {"y": 2}], [2]]
-    with pytest.raises(MappingError, match="no variable"):
+    with pytest.raises(MqlError, match="no variable"):
         compiled("$$item")
 
 
@@ -102,7 +102,7 @@ def test_variables() -> None:
         b"bytes",
     ],
 )
-def test_literals(value: Any) -> None:
+def test_anything_else_stands_for_itself(value: Any) -> None:
     """Anything else stands for itself."""
     node = compiled(value)
     assert node.is_constant
@@ -110,21 +110,21 @@ def test_literals(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, 1j])
-def test_no_bson(value: Any) -> None:
-    """What is no BSON is refused, not passed on."""
-    with pytest.raises(MappingError, match="not a BSON type"):
+def test_a_value_that_is_not_bson_is_refused(value: Any) -> None:
+    """It is not passed on."""
+    with pytest.raises(MqlError, match="not a BSON type"):
         compiled({"x": [value]})
 
 
-def test_object() -> None:
-    """Fields whose value is missing are left out; null is kept."""
+def test_fields_of_an_object_that_are_missing_are_left_out() -> None:
+    """Null is kept."""
     expression = {"x": "$n", "y": {"z": "$none", "w": "$null"}, "v": "$none", "u": "$$REMOVE", "c": 1}
     assert evaluated(expression, DOCUMENT) == {"x": 7, "y": {"w": None}, "c": 1}
     assert compiled(expression).gives == {"object"}
 
 
-def test_array() -> None:
-    """An array keeps its length: what is missing becomes null."""
+def test_an_array_keeps_its_length() -> None:
+    """What is missing becomes null."""
     assert evaluated(["$n", "$none", [1, "$$REMOVE"]], DOCUMENT) == [7, None, [1, None]]
     assert compiled(["$n"]).gives == {"array"}
 
@@ -143,9 +143,9 @@ def test_array() -> None:
         ({"x": {"$divide": [1, 0]}}, ("x", "$divide")),
     ],
 )
-def test_refused(expression: Any, place: tuple[str, ...]) -> None:
-    """What is not the language is refused, with its place."""
-    with pytest.raises(MappingError) as error:
+def test_what_is_not_the_language_is_refused(expression: Any, place: tuple[str, ...]) -> None:
+    """The error has its place."""
+    with pytest.raises(MqlError) as error:
         compiled(expression)
     assert error.value.place == place
 
@@ -159,8 +159,8 @@ def test_refused(expression: Any, place: tuple[str, ...]) -> None:
         ({"$size": [[1, 2, {"$literal": "$x"}]]}, 3),
     ],
 )
-def test_folded(expression: Any, value: Any) -> None:
-    """What reads no document is evaluated once, and is typed by what came out."""
+def test_an_expression_of_constants_is_evaluated_once(expression: Any, value: Any) -> None:
+    """Its type is that of its value."""
     node = compiled(expression)
     assert node.is_constant
     assert node.value == value
@@ -168,7 +168,7 @@ def test_folded(expression: Any, value: Any) -> None:
     assert len(node.gives) == 1
 
 
-def test_not_folded() -> None:
+def test_an_expression_with_one_path_is_not_folded() -> None:
     """One path is enough."""
     for expression in ({"$add": [1, "$n"]}, {"x": [1, "$n"]}, "$n", "$$ROOT"):
         assert not compiled(expression).is_constant
@@ -185,12 +185,12 @@ def test_not_folded() -> None:
         ("text", set()),
     ],
 )
-def test_reads(expression: Any, reads: set[str]) -> None:
+def test_the_top_level_fields_that_are_read_are_known(expression: Any, reads: set[str]) -> None:
     """The top-level fields that a row depends on."""
     assert reads_of(expression) == reads
 
 
-def test_types_as_promised() -> None:
+def test_operators_promise_types_that_exist() -> None:
     """Each operator that says what it gives says it of types that there are."""
     arguments: dict[str, Any] = {
         "$gt": ["$a", "$b"],
@@ -206,8 +206,8 @@ def test_types_as_promised() -> None:
     }
 
 
-def test_operators_have_mongodbs_names() -> None:
-    """An operator's name begins with $, and that of no other is part of an expression."""
+def test_operators_have_the_names_of_mongodb() -> None:
+    """The name of an operator begins with $, and no other name in an expression does."""
     assert all(name.startswith("$") for name in OPERATORS)
     assert evaluated({"price": "$n"}, DOCUMENT) == {"price": 7}
 
@@ -233,8 +233,8 @@ FAILS = {"$toInt": "$text"}
         {"$setField": {"field": "k", "input": "$none", "value": FAILS}},
     ],
 )
-def test_null_ends(expression: Any) -> None:
-    """What stands behind a null that is the result is not evaluated, so that its error is none."""
+def test_nothing_after_a_deciding_null_is_evaluated(expression: Any) -> None:
+    """An error there does not count."""
     assert evaluated(expression, {"none": None, "text": "a", "items": [1]}) is None
 
 
@@ -248,7 +248,7 @@ def test_null_ends(expression: Any) -> None:
         {"$divide": ["$none", FAILS]},
     ],
 )
-def test_null_comes_too_late(expression: Any) -> None:
-    """An error before the null, or among arguments that are always evaluated, is one."""
-    with pytest.raises(MappingError):
+def test_an_error_before_a_null_counts(expression: Any) -> None:
+    """So does one among arguments that are always evaluated."""
+    with pytest.raises(MqlError):
         evaluated(expression, {"none": None, "text": "a"})

@@ -6,7 +6,7 @@ import pytest
 from bson import Decimal128, Int64
 
 from changesource.mql.bson_types import MISSING
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from tests.mql.expressions.evaluation import compiled, evaluated, reads_of
 
 FAILS = {"$divide": [1, "$zero"]}
@@ -17,7 +17,7 @@ FALSE = [False, None, 0, -0.0, Int64(0), Decimal128("0E+3"), Decimal128("-0")]
 
 
 @pytest.mark.parametrize(("value", "expected"), [(value, True) for value in TRUE] + [(value, False) for value in FALSE])
-def test_truth(value: Any, expected: bool) -> None:
+def test_only_false_null_missing_and_zeros_are_not_true(value: Any, expected: bool) -> None:
     """Only false, null, missing and zeros are not true."""
     document = {"v": value}
     assert evaluated({"$cond": ["$v", 1, 2]}, document) == (1 if expected else 2)
@@ -26,19 +26,19 @@ def test_truth(value: Any, expected: bool) -> None:
     assert evaluated({"$not": "$v"}, document) is not expected
 
 
-def test_missing_is_not_true() -> None:
+def test_a_missing_field_is_not_true() -> None:
     """A condition over a field that is not there does not hold."""
     assert evaluated({"$cond": ["$v", 1, 2]}) == 2
     assert evaluated({"$not": ["$v"]}) is True
 
 
-def test_signaling_nan_is_true() -> None:
+def test_a_signaling_nan_is_true() -> None:
     """As every NaN is."""
     assert evaluated({"$not": ["$v"]}, {"v": Decimal128("sNaN")}) is False
 
 
-def test_cond_forms() -> None:
-    """The array and the object are the same."""
+def test_both_forms_of_cond_are_the_same() -> None:
+    """An array or an object."""
     document = {"n": 5, "a": "yes"}
     assert evaluated({"$cond": [{"$gt": ["$n", 3]}, "$a", "no"]}, document) == "yes"
     assert evaluated({"$cond": {"else": "no", "if": {"$gt": ["$n", 7]}, "then": "$a"}}, document) == "no"
@@ -57,13 +57,13 @@ def test_cond_forms() -> None:
         ({"$or": [False, {"$not": "$zero"}, FAILS]}, True),
     ],
 )
-def test_lazy(expression: Any, expected: Any) -> None:
-    """What is not needed is not evaluated, so that its error is none."""
+def test_what_is_not_needed_is_not_evaluated(expression: Any, expected: Any) -> None:
+    """An error in it does not count."""
     assert evaluated(expression, ZERO) == expected
 
 
-def test_switch() -> None:
-    """The first branch that holds, or the default."""
+def test_switch_gives_the_first_branch_that_holds() -> None:
+    """Or the default."""
     branches = [{"case": {"$gt": ["$n", 9]}, "then": "many"}, {"case": {"$gt": ["$n", 1]}, "then": "$some"}]
     expression = {"$switch": {"branches": branches, "default": "$none"}}
     assert evaluated(expression, {"n": 10}) == "many"
@@ -72,25 +72,25 @@ def test_switch() -> None:
     assert reads_of(expression) == {"n", "some", "none"}
 
 
-def test_switch_without_match() -> None:
-    """No branch and no default is an error of the document."""
+def test_switch_without_a_match_and_a_default_is_an_error() -> None:
+    """It is an error of the document."""
     expression = {"$switch": {"branches": [{"case": "$a", "then": 1}]}}
     assert evaluated(expression, {"a": True}) == 1
-    with pytest.raises(MappingError, match="no default"):
+    with pytest.raises(MqlError, match="no default"):
         evaluated(expression, {"a": False})
 
 
-def test_switch_with_constant_cases() -> None:
-    """False cases go, and what comes after a true one; without a branch and a default nothing is left."""
+def test_switch_drops_branches_that_constants_decide() -> None:
+    """False ones, and those after a true one. Without a branch and a default nothing is left."""
     never, always = {"case": {"$eq": [1, 2]}, "then": "$a"}, {"case": {"$eq": [1, 1]}, "then": "$b"}
     assert evaluated({"$switch": {"branches": [never, always, {"case": True, "then": "$c"}]}}, {"b": 2}) == 2
     assert evaluated({"$switch": {"branches": [never], "default": "$c"}}, {"c": 3}) == 3
-    with pytest.raises(MappingError, match="no default"):
+    with pytest.raises(MqlError, match="no default"):
         compiled({"$ifNull": ["$a", {"$switch": {"branches": [never]}}]})
 
 
-def test_if_null() -> None:
-    """The first that is not null; the last one, whatever it is."""
+def test_if_null_gives_the_first_value_that_is_not_null() -> None:
+    """Or the last argument, whatever it is."""
     assert evaluated({"$ifNull": ["$a", "$b", 3]}, {"b": 2}) == 2
     assert evaluated({"$ifNull": ["$a", "$b", 3]}, {"a": None}) == 3
     assert evaluated({"$ifNull": ["$a", "$b"]}) is MISSING
@@ -98,21 +98,21 @@ def test_if_null() -> None:
     assert evaluated({"$ifNull": ["$a", "x"]}, {"a": False}) is False
 
 
-def test_and_or_of_nothing() -> None:
+def test_and_of_nothing_is_true_and_or_of_nothing_is_false() -> None:
     """Nothing is true in all, and false in any."""
     assert evaluated({"$and": []}) is True
     assert evaluated({"$or": []}) is False
 
 
-def test_literal() -> None:
+def test_literal_gives_its_argument_unevaluated() -> None:
     """What would be an expression is a value."""
     assert evaluated({"$literal": "$a"}, {"a": 1}) == "$a"
     assert evaluated({"$literal": {"$add": [1, 2]}}) == {"$add": [1, 2]}
     assert reads_of({"$literal": "$a"}) == set()
 
 
-def test_let() -> None:
-    """Variables are seen in `in` only; one may hide another, and may be missing."""
+def test_variables_of_let_exist_only_inside() -> None:
+    """One may hide another, and may be missing."""
     assert evaluated({"$let": {"vars": {"x": "$a", "y": 2}, "in": {"$add": ["$$x", "$$y"]}}}, {"a": 1}) == 3
     inner = {"$let": {"vars": {"x": {"$add": ["$$x", 1]}, "y": "$$x"}, "in": ["$$x", "$$y"]}}
     assert evaluated({"$let": {"vars": {"x": "$a"}, "in": [inner, "$$x"]}}, {"a": 1}) == [[2, 1], 1]
@@ -120,14 +120,14 @@ def test_let() -> None:
     assert evaluated({"$let": {"vars": {"x": "$a"}, "in": outer}}, {"a": 1}) == 3
     assert evaluated({"$let": {"vars": {"x": "$a.b"}, "in": "$$x.c"}}, {"a": {"b": {"c": 7}}}) == 7
     assert evaluated({"$let": {"vars": {"x": "$a"}, "in": "$$x"}}) is MISSING
-    with pytest.raises(MappingError, match="no variable"):
+    with pytest.raises(MqlError, match="no variable"):
         compiled({"$let": {"vars": {"x": 1, "y": "$$x"}, "in": 1}})
 
 
 @pytest.mark.parametrize("name", ["", "X", "_x", "1x", "x-y", "x.y", "CURRENT", "ROOT", "x\n"])
-def test_names_of_variables(name: str) -> None:
-    """They begin with a lowercase letter; MongoDB's own are not theirs to take."""
-    with pytest.raises(MappingError, match="cannot name a variable"):
+def test_names_of_variables_begin_with_a_lowercase_letter(name: str) -> None:
+    """The names of MongoDB's own variables are refused."""
+    with pytest.raises(MqlError, match="cannot name a variable"):
         compiled({"$let": {"vars": {name: 1}, "in": 1}})
     assert evaluated({"$let": {"vars": {"é_9A": 1}, "in": "$$é_9A"}}) == 1
 
@@ -154,9 +154,9 @@ def test_names_of_variables(name: str) -> None:
         ({"$let": {"vars": {"x": "$$y"}, "in": 1}}, ("$let", "vars.x")),
     ],
 )
-def test_refused(expression: Any, place: tuple[str, ...]) -> None:
-    """What no document could make right is found when it is compiled, with its place."""
-    with pytest.raises(MappingError) as error:
+def test_what_no_document_could_make_right_does_not_compile(expression: Any, place: tuple[str, ...]) -> None:
+    """The error has its place."""
+    with pytest.raises(MqlError) as error:
         compiled(expression)
     assert error.value.place == place
 
@@ -173,7 +173,7 @@ def test_refused(expression: Any, place: tuple[str, ...]) -> None:
         {"$let": {"vars": {"x": "$a"}, "in": 1}},
     ],
 )
-def test_folded(expression: Any) -> None:
+def test_what_depends_on_no_document_is_a_constant(expression: Any) -> None:
     """What depends on no document is a constant."""
     node = compiled(expression)
     assert node.is_constant
@@ -193,6 +193,6 @@ def test_folded(expression: Any) -> None:
         ({"$let": {"vars": {"x": "$a"}, "in": {"$not": "$$x"}}}, {"bool"}),
     ],
 )
-def test_types_of_results(expression: Any, gives: set[str] | None) -> None:
-    """A choice gives what its branches give; $ifNull no null but the last one's."""
+def test_the_types_of_a_choice_are_those_of_its_branches(expression: Any, gives: set[str] | None) -> None:
+    """$ifNull gives no null except that of its last argument."""
     assert compiled(expression).gives == gives

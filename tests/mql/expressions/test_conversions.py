@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from changesource.mql.bson_types import MAX_LONG, MIN_LONG, type_name
 from changesource.mql.budget import Budget
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions import Scope, compile_expression
 from changesource.mql.expressions.compiler import variables_with
 
@@ -68,8 +68,8 @@ def converted(name, value):
 
 @pytest.mark.parametrize("source", SAMPLES)
 @pytest.mark.parametrize("target", SHORTCUTS.values())
-def test_table(source, target):
-    """There are MongoDB's conversions and no others; for the others there is onError."""
+def test_there_are_the_conversions_of_mongodb_and_no_others(source, target):
+    """For all others there is onError."""
     text = {"objectId": str(ID), "date": "2024-01-01"}.get(target, "1")
     value = text if source == "string" else SAMPLES[source]
     expression = {"$convert": {"input": "$v", "to": target, "onError": "failed"}}
@@ -78,14 +78,14 @@ def test_table(source, target):
         assert (type_name(result), result == "failed") == (target, False)
     else:
         assert result == "failed"
-        with pytest.raises(MappingError, match="no conversion"):
+        with pytest.raises(MqlError, match="no conversion"):
             compile_expression({"$convert": {"input": "$v", "to": target}}, Scope()).evaluate(
                 {"v": value}, variables_with(Budget())
             )
 
 
 @pytest.mark.parametrize("name", SHORTCUTS)
-def test_null(name):
+def test_null_and_missing_become_null(name):
     """Null and missing become null."""
     assert converted(name, None) is None
     assert compile_expression({name: "$nothing"}, Scope()).evaluate({}, variables_with(Budget())) is None
@@ -123,7 +123,7 @@ def test_null(name):
         (uuid.UUID(UUID_TEXT), UUID_TEXT),
     ],
 )
-def test_to_string(value, expected):
+def test_text_is_written_as_in_mongodb(value, expected):
     """Text as MongoDB writes it."""
     assert converted("$toString", value) == expected
 
@@ -167,7 +167,7 @@ def test_to_string(value, expected):
         ("$toObjectId", "507F1f77bcf86cd799439011", ID),
     ],
 )
-def test_value(name, value, expected):
+def test_values_and_types_are_those_of_mongodb(name, value, expected):
     """Values and types as in MongoDB."""
     result = converted(name, value)
     assert (result, type_name(result)) == (expected, type_name(expected))
@@ -194,8 +194,8 @@ def test_value(name, value, expected):
         ("1e6144", "1.000000000000000000000000000000000E+6144"),
     ],
 )
-def test_to_decimal(value, expected):
-    """Doubles come with 15 digits, text with up to 34."""
+def test_a_double_becomes_a_decimal_of_15_digits(value, expected):
+    """Text gives up to 34."""
     assert str(converted("$toDecimal", value)) == expected
 
 
@@ -247,9 +247,9 @@ def test_to_decimal(value, expected):
         ("$toObjectId", "507f1f77bcf86cd799439011\n"),
     ],
 )
-def test_failure(name, value):
+def test_a_failed_conversion_goes_to_on_error(name, value):
     """What has no counterpart in the type fails, and goes to onError."""
-    with pytest.raises(MappingError):
+    with pytest.raises(MqlError):
         converted(name, value)
     expression = {"$convert": {"input": "$v", "to": SHORTCUTS[name], "onError": "failed"}}
     assert compile_expression(expression, Scope()).evaluate({"v": value}, variables_with(Budget())) == "failed"
@@ -276,8 +276,8 @@ def test_failure(name, value):
         ("1969-12-31T23:59:58.001Z", -1999),
     ],
 )
-def test_to_date_of_text(text, expected):
-    """ISO 8601 in its usual forms; what has no offset is in UTC."""
+def test_dates_are_read_in_the_usual_forms_of_iso_8601(text, expected):
+    """Without an offset they are in UTC."""
     assert converted("$toDate", text) == DatetimeMS(expected)
 
 
@@ -287,9 +287,9 @@ def test_to_date_of_text(text, expected):
      "2024-05-01T12:60Z", "2024-05-01T12:30:60Z", "2024-05-01T", "2024-05-01T12:30:45 America/New_York",
      "2024-05-01x", "2024-05/01", "٢٠٢٤-٠٥-٠١"],
 )  # fmt: skip
-def test_to_date_of_other_text(text):
-    """Dates that there are not, and words, are errors."""
-    with pytest.raises(MappingError):
+def test_other_text_is_not_a_date(text):
+    """Dates that do not exist, and words, are errors."""
+    with pytest.raises(MqlError):
         converted("$toDate", text)
 
 
@@ -313,7 +313,7 @@ def test_to_date_of_other_text(text):
         ({"to": "string", "onError": "e"}, {"v": Binary(b"x")}, "e"),
     ],
 )
-def test_convert(arguments, document, expected):
+def test_convert_has_on_null_and_on_error(arguments, document, expected):
     """onNull is for null and missing, onError for failed conversions, and `to` may come from the document."""
     node = compile_expression({"$convert": {"input": "$v", **arguments}}, Scope())
     value = node.evaluate(document, variables_with(Budget()))
@@ -321,18 +321,18 @@ def test_convert(arguments, document, expected):
     assert node.gives is None or type_name(value) in node.gives
 
 
-def test_convert_evaluates_on_error_only_then():
+def test_on_error_and_on_null_are_evaluated_only_when_needed():
     """An error in onError or onNull counts only when they are needed."""
     failing = {"$toInt": "$bad"}
     expression = {"$convert": {"input": "$v", "to": "int", "onError": failing, "onNull": failing}}
     assert compile_expression(expression, Scope()).evaluate({"v": "5", "bad": "x"}, variables_with(Budget())) == 5
 
 
-def test_convert_lets_other_errors_through():
-    """onError is not for errors within the input, nor for a `to` that is no type."""
+def test_on_error_catches_only_failed_conversions():
+    """Not errors in the input, nor a `to` that is not a type."""
     for arguments in ({"input": {"$toInt": "$v"}, "to": "long"}, {"input": "$v", "to": "$v"}):
         node = compile_expression({"$convert": {**arguments, "onError": "e"}}, Scope())
-        with pytest.raises(MappingError):
+        with pytest.raises(MqlError):
             node.evaluate({"v": "x"}, variables_with(Budget()))
 
 
@@ -351,9 +351,9 @@ def test_convert_lets_other_errors_through():
         {"to": "int", "onerror": 1},
     ],
 )
-def test_convert_that_is_refused(arguments):
-    """Targets that are no type, and arguments that there are not, do not compile."""
-    with pytest.raises(MappingError):
+def test_convert_with_a_wrong_constant_does_not_compile(arguments):
+    """A target that is not a type, or an argument that does not exist."""
+    with pytest.raises(MqlError):
         compile_expression({"$convert": {"input": "$v", **arguments}}, Scope())
 
 
@@ -367,13 +367,13 @@ def test_convert_that_is_refused(arguments):
         ({"to": "$t"}, None),
     ],
 )
-def test_types_of_convert(arguments, types):
-    """The types that a conversion gives are known when `to`, onNull and onError are."""
+def test_the_types_of_convert_are_known_for_constant_targets(arguments, types):
+    """And for known types of onNull and onError."""
     assert compile_expression({"$convert": {"input": "$v", **arguments}}, Scope()).gives == types
 
 
-def test_type_and_is_number():
-    """Types by MongoDB's names, "missing" for what is not there; four of them are numbers."""
+def test_type_gives_the_name_and_is_number_knows_four():
+    """A missing value has the type "missing"."""
     for name, value in SAMPLES.items():
         assert converted("$type", value) == name
         assert converted("$isNumber", value) is (name in ("int", "long", "double", "decimal"))
@@ -382,7 +382,7 @@ def test_type_and_is_number():
 
 
 @given(st.one_of(st.floats(), st.integers(MIN_LONG, MAX_LONG), st.booleans()))
-def test_numbers_survive_their_text(value):
+def test_a_number_survives_its_text(value):
     """A number's text gives the number back."""
     name = {"double": "$toDouble", "int": "$toInt", "long": "$toLong"}.get(type_name(value), "$toBool")
     if abs(value) < 2.3e-308 and value:
@@ -392,7 +392,7 @@ def test_numbers_survive_their_text(value):
 
 
 @given(st.integers(-62_167_219_200_000, 253_402_300_799_999))
-def test_dates_survive_their_text(milliseconds):
+def test_a_date_of_the_years_0_to_9999_survives_its_text(milliseconds):
     """The text of a date of the years 0 to 9999 gives the date back."""
     date = DatetimeMS(milliseconds)
     assert converted("$toDate", converted("$toString", date)) == date

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.mql.bson_types import MISSING
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions.compiler import WHOLE_DOCUMENT
 from tests.mql import bson_values
 from tests.mql.expressions.evaluation import compiled, evaluated, exactly, reads_of
@@ -71,8 +71,8 @@ DOCUMENT = {
         ({"$unsetField": {"field": "y", "input": "$none"}}, None),
     ],
 )
-def test_value(expression: Any, expected: Any) -> None:
-    """What each operator gives, with its fields in order; null and missing are mostly null."""
+def test_each_operator_gives_what_mongodb_gives(expression: Any, expected: Any) -> None:
+    """With the fields in order. Null and missing mostly give null."""
     assert exactly(evaluated(expression, DOCUMENT)) == exactly(expected)
 
 
@@ -100,10 +100,10 @@ def test_value(expression: Any, expected: Any) -> None:
         {"$unsetField": {"field": "x", "input": "$list"}},
     ],
 )
-def test_error_of_document(expression: Any) -> None:
-    """A value that an operator does not take is an error of the document, with the operator as its name."""
+def test_a_value_that_an_operator_refuses_is_an_error_of_the_document(expression: Any) -> None:
+    """The place of the error names the operator."""
     compiled(expression)
-    with pytest.raises(MappingError, match=r"\$\w+"):
+    with pytest.raises(MqlError, match=r"\$\w+"):
         evaluated(expression, DOCUMENT)
 
 
@@ -126,23 +126,23 @@ def test_error_of_document(expression: Any) -> None:
         ({"$unsetField": {"field": "a", "input": "$a", "value": 1}}, ("$unsetField",)),
     ],
 )
-def test_refused(expression: Any, place: tuple[str, ...]) -> None:
-    """What no document could make right is found when it is compiled, with its place."""
-    with pytest.raises(MappingError) as error:
+def test_what_no_document_could_make_right_does_not_compile(expression: Any, place: tuple[str, ...]) -> None:
+    """The error has its place."""
+    with pytest.raises(MqlError) as error:
         compiled(expression)
     assert error.value.place == place
 
 
-def test_reads() -> None:
-    """A field of the document that is named is read; of another object, what that object is made of."""
+def test_a_named_field_of_the_document_is_read() -> None:
+    """Of another object, the fields that it is made of are read."""
     assert reads_of({"$getField": "a.b"}) == {"a.b"}
     assert reads_of({"$getField": {"field": "a.b", "input": "$$ROOT"}}) == {"a.b"}
     assert reads_of({"$getField": {"field": "a", "input": "$o.p"}}) == {"o"}
     assert reads_of({"$setField": {"field": "a", "input": "$$ROOT", "value": "$b"}}) == {WHOLE_DOCUMENT, "b"}
 
 
-def test_document_stays_as_it_is() -> None:
-    """Results are new objects."""
+def test_results_are_new_objects() -> None:
+    """The document is not changed."""
     document = {"o": {"x": 1}}
     evaluated({"$mergeObjects": ["$o", {"y": 1}]}, document)
     evaluated({"$setField": {"field": "x", "input": "$o", "value": 2}}, document)
@@ -151,7 +151,7 @@ def test_document_stays_as_it_is() -> None:
 
 
 @given(st.dictionaries(bson_values.field_names, bson_values.values, max_size=4))
-def test_there_and_back(fields: dict[str, Any]) -> None:
+def test_array_to_object_undoes_object_to_array(fields: dict[str, Any]) -> None:
     """$arrayToObject takes what $objectToArray gives, and makes the same object of it."""
     assert exactly(evaluated({"$arrayToObject": {"$objectToArray": "$o"}}, {"o": fields})) == exactly(fields)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from changesource.mql.bson_types import MISSING, type_name
 from changesource.mql.budget import Budget
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions import Scope, compile_expression
 from changesource.mql.expressions.compiler import variables_with
 
@@ -84,7 +84,7 @@ def value_of(expression, **document):
         ({"$replaceAll": {"input": "ab", "find": "$null", "replacement": "-"}}, None),
     ],
 )
-def test_value(expression, expected):
+def test_each_operator_gives_what_mongodb_gives(expression, expected):
     """Each operator gives what MongoDB gives."""
     document = {"s": "aB", "n": 5, "null": None, "date": DatetimeMS(1), "code": Code("x()")}
     assert value_of(expression, **document) == expected
@@ -122,15 +122,15 @@ def test_value(expression, expected):
         {"$replaceOne": {"input": "$null", "find": "$n", "replacement": "x"}},
     ],
 )
-def test_value_that_is_refused(expression):
-    """A value that MongoDB refuses is an error of the document: it compiles, and names no value in the message."""
+def test_a_value_that_mongodb_refuses_is_an_error_of_the_document(expression):
+    """The expression compiles, and the message holds no value."""
     node = compile_expression(expression, Scope())
     document = {
         "s": "secret", "n": 5, "null": None, "array": [], "bool": True, "timestamp": Timestamp(1, 1), "id": ObjectId(),
         "negative": -1, "half": 0.5, "long": Int64(2**40), "accent": "é", "empty": "", "nan": float("nan"),
         "code": Code("x"), "far": DatetimeMS(10**15),
     }  # fmt: skip
-    with pytest.raises(MappingError) as caught:
+    with pytest.raises(MqlError) as caught:
         node.evaluate(document, variables_with(Budget()))
     assert "secret" not in str(caught.value)
 
@@ -151,14 +151,14 @@ def test_value_that_is_refused(expression):
         {"$replaceOne": {"input": "$s", "find": "x"}},
     ],
 )
-def test_expression_that_is_refused(expression):
+def test_what_no_document_could_make_right_does_not_compile(expression):
     """What no document makes right does not compile."""
-    with pytest.raises(MappingError):
+    with pytest.raises(MqlError):
         compile_expression(expression, Scope())
 
 
 def test_concat_evaluates_nothing_after_a_null():
-    """An error behind a null does not count."""
+    """An error after it does not count."""
     assert value_of({"$concat": ["$nothing", {"$toString": "$object"}]}, object={}) is None
 
 
@@ -183,8 +183,8 @@ def test_concat_evaluates_nothing_after_a_null():
         (MISSING, MISSING),
     ],
 )
-def test_hex_to_base64_url(value, expected):
-    """Hexadecimal text and ObjectIds become base64url without padding; all else is missing."""
+def test_hexadecimal_text_and_object_ids_become_base64url(value, expected):
+    """Without padding. Any other value gives a missing one."""
     assert value_of({"$hexToBase64Url": "$v"}, **({} if value is MISSING else {"v": value})) == expected
 
 

@@ -54,8 +54,8 @@ def values_at(path, document, *, elements=True):
         ("a.$id", {"a": [DBRef("rooms", 7), DBRef("rooms", 8)]}, [7, 8]),
     ],
 )
-def test_values_at_a_path(path, document, values):
-    """Each value of a path, in any order."""
+def test_a_path_leads_to_each_value_that_mongod_finds(path, document, values):
+    """In any order."""
     assert sorted(map(repr, values_at(path, document))) == sorted(map(repr, values))
 
 
@@ -67,11 +67,11 @@ def test_values_at_a_path(path, document, values):
         ("a.0", {"a": [[1, 2], 3]}, [[1, 2]]),
     ],
 )
-def test_arrays_as_a_whole(path, document, values):
-    """Without elements, an array at the end of a path is only itself; those on the way are looked into."""
+def test_without_elements_an_array_at_the_end_is_only_itself(path, document, values):
+    """Arrays on the way are entered."""
     assert values_at(path, document, elements=False) == values
 
 
-def test_a_name_of_many_digits():
-    """It is no index, and not too long for Python to read."""
+def test_a_name_of_many_digits_is_not_an_index():
+    """And Python can read it."""
     assert values_at("a." + "1" * 5000, {"a": [1]}) == []

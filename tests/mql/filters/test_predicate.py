@@ -9,7 +9,7 @@ from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, MaxKey, Min
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.filters import compile_filter
 from tests.mql.bson_values import values
 
@@ -55,8 +55,8 @@ ITEM = {
         ({}, True),
     ],
 )
-def test_a_room(filter, matches):
-    """The everyday filters of a chat."""
+def test_everyday_filters_match_a_document(filter, matches):
+    """Those of a chat."""
     assert compile_filter(filter)(ROOM) is matches
 
 
@@ -89,7 +89,7 @@ def test_a_room(filter, matches):
         ({"nul.x": {"$exists": False}}, True),
     ],
 )
-def test_an_item(filter, matches):
+def test_each_form_of_a_filter_matches_as_in_mongod(filter, matches):
     """One filter for each thing that the language can say."""
     assert compile_filter(filter)(ITEM) is matches
 
@@ -126,8 +126,8 @@ def test_an_item(filter, matches):
         ("a\ud800", "a\ud800"),
     ],
 )
-def test_equal_values(value, constant):
-    """Equality is BSON's, whether it is implicit, $eq or $in, and $ne and $nin are its opposites."""
+def test_equality_is_that_of_bson(value, constant):
+    """Whether it is implicit, $eq or $in. $ne and $nin are its opposites."""
     document = {"a": value}
     assert compile_filter({"a": {"$eq": constant}})(document)
     assert compile_filter({"a": {"$all": [constant]}})(document)
@@ -170,8 +170,8 @@ def test_equal_values(value, constant):
         ("x", MaxKey()),
     ],
 )
-def test_unequal_values(value, constant):
-    """Types of other brackets are never equal, nor are objects with another order of fields."""
+def test_values_of_other_brackets_are_never_equal(value, constant):
+    """Nor are objects with another order of fields."""
     document = {"a": value}
     assert not compile_filter({"a": {"$eq": constant}})(document)
     assert not compile_filter({"a": {"$in": [constant]}})(document)
@@ -222,8 +222,8 @@ def test_unequal_values(value, constant):
         (MaxKey(), 1, ""),
     ],
 )
-def test_order(value, constant, holding):
-    """Values of one bracket are ordered, NaN is not, MinKey and MaxKey are for all."""
+def test_values_of_one_bracket_are_ordered(value, constant, holding):
+    """NaN is not. MinKey and MaxKey compare with all."""
     operators = ("$gt", "$gte", "$lt", "$lte")
     held = [name for name in operators if compile_filter({"a": {name: constant}})({"a": value})]
     assert held == holding.split()
@@ -256,8 +256,8 @@ def test_order(value, constant, holding):
         ({"a": False}, False),
     ],
 )
-def test_missing_fields(filter, matches):
-    """A missing field is as null, but has no type; negations match it."""
+def test_a_missing_field_matches_like_null(filter, matches):
+    """But it has no type. Negations match it."""
     assert compile_filter(filter)({"b": 1}) is matches
 
 
@@ -376,8 +376,8 @@ def test_missing_fields(filter, matches):
         ({"$elemMatch": {"$id": 1}}, [DBRef("rooms", 1)], True),
     ],
 )
-def test_operators(filter, value, matches):
-    """Each operator's rules, one a line."""
+def test_each_operator_follows_its_rules(filter, value, matches):
+    """One rule a line."""
     assert compile_filter({"a": filter})({"a": value}) is matches
 
 
@@ -402,7 +402,7 @@ def test_operators(filter, value, matches):
         ({"": 1}, {"": 1}, True),
     ],
 )
-def test_paths(filter, document, matches):
+def test_conditions_reach_into_arrays(filter, document, matches):
     """Conditions on what lies behind arrays."""
     assert compile_filter(filter)(document) is matches
 
@@ -424,22 +424,22 @@ def test_paths(filter, document, matches):
         ({"$expr": {"$gt": ["$a", "$b"]}, "a": 1}, True),
     ],
 )
-def test_logic(filter, matches):
+def test_conditions_are_combined(filter, matches):
     """Conditions together."""
     assert compile_filter(filter)({"a": 1}) is matches
 
 
-def test_no_document():
-    """What is not there matches nothing, not even the empty filter."""
+def test_no_document_matches_nothing():
+    """Not even the empty filter."""
     assert compile_filter({})(None) is False
     assert compile_filter({"a": None})(None) is False
 
 
-def test_an_expr_that_fails():
+def test_an_expr_that_fails_is_an_error_of_the_document():
     """What $expr cannot compute for a document is an error of that document."""
     matches = compile_filter({"$expr": {"$divide": [1, "$a"]}})
     assert matches({"a": 1})
-    with pytest.raises(MappingError):
+    with pytest.raises(MqlError):
         matches({"a": "x"})
 
 
@@ -473,15 +473,15 @@ def test_every_value_is_equal_to_itself(value, document):
 
 
 @given(st.lists(constants, max_size=4), documents)
-def test_in_is_any_equality(members, document):
-    """$in is an $or of $eq, and $nin its opposite."""
+def test_in_is_an_or_of_equalities(members, document):
+    """And $nin is its opposite."""
     any_of = any(compile_filter({"a": {"$eq": member}})(document) for member in members)
     assert compile_filter({"a": {"$in": members}})(document) is any_of
     assert compile_filter({"a": {"$nin": members}})(document) is not any_of
 
 
 @given(st.sampled_from(["a", "a.0", "a.b"]), conditions, documents)
-def test_not_is_the_opposite(path, condition, document):
+def test_not_and_nor_match_what_their_condition_does_not(path, condition, document):
     """$not matches what its condition does not, and so does $nor."""
     matches = compile_filter({path: condition})(document)
     assert compile_filter({path: {"$not": condition}})(document) is not matches
@@ -489,7 +489,7 @@ def test_not_is_the_opposite(path, condition, document):
 
 
 @given(st.lists(filters, min_size=1, max_size=4), documents)
-def test_de_morgan(members, document):
+def test_and_or_and_nor_obey_de_morgan(members, document):
     """An $and is the $nor of its members' opposites, in any order; an $or is no $nor."""
     opposites = [{"$nor": [member]} for member in members]
     every = compile_filter({"$and": members})(document)

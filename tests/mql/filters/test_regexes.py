@@ -6,7 +6,7 @@ import pytest
 from bson import Regex
 
 from changesource.mql.budget import Budget
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.filters import compile_filter
 from changesource.mql.filters.regexes import MAX_PATTERN_BYTES, compile_regex, regex_of, regex_with_options
 
@@ -42,19 +42,19 @@ from changesource.mql.filters.regexes import MAX_PATTERN_BYTES, compile_regex, r
         (r"a\x00b", "", "a\0b", True),
     ],
 )
-def test_what_a_pattern_finds(pattern, options, text, found):
+def test_a_pattern_finds_what_mongod_finds(pattern, options, text, found):
     """UTF-8 without Unicode properties, PCRE2's syntax, MongoDB's options."""
     assert compile_regex(regex_with_options(pattern, options))(text, Budget()) is found
 
 
 @pytest.mark.parametrize("pattern", ["(", "[z-a]", "a\0", "\ud800", r"\u00e9", "x" * (MAX_PATTERN_BYTES + 1)])
-def test_what_is_no_pattern(pattern):
+def test_a_pattern_that_mongod_refuses_does_not_compile(pattern):
     """What mongod refuses is refused when it is compiled."""
-    with pytest.raises(MappingError):
+    with pytest.raises(MqlError):
         regex_with_options(pattern, "")
 
 
-def test_python_patterns_are_taken():
+def test_a_pattern_of_python_is_accepted():
     """`re.Pattern` stands for what PyMongo encodes it as."""
     assert regex_of(re.compile("x", re.I)).flags == re.I | re.U
 
@@ -64,24 +64,24 @@ def test_half_a_surrogate_pair_is_one_unknown_character():
     assert compile_regex(Regex("^a.b$"))("a\ud800b", Budget())
 
 
-def test_a_pattern_that_takes_forever():
-    """Catastrophic backtracking is an error of that document soon, with its place, and names no value."""
+def test_catastrophic_backtracking_soon_ends_in_an_error():
+    """It is an error of the document, with its place, and names no value."""
     matches = compile_filter({"a.b": {"$regex": "^(x+)+$"}})
     assert matches({"a": {"b": "xxx"}})
-    with pytest.raises(MappingError, match="too much") as caught:
+    with pytest.raises(MqlError, match="too much") as caught:
         matches({"a": {"b": "x" * 40 + "!"}})
     assert caught.value.place == ("a.b", "$regex")
     assert "xxx" not in str(caught.value)
 
 
-def test_long_strings_need_no_more_than_memory():
-    """A string that is too long for the stack of PCRE2's machine code is searched without it."""
+def test_a_long_string_is_searched_without_machine_code():
+    """When it is too long for the stack of PCRE2's machine code."""
     search = compile_regex(Regex("^(a|b)*c"))
     assert search("a" * 100_000 + "c", Budget())
     assert not search("a" * 100_000, Budget())
 
 
-def test_a_long_string_that_takes_forever():
+def test_catastrophic_backtracking_ends_without_machine_code_too():
     """The way without machine code ends as well."""
-    with pytest.raises(MappingError, match="too much"):
+    with pytest.raises(MqlError, match="too much"):
         compile_regex(Regex("^(?:(a|b)*)*$"))("ab" * 100_000 + "!", Budget())

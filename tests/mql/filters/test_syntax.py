@@ -6,9 +6,9 @@ from decimal import Decimal
 import pytest
 from bson import Decimal128, Int64, Regex
 
-from changesource.mql.errors import MappingError
+from changesource.mql.errors import MqlError
 from changesource.mql.expressions import WHOLE_DOCUMENT, Scope
-from changesource.mql.filters import compile_filter, fields, parse_filter
+from changesource.mql.filters import compile_filter, filter_fields, parse_filter
 from changesource.mql.filters.tree import (
     All,
     And,
@@ -73,9 +73,9 @@ A = ("a",)
         ({"$nor": [{"a": 1}, {}]}, Nor((Compare(A, "$eq", 1), And(())))),
     ],
 )
-def test_what_a_filter_means(filter, parsed):
+def test_each_form_of_the_language_has_its_parsed_form(filter, parsed):
     """Each form of the language has its parsed form."""
-    assert parse_filter(filter, Scope()) == parsed
+    assert parse_filter(filter) == parsed
 
 
 @pytest.mark.parametrize(
@@ -157,19 +157,19 @@ def test_what_a_filter_means(filter, parsed):
         ({"a": {"$mod": [True, 0]}}, ("a", "$mod")),
     ],
 )
-def test_what_is_refused(filter, place):
-    """What no document could make right is an error when the filter is compiled, and says where."""
-    with pytest.raises(MappingError) as caught:
+def test_what_no_document_could_make_right_does_not_compile(filter, place):
+    """The error has its place."""
+    with pytest.raises(MqlError) as caught:
         compile_filter(filter)
     assert caught.value.place == place
 
 
 def test_a_deep_filter_is_refused():
-    """A filter that is nested too deep is a `MappingError` and no overflow of the stack."""
+    """It is a `MqlError` and no overflow of the stack."""
     filter = {"a": 1}
     for _ in range(100_000):
         filter = {"$and": [filter]}
-    with pytest.raises(MappingError, match="nested"):
+    with pytest.raises(MqlError, match="nested"):
         compile_filter(filter)
 
 
@@ -191,13 +191,13 @@ def test_a_filter_keeps_its_constants():
         ({"$nor": [{"$expr": {"$eq": ["$$ROOT", 1]}}]}, {WHOLE_DOCUMENT}),
     ],
 )
-def test_fields_that_are_read(filter, read):
-    """The top-level fields that a filter reads are known, those of $expr too."""
-    assert fields(parse_filter(filter, Scope())) == read
+def test_the_top_level_fields_that_are_read_are_known(filter, read):
+    """Those of $expr too."""
+    assert filter_fields(parse_filter(filter)) == read
 
 
-def test_reads_of_each_expr_are_its_own():
-    """Two $expr do not share what they read; the scope has it all."""
+def test_each_expr_knows_what_it_reads_itself():
+    """The scope has the fields of all."""
     scope = Scope()
     parsed = parse_filter({"$and": [{"$expr": "$a"}, {"$expr": "$b"}]}, scope)
     assert [member.reads for member in parsed.members] == [{"a"}, {"b"}]

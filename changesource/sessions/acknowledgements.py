@@ -1,16 +1,26 @@
-"""What zero-cache has confirmed, and what is in flight."""
+"""What zero-cache has been sent, and what of it it has acknowledged."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections import deque
 from dataclasses import dataclass
 
+from django.db import Error as DatabaseError
+
+from changesource.models import store
 from changesource.protocol.watermarks import Position
 from changesource.sessions.outlet import ClientStalled
 
+logger = logging.getLogger(__name__)
+
 MAX_IN_FLIGHT_BYTES = 32 * 2**20
-"""What may be sent and not yet acknowledged before the next transaction waits. One larger transaction still passes."""
+"""How much may be sent and not yet acknowledged before the next transaction waits. One larger
+transaction still passes."""
+NOTE_SECONDS = 10.0
+"""How often the Django database is told how far a replica is, and that it is in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +32,18 @@ class _Sent:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """What one acknowledgement was of, that no earlier one was."""
+    """What one acknowledgement confirms that no earlier one did."""
 
     transactions: int
     rows: int
 
 
 class InFlight:
-    """Transactions sent and not yet acknowledged. zero-cache acknowledges the newest only when it is busy, so an
-    acknowledgement is of everything up to its position."""
+    """The transactions that are sent and not yet acknowledged.
+
+    A busy zero-cache acknowledges only the newest, so an acknowledgement confirms everything up to
+    its position.
+    """
 
     def __init__(self, stall_seconds: float, max_bytes: int = MAX_IN_FLIGHT_BYTES) -> None:
         self._stall_seconds = stall_seconds
@@ -41,11 +54,13 @@ class InFlight:
         self.newest: Position | None = None
 
     def sent(self, position: Position, rows: int, size: int) -> None:
+        """Counts a transaction in."""
         self._sent.append(_Sent(position, rows, size))
         self._bytes += size
 
     def acknowledge(self, position: Position) -> Confirmed:
-        """Takes an acknowledgement; one of what was never sent, or has been acknowledged, confirms nothing."""
+        """Takes an acknowledgement. A position that was never sent, or was acknowledged before,
+        confirms nothing."""
         transactions = rows = 0
         while self._sent and self._sent[0].position <= position:
             confirmed = self._sent.popleft()
@@ -58,7 +73,8 @@ class InFlight:
         return Confirmed(transactions, rows)
 
     async def wait_for_room(self) -> None:
-        """Returns when the next transaction may be sent. Raises `ClientStalled` when no acknowledgement comes."""
+        """Returns when the next transaction may be sent. Raises `ClientStalled` when no
+        acknowledgement comes."""
         while self._bytes > self._max_bytes:
             self._acknowledged.clear()
             try:
@@ -68,3 +84,25 @@ class InFlight:
                 raise ClientStalled(
                     f"zero-cache acknowledged nothing for {self._stall_seconds:.0f} seconds."
                 ) from error
+
+
+class AcknowledgementNotes:
+    """Tells the Django database, every few seconds, how far a registered replica is."""
+
+    def __init__(self, app_id: str, shard_num: int, replica_version: str, in_flight: InFlight) -> None:
+        self._app_id = app_id
+        self._shard_num = shard_num
+        self._replica_version = replica_version
+        self._in_flight = in_flight
+        self._noted_at = time.monotonic()
+
+    async def note_if_due(self) -> None:
+        """Stores the newest acknowledgement, unless that was done less than `NOTE_SECONDS` ago."""
+        if time.monotonic() - self._noted_at < NOTE_SECONDS:
+            return
+        self._noted_at = time.monotonic()
+        newest = "" if self._in_flight.newest is None else self._in_flight.newest.watermark
+        try:
+            await store.note_acknowledged(self._app_id, self._shard_num, self._replica_version, newest)
+        except DatabaseError as error:  # the next note says the same
+            logger.warning("%s/%d: acknowledgement not kept (%s)", self._app_id, self._shard_num, type(error).__name__)

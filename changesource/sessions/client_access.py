@@ -1,10 +1,36 @@
-"""What one client may read of one app, as its connection goes on.
+"""What one client may read of one app while it is connected, and the places where that changes.
 
-What a grant says is stored as a numbered version, and a marker in the source says where it begins, as with a published
-version: a watermark so tells what its replica was sent under, whichever process asks. Whoever notices that the grant
-says something else stores the next version and writes the marker; who meets the marker first notes where. Before
-that, what is about to change is not sent any more. The same holds for what a published version takes away: rows of before
-it are looked up as the documents are now, so a replica that stays behind would otherwise read on what nobody may read.
+A grant is changed in the Django database, at no place in the stream. So a change becomes an *access
+version*, and takes effect where a marker of it lies in the source, as a published version does:
+
+    Django database  grant changed · access 2 stored ············· "access 2 begins at M"
+                                      │                           ▲
+    any session                       └ writes a marker ──┐       │ first reader that meets it
+                                                          ▼       │
+    change stream    ──── changes ──────────────c─────────M──── changes ────▶
+    replica          ──── access 1 ────┬ access 1, less ──┤
+                                       │ what 2 takes     └ transition to access 2
+                                       │ away
+                                       withheld from here on
+
+- A session that finds the grant changed stores the next access version and writes a marker with its
+  nonce. Several may do so at once: the number is unique, and readers skip a second marker with the
+  same nonce.
+- The first reader that meets the marker stores its cluster time, M.
+- At M every session makes the same transition. So a watermark tells under which access its rows
+  were sent, whichever process is asked.
+- Between storing an access version and its marker, nothing is sent of what it takes away. The next
+  transition loads again what was withheld and is still shown. The same goes for a published version
+  that the stream has not reached.
+
+Without a place in the stream, two processes would disagree about what a replica holds:
+
+    process A   ── access 1 ──┬─ access 2 ── W ╳
+    process B                                   resumes at W: are its rows those of access 1 or 2?
+
+Without withholding, a replica that lags would go on receiving what the client may no longer see. An
+update at c is looked up when it is read, and then the document is as it is *now*: it may have been
+written long after the grant was changed.
 """
 
 from __future__ import annotations
@@ -29,11 +55,15 @@ from changesource.publishing.version_changes import version_changes
 from changesource.replication.version_history import VersionHistory, number_in_force
 
 MARK_AGAIN_SECONDS = 10.0
-"""After how long a marker that has not come back is written again: its writer may have been killed before it wrote it."""
+"""After how long a marker that has not come back is written again: its writer may have died."""
 
 
 class ClientAccess:
-    """Of one connection."""
+    """One connection's access to one app.
+
+    `entitlements` are what the client may have, as far as is known here. `coming` are the published
+    versions whose markers the stream has not come to.
+    """
 
     def __init__(
         self, identity: Identity, app_id: str, publications: Sequence[str], entitlements: Entitlements
@@ -44,32 +74,33 @@ class ClientAccess:
         self._publications = tuple(publications)
         self._marked_at: dict[str, float] = {}
         self.coming: tuple[CompiledVersion, ...] = ()
-        """Published versions whose markers the stream has not come to, as far as is known."""
 
     @property
     def scope(self) -> str:
-        """What the rows depend on beside the stored access, as a digest: what the token says of the client, and the
-        publications. Empty for neither."""
+        """A digest of what the rows depend on besides the stored access: the attributes in the
+        token, and the publications that were asked for. Empty when there are neither."""
         if not self._attributes and not self._publications:
             return ""
         said = json.dumps([self._attributes, sorted(set(self._publications))], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()
 
     def note(self, entitlements: Entitlements) -> None:
-        """Takes what the client may have now; what was read of it earlier than what is known changes nothing."""
+        """Takes what the client may have, unless something newer is known."""
         if entitlements.progress >= self.entitlements.progress:
             self.entitlements = entitlements
 
     @property
     def is_in_force(self) -> bool:
-        """Whether what the grant says is in force, or was when somebody met its marker."""
+        """Whether the newest access version is what the grant says, and its marker was met."""
         newest = self._newest
         return newest is not None and newest.cluster_time is not None and newest.access == self.entitlements.wanted
 
     async def apply_grant(self, database: Database) -> None:
-        """Sees to it that what the grant says comes into force: stores it, and writes the marker of what waits for one.
+        """Stores what the grant says as an access version, and writes its marker.
 
-        Cheap when there is nothing to do. Raises `SourceUnreachable`, `SourceUnusable`, `django.db.Error`.
+        Where no marker may be written, the access version is a base: no replica continues over it.
+        Cheap when there is nothing to do. Raises `SourceUnreachable`, `SourceUnusable`,
+        `django.db.Error`.
         """
         newest = self._newest
         if newest is None or (newest.cluster_time is not None and newest.access != self.entitlements.wanted):
@@ -88,33 +119,36 @@ class ClientAccess:
             await self._read_versions()
 
     def view_at(self, version: CompiledVersion, position: Position) -> ClientView:
-        """What is shown of `version` at a position that has been given out. Raises `UnknownVersion`."""
-        return self._view(version, self._stored(self.number_at(position)))
+        """What is shown of `version` at a position of the stream. Raises `UnknownVersion`."""
+        return self._view(version, self._stored(self.access_number_at(position)))
 
     async def view_after(self, entry: Entry, view: ClientView) -> ClientView | None:
-        """What is shown from `entry` on instead of `view`, if what this client may read changes there, else None."""
+        """What is shown from `entry` on, if what this client may read changes there; else None.
+        Raises `django.db.Error`."""
         cutover = entry.access_cutover
         if cutover is None or cutover.client_id != self.key.client_id:
             return None
         if not self._has_met(cutover.nonce):
             await client_store.confirm_access(cutover.nonce, cutover.cluster_time)
             await self._read_versions()
-        number = self.number_at(entry.position)
+        number = self.access_number_at(entry.position)
         return self._view(view.version, self._stored(number)) if number > view.access_number else None
 
     def _has_met(self, nonce: str) -> bool:
-        """Whether its place is known already: anybody who may write to the source can repeat a marker that they see there."""
+        """Whether the place of the access version is known. Anyone who may write to the source can
+        repeat a marker."""
         return any(stored.nonce == nonce and stored.cluster_time is not None for stored in self.entitlements.versions)
 
     def with_version(self, version: CompiledVersion, view: ClientView) -> ClientView:
-        """What is shown of another version than that of `view`, under the same access."""
+        """What is shown of `version` under the access of `view`."""
         return self._view(version, self._stored(view.access_number))
 
     def withheld(self, view: ClientView) -> Withheld:
-        """What goes, or is loaded again, when the markers of what is stored have come, in whichever order they come.
+        """What goes, or is loaded again, at the stored markers, in whichever order they come.
 
-        The more is known, the more it is. What a session withholds is so always known again as withheld, also by the session
-        after it, when a table that stays is to be loaded again.
+        It only grows with what is known. So when a table that stays has to be loaded again, the
+        session that does so, which may be a later one, knows everything that was withheld from the
+        replica.
         """
         versions = [view.version, *(version for version in self.coming if version.number > view.version.number)]
         accesses = [stored for stored in self.entitlements.versions if stored.number >= view.access_number]
@@ -132,8 +166,8 @@ class ClientAccess:
             {table: frozenset(names) for table, names in columns.items()},
         )
 
-    def number_at(self, position: Position) -> int:
-        """Of the access in force at a position. Raises `UnknownVersion`."""
+    def access_number_at(self, position: Position) -> int:
+        """The number of the access version in force at a position. Raises `UnknownVersion`."""
         return number_in_force(self.entitlements.versions, position)
 
     @property
@@ -156,22 +190,26 @@ class ClientAccess:
 
 
 class ViewHistory:
-    """At which entries a connection's view changes: at publishes, and at changes of what its client may read."""
+    """The places at which a connection's view changes: publishes, and changes of what its client
+    may read."""
 
     def __init__(self, history: VersionHistory, access: ClientAccess) -> None:
         self.history = history
         self.access = access
 
     async def view_at(self, position: Position) -> ClientView:
-        """At a position that has been given out. Raises `UnknownVersion`, `django.db.Error`."""
+        """The view at a position of the stream. Raises `UnknownVersion`, `django.db.Error`."""
         return self.access.view_at(await self.history.at(position), position)
 
     async def look_ahead(self, view: ClientView) -> None:
-        """Takes the versions that have been published after that of `view`. Raises `django.db.Error`."""
+        """Reads the versions published after that of `view`. Raises `django.db.Error`."""
         self.access.coming = await self.history.after(view.version.number)
 
     async def after(self, entry: Entry, view: ClientView) -> ClientView | None:
-        """The view from `entry` on, if another one than `view` begins there. Asking again changes nothing."""
+        """The view that begins at `entry`, None if it is still `view`. Asking twice is harmless.
+
+        Raises `UnknownVersion`, `django.db.Error`.
+        """
         if entry.is_publish:
             if entry.version <= view.version.number:
                 return None

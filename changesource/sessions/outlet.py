@@ -1,4 +1,4 @@
-"""Where a session's frames go."""
+"""The sending side of a session's WebSocket, and how long zero-cache may keep it waiting."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from changesource.errors import ChangeSourceError
 from changesource.tasks import LoopShare
 
 SEND_BYTES = 256 * 1024
-"""About how much is handed over at once: a client that reads slowly must get through this within its time."""
+"""About how much is handed over at once. A client that reads slowly has to take this much within
+`stall_seconds`."""
 
 
 class Outlet(Protocol):
     """One WebSocket's sending side."""
 
     async def send_frames(self, frames: Sequence[bytes]) -> None:
-        """Sends text frames in order; returns when the socket has taken them, which can take as long as it likes."""
+        """Sends text frames in order. Returns when the socket has taken them, however late."""
 
 
 class ClientStalled(ChangeSourceError):
-    """zero-cache has read nothing, or acknowledged nothing, for too long. It resumes by its watermark."""
+    """zero-cache has read or acknowledged nothing for too long. It resumes by its watermark."""
 
     code = "CS501"
 
 
 class SnapshotTooSlow(ChangeSourceError):
-    """zero-cache reads a snapshot at less than SNAPSHOT_MIN_BYTES_PER_SECOND, while others wait for its turn."""
+    """zero-cache reads a snapshot at less than SNAPSHOT_MIN_BYTES_PER_SECOND; others wait."""
 
     code = "CS502"
 
@@ -37,9 +38,10 @@ class SnapshotTooSlow(ChangeSourceError):
 class PacedOutlet:
     """Sends in small portions, each within `stall_seconds`, and counts what was sent.
 
-    With `least_bytes_per_second`, all the time that the client has let us wait is bounded as well: to `stall_seconds`, and
-    to what everything that was sent takes at that rate. The time between two portions does not count: then the client
-    waits for us, or for MongoDB. 0 is no bound.
+    `least_bytes_per_second` also bounds how long the client may keep us waiting in all: for
+    `stall_seconds`, and as long as everything that was sent takes at that rate. 0 sets no bound.
+    The time between two portions does not count, because then the client waits for us, or for
+    MongoDB.
     """
 
     def __init__(self, outlet: Outlet, stall_seconds: float, least_bytes_per_second: int = 0) -> None:
@@ -51,7 +53,8 @@ class PacedOutlet:
         self.sent_bytes = 0
 
     async def send(self, frames: Iterable[bytes]) -> None:
-        """Takes from `frames` as they are sent. Raises `ClientStalled` and `SnapshotTooSlow`."""
+        """Sends `frames`, taking them one after the other. Raises `ClientStalled` and
+        `SnapshotTooSlow`."""
         portion: list[bytes] = []
         size = 0
         for frame in frames:
@@ -77,7 +80,7 @@ class PacedOutlet:
             raise ClientStalled(f"zero-cache read nothing for {self._stall_seconds:.0f} seconds.") from error
         self._waited_seconds += time.monotonic() - began
         self.sent_bytes += size
-        # A socket that takes everything at once, or frames that are small once they are compressed, give nobody else a turn.
+        # A socket that takes everything at once, as it does small frames, never yields by itself.
         if self._share.is_used_up:
             await self._share.give_way()
 

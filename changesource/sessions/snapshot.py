@@ -1,52 +1,82 @@
 """The snapshot: one Zero transaction with every row, consistent however long it takes.
 
-It is closed by barriers. A marker written before the scan comes back in the change stream at a position P; a marker
-written after it, at Q. What changed between P and Q is replayed on top of the scanned rows, in the same transaction: the
-rows are then those of Q. No snapshot history of the server is needed, and nothing is lost between snapshot and stream.
+It is a transition from no view at all (`transition.py`), between two barriers (`barrier.py`). It
+needs no snapshot history of the server.
 
-A source that may not be written to has no markers. On a replica set P is then what a majority had before the scan, and
-MongoDB itself is read from P until a majority's state after the scan, from a server that is known to have reached that.
+    change stream ───────────P───────── changes ───────────Q────── changes ─────▶
+                   marker ───┘     ┌─ scan ─┐   marker ────┘
+    transaction              begin ┘        └───────────── replay, commit
+    next connection                                               "I have P": from Q on
+
+- Write a barrier. It comes back at P, which is the replica version and the transaction's watermark.
+- Create Zero's tables and the app's, and scan the collections.
+- Write another barrier. It comes back at Q. Replay what changed between P and Q on the scanned rows.
+- Register the replica as (P, Q), and only then commit: every replica that zero-cache has is known.
+- zero-cache resumes with P, and the stream continues from Q.
+
+Without P, the stream could only continue from Q, and a change during the scan would be lost:
+
+    scan     ── reads x ───────────────
+    source   ──────────── x changes ────Q─────▶      neither in a row nor after Q
+
+Without Q, the stream could continue from P and bring the same changes. But until it had, users
+would see rows of different moments: one side of a transfer without the other.
+
+A publish that meets a snapshot, at M:
+
+    change stream ──P──── changes ────M──── changes, rendered by the new version ────Q────▶
+    transaction     └ begin, scan      │                                       marker ─┘
+                      replay ────────▶ commit: the rows are those just before M
+    next connection                    └ meets M: transition to the new version
+
+A snapshot that replayed past M would send rows of the new version to tables of the old one, and one
+that began again at M would never end where publishes are frequent. A change of access ends the
+replay in the same way.
+
+A source that may not be written to has no barriers. On a replica set P is then what a majority had
+before the scan, and MongoDB itself is read from P to what a majority has after it, from a server
+that is known to have come that far.
 """
 
 from __future__ import annotations
 
 import logging
+import math
+import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from changesource.errors import BarrierNotSeen, SourceReadOnly, SourceUnreachable, SourceUnusable
+from changesource.errors import SourceReadOnly, SourceUnreachable, SourceUnusable
 from changesource.log.entries import Entry
+from changesource.models import store
 from changesource.models.snapshot_store import SnapshotState
-from changesource.mongo.documents import estimate_count, scan
-from changesource.mongo.markers import write_marker
-from changesource.mongo.source import Database, inspect_source, majority_cluster_time
-from changesource.protocol import frames
+from changesource.mongo.documents import Documents, estimate_count
+from changesource.mongo.source import inspect_source, majority_cluster_time
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView
-from changesource.publishing.compiled import CompiledTableFrames, CompiledVersion, fields_read
-from changesource.replication.app_source import AppSource
-from changesource.replication.entry_reader import EntryReader
-from changesource.replication.row_error_notes import RowErrorSink
+from changesource.publishing.compiled import CompiledTableFrames
 from changesource.replication.slow_documents import rows_in_batches
-from changesource.sessions.client_access import ViewHistory
+from changesource.replication.version_history import FIRST_ORDINAL_AFTER_MARKER
+from changesource.sessions.acknowledgements import InFlight
+from changesource.sessions.barrier import entries_to_barrier, entries_to_now
 from changesource.sessions.outlet import PacedOutlet
+from changesource.sessions.row_loader import RowLoader
 from changesource.sessions.snapshot_progress import DocumentCounts
-from changesource.tables.compiled_table import Document, Row
+from changesource.sessions.stream_context import StreamContext
+from changesource.sessions.transactions import TransactionSender
+from changesource.sessions.transition import Transition
+from changesource.tables.compiled_table import Row
 from changesource.tables.row_errors import RowError
-from changesource.tasks import LoopShare
 
 logger = logging.getLogger(__name__)
-
-BARRIER_SECONDS = 60.0
-"""How long a marker may take to come back."""
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotResult:
-    """`begin` is the replica's version, P; `end` is where its rows are, Q, and where the stream goes on. `view` is what was
-    shown."""
+    """`begin` is the replica's version, P; `end` is where its rows are and where the stream
+    continues, Q. `view` is what was shown."""
 
     begin: Position
     end: Position
@@ -54,173 +84,139 @@ class SnapshotResult:
     view: ClientView
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """P, what is shown there, and the entries from P to Q. Asking for the first one sets Q."""
+
+    begin: Position
+    view: ClientView
+    changes: AsyncGenerator[Entry, None]
+
+
 class Snapshot:
-    """One snapshot for one shard, of what is shown at the first barrier. `entries` are the feed's, from before that on, where
-    `view` is shown."""
+    """One snapshot for one shard. Call `send`, register the replica, and then call `commit`.
+
+    `plain_inserts` sends each row in a message of its own. What has been read and sent is counted
+    in `progress`.
+    """
 
     def __init__(
-        self,
-        database: Database,
-        views: ViewHistory,
-        view: ClientView,
-        shard_num: int,
-        outlet: PacedOutlet,
-        entries: AsyncIterator[Entry | None],
-        sink: RowErrorSink,
-        *,
-        plain_inserts: bool,
-        unused: Callable[[Position], Awaitable[Position]],
-        progress: SnapshotState,
+        self, context: StreamContext, outlet: PacedOutlet, progress: SnapshotState, *, plain_inserts: bool
     ) -> None:
-        self._database = database
-        self._views = views
-        self._view = view
-        self._shard_num = shard_num
+        self._context = context
         self._outlet = outlet
-        self._entries = entries
-        self._sink = sink
-        self._plain_inserts = plain_inserts
-        self._unused = unused
         self._progress = progress
-        self._share = LoopShare()
+        self._plain_inserts = plain_inserts
 
-    async def send(self) -> SnapshotResult:
-        """Everything but the commit, so that the caller can note the result first. Raises `BarrierNotSeen`,
-        `ClientStalled`, and what the feed and the scan raise."""
-        begin, replay = await self._begin()
-        counts = DocumentCounts(self._progress)
-        for collection in self._view.tables_of_collection:
-            counts.expect(collection, await self._estimate(collection))
-        await self._outlet.send(self._opening(begin))
-        for collection, tables in self._view.tables_of_collection.items():
-            counts.expect(collection, await self._estimate(collection))  # it may have grown meanwhile
-            await self._send_collection(collection, tables, begin, counts)
-            counts.end(collection)
-        end = await replay(begin)
-        await self._outlet.send([frames.permissions_row(self._version.app_id, self._shard_num, self._view.permissions)])
-        return SnapshotResult(begin, end, self._progress.rows, self._view)
+    async def send(self, view: ClientView, entries: AsyncIterator[Entry | None]) -> SnapshotResult:
+        """Sends everything but the commit. `entries` are the feed's, from before the first barrier,
+        where `view` is shown.
 
-    @property
-    def _version(self) -> CompiledVersion:
-        return self._view.version
+        Raises `BarrierNotSeen`, `ClientStalled`, `SnapshotTooSlow`, `django.db.Error`, and what the
+        feed and the scan raise.
+        """
+        start = await self._begin(view, entries)
+        # zero-cache acknowledges nothing before the commit, and the connection ends with that.
+        self._sender = TransactionSender(self._outlet, InFlight(math.inf), start.view, Position(0))
+        backfills_at = None if self._plain_inserts else start.begin
+        loader = _SnapshotLoader(self._context, self._sender, self._progress, backfills_at)
+        for collection in start.view.tables_of_collection:
+            await loader.expect(collection)
+        transition = Transition(self._context, self._sender, None, start.view)
+        replayed = await transition.send(start.begin, loader, start.changes)
+        return SnapshotResult(start.begin, replayed.end, self._progress.rows, start.view)
 
-    async def _begin(self) -> tuple[Position, Callable[[Position], Awaitable[Position]]]:
-        """P, and what replays the changes between P and Q."""
+    async def commit(self) -> None:
+        """Ends the transaction that `send` has sent."""
+        await self._sender.commit(int(time.time() * 1000))
+
+    async def _begin(self, view: ClientView, entries: AsyncIterator[Entry | None]) -> _Start:
+        context = self._context
         try:
-            return await self._unused(await self._reach_barrier()), self._replay_to_barrier
+            position, view = await self._reach_barrier(view, entries)
+            begin = await unused_position(context, position)
+            return _Start(begin, view, entries_to_barrier(context, entries))
         except SourceReadOnly as error:
-            if (await inspect_source(self._database)).is_sharded:
+            if (await inspect_source(context.database)).is_sharded:
                 raise SourceUnusable(
                     f"{error.args[0]} A sharded cluster needs it for snapshots: it does not show where its stream ends."
                 ) from error
-        logger.info("snapshot of %s: without markers, the source may only be read", self._version.name)
-        return await self._unused(Position(await majority_cluster_time(self._database))), self._replay_to_now
+        logger.info("snapshot of %s: without markers, the source may only be read", context.label)
+        begin = await unused_position(context, Position(await majority_cluster_time(context.database)))
+        return _Start(begin, view, entries_to_now(context, view.version, begin))
 
-    def _opening(self, begin: Position) -> list[bytes]:
-        opening = [frames.begin(begin)]
-        for spec in frames.zero_tables(self._version.app_id, self._shard_num):
-            opening += frames.create_table(spec)
-        for table in self._view.tables:
-            opening += frames.create_table(table.table.spec)
-        return opening
+    async def _reach_barrier(
+        self, view: ClientView, entries: AsyncIterator[Entry | None]
+    ) -> tuple[Position, ClientView]:
+        """The position of the transaction that holds a marker of now, and what is shown there."""
+        position = Position(0)
+        async with aclosing(entries_to_barrier(self._context, entries)) as before:
+            async for entry in before:
+                view = await self._context.views.after(entry, view) or view
+                position = entry.position
+        return position, view
 
-    async def _reach_barrier(self) -> Position:
-        """Writes a marker and reads to it; the position of the transaction that holds it."""
-        nonce = await write_marker(self._database, self._version.app_id, "barrier")
-        is_seen = False
-        async with aclosing(self._entries_in_time()) as entries:
-            async for entry in entries:
-                self._view = await self._views.after(entry, self._view) or self._view
-                is_seen = is_seen or nonce in entry.markers
-                if is_seen and entry.is_final:
-                    return entry.position
-        raise self._not_seen()
 
-    async def _replay_to_barrier(self, begin: Position) -> Position:
-        """Writes a marker and sends what changed before it; the position of the last transaction that counts. A cutover ends
-        it: that transaction is the one before then, and the cutover follows in the stream."""
-        nonce = await write_marker(self._database, self._version.app_id, "barrier")
-        end = begin
-        is_seen = False
-        async with aclosing(self._entries_in_time()) as entries:
-            async for entry in entries:
-                if await self._views.after(entry, self._view) is not None:
-                    return end
-                if rows := self._view.select_frames(entry):
-                    await self._outlet.send(rows)
-                is_seen = is_seen or nonce in entry.markers
-                if entry.is_final:
-                    end = max(end, entry.position)
-                    if is_seen:
-                        return end
-        raise self._not_seen()
+async def unused_position(context: StreamContext, position: Position) -> Position:
+    """A position at this cluster time, on the same side of a cutover, where no replica began.
 
-    async def _replay_to_now(self, begin: Position) -> Position:
-        """Sends what a majority has now, read from MongoDB itself: the log's writer may be behind, and nothing tells by how
-        much. The position of the last transaction of it."""
-        now = await majority_cluster_time(self._database)
-        end = begin
-        source = AppSource(self._database, self._views.history, self._sink)
-        reader = EntryReader(source, self._version, begin.cluster_time, begin, known_until=now)
-        async with aclosing(reader.entries()) as entries:
-            async for entry in entries:
-                if entry is None or entry.is_publish:
-                    break
-                if rows := self._view.select_frames(entry):
-                    await self._outlet.send(rows)
-                if entry.is_final:
-                    end = entry.position
-                    if end.cluster_time > now:
-                        break
-        return end
+    It is drawn at random. Two snapshots of a shard may see their markers in one transaction before
+    either is registered, and one registration would then be taken for the other. Raises
+    `django.db.Error`.
+    """
+    is_before_marker = position.ordinal < FIRST_ORDINAL_AFTER_MARKER
+    end = FIRST_ORDINAL_AFTER_MARKER if is_before_marker else FIRST_ORDINAL_AFTER_MARKER * 2
+    while True:
+        ordinal = position.ordinal + secrets.randbelow(end - position.ordinal)
+        drawn = Position(position.cluster_time, ordinal)
+        if await store.find_replica(context.app_id, context.shard_num, drawn.watermark) is None:
+            return drawn
 
-    async def _entries_in_time(self) -> AsyncGenerator[Entry, None]:
-        """Entries, until none has come for `BARRIER_SECONDS`."""
-        deadline = time.monotonic() + BARRIER_SECONDS
-        async for entry in self._entries:
-            if entry is not None:
-                deadline = time.monotonic() + BARRIER_SECONDS
-                yield entry
-            elif time.monotonic() > deadline:
-                return
 
-    def _not_seen(self) -> BarrierNotSeen:
-        return BarrierNotSeen(
-            f"App {self._version.app_id}: a marker did not come back within {BARRIER_SECONDS:.0f} seconds. "
-            "Check that the change stream of the source works (manage.py check_source)."
-        )
+class _SnapshotLoader(RowLoader):
+    """Counts what it reads and sends. Rows go out many to a message, in backfills at
+    `backfills_at`; one by one if that is None."""
 
-    async def _estimate(self, collection: str) -> int:
-        try:
-            return await estimate_count(self._database, collection)
-        except (SourceUnreachable, SourceUnusable) as error:  # for progress only; the scan says it if it lasts
-            logger.info("snapshot of %s: %s is not counted: %s", self._version.name, collection, error)
-            return 0
-
-    async def _send_collection(
-        self, collection: str, tables: Sequence[CompiledTableFrames], position: Position, counts: DocumentCounts
-    ) -> None:
-        async with aclosing(scan(self._database, collection, fields_read(tables))) as batches:
-            async for documents in batches:
-                errors: list[RowError] = []
-                for table in tables:
-                    await self._send_rows(table, documents, position, errors)
-                counts.add(collection, len(documents))
-                if errors:
-                    self._sink.add(errors)
-
-    async def _send_rows(
+    def __init__(
         self,
-        table: CompiledTableFrames,
-        documents: Iterable[Document],
-        position: Position,
-        errors: list[RowError],
+        context: StreamContext,
+        sender: TransactionSender,
+        progress: SnapshotState,
+        backfills_at: Position | None,
     ) -> None:
-        backfills = table.frames.backfills(position)
+        super().__init__(context, sender)
+        self._progress = progress
+        self._counts = DocumentCounts(progress)
+        self._backfills_at = backfills_at
+
+    async def expect(self, collection: str) -> None:
+        """Asks about how many documents there are to read. Only progress depends on it."""
+        try:
+            documents = await estimate_count(self._context.database, collection)
+        except (SourceUnreachable, SourceUnusable) as error:  # the scan will say so if it lasts
+            logger.info("snapshot of %s: %s is not counted: %s", self._context.label, collection, error)
+            documents = 0
+        self._counts.expect(collection, documents)
+
+    async def _scan(
+        self, collection: str, fields: Collection[str], with_one_of: Collection[str] = ()
+    ) -> AsyncGenerator[Documents, None]:
+        await self.expect(collection)  # it may have grown since the first look
+        async with aclosing(super()._scan(collection, fields, with_one_of)) as batches:
+            async for documents in batches:
+                yield documents
+                self._counts.add(collection, len(documents))
+        self._counts.end(collection)
+
+    async def _add_rows(self, table: CompiledTableFrames, documents: Documents) -> None:
+        errors: list[RowError] = []
+        backfills = None if self._backfills_at is None else table.frames.backfills(self._backfills_at)
         async for rows in rows_in_batches(table.table, documents, errors, self._share):
-            shown = self._counted(self._view.rows(table, iter(rows)))
-            await self._outlet.send(map(table.frames.upsert, shown) if self._plain_inserts else backfills.add(shown))
-        await self._outlet.send(backfills.rest())
+            shown = self._counted(self._sender.view.rows(table, iter(rows)))
+            await self._sender.add(map(table.frames.upsert, shown) if backfills is None else backfills.add(shown))
+        if backfills is not None:
+            await self._sender.add(backfills.rest())
+        self._report(errors)
 
     def _counted(self, rows: Iterable[Row]) -> Iterator[Row]:
         for row in rows:

@@ -1,4 +1,4 @@
-"""How far a snapshot is: in the log, and in the Django DB for the API and admin."""
+"""How far a snapshot is: in the log, and in the Django database for the API and admin."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from changesource.tasks import end_tasks
 logger = logging.getLogger(__name__)
 
 NOTE_SECONDS = 5.0
+"""How often the log and the Django database are told."""
 
 
 class SnapshotProgress:
-    """Counts what a snapshot has read and sent. `label` is its app and shard, for people."""
+    """What a snapshot has read and sent. `label` is its app and shard, for people."""
 
     def __init__(self, app_id: str, shard_num: int, client_id: int) -> None:
         self.label = f"{app_id}/{shard_num}"
@@ -31,12 +32,12 @@ class SnapshotProgress:
         self._began = 0.0
 
     def begin(self) -> None:
-        """It is its turn."""
+        """The snapshot has its slot."""
         self.state.began_at = timezone.now()
         self._began = time.monotonic()
 
     def describe(self) -> str:
-        """One line of the log."""
+        """The progress in one line of the log."""
         state = self.state
         if state.began_at is None:
             return "waits for its turn (SNAPSHOTS_PER_APP)"
@@ -50,8 +51,11 @@ class SnapshotProgress:
 
 
 class DocumentCounts:
-    """Documents read and to be read, by collection, added up in a state. As long as a collection has not ended, at least one
-    more is expected: collections grow, and their counts are estimates."""
+    """Counts documents read and to be read, by collection, and keeps their sums in a state.
+
+    Until a collection has ended, at least one more document is expected: collections grow, and
+    their counts are estimates.
+    """
 
     def __init__(self, state: SnapshotState) -> None:
         self._state = state
@@ -59,18 +63,18 @@ class DocumentCounts:
         self._read: Counter[str] = Counter()
 
     def expect(self, collection: str, documents: int) -> None:
-        """About so many are in the collection."""
+        """The collection has about this many documents."""
         self._expected[collection] = max(documents, self._expected.get(collection, 0))
         self._add_up()
 
     def add(self, collection: str, documents: int) -> None:
-        """So many more have been read."""
+        """This many more documents have been read."""
         self._read[collection] += documents
         self._expected[collection] = max(self._expected[collection], self._read[collection] + 1)
         self._add_up()
 
     def end(self, collection: str) -> None:
-        """All of it has been read."""
+        """The whole collection has been read."""
         self._expected[collection] = self._read[collection]
         self._add_up()
 
@@ -81,19 +85,19 @@ class DocumentCounts:
 
 @asynccontextmanager
 async def shown(progress: SnapshotProgress) -> AsyncIterator[None]:
-    """Says every few seconds how far it is, until the end."""
-    task = asyncio.create_task(_say(progress))
+    """Tells every few seconds how far the snapshot is, until the block ends."""
+    task = asyncio.create_task(_tell(progress))
     try:
         yield
     finally:
         await end_tasks(task)
         try:
             await snapshot_store.forget_snapshot(progress.state.token)
-        except DatabaseError as error:  # it is forgotten by its age then
+        except DatabaseError as error:  # then it is forgotten by its age
             logger.warning("snapshot of %s: its end was not kept (%s)", progress.label, type(error).__name__)
 
 
-async def _say(progress: SnapshotProgress) -> None:
+async def _tell(progress: SnapshotProgress) -> None:
     while True:
         try:
             await snapshot_store.note_snapshot(progress.state)

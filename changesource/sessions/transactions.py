@@ -8,22 +8,28 @@ from changesource.log.entries import Entry
 from changesource.protocol import frames
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import NOTHING, ClientView, Withheld
+from changesource.publishing.compiled import CompiledTableFrames
 from changesource.sessions.acknowledgements import InFlight
 from changesource.sessions.outlet import PacedOutlet
+from changesource.tables.compiled_table import Row
 
 
 class TransactionSender:
-    """Sends each transaction whole, between one begin and one commit, at a watermark above all before it.
+    """Sends each transaction whole, from begin to commit, at a watermark above all before it.
 
-    `last` is the watermark that the replica has. What `view` does not show is left out, and a transaction without rows is
-    not sent.
+    `view` is what the client is shown: everything else is left out, and a transaction without rows
+    is not sent. `last` is the watermark that the replica has.
+
+    A transaction is either made from entries, by `send`, or filled by the caller: `begin`, `add` as
+    often as needed, `commit`. Every method that sends raises `ClientStalled`, and in a snapshot
+    `SnapshotTooSlow`.
     """
 
     def __init__(self, outlet: PacedOutlet, in_flight: InFlight, view: ClientView, last: Position) -> None:
         self.last = last
+        self.view = view
         self._outlet = outlet
         self._in_flight = in_flight
-        self._view = view
         self._withheld: Withheld = NOTHING
         self._open: Position | None = None
         self._open_bytes = self._open_rows = 0
@@ -34,76 +40,81 @@ class TransactionSender:
         return self._open is not None
 
     async def send(self, entry: Entry) -> bool:
-        """Whether the entry ended a transaction that was sent. Raises `ClientStalled`."""
-        rows = self._view.select_frames(entry, self._withheld)
+        """Sends what an entry changes; whether it ended a transaction that was sent."""
+        rows = self.view.select_frames(entry, self._withheld)
         if self._open is not None and entry.id.part == 0:
-            self._open = None
-            await self._outlet.send([frames.rollback()])
+            await self._roll_back()
         out: list[bytes] = []
-        if self._open is None:
+        position = self._open
+        if position is None:
             if not rows:
                 return False
-            await self._in_flight.wait_for_room()
-            self._open = self._next(entry.position)
-            self._open_bytes = self._open_rows = 0
-            out.append(frames.begin(self._open))
+            position = await self._open_at(entry.position)
+            out.append(frames.begin(position))
         out += rows
         self._open_rows += len(rows)
         self._open_bytes += sum(map(len, rows))
         if not entry.is_final:
             await self._outlet.send(out)
             return False
-        await self._commit(self._open, out, entry.commit_time_ms)
+        await self._commit(position, out, entry.commit_time_ms)
         return True
 
+    async def send_empty(self, position: Position, commit_time_ms: int) -> None:
+        """Sends a transaction without rows: only a commit moves the replica's watermark."""
+        opened = await self._open_at(position)
+        await self._commit(opened, [frames.begin(opened)], commit_time_ms)
+
     def show(self, view: ClientView) -> None:
-        """From now on, something else."""
-        self._view = view
+        """Shows another view from now on, with nothing withheld."""
+        self.view = view
         self._withheld = NOTHING
 
     def withhold(self, withheld: Withheld) -> None:
-        """From now on, until `show`, not what is `withheld`."""
+        """Leaves out what is `withheld` from now on, until `show`."""
         self._withheld = withheld
 
     async def begin(self, position: Position) -> None:
-        """Begins a transaction that the caller fills by `add`, which no entry is part of. One that is open has been
-        interrupted."""
+        """Begins a transaction that the caller fills. One that is open was interrupted, and is
+        rolled back."""
         if self._open is not None:
-            self._open = None
-            await self._outlet.send([frames.rollback()])
-        await self._in_flight.wait_for_room()
-        self._open = self._next(position)
-        self._open_bytes = self._open_rows = 0
-        await self._outlet.send([frames.begin(self._open)])
+            await self._roll_back()
+        await self._outlet.send([frames.begin(await self._open_at(position))])
 
-    async def add(self, rows: Iterable[bytes]) -> None:
-        """Frames of the transaction that `begin` began, as many as there are."""
-        await self._outlet.send(self._counted(rows))
+    async def add(self, frames: Iterable[bytes]) -> None:
+        """Adds frames to the transaction that `begin` began."""
+        await self._outlet.send(self._counted(frames))
+
+    async def add_rows(self, table: CompiledTableFrames, rows: Iterable[Row]) -> None:
+        """Adds those of `rows` that are shown, each whole but for what is withheld."""
+        await self.add(self.view.upserts(table, iter(rows), self._withheld))
 
     async def add_changes(self, entry: Entry) -> None:
-        """What an entry changes, as a part of that transaction."""
-        await self.add(self._view.select_frames(entry, self._withheld))
+        """Adds what an entry changes."""
+        await self.add(self.view.select_frames(entry, self._withheld))
 
     async def commit(self, commit_time_ms: int) -> None:
-        """Ends that transaction."""
+        """Ends the transaction that `begin` began."""
         assert self._open is not None  # noqa: S101 (`begin` came before)
         await self._commit(self._open, [], commit_time_ms)
 
-    def _counted(self, rows: Iterable[bytes]) -> Iterator[bytes]:
-        for row in rows:
+    def _counted(self, frames: Iterable[bytes]) -> Iterator[bytes]:
+        for frame in frames:
             self._open_rows += 1
-            self._open_bytes += len(row)
-            yield row
+            self._open_bytes += len(frame)
+            yield frame
 
-    async def send_empty(self, position: Position, commit_time_ms: int) -> None:
-        """A transaction without rows moves the replica's watermark on; nothing else does."""
+    async def _open_at(self, position: Position) -> Position:
+        """Where a transaction begins, once there is room for it: at `position`, or just above the
+        last one."""
         await self._in_flight.wait_for_room()
-        self._open = self._next(position)
+        self._open = max(position, Position.from_number(self.last.number + 1))
         self._open_bytes = self._open_rows = 0
-        await self._commit(self._open, [frames.begin(self._open)], commit_time_ms)
+        return self._open
 
-    def _next(self, position: Position) -> Position:
-        return max(position, Position.from_number(self.last.number + 1))
+    async def _roll_back(self) -> None:
+        self._open = None
+        await self._outlet.send([frames.rollback()])
 
     async def _commit(self, position: Position, out: list[bytes], commit_time_ms: int) -> None:
         self._in_flight.sent(position, self._open_rows, self._open_bytes)

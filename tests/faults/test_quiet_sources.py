@@ -17,7 +17,7 @@ from changesource.models import App
 from changesource.mongo import change_stream
 from changesource.mongo.source import current_cluster_time
 from changesource.replication import entry_reader, feed, watcher
-from changesource.sessions import snapshot
+from changesource.sessions import barrier
 from tests.faults.sessions import ChangeSource, Replica, change_source
 from tests.models.builders import build_app
 from zerosources.embedded.servers import MongoServer, ValkeyServer
@@ -64,7 +64,7 @@ async def silent_source(uri: str, app: App, monkeypatch: pytest.MonkeyPatch) -> 
     async def refuse(*args: object) -> str:
         raise SourceReadOnly("The user of the URI may not do this.")
 
-    for module in (watcher, snapshot):
+    for module in (watcher, barrier):
         monkeypatch.setattr(module, "write_marker", refuse)
     async with change_source(uri, app, quiet_commit_seconds=QUIET_COMMIT_SECONDS) as source:
         await source.database.city.insert_one({"_id": 1, "name": "Bern"})

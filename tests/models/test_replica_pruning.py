@@ -180,7 +180,7 @@ def test_pruning_changes_nothing_for_replicas(
 
 
 def may_resume(replica: Replica, versions: Sequence[StoredAccess]) -> bool:
-    """As `Session._why_not_of_this_access` has it."""
+    """As `resume.reset_at_resume` decides it."""
     if not versions[0].number <= replica.access_number <= versions[-1].number:
         return False
     try:

@@ -16,9 +16,11 @@ from changesource.mongo import change_stream
 from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
+from changesource.sessions import barrier
 from changesource.sessions import snapshot as snapshot_module
 from changesource.sessions.outlet import PacedOutlet
 from changesource.sessions.snapshot import Snapshot
+from changesource.sessions.stream_context import StreamContext
 from changesource.tables.definition import Column
 from tests.simulation.builders import APP_ID, KnownVersions, WholeViews, whole_view
 from tests.simulation.mapped_tables import COLLECTION, MappedReplica, mapped, rows_of, version_of
@@ -67,7 +69,11 @@ async def reading(
     async def refuse(*args: object) -> str:
         raise SourceReadOnly("The user of the URI may not do this.")
 
-    monkeypatch.setattr(snapshot_module, "write_marker", refuse)
+    async def next_one(context: StreamContext, position: Position) -> Position:
+        return Position.from_number(position.number + 1)
+
+    monkeypatch.setattr(barrier, "write_marker", refuse)
+    monkeypatch.setattr(snapshot_module, "unused_position", next_one)
     monkeypatch.setattr(change_stream, "AWAIT_MS", 100)
     async with AsyncMongoClient[dict[str, Any]](mongo_server.uri(database.name), event_listeners=[found]) as client:
         yield client.get_database(database.name, database.codec_options)
@@ -94,26 +100,15 @@ class ReplicaAfterAChange:
 
 
 async def take_snapshot(database: Database, reading: Database, version: CompiledVersion) -> MappedReplica:
-    async def next_one(position: Position) -> Position:
-        return Position.from_number(position.number + 1)
-
     async def no_entries() -> AsyncIterator[None]:
         raise AssertionError("the log was read")
         yield
 
     outlet = ReplicaAfterAChange(database, version)
-    await Snapshot(
-        reading,
-        WholeViews(KnownVersions(version)),
-        whole_view(version),
-        0,
-        PacedOutlet(outlet, 10),
-        no_entries(),
-        FoundErrors(),
-        plain_inserts=True,
-        unused=next_one,
-        progress=SnapshotState("", APP_ID, 1, 0, datetime.now(UTC)),
-    ).send()
+    context = StreamContext(reading, APP_ID, 0, WholeViews(KnownVersions(version)), FoundErrors())
+    progress = SnapshotState("", APP_ID, 1, 0, datetime.now(UTC))
+    snapshot = Snapshot(context, PacedOutlet(outlet, 10), progress, plain_inserts=True)
+    await snapshot.send(whole_view(version), no_entries())
     return outlet.replica
 
 

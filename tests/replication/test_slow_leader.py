@@ -21,9 +21,11 @@ from changesource.mongo.source import Database
 from changesource.mql.budget import Budget, BudgetExceeded
 from changesource.protocol.watermarks import Position
 from changesource.replication import watcher as watcher_module
+from changesource.sessions import barrier
 from changesource.sessions import snapshot as snapshot_module
 from changesource.sessions.outlet import PacedOutlet
 from changesource.sessions.snapshot import Snapshot
+from changesource.sessions.stream_context import StreamContext
 from changesource.tables.compiled_table import CompiledTable, Document, Row
 from changesource.tables.definition import Column
 from changesource.tables.row_errors import RowError
@@ -305,24 +307,16 @@ class Discarded:
 async def test_a_snapshot_of_a_large_array_does_not_hold_up_the_loop(
     database: Database, monkeypatch: pytest.MonkeyPatch, plain_inserts: bool
 ) -> None:
-    """It has as many rows as there are elements."""
-    monkeypatch.setattr(snapshot_module, "write_marker", refuse_marker)
+    """The rows of such a document in a session's snapshot, which are as many as there are elements."""
+    monkeypatch.setattr(barrier, "write_marker", refuse_marker)
+    monkeypatch.setattr(snapshot_module, "unused_position", same_position)
     await database.thing.insert_one({"_id": SLOW_ID, "n": list(range(ELEMENTS))})
     outlet = Discarded()
-    taking = Snapshot(
-        database,
-        WholeViews(NUMBERS_HISTORY),
-        whole_view(version(NUMBERS)),
-        0,
-        PacedOutlet(outlet, 10),
-        no_entries(),
-        FoundErrors(),
-        plain_inserts=plain_inserts,
-        unused=same_position,
-        progress=SnapshotState("", APP_ID, 1, 0, datetime.now(UTC)),
-    )
+    context = StreamContext(database, APP_ID, 0, WholeViews(NUMBERS_HISTORY), FoundErrors())
+    progress = SnapshotState("", APP_ID, 1, 0, datetime.now(UTC))
+    taking = Snapshot(context, PacedOutlet(outlet, 10), progress, plain_inserts=plain_inserts)
     async with LoopLag() as lag:
-        result = await taking.send()
+        result = await taking.send(whole_view(version(NUMBERS)), no_entries())
     assert result.rows == ELEMENTS
     assert outlet.count > (ELEMENTS if plain_inserts else 10)
     assert lag.quantile(0.9) < BUSY_MACHINE_SECONDS, str(lag)
@@ -337,7 +331,7 @@ async def no_entries() -> AsyncIterator[None]:
     yield
 
 
-async def same_position(position: Position) -> Position:
+async def same_position(context: StreamContext, position: Position) -> Position:
     return position
 
 

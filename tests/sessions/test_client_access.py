@@ -14,7 +14,7 @@ from tests.simulation.client_world import BrokeOff, Done, World, ZeroCache, in_t
 
 SEEDS = int(os.environ.get("ACCESS_SEEDS", examples(100)))
 FOUND = (274, 304, 390, 419, 716, 918, 1273, 1464, 1535, 1597, 1664, 2116, 2317, 2906, 2957)
-"""Of 3,000, those where rows were sent of a table of which a switch under way had learnt that it was to go."""
+"""Of 3,000, those where rows were sent of a table that a transition under way had learnt was to go."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ async def run(world: World) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("seed", range(10_000, 10_000 + SEEDS))
-def test_tables_published_later(seed: int) -> None:
+def test_tables_that_a_grant_did_not_name_are_never_sent(seed: int) -> None:
     """A tenant whose grant always names its tables, by row filters or in a list, is never sent a row of a table that it did
     not name while the table streamed, from the collection that it had then; and its replicas follow."""
     world = World(random.Random(seed).choice, new_client("tenant"), actions=5 + seed % 40, has_filters=True)
@@ -59,7 +59,7 @@ def test_tables_published_later(seed: int) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("seed", range(20_000, 20_000 + SEEDS // 2))
-def test_columns_and_indexes(seed: int) -> None:
+def test_replicas_follow_changes_of_columns_and_indexes(seed: int) -> None:
     """The same with optional columns, some of which cannot be computed, and indexes that come and go in tables which stay."""
     world = World(random.Random(seed).choice, new_client("tenant"), actions=5 + seed % 40, has_small_changes=True)
     with world.patched():
@@ -68,7 +68,7 @@ def test_columns_and_indexes(seed: int) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("seed", sorted({*range(SEEDS), *FOUND}))
-def test_replicas_follow(seed: int) -> None:
+def test_replicas_follow_whatever_happens(seed: int) -> None:
     """Documents, tables, filters, attributes and versions change while sessions come, break off anywhere and resume at any
     watermark in another process, with markers that are lost or written twice: at the end each replica holds the rows, tables
     and permissions that the grant and the version give, and nothing was sent that a stored change takes away."""

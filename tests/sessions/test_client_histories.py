@@ -102,7 +102,7 @@ class ClientReading(Reading):
 
 @settings(deadline=None, max_examples=examples(120), suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), history=histories())
-def test_rows_of_each_client(data: Any, history: History) -> None:
+def test_each_client_gets_the_rows_that_its_filters_let_pass(data: Any, history: History) -> None:
     """Two clients with filters of their own over the same changes, each reading in its own way: rows that pass, no others,
     and no key of a row that never passed."""
     for table in data.draw(

@@ -55,7 +55,7 @@ def sent_for(story: Story, new: Table, *after_reading: Callable[[], None]) -> li
         return asyncio.run(run())
 
 
-def test_rows_with_a_value() -> None:
+def test_only_rows_with_a_value_in_the_new_column_are_sent() -> None:
     """No other row is sent, and the table stays."""
     story = Story(CITY)
     story.write("x", n=1)
@@ -64,7 +64,7 @@ def test_rows_with_a_value() -> None:
     assert sent_for(story, WITH_N) == [ADD_COLUMN, row("x", 1)]
 
 
-def test_documents_that_change_meanwhile() -> None:
+def test_documents_that_change_meanwhile_end_as_they_are() -> None:
     """What was read before a change, or after it, is overwritten by what the change stream says."""
     story = Story(CITY)
     for name in ("x", "y", "z"):
@@ -79,7 +79,7 @@ def test_documents_that_change_meanwhile() -> None:
     assert len(sent) == 6
 
 
-def test_document_that_comes_and_goes_meanwhile() -> None:
+def test_a_document_that_comes_and_goes_meanwhile_leaves_no_row() -> None:
     """A row is sent that the replica has not had, and taken back."""
     story = Story(CITY)
     story.write("x", n=1)
@@ -88,7 +88,7 @@ def test_document_that_comes_and_goes_meanwhile() -> None:
     assert sent[-1] == {"tag": "delete", "key": {"_id": "y"}}
 
 
-def test_row_that_the_column_costs() -> None:
+def test_a_row_whose_new_column_cannot_be_computed_is_removed() -> None:
     """Where the new column cannot be computed, the row is removed; rows of other documents stay."""
     halved = replace(CITY, mapping=HALF_COMPUTED)
     story = Story(halved)

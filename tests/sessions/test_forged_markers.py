@@ -84,7 +84,7 @@ async def log_until(log: ChangeLog, database: Database, start: Position, nonce: 
     return found[1:]
 
 
-async def test_cluster_time_in_the_text_of_a_marker(
+async def test_a_cluster_time_in_the_text_of_a_marker_says_nothing(
     database: Database, start: Position, log: ChangeLog, access: ClientAccess
 ) -> None:
     """A marker that says where it is says nothing: no stream of the client ends by it."""
@@ -96,7 +96,7 @@ async def test_cluster_time_in_the_text_of_a_marker(
         assert await access.view_after(entry, whole_view(CITY)) is None
 
 
-async def test_huge_marker(database: Database, start: Position, log: ChangeLog) -> None:
+async def test_nothing_of_a_huge_marker_reaches_the_log(database: Database, start: Position, log: ChangeLog) -> None:
     """Of a marker as large as a document may be nothing reaches the log, whichever it names itself."""
     text = " ".join(["ab"] * (5 * 2**20))
     await database[MARKERS_COLLECTION].insert_one({"_id": 1, "app": APP_ID, "nonce": text})
@@ -261,7 +261,9 @@ async def write(source: ChangeSource, kind: str, document: dict[str, Any], numbe
             await source.database.elsewhere.rename(MARKERS_COLLECTION, dropTarget=True)
 
 
-async def test_any_document(source: ChangeSource, replica: Replica, asked: Asked) -> None:
+async def test_whatever_is_written_to_the_markers_streams_go_on(
+    source: ChangeSource, replica: Replica, asked: Asked
+) -> None:
     """Whatever is written to the markers' collection, in whichever way, and whatever of genuine markers it repeats: streams
     go on, the rows are right, and neither queries nor entries of the log grow by it. A publish and a snapshot work then."""
     numbers = iter(range(100, 10**9, 2))
@@ -309,7 +311,9 @@ async def test_any_document(source: ChangeSource, replica: Replica, asked: Asked
 FLOOD = 8_000
 
 
-async def test_flood(source: ChangeSource, replica: Replica, asked: Asked) -> None:
+async def test_a_flood_of_markers_costs_few_queries_and_no_entries(
+    source: ChangeSource, replica: Replica, asked: Asked
+) -> None:
     """Thousands of forged markers in a second, each with a nonce of its own, beside rows, cost some queries and no entries of
     their own; the rows come meanwhile, and so does a publish."""
     markers = source.database[MARKERS_COLLECTION]

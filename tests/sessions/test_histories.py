@@ -25,7 +25,7 @@ def quiet() -> Any:
 @pytest.mark.parametrize("kind", VERSIONS)
 @settings(deadline=None, max_examples=examples(250), suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), history=histories())
-def test_any_history_read_anyhow(kind: str, data: Any, history: History) -> None:
+def test_any_history_read_anyhow_ends_as_a_snapshot(kind: str, data: Any, history: History) -> None:
     """Parts cut anywhere, look-ups and scans that see later states, missing images, and a second reading from an earlier
     position over the same replica: the rows are in the end those of a fresh snapshot."""
     version = VERSIONS[kind]

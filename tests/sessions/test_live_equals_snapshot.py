@@ -121,7 +121,7 @@ async def expect_snapshot(database: Database, version: CompiledVersion, replica:
 
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize("batch_size", [1, 4, 1000])
-async def test_while_documents_change(
+async def test_rows_are_those_of_a_snapshot_while_documents_change(
     database: Database, start: Position, monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:
     """Each event in a part of its own, few, or many; look-ups see later states; what was read is read again."""
@@ -139,7 +139,7 @@ async def test_while_documents_change(
 
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize("seed", range(2))
-async def test_after_documents_have_changed(
+async def test_rows_are_those_of_a_snapshot_after_documents_have_changed(
     database: Database, start: Position, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All look-ups see the last state, and chunks are small."""
@@ -152,7 +152,7 @@ async def test_after_documents_have_changed(
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_without_images(database: Database, start: Position, seed: int) -> None:
+async def test_tables_with_keys_from_the_id_need_no_pre_images(database: Database, start: Position, seed: int) -> None:
     """Tables whose keys come from _id need none."""
     version = version_of(*BY_ID)
     replica = MappedReplica(version)
@@ -164,7 +164,7 @@ async def test_without_images(database: Database, start: Position, seed: int) ->
 
 
 @pytest.mark.usefixtures("images")
-async def test_images_switched_off_and_on_again(
+async def test_tables_are_loaded_again_while_pre_images_are_switched_off(
     database: Database, start: Position, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Tables that need them are loaded again while they are missing, and go on."""
@@ -180,7 +180,7 @@ async def test_images_switched_off_and_on_again(
     assert "without a pre-image" in caplog.text
 
 
-async def test_read_again_over_a_replica_of_later(database: Database, start: Position) -> None:
+async def test_reading_again_over_a_later_replica_changes_nothing(database: Database, start: Position) -> None:
     """From any earlier position, also before the collection was dropped."""
     await enable_pre_images(database, [COLLECTION])
     load = ThingWorkload(database, 11)
@@ -201,7 +201,7 @@ async def test_read_again_over_a_replica_of_later(database: Database, start: Pos
 
 
 @pytest.mark.usefixtures("images")
-async def test_collections_come_and_go(database: Database, start: Position) -> None:
+async def test_rows_follow_collections_that_come_and_go(database: Database, start: Position) -> None:
     """Dropped, renamed away, and another in its place, with array tables; also one that records no images."""
     load, replica, position = ThingWorkload(database, 3), MappedReplica(ALL), start
     things = database[COLLECTION]
@@ -228,7 +228,7 @@ async def test_collections_come_and_go(database: Database, start: Position) -> N
 
 
 @pytest.mark.usefixtures("images")
-async def test_dropped_database(database: Database, start: Position) -> None:
+async def test_a_dropped_database_empties_all_tables(database: Database, start: Position) -> None:
     """All rows go; what is written afterwards is there."""
     load, replica = ThingWorkload(database, 5), MappedReplica(ALL)
     await load.write(30)
@@ -264,7 +264,7 @@ async def frames_of(
 
 
 @pytest.mark.usefixtures("images")
-async def test_one_element_of_a_thousand(database: Database, start: Position) -> None:
+async def test_one_element_of_a_thousand_is_one_frame(database: Database, start: Position) -> None:
     """One frame in each table that shows it."""
     items = [{"id": f"i{number}", "q": number, "parts": [1]} for number in range(1000)]
     await database[COLLECTION].insert_one({"_id": "x", "kind": "a", "items": items})
@@ -277,7 +277,7 @@ async def test_one_element_of_a_thousand(database: Database, start: Position) ->
 
 
 @pytest.mark.usefixtures("images")
-async def test_deleted_parent(database: Database, start: Position) -> None:
+async def test_a_deleted_document_removes_each_of_its_rows(database: Database, start: Position) -> None:
     """A removal of each of its rows, and of no other."""
     for number in range(2):
         items = [{"id": f"{number}.{item}", "q": item} for item in range(50)]
@@ -289,7 +289,7 @@ async def test_deleted_parent(database: Database, start: Position) -> None:
 
 
 @pytest.mark.parametrize("records_images", [True, False])
-async def test_fields_that_no_row_shows(database: Database, start: Position, records_images: bool) -> None:
+async def test_fields_that_no_row_shows_send_nothing(database: Database, start: Position, records_images: bool) -> None:
     """Their updates send nothing, and need no pre-image."""
     if records_images:
         await enable_pre_images(database, [COLLECTION])
@@ -302,7 +302,9 @@ async def test_fields_that_no_row_shows(database: Database, start: Position, rec
     assert await frames_of(database, version, write, start) == {}
 
 
-async def test_document_that_changes_tables(database: Database, start: Position) -> None:
+async def test_a_document_moves_from_one_table_to_another_in_one_transaction(
+    database: Database, start: Position
+) -> None:
     """One removal and one row, in one transaction."""
     await database[COLLECTION].insert_many([{"_id": name, "kind": "a", "n": 1} for name in IDS])
     write = database[COLLECTION].update_one({"_id": IDS[0]}, {"$set": {"kind": "b"}})
@@ -311,7 +313,7 @@ async def test_document_that_changes_tables(database: Database, start: Position)
 
 
 @pytest.mark.usefixtures("images")
-async def test_key_that_changes(database: Database, start: Position) -> None:
+async def test_a_row_whose_key_changes_is_removed_and_added(database: Database, start: Position) -> None:
     """The row by the old key goes, the one by the new key comes."""
     await database[COLLECTION].insert_one({"_id": "x", "code": "c1"})
     write = database[COLLECTION].update_one({"_id": "x"}, {"$set": {"code": "c2"}})

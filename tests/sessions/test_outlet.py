@@ -26,7 +26,7 @@ class Reader:
 
 
 @pytest.mark.parametrize("portions_at_once", [1, PLENTY])
-async def test_reads_too_little_over_the_whole(portions_at_once: int) -> None:
+async def test_a_client_that_reads_too_little_over_the_whole_is_dropped(portions_at_once: int) -> None:
     """A client that never stalls, but is slower than the least rate, is dropped when the time of a stall is used up."""
     reader = Reader(STALL_SECONDS / 6)
     outlet = PacedOutlet(reader, STALL_SECONDS, least_bytes_per_second=1000 * SEND_BYTES)
@@ -42,7 +42,7 @@ async def test_reads_too_little_over_the_whole(portions_at_once: int) -> None:
     assert time.monotonic() - began < 5 * STALL_SECONDS
 
 
-async def test_reads_enough() -> None:
+async def test_a_client_that_has_read_fast_may_be_slow_for_a_while() -> None:
     """What was read fast is to a client's credit: it may be slow for a while then."""
     reader = Reader(0)
     outlet = PacedOutlet(reader, STALL_SECONDS, least_bytes_per_second=20 * SEND_BYTES)
@@ -68,13 +68,13 @@ async def test_our_own_time_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("least", [0, SEND_BYTES])
-async def test_reads_nothing(least: int) -> None:
+async def test_a_client_that_reads_nothing_has_stalled(least: int) -> None:
     """That is a stall, with a least rate or without."""
     with pytest.raises(ClientStalled):
         await PacedOutlet(Reader(60), STALL_SECONDS, least).send([FRAME])
 
 
-async def test_no_least_rate() -> None:
+async def test_without_a_least_rate_a_client_may_read_slowly() -> None:
     """A live stream goes as slowly as its client likes."""
     await PacedOutlet(Reader(STALL_SECONDS / 3), STALL_SECONDS).send([FRAME] * 6)
 
@@ -86,7 +86,7 @@ class Everything:
         return None
 
 
-async def test_others_have_their_turn() -> None:
+async def test_other_tasks_run_while_much_is_sent() -> None:
     """Also where the client never lets us wait, and there is always more to send."""
     has_been_their_turn = asyncio.Event()
     deadline = time.monotonic() + 5

@@ -12,9 +12,11 @@ from changesource.models.snapshot_store import SnapshotState
 from changesource.mongo import change_stream
 from changesource.mongo.source import Database, SourceReport, current_cluster_time
 from changesource.protocol.watermarks import Position
+from changesource.sessions import barrier
 from changesource.sessions import snapshot as snapshot_module
 from changesource.sessions.outlet import PacedOutlet
 from changesource.sessions.snapshot import Snapshot, SnapshotResult
+from changesource.sessions.stream_context import StreamContext
 from tests.simulation.builders import APP_ID, KnownVersions, WholeViews, table, version, whole_view
 from tests.simulation.row_errors import FoundErrors
 
@@ -49,7 +51,8 @@ def read_only(monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(*args: object) -> str:
         raise SourceReadOnly("The user of the URI may not do this.")
 
-    monkeypatch.setattr(snapshot_module, "write_marker", refuse)
+    monkeypatch.setattr(barrier, "write_marker", refuse)
+    monkeypatch.setattr(snapshot_module, "unused_position", next_one)
     monkeypatch.setattr(change_stream, "AWAIT_MS", 100)
 
 
@@ -59,26 +62,16 @@ async def no_entries() -> AsyncIterator[None]:
     yield
 
 
-async def next_one(position: Position) -> Position:
+async def next_one(context: StreamContext, position: Position) -> Position:
     """As if a replica had begun here already."""
     return Position.from_number(position.number + 1)
 
 
 async def take(database: Database, rows: Rows) -> SnapshotResult:
     progress = SnapshotState("", APP_ID, 1, 0, datetime.now(UTC))
-    taking = Snapshot(
-        database,
-        WholeViews(KnownVersions(CITY)),
-        whole_view(CITY),
-        0,
-        PacedOutlet(rows, 10),
-        no_entries(),
-        FoundErrors(),
-        plain_inserts=True,
-        unused=next_one,
-        progress=progress,
-    )
-    result = await taking.send()
+    context = StreamContext(database, APP_ID, 0, WholeViews(KnownVersions(CITY)), FoundErrors())
+    taking = Snapshot(context, PacedOutlet(rows, 10), progress, plain_inserts=True)
+    result = await taking.send(whole_view(CITY), no_entries())
     assert progress.rows == result.rows
     assert progress.documents >= progress.total_documents
     return result
@@ -88,7 +81,7 @@ async def nothing() -> None:
     return None
 
 
-async def test_changes_during_the_scan(database: Database) -> None:
+async def test_changes_during_the_scan_are_in_the_snapshot(database: Database) -> None:
     """What is changed behind the scan is in the snapshot: its rows are those of its end."""
     await database.city.insert_many({"_id": f"{number:04}", "value": number} for number in range(1500))
 
@@ -105,7 +98,7 @@ async def test_changes_during_the_scan(database: Database) -> None:
     assert before <= result.begin.cluster_time < result.end.cluster_time
 
 
-async def test_quiet_source(database: Database) -> None:
+async def test_the_snapshot_of_a_quiet_source_ends(database: Database) -> None:
     """Where nothing changes the end is seen all the same, and a position that is in use is not used again."""
     await database.city.insert_one({"_id": "a", "value": 1})
     rows = Rows(nothing)
@@ -115,7 +108,9 @@ async def test_quiet_source(database: Database) -> None:
     assert result.end >= result.begin
 
 
-async def test_sharded_cluster(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sharded_cluster_is_refused_before_anything_is_sent(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A router does not show where the stream ends: refused, before anything is sent."""
 
     async def report(database: Database) -> SourceReport:

@@ -24,9 +24,9 @@ from changesource.protocol.closing import Closing
 from changesource.protocol.requests import StreamRequest
 from changesource.protocol.watermarks import Position
 from changesource.replication.feed import Feed
+from changesource.sessions import acknowledgements, barrier, source_clock
 from changesource.sessions import session as session_module
 from changesource.sessions import snapshot as snapshot_module
-from changesource.sessions import transition
 from changesource.sessions.session import Session
 from tests.faults.sessions import ChangeSource, Replica, ToldReplica
 from tests.models.builders import build_table
@@ -60,18 +60,18 @@ async def test_a_snapshot_begins_after_what_the_client_has_had(source: ChangeSou
 
 
 @pytest.mark.usefixtures("any_source")
-async def test_a_snapshot_does_not_wait_for_a_clock_without_an_end(
+async def test_a_snapshot_does_not_wait_forever_for_a_clock(
     source: ChangeSource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A clock that is far behind is waited for a while, and the log says what follows from going on."""
-    monkeypatch.setattr(session_module, "CLOCK_BEHIND_SECONDS", 0.1)
+    monkeypatch.setattr(source_clock, "CLOCK_BEHIND_SECONDS", 0.1)
     await acknowledged_ahead(source, 10**6)
     async with asyncio.timeout(SOON_SECONDS):
         assert await source.take_snapshot(Replica()) == closing.snapshot_sent()
     assert "seconds behind that of a former one" in caplog.text
 
 
-async def test_a_source_that_is_replaced_during_a_snapshot(
+async def test_a_snapshot_of_a_source_that_is_replaced_meanwhile_is_not_committed(
     source: ChangeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rows may be of two databases: nothing is committed, nothing is registered, and zero-cache is told why."""
@@ -91,7 +91,7 @@ async def test_a_source_that_is_replaced_during_a_snapshot(
     assert not await RegisteredReplica.objects.aexists()
 
 
-async def test_a_client_that_is_revoked_during_a_snapshot(source: ChangeSource) -> None:
+async def test_revoking_a_client_ends_its_snapshot(source: ChangeSource) -> None:
     """The snapshot is ended as a stream is, wherever it is."""
     replica = Replica()
     is_loading = asyncio.Event()
@@ -118,8 +118,7 @@ async def test_a_client_that_is_revoked_during_a_snapshot(source: ChangeSource) 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A marker has to come back soon, and a refusal is told at once."""
-    monkeypatch.setattr(snapshot_module, "BARRIER_SECONDS", 0.2)
-    monkeypatch.setattr(transition, "BARRIER_SECONDS", 0.2)
+    monkeypatch.setattr(barrier, "BARRIER_SECONDS", 0.2)
     monkeypatch.setattr(closing, "REFUSAL_DELAY_SECONDS", 0)
 
 
@@ -139,7 +138,7 @@ class MutedFeed(Feed):
             await asyncio.sleep(0.01)
 
 
-async def test_a_marker_of_a_snapshot_that_does_not_come_back(
+async def test_a_snapshot_gives_up_a_marker_that_does_not_come_back(
     source: ChangeSource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hurried: None
 ) -> None:
     """It is not waited for without an end: the connection is closed, and the log says what to look at."""
@@ -161,12 +160,14 @@ def one_position(monkeypatch: pytest.MonkeyPatch) -> None:
         at.append(at[0] if at else await current_cluster_time(database))
         return at[0]
 
-    monkeypatch.setattr(snapshot_module, "write_marker", refuse)
+    monkeypatch.setattr(barrier, "write_marker", refuse)
     monkeypatch.setattr(snapshot_module, "majority_cluster_time", same)
 
 
 @pytest.mark.usefixtures("one_position")
-async def test_snapshots_that_begin_at_once(source: ChangeSource, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_snapshots_that_begin_at_once_have_different_positions(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither is registered when the other begins, and yet each has a position of its own: what is registered of one would be
     taken for the other's."""
     monkeypatch.setattr(secrets, "randbelow", random.Random("two").randrange)
@@ -236,7 +237,7 @@ async def test_what_another_version_rendered_is_not_passed_on(
     assert replica.rows_taken == rows_before
 
 
-async def test_a_marker_of_a_switch_that_does_not_come_back(
+async def test_a_transition_gives_up_a_marker_that_does_not_come_back(
     source: ChangeSource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hurried: None
 ) -> None:
     """As in a snapshot; the replica keeps what it has."""
@@ -262,7 +263,7 @@ async def test_a_marker_of_a_switch_that_does_not_come_back(
 
 async def test_what_a_replica_has_is_noted(source: ChangeSource, monkeypatch: pytest.MonkeyPatch) -> None:
     """Now and then what zero-cache acknowledged is stored: by that it is known later what it may have lost."""
-    monkeypatch.setattr(session_module, "NOTE_SECONDS", 0.05)
+    monkeypatch.setattr(acknowledgements, "NOTE_SECONDS", 0.05)
     replica = Replica()
     await source.take_snapshot(replica)
     async with source.streaming(replica), asyncio.timeout(SOON_SECONDS):

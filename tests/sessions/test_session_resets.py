@@ -21,7 +21,9 @@ from changesource.protocol.requests import Resume, StreamRequest
 from changesource.protocol.watermarks import Position
 from changesource.replication import source_identity
 from changesource.sessions import session as session_module
-from changesource.sessions.session import ACCESS_WITHOUT_A_PLACE, Session
+from changesource.sessions import source_clock
+from changesource.sessions.resume import ACCESS_WITHOUT_A_PLACE
+from changesource.sessions.session import Session
 from tests.faults.sessions import ChangeSource, Replica, ToldReplica
 from tests.models.builders import set_grant
 
@@ -31,7 +33,9 @@ SOON_SECONDS = 20.0
 
 
 @pytest.mark.parametrize("when", ["streaming", "away"])
-async def test_access_is_known_first(source: ChangeSource, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+async def test_the_reason_is_a_new_base_also_if_the_access_is_noticed_first(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
     """An app that begins anew, and what its clients may read with it, are looked at one after the other. Whichever is seen
     first, the reason is the app's, and who looks after it is alarmed."""
     monkeypatch.setattr(closing, "RESET_DELAY_SECONDS", 0)
@@ -87,7 +91,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_identity, "CLOCK_SECONDS", 0.1)
 
 
-async def test_made_up_replicas(source: ChangeSource, far_future: Position, quick: None) -> None:
+async def test_made_up_replicas_raise_no_alarm(source: ChangeSource, far_future: Position, quick: None) -> None:
     """Replicas that nobody registered make no alarm and no rows, and no snapshot waits for their watermarks."""
     version = Position(await current_cluster_time(source.database))
     for shard_num in range(5):
@@ -98,7 +102,9 @@ async def test_made_up_replicas(source: ChangeSource, far_future: Position, quic
         assert await source.take_snapshot(Replica()) == closing.snapshot_sent()
 
 
-async def test_made_up_watermark(source: ChangeSource, far_future: Position, quick: None) -> None:
+async def test_a_made_up_watermark_concerns_only_its_replica(
+    source: ChangeSource, far_future: Position, quick: None
+) -> None:
     """A registered replica whose watermark the source has not reached is told so. That is its own word: no alarm comes of it,
     and the next snapshot does not wait for it."""
     replica = Replica()
@@ -113,7 +119,9 @@ async def test_made_up_watermark(source: ChangeSource, far_future: Position, qui
 
 
 @pytest.mark.parametrize("claim", ["as it was", "older"])
-async def test_lost_history(source: ChangeSource, quick: None, monkeypatch: pytest.MonkeyPatch, claim: str) -> None:
+async def test_lost_history_is_a_fault_only_if_the_replica_is_where_it_was(
+    source: ChangeSource, quick: None, monkeypatch: pytest.MonkeyPatch, claim: str
+) -> None:
     """It is a fault if what follows the newest that the replica is known to have is lost, and not if somebody asks for what
     came before that."""
     replica = Replica()
@@ -133,11 +141,11 @@ async def test_lost_history(source: ChangeSource, quick: None, monkeypatch: pyte
 
 
 @pytest.mark.usefixtures("any_source")
-async def test_turn_of_a_snapshot_that_waits_for_the_clock(
+async def test_a_snapshot_that_waits_for_the_clock_holds_no_slot(
     source: ChangeSource, far_future: Position, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot that waits for the clock of the source holds no turn meanwhile."""
-    monkeypatch.setattr(session_module, "CLOCK_BEHIND_SECONDS", SOON_SECONDS)
+    monkeypatch.setattr(source_clock, "CLOCK_BEHIND_SECONDS", SOON_SECONDS)
     waiting, other = Replica(), Replica()
     await source.take_snapshot(other)
     await sync_to_async(RegisteredReplica.objects.update)(acknowledged=far_future.watermark)
@@ -163,7 +171,7 @@ def store_access(source: ChangeSource, number: int, cluster_time: int) -> None:
         )
 
 
-async def test_replica_of_other_attributes(source: ChangeSource, quick: None) -> None:
+async def test_a_replica_of_other_attributes_may_not_resume(source: ChangeSource, quick: None) -> None:
     """What the token says of the client decides which rows it has: with another token, a replica has others."""
     replica = ToldReplica()
     await source.take_snapshot(replica)
@@ -175,17 +183,17 @@ async def test_replica_of_other_attributes(source: ChangeSource, quick: None) ->
     assert "other attributes" in replica.told.result()["message"]
 
 
-async def test_replica_of_another_access_than_was_in_force(source: ChangeSource, quick: None) -> None:
+async def test_a_replica_of_another_access_than_was_in_force_may_not_resume(source: ChangeSource, quick: None) -> None:
     """A replica that began under one access, where another is known to have been in force, may have been shown anything."""
     replica = Replica()
     await source.take_snapshot(replica)
     version = replica.replica_version
     assert version is not None
     await sync_to_async(store_access)(source, 2, version.cluster_time - 1)
-    assert await told(source, version, version) == ACCESS_WITHOUT_A_PLACE
+    assert await told(source, version, version) == ACCESS_WITHOUT_A_PLACE.reason
 
 
-async def test_replica_of_an_access_that_is_kept_no_more(source: ChangeSource, quick: None) -> None:
+async def test_a_replica_of_an_access_that_is_no_longer_kept_may_not_resume(source: ChangeSource, quick: None) -> None:
     """The replica is told so. Its connection is not closed as if the source were away."""
     replica = Replica()
     await source.take_snapshot(replica)
@@ -194,10 +202,12 @@ async def test_replica_of_an_access_that_is_kept_no_more(source: ChangeSource, q
     now = Position(await current_cluster_time(source.database))
     await sync_to_async(store_access)(source, 2, now.cluster_time)
     await AccessVersion.objects.filter(number=1).adelete()
-    assert await told(source, version, version) == ACCESS_WITHOUT_A_PLACE
+    assert await told(source, version, version) == ACCESS_WITHOUT_A_PLACE.reason
 
 
-async def test_access_whose_marker_never_came(source: ChangeSource, quick: None) -> None:
+async def test_a_stream_ends_past_the_place_of_an_access_whose_marker_never_came(
+    source: ChangeSource, quick: None
+) -> None:
     """A stream that has come past the place of an access, and met no marker there, ends: it would show what was before."""
     replica = ToldReplica()
     await source.take_snapshot(replica)
@@ -207,5 +217,5 @@ async def test_access_whose_marker_never_came(source: ChangeSource, quick: None)
     await replica.until(lambda: replica.rows_taken == 2)
     await sync_to_async(store_access)(source, 2, await current_cluster_time(source.database))
     told = await asyncio.wait_for(replica.told, SOON_SECONDS)
-    assert told["message"] == ACCESS_WITHOUT_A_PLACE
+    assert told["message"] == ACCESS_WITHOUT_A_PLACE.reason
     assert await stream is None

@@ -40,7 +40,7 @@ async def until(holds: Callable[[RunningSnapshot], bool]) -> RunningSnapshot:
             await asyncio.sleep(0.01)
 
 
-async def test_shown_until_it_ends(progress: SnapshotProgress) -> None:
+async def test_a_snapshot_is_shown_until_it_ends(progress: SnapshotProgress) -> None:
     """It is shown while it waits and while it runs, and no longer."""
     async with shown(progress):
         assert (await until(lambda each: each.state == "waiting")).shard_num == 3
@@ -54,7 +54,7 @@ async def test_shown_until_it_ends(progress: SnapshotProgress) -> None:
     assert await RunningSnapshot.objects.acount() == 0
 
 
-async def test_failure(progress: SnapshotProgress) -> None:
+async def test_a_failed_snapshot_is_no_longer_shown(progress: SnapshotProgress) -> None:
     """Nor is one that failed."""
 
     async def fail() -> None:
@@ -67,7 +67,9 @@ async def test_failure(progress: SnapshotProgress) -> None:
     assert await RunningSnapshot.objects.acount() == 0
 
 
-async def test_log(progress: SnapshotProgress, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_tells_how_far_a_snapshot_is(
+    progress: SnapshotProgress, caplog: pytest.LogCaptureFixture
+) -> None:
     """The log tells of the wait, then of rows, total, rate and time left."""
     caplog.set_level(logging.INFO, "changesource.sessions.snapshot_progress")
     async with shown(progress):
@@ -78,7 +80,7 @@ async def test_log(progress: SnapshotProgress, caplog: pytest.LogCaptureFixture)
     assert "snapshot of shop/3: 40 rows, 20 of about 100 documents, " in caplog.text
 
 
-async def test_app_that_is_gone(progress: SnapshotProgress) -> None:
+async def test_nothing_is_kept_of_a_snapshot_whose_app_is_deleted(progress: SnapshotProgress) -> None:
     """Nothing is kept of a snapshot whose app was deleted under way."""
     async with shown(progress):
         await until(lambda each: True)
@@ -87,7 +89,7 @@ async def test_app_that_is_gone(progress: SnapshotProgress) -> None:
         assert await RunningSnapshot.objects.acount() == 0
 
 
-def test_counts(progress: SnapshotProgress) -> None:
+def test_documents_read_and_to_be_read_add_up(progress: SnapshotProgress) -> None:
     """What is read and to be read of all collections: of one that is empty, one that grows, one that shrinks; the end is not
     reached before all have been read."""
     counts, state = DocumentCounts(progress.state), progress.state

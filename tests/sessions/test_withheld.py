@@ -57,7 +57,7 @@ def sent_after(story: Story, *published: Sequence[Table]) -> list[str]:
 
 @pytest.mark.django_db(transaction=True)
 class TestPublish:
-    def test_column_that_goes(self) -> None:
+    def test_a_column_that_goes_is_sent_as_null(self) -> None:
         """Its rows stay, so their other columns are sent on, with null for the column until it goes."""
         frames = sent_after(Story(WITH_SECRET, RIVER), [CITY, RIVER])
         assert AFTERWARDS not in str(frames)
@@ -65,36 +65,36 @@ class TestPublish:
             json.loads(frame)[1].get("new") for frame in frames if '"city"' in frame
         ]
 
-    def test_required_column_that_goes(self) -> None:
+    def test_nothing_is_sent_of_a_table_whose_required_column_goes(self) -> None:
         """The table is made anew at the publish; nothing is sent of it before."""
         required = replace(WITH_SECRET, columns=(ID, TENANT, replace(SECRET, optional=False)))
         assert AFTERWARDS not in str(sent_after(Story(required, RIVER), [CITY, RIVER]))
 
-    def test_column_that_shows_another_field(self) -> None:
+    def test_the_former_field_of_a_column_is_no_longer_read(self) -> None:
         """The value of the former field is not read any more."""
         hidden = replace(WITH_SECRET, columns=(ID, TENANT, replace(SECRET, field="public")))
         assert AFTERWARDS not in str(sent_after(Story(WITH_SECRET, RIVER), [hidden, RIVER]))
 
-    def test_mapping_that_leaves_rows_out(self) -> None:
+    def test_rows_that_a_mapping_leaves_out_are_no_longer_read(self) -> None:
         """Rows that are no longer shown are not read any more."""
         filtered = replace(WITH_SECRET, mapping='{"filter": {"tenant": "a"}}')
         assert AFTERWARDS not in str(sent_after(Story(WITH_SECRET, RIVER), [filtered, RIVER]))
 
-    def test_table_that_goes(self) -> None:
+    def test_a_table_that_goes_is_no_longer_read(self) -> None:
         """Nothing of it is read any more."""
         assert AFTERWARDS not in str(sent_after(Story(WITH_SECRET, RIVER), [RIVER]))
 
-    def test_column_that_came_and_went(self) -> None:
+    def test_a_column_that_came_and_went_is_never_sent(self) -> None:
         """A version in between is passed by: its table is loaded, and not with what the next one takes away."""
         assert AFTERWARDS not in str(sent_after(Story(CITY, RIVER), [WITH_SECRET, RIVER], [CITY, RIVER]))
 
-    def test_column_that_went_and_came(self) -> None:
+    def test_a_column_that_went_and_came_is_there_in_the_end(self) -> None:
         """What the newest version shows may be read, and is there in the end."""
         assert AFTERWARDS in str(sent_after(Story(WITH_SECRET, RIVER), [CITY, RIVER], [WITH_SECRET, RIVER]))
 
 
 @pytest.mark.django_db(transaction=True)
-def test_access_of_an_earlier_release(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_access_of_an_earlier_release_withholds_what_it_loses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A replica that an earlier release showed a table without a row filter loses it at the next marker. It is sent no row
     of it before, although what is stored of its access still shows the table."""
     story = Story(CITY, RIVER)

@@ -36,7 +36,7 @@ from changesource.replication import entry_reader, lookups, renderer, source_ide
 from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
 from changesource.replication.version_history import VersionHistory
-from changesource.sessions import client_access, session, snapshot, transition
+from changesource.sessions import barrier, client_access, row_loader, session, snapshot, source_clock
 from changesource.sessions.session import Session
 from changesource.sessions.transactions import TransactionSender
 from changesource.tables.definition import AppDefinition, Column, Table
@@ -337,8 +337,10 @@ class World(VersionHistory):
         stack = ExitStack()
         for module, names in {
             session: ["current_cluster_time"],
-            snapshot: ["write_marker", "scan", "estimate_count"],
-            transition: ["write_marker", "scan"],
+            source_clock: ["current_cluster_time"],
+            snapshot: ["estimate_count"],
+            barrier: ["write_marker"],
+            row_loader: ["scan"],
             client_access: ["write_access_marker"],
             renderer: ["find_documents", "scan"],
             entry_reader: ["inspect_source", "open_change_stream"],
@@ -580,7 +582,7 @@ class ZeroCache:
         knows it, takes away."""
         found = self._world.session
         if name in ("city", "river") and self.version is not None and found is not None and self._world.sender:
-            access, version = found._access, self._world.sender._view.version
+            access, version = found._access, self._world.sender.view.version
             view = access._view(version, access.entitlements.versions[-1])
             gone: set[str] = set()
             to_come = [coming for coming in access.coming if coming.number > version.number]

@@ -1,0 +1,168 @@
+"""The stream of changes on one connection, from where its replica is."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from django.db import Error as DatabaseError
+
+from changesource.errors import SourceUnreachable, SourceUnusable, UnknownVersion
+from changesource.log.entries import Entry
+from changesource.models.store import PublishedApp
+from changesource.protocol import closing
+from changesource.protocol.closing import Closing
+from changesource.protocol.watermarks import Position
+from changesource.publishing.client_view import ClientView
+from changesource.replication.feed import Feed
+from changesource.service import StreamService
+from changesource.sessions.acknowledgements import AcknowledgementNotes
+from changesource.sessions.barrier import entries_to_barrier
+from changesource.sessions.resume import Reset, reset_after, reset_in_stream
+from changesource.sessions.row_loader import RowLoader
+from changesource.sessions.stream_context import StreamContext
+from changesource.sessions.transactions import TransactionSender
+from changesource.sessions.transition import Transition
+
+logger = logging.getLogger(__name__)
+
+
+class Stream:
+    """Passes entries on as transactions, in one of two states.
+
+            an entry: passed on
+             ┌────────┐
+             ▼        │        a cutover
+        ┌────────────────┐ ─────────────────▶ ┌───────────────┐ ─┐ another cutover
+    ──▶ │     steady     │                    │ in transition │  │ before the barrier
+        └────────────────┘ ◀───────────────── └───────────────┘ ◀┘
+             │               at the barrier
+             ▼
+        Closing or Reset, between two transactions
+
+    - Steady: passes entries on. Between two transactions, it looks whether a grant or a version has
+      changed, and withholds what is about to go.
+    - In transition: one transaction makes the replica one of the next view (`transition.py`).
+    - It reads from the start of the watermark's cluster time. An entry of an earlier version than
+      the view's lies before the cutover at that cluster time: the replica has it already.
+    """
+
+    def __init__(
+        self,
+        service: StreamService,
+        context: StreamContext,
+        feed: Feed,
+        sender: TransactionSender,
+        notes: AcknowledgementNotes,
+    ) -> None:
+        self._service = service
+        self._context = context
+        self._views = context.views
+        self._access = context.views.access
+        self._feed = feed
+        self._sender = sender
+        self._notes = notes
+        self._known: object = None
+        """What `withheld` was worked out from."""
+        self._committed_at = time.monotonic()
+
+    async def run(self, published: PublishedApp) -> Closing | Reset:
+        """Streams until the process stops or the replica may not continue. The app is `published`
+        as it is at the start.
+
+        Raises `HistoryLost`, `UnknownVersion`, `BarrierNotSeen`, `ClientStalled`, `SourceUnusable`,
+        `django.db.Error`.
+        """
+        async with aclosing(self._feed.entries()) as entries:
+            async for entry in entries:
+                if not self._sender.is_open or (entry is not None and entry.id.part == 0):
+                    if self._service.is_stopping:
+                        return closing.going_away()
+                    await self._look_for_changes()
+                    current = self._service.published(published.app_id)
+                    if (reset := reset_in_stream(published, current, self._view, self._access)) is not None:
+                        return reset
+                await self._take(entry, entries)
+                if not self._sender.is_open:
+                    if (reset := reset_after(self._feed.position, self._view, self._access)) is not None:
+                        return reset
+                    await self._commit_if_quiet()
+                await self._notes.note_if_due()
+        return closing.going_away()
+
+    @property
+    def _view(self) -> ClientView:
+        return self._sender.view
+
+    async def _take(self, entry: Entry | None, entries: AsyncIterator[Entry | None]) -> None:
+        following = entry
+        while following is not None and (new := await self._views.after(following, self._view)) is not None:
+            following = await self._in_transition(new, following.position, entries)
+        if following is not None:
+            await self._steady(following)
+
+    async def _steady(self, entry: Entry) -> None:
+        """Passes an entry on. One that another version rendered never reaches the replica:
+        zero-cache ends for good on a table or column that it does not have."""
+        version = self._view.version
+        if entry.is_publish or entry.version < version.number:
+            return
+        if entry.version > version.number:
+            raise UnknownVersion(f"Version {entry.version} of {version.app_id} came without its publish.")
+        if await self._sender.send(entry):
+            self._committed_at = time.monotonic()
+
+    async def _in_transition(
+        self, new: ClientView, position: Position, entries: AsyncIterator[Entry | None]
+    ) -> Entry | None:
+        """Sends what is different in `new`, at `position`. Gives the entry of the next cutover if
+        that was met before the barrier."""
+        started = time.monotonic()
+        transition = Transition(self._context, self._sender, self._view, new)
+        loader = RowLoader(self._context, self._sender)
+        replayed = await transition.send(position, loader, entries_to_barrier(self._context, entries))
+        await self._sender.commit(position.seconds * 1000)
+        self._known = None
+        self._committed_at = time.monotonic()
+        logger.info(
+            "%s: version %d in force after %.2f s",
+            self._context.label,
+            new.version.number,
+            self._committed_at - started,
+            extra={"action": "view-changed"},
+        )
+        return replayed.following
+
+    async def _look_for_changes(self) -> None:
+        """Looks whether the client's grant has changed, or another version has been published.
+        Either takes effect at a marker; what it takes away is withheld from now on."""
+        access, label = self._access, self._context.label
+        if (current := self._service.entitlements(access.key)) is not None:
+            access.note(current)
+        if not access.is_in_force:
+            try:
+                await access.apply_grant(self._context.database)
+            except (SourceUnreachable, SourceUnusable) as error:
+                logger.warning("%s: a change of what the client may read has to wait: %s", label, error)
+            except DatabaseError as error:
+                logger.warning("%s: the access of the client was not read (%s)", label, type(error).__name__)
+        published = self._service.published(self._context.app_id)
+        newest = max([self._view.version.number, *(version.number for version in access.coming)])
+        if published is not None and published.number > newest:
+            try:
+                await self._views.look_ahead(self._view)
+            except DatabaseError as error:
+                logger.warning("%s: published versions were not read (%s)", label, type(error).__name__)
+        known = (access.entitlements, access.coming)
+        if known != self._known:
+            self._known = known
+            self._sender.withhold(access.withheld(self._view))
+
+    async def _commit_if_quiet(self) -> None:
+        """Moves the replica's watermark on when nothing else has for a while."""
+        is_quiet = time.monotonic() - self._committed_at > self._service.settings.quiet_commit_seconds
+        if is_quiet and self._feed.position.number > self._sender.last.number:
+            await self._sender.send_empty(self._feed.position, self._feed.position.seconds * 1000)
+            self._committed_at = time.monotonic()

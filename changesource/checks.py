@@ -1,7 +1,8 @@
-"""System checks: what is configured wrongly is found by `manage.py check`, which connects to neither MongoDB nor Redis.
+"""System checks: `manage.py check` finds wrong settings, without connecting to MongoDB or Redis.
 
-`manage.py check --database default` also compares the apps with the configured sources, and asks those that something is
-published from. A message never holds a URI or what a parser says about one: either may hold a password.
+`manage.py check --database default` also compares the apps with the configured sources, and queries
+the sources of published apps. A message never contains a URI, or what a parser says about one:
+either may contain a password.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import Error as DriverError
 from django.db import connections, router
+from django.db.models import Model
 from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, PyMongoError
 from redis.connection import SSLConnection, parse_url
@@ -38,8 +40,9 @@ from changesource.tables.definition import shown_name
 
 @register()
 def check_sources(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """W001: no source. E011: a source with a name that no app can say. For each source's URI, E001: not usable, E002: without
-    a database, W002: unknown options, W009: options that are not used."""
+    """W001: no source. E011: a source with a name that no app can refer to. For each source's URI,
+    E001: not usable, E002: without a database, W002: unknown options, W009: options that are not
+    used."""
     if not load_settings().sources:
         return [
             Warning(
@@ -53,13 +56,14 @@ def check_sources(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 
 @register()
 def check_root_path(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E015: ROOT_PATH is no path. Pages would lead to another host if it began with two slashes."""
+    """E015: ROOT_PATH is not a path. If it began with two slashes, links would lead to another
+    host."""
     if not load_settings().root_path or re.fullmatch(r"(/[\w.~-]+)+", load_settings().root_path, re.ASCII):
         return []
     return [
         Error(
-            "ROOT_PATH is not a path that the project can live under.",
-            hint="Write /zero or /a/b, with a slash in front and none behind, or leave it empty.",
+            "ROOT_PATH is not a path under which the project can be served.",
+            hint="Write /zero or /a/b, with a slash at the beginning and none at the end, or leave it empty.",
             id="changesource.E015",
         )
     ]
@@ -76,7 +80,7 @@ def check_redis(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
         return [
             Error(
                 "REDIS_URL is not the URL of a Redis.",
-                hint="Write redis://host:6379/0, rediss:// for TLS, or unix:///path; leave it empty to do without.",
+                hint="Write redis://host:6379/0, rediss:// for TLS, or unix:///path; leave it empty to run without Redis.",
                 id="changesource.E003",
             )
         ]
@@ -85,27 +89,28 @@ def check_redis(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
 
 @register(Tags.security, deploy=True)
 def check_redis_is_guarded(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """W010: REDIS_URL has no password. W011: it leads to another machine without TLS. Redis is believed."""
+    """W010: REDIS_URL has no password. W011: it leads to another machine without TLS. What Redis
+    says is trusted."""
     try:
         found = parse_url(load_settings().redis_url)  # type: ignore[no-untyped-call]
     except ValueError:
-        return []  # there is none, or `check_redis` says so
+        return []  # it is empty, or `check_redis` reports it
     if "path" in found:  # a Unix socket, which has the rights of a file
         return []
     problems: list[CheckMessage] = []
     if not found.get("password"):
         problems.append(
             Warning(
-                "REDIS_URL has no password: whoever reaches Redis reads the rows of all apps and writes into every replica.",
-                hint="Give Redis a user with a password (docs/security.md, Redis), and name both in REDIS_URL.",
+                "REDIS_URL has no password: anyone who reaches Redis can read all rows and write to every replica.",
+                hint="Create a Redis user with a password (docs/security.md, Redis), and put both into REDIS_URL.",
                 id="changesource.W010",
             )
         )
     if not issubclass(found.get("connection_class", object), SSLConnection) and not _is_this_machine(found.get("host")):
         problems.append(
             Warning(
-                "REDIS_URL leads to another machine without TLS: whoever is on the way reads and changes rows.",
-                hint="Write rediss://…, or silence this where the network between them is private.",
+                "REDIS_URL leads to another machine without TLS: anyone on the way can read and change rows.",
+                hint="Write rediss://…, or silence this warning if the network between them is private.",
                 id="changesource.W011",
             )
         )
@@ -121,27 +126,31 @@ def _is_this_machine(host: object) -> bool:
         return False
 
 
+def _is_queried(model: type[Model], databases: Sequence[str] | None) -> bool:
+    """Whether `databases`, those that may be queried, has the table of `model`. Before the first `migrate` it has not."""
+    alias = router.db_for_read(model)
+    return alias in (databases or ()) and model._meta.db_table in connections[alias].introspection.table_names()
+
+
 @register(Tags.database)
 def check_apps(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """W003: an app names a source that is not configured. E005: the Django database does not answer.
+    """W003: an app names a source that is not configured. E005: the Django database does not
+    answer.
 
-    W003 is not an error, because an error would stop `manage.py migrate`, which needs no source.
+    W003 is only a warning, because an error would stop `manage.py migrate`, which needs no source.
     """
-    alias = router.db_for_read(App)
-    if alias not in (databases or ()):
-        return []
     try:
-        if App._meta.db_table not in connections[alias].introspection.table_names():
-            return []  # before the first migrate
-        # Columns that were there from the start: `migrate` runs this check before it adds later ones.
-        apps = list(App.objects.using(alias).only("app_id", "source").exclude(source__in=load_settings().sources))
+        if not _is_queried(App, databases):
+            return []
+        # Only columns of the first migration: `migrate` runs this check before it adds later ones.
+        apps = list(App.objects.only("app_id", "source").exclude(source__in=load_settings().sources))
     except DriverError as exc:
         return [
             Error(
                 f"The Django database does not answer ({type(exc).__name__}).",
-                hint="Check DATABASE_URL, and that the database runs.",
+                hint="Check DATABASE_URL, and that the database is running.",
                 id="changesource.E005",
             )
         ]
@@ -159,19 +168,18 @@ def check_apps(
 def check_published_sources(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """W006: a source of which something is published has an error, W007: a warning, by the checks of `check_source`.
+    """W006: the source of a published app has an error, W007: it has a warning, by the checks of
+    `check_source`.
 
-    Neither is an error here, for the reason that W003 is none. Takes up to `ASK_SECONDS` for all sources together.
+    Both are only warnings here, for the same reason as W003. Takes up to `ASK_SECONDS` for all
+    sources together.
     """
-    alias = router.db_for_read(App)
-    if alias not in (databases or ()):
-        return []
     try:
-        if App._meta.db_table not in connections[alias].introspection.table_names():
+        if not _is_queried(App, databases):
             return []
         published = {source: published_collections(source) for source in load_settings().sources}
     except DriverError:
-        return []  # `check_apps` says so, or `migrate` is about to add what is missing
+        return []  # `check_apps` reports it, or `migrate` is about to add what is missing
     asked = {source: collections for source, collections in published.items() if collections}
     with ThreadPoolExecutor(max(1, len(asked)), thread_name_prefix="check-source") as executor:
         checks = executor.map(check_source, asked.keys(), asked.values())
@@ -182,23 +190,20 @@ def check_published_sources(
 def check_grants(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """W012: a grant with row filters does not show a published table that it neither filters nor names, or that reads other
-    documents than when it was granted."""
-    alias = router.db_for_read(App)
-    if alias not in (databases or ()):
-        return []
+    """W012: a grant with row filters does not show a published table, because it neither filters
+    nor names the table, or because the table reads other documents than when it was granted."""
     try:
-        if Grant._meta.db_table not in connections[alias].introspection.table_names():
+        if not _is_queried(Grant, databases):
             return []
-        grants = list(Grant.objects.using(alias).select_related("client", "app"))
+        grants = list(Grant.objects.select_related("client", "app"))
         newest = {app: Version.objects.newest(app) for app in {grant.app for grant in grants}}
     except DriverError:
-        return []  # `check_apps` says so, or `migrate` is about to add what is missing
+        return []  # `check_apps` reports it, or `migrate` is about to add what is missing
     definitions = {app: version.to_definition() for app, version in newest.items() if version is not None}
     return [
         Warning(
             f"Client {grant.client} does not see all of {grant.app}. {text}",
-            hint="Change its grant in admin; with a list of chosen tables, the others are left out on purpose.",
+            hint="Change its grant in admin. If it lists its tables, the others are left out on purpose.",
             id="changesource.W012",
         )
         for grant in grants
@@ -213,14 +218,14 @@ def _messages_of(check: SourceCheck) -> Iterator[CheckMessage]:
             if result.status == status:
                 yield Warning(
                     f"The source {check.source!r}, {result.name}: {result.text}",
-                    hint=result.remedy or f"manage.py check_source {check.source} shows all that is known.",
+                    hint=result.remedy or f"manage.py check_source {check.source} shows the details.",
                     id=f"changesource.W{number:03}",
                 )
 
 
 @register()
 def check_channel_layer(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E004: no channel layer, which sessions hear of new changes by."""
+    """E004: no channel layer, by which sessions hear of new changes."""
     if getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("BACKEND"):
         return []
     return [
@@ -234,15 +239,16 @@ def check_channel_layer(app_configs: Sequence[AppConfig] | None, **kwargs: Any) 
 
 @register()
 def check_jwt(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E006: a key that cannot be used, E007: a JWKS URL without TLS, E008: no audience or no issuer, E009: an algorithm that
-    is not known or has no key, E010: JWT_ATTRIBUTES or JWT_CLIENT_CLAIM cannot be read. W008: settings without keys."""
+    """E006: a key that cannot be used, E007: a JWKS URL without TLS, E008: no audience or no
+    issuer, E009: an algorithm that is unknown or has no key, E010: JWT_ATTRIBUTES or
+    JWT_CLIENT_CLAIM is invalid. W008: settings without keys."""
     jwt = load_settings().jwt
     if jwt.is_on:
         return [*_key_problems(), *_jwt_problems()]
     if jwt.audience or jwt.issuer or jwt.attributes:
         return [
             Warning(
-                "JWTs have settings but no keys, so that none is accepted.",
+                "There are settings for JWTs but no keys, so no JWT is accepted.",
                 hint="Set JWT_SECRET, JWT_KEYS, JWT_KEYS_FILE or JWT_JWKS_URL, or remove the other JWT_ settings.",
                 id="changesource.W008",
             )
@@ -257,22 +263,22 @@ def _key_problems() -> Iterator[CheckMessage]:
     except InvalidJwtSettings as error:
         yield Error(
             str(error.args[0]),
-            hint="JWT_SECRET is a random text of 32 bytes or more; JWT_KEYS and the file at JWT_KEYS_FILE hold PEM blocks "
-            "BEGIN PUBLIC KEY (RSA from 2048 bits, P-256, Ed25519) or a JWK set.",
+            hint="JWT_SECRET is a random text of at least 32 bytes; JWT_KEYS, and the file at JWT_KEYS_FILE, hold PEM blocks "
+            "BEGIN PUBLIC KEY (RSA with at least 2048 bits, P-256, Ed25519) or a JWK set.",
             id="changesource.E006",
         )
         return
     if jwt.jwks_url and not is_safe_url(jwt.jwks_url):
         yield Error(
             "JWT_JWKS_URL is not an https URL.",
-            hint="Write https://…; http:// only for an issuer on this machine (localhost, 127.0.0.1, [::1]).",
+            hint="Write https://…; http:// is only for an issuer on this machine (localhost, 127.0.0.1, [::1]).",
             id="changesource.E007",
         )
     unknown = set(jwt.algorithms) - set(JWT_ALGORITHMS)
     if unknown or not (jwt.jwks_url or algorithms & set(jwt.algorithms)):
         yield Error(
-            "JWT_ALGORITHMS names an algorithm that is not known, or none that a key is for.",
-            hint=f"Name some of {', '.join(JWT_ALGORITHMS)}, with commas; left out, all are accepted that have keys.",
+            "JWT_ALGORITHMS names an unknown algorithm, or none for which there is a key.",
+            hint=f"Name some of {', '.join(JWT_ALGORITHMS)}, separated by commas. By default, all with keys are accepted.",
             id="changesource.E009",
         )
 
@@ -282,8 +288,8 @@ def _jwt_problems() -> Iterator[CheckMessage]:
     for name, value in (("JWT_AUDIENCE", jwt.audience), ("JWT_ISSUER", jwt.issuer)):
         if not value:
             yield Error(
-                f"JWTs have keys, and {name} is not set, so that none is accepted.",
-                hint=f"Set {name} to what the tokens for this service hold in {name[4:7].lower()}.",
+                f"There are keys for JWTs, but {name} is not set, so no JWT is accepted.",
+                hint=f"Set {name} to the {name[4:7].lower()} of the tokens for this service.",
                 id="changesource.E008",
             )
     try:
@@ -293,7 +299,7 @@ def _jwt_problems() -> Iterator[CheckMessage]:
     except InvalidJwtSettings as error:
         yield Error(
             str(error.args[0]),
-            hint="JWT_ATTRIBUTES=tenant=org_id,region=https://example.com/region; JWT_CLIENT_CLAIM=sub.",
+            hint="For example: JWT_ATTRIBUTES=tenant=org_id,region=https://example.com/region and JWT_CLIENT_CLAIM=sub.",
             id="changesource.E010",
         )
 
@@ -315,7 +321,7 @@ UNUSED_OPTIONS = (
     "datetime_conversion",
     "unicode_decode_error_handler",
 )
-"""What `mongo.source` says itself, whatever a URI says."""
+"""Options that `mongo.source` sets itself, whatever a URI says."""
 
 
 def _unused_options(uri: str) -> list[str]:
@@ -327,8 +333,8 @@ def _uri_problems(name: str, uri: str) -> Iterator[CheckMessage]:
     variable = source_variable(name)
     if not re.fullmatch(SOURCE_PATTERN, name):
         yield Error(
-            f"The name of the source {shown_name(name)!r} is not one that an app can say.",
-            hint=f"Use letters, digits and underscores only in the name of the variable {shown_name(variable)}.",
+            f"The name of the source {shown_name(name)!r} is not one that an app can refer to.",
+            hint=f"Use only letters, digits and underscores in the name of the variable {shown_name(variable)}.",
             id="changesource.E011",
         )
     with warnings.catch_warnings(record=True) as ignored_options:
@@ -337,10 +343,10 @@ def _uri_problems(name: str, uri: str) -> Iterator[CheckMessage]:
             client: MongoClient[dict[str, Any]] = MongoClient(uri, connect=False)
         except (PyMongoError, ValueError, OSError):  # OSError: a certificate file that cannot be read
             yield Error(
-                f"{variable} is not a MongoDB URI that can be used.",
+                f"{variable} is not a usable MongoDB URI.",
                 hint=(
-                    "Write mongodb://user:password@host:27017/database?replicaSet=name. Percent-encode user and "
-                    "password, and see that every file that it names exists."
+                    "Write mongodb://user:password@host:27017/database?replicaSet=name. Percent-encode the user and the "
+                    "password, and check that every file that it names exists."
                 ),
                 id="changesource.E001",
             )
@@ -348,13 +354,13 @@ def _uri_problems(name: str, uri: str) -> Iterator[CheckMessage]:
     if ignored_options:
         yield Warning(
             f"{variable} has an option or a value that PyMongo does not know and ignores.",
-            hint="Check the spelling of what follows the question mark.",
+            hint="Check the spelling of the part after the question mark.",
             id="changesource.W002",
         )
     if unused := _unused_options(uri):
         yield Warning(
             f"{variable} has options that are not used: {', '.join(unused)}.",
-            hint="Take them out. What is read and written, how, and how long it may take, is not for a URI to say.",
+            hint="Remove them. How to read and write, and how long that may take, is not configured by the URI.",
             id="changesource.W009",
         )
     with client:

@@ -19,7 +19,8 @@ from changesource.errors import InvalidRequest, TokenRefused, TooManyStreams
 from changesource.limits.addresses import address_of, network_of
 from changesource.limits.gate import path_in_project
 from changesource.limits.limits import Limits
-from changesource.models.client_store import Identity, Refused
+from changesource.models.queries.clients import Identity
+from changesource.models.queries.refusals import Refused
 from changesource.protocol import closing
 from changesource.protocol.closing import Closing
 from changesource.protocol.requests import StreamRequest, find_token, parse_stream_request

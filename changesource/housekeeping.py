@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from django.db import Error as DatabaseError
 
-from changesource.models import client_store, source_store, store
+from changesource.models import queries
 from changesource.replication.row_error_notes import RowErrorNotes
 
 logger = logging.getLogger(__name__)
@@ -64,8 +64,8 @@ class Housekeeping:
             return
         self._prune_at = time.monotonic() + PRUNE_SECONDS
         try:
-            await source_store.prune_replicas()
-            await client_store.prune_audit(self._audit_days)
+            await queries.pruning.prune_replicas()
+            await queries.audit.prune_audit(self._audit_days)
         except DatabaseError as error:
             logger.warning("old records could not be pruned (%s); trying again in an hour", type(error).__name__)
 
@@ -89,7 +89,7 @@ class RowErrorKeeping:
             return
         self._refresh_at = time.monotonic() + ROW_ERRORS_SECONDS
         try:
-            stored = await store.documents_with_row_errors(self._app_ids)
+            stored = await queries.row_errors.documents_with_row_errors(self._app_ids)
         except DatabaseError as error:
             logger.warning("row errors could not be read (%s)", type(error).__name__)
             return
@@ -103,7 +103,7 @@ class RowErrorKeeping:
             if not ended and not errors:
                 continue
             try:
-                await store.record_row_errors(app_id, errors, ended)
+                await queries.row_errors.record_row_errors(app_id, errors, ended)
             except DatabaseError as error:
                 logger.warning(
                     "%d row errors of %s could not be stored (%s)", len(errors), app_id, type(error).__name__

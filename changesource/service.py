@@ -19,9 +19,11 @@ from changesource.limits.limits import Limits
 from changesource.log.entries import ChangeLog
 from changesource.log.memory import MemoryLog
 from changesource.log.redis import RedisLog
-from changesource.models import client_store, store
-from changesource.models.client_store import ClientInApp, Entitlements, Identity
+from changesource.models import queries
 from changesource.models.database_threads import close_connections
+from changesource.models.queries.access import ClientInApp, Entitlements
+from changesource.models.queries.clients import Identity
+from changesource.models.queries.published import PublishedApp
 from changesource.mongo.source import Sources
 from changesource.protocol import closing
 from changesource.protocol.closing import Closing
@@ -69,7 +71,7 @@ class StreamService:
         self.limits = Limits(settings)
         self.is_stopping = False
         self._app_ids = app_ids
-        self._published_apps: dict[str, store.PublishedApp] = {}
+        self._published_apps: dict[str, PublishedApp] = {}
         self._histories: dict[str, VersionHistory] = {}
         self._logs: dict[str, ChangeLog] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
@@ -111,22 +113,22 @@ class StreamService:
         )
         await _in_time({"connections to the Django database": close_connections()})
 
-    def published(self, app_id: str) -> store.PublishedApp | None:
+    def published(self, app_id: str) -> queries.published.PublishedApp | None:
         """What is published of the app, at most a second old; None if nothing is."""
         return self._published_apps.get(app_id)
 
     @property
-    def published_apps(self) -> Mapping[str, store.PublishedApp]:
+    def published_apps(self) -> Mapping[str, PublishedApp]:
         return self._published_apps
 
-    def history_of(self, published: store.PublishedApp) -> VersionHistory:
+    def history_of(self, published: queries.published.PublishedApp) -> VersionHistory:
         """The versions of the app, shared so that a process compiles each version once."""
         if published.log_name not in self._histories:
             source_identity = SourceIdentity(published.app_id, published.base_nonce)
             self._histories[published.log_name] = VersionHistory(published.app_id, source_identity)
         return self._histories[published.log_name]
 
-    def log_of(self, published: store.PublishedApp) -> ChangeLog:
+    def log_of(self, published: PublishedApp) -> ChangeLog:
         name = published.log_name
         if name not in self._logs:
             self._logs[name] = RedisLog(self.settings.redis_url, name) if self.settings.redis_url else MemoryLog()
@@ -166,7 +168,7 @@ class StreamService:
 
     async def _refresh(self) -> None:
         try:
-            published_apps = await store.published_apps(self._app_ids)
+            published_apps = await queries.published.published_apps(self._app_ids)
         except DatabaseError as error:
             logger.warning(
                 "published versions could not be read (%s); continuing with those already known", type(error).__name__
@@ -183,7 +185,9 @@ class StreamService:
             return
         is_known = True
         try:
-            found = await client_store.read_entitlements({connection.identity.client_id for connection in connections})
+            found = await queries.access.read_entitlements(
+                {connection.identity.client_id for connection in connections}
+            )
             # Equal entitlements stay the same object: sessions only look whether it is another one.
             self._entitlements = {
                 key: known if (known := self._entitlements.get(key)) == entitlements else entitlements
@@ -224,7 +228,7 @@ class StreamService:
             with contextlib.suppress(UnknownSource):
                 self._watchers[name] = asyncio.create_task(self._new_watcher(wanted[name]).run())
 
-    def _new_watcher(self, published: store.PublishedApp) -> Watcher:
+    def _new_watcher(self, published: PublishedApp) -> Watcher:
         try:
             database = self.sources.database(published.definition.source)
         except UnknownSource as error:

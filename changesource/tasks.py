@@ -30,7 +30,7 @@ class LoopShare:
     """The share of the event loop that a task with much work has used.
 
     A check costs a tenth of a microsecond, so that it can be made for each row: `if
-    share.is_used_up: await share.give_way()`.
+    share.is_used_up: await share.yield_control()`.
     """
 
     __slots__ = ("_ends_at",)
@@ -42,7 +42,7 @@ class LoopShare:
     def is_used_up(self) -> bool:
         return time.monotonic() > self._ends_at
 
-    async def give_way(self) -> None:
+    async def yield_control(self) -> None:
         """Yields to every other task that is ready."""
         await asyncio.sleep(0)
         self._ends_at = time.monotonic() + YIELD_SECONDS

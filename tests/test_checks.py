@@ -294,5 +294,5 @@ def test_grants_that_do_not_show_all(settings) -> None:
     set_grant(Client.objects.create_for_apps("zoo", [app]), all_tables=False, tables=["gone"])
     [message] = checks.check_grants(None, databases=["default"])
     assert ids([message]) == ["W012"]
-    assert message.msg.startswith("Client acme does not see all of shop. 'city': without a row filter.")
+    assert message.msg.startswith("Client acme does not see all of shop. 'city': no row filter.")
     assert checks.check_grants(None) == []

@@ -10,8 +10,9 @@ from changesource.asgi_extensions import SEND_FRAMES, UPSTREAM_REFUSED
 from changesource.conf import ChangeSourceSettings
 from changesource.consumers import ChangeStreamConsumer
 from changesource.limits.refusals import RefusalNotes
-from changesource.models import client_store
-from changesource.models.client_store import Identity, Refused
+from changesource.models import queries
+from changesource.models.queries.clients import Identity
+from changesource.models.queries.refusals import Refused
 from changesource.protocol.closing import Closing
 from changesource.service import StreamService
 
@@ -80,7 +81,7 @@ async def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
     monkeypatch.setattr(consumers, "running_service", running_service)
     monkeypatch.setattr(consumers, "authenticate", authenticate)
     monkeypatch.setattr(consumers, "Session", EndlessSession)
-    monkeypatch.setattr(client_store, "record_refusals", record_refusals)
+    monkeypatch.setattr(queries.refusals, "record_refusals", record_refusals)
     return Connection(service)
 
 

@@ -1,4 +1,5 @@
-"""Django admin: drafts, publishing, clients, replicas and those awaited, refused connections. No logic of its own."""
+"""Django admin: drafts, publishing, clients, replicas, awaited replicas, refused connections. It
+has no logic of its own."""
 
 from changesource.admin.app import AppAdmin
 from changesource.admin.awaited_replica import AwaitedReplicaAdmin

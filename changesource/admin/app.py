@@ -18,43 +18,30 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from changesource.admin.export_links import links_of_app
-from changesource.admin.json_editor import IndentedJSONEncoder, JsonEditor
-from changesource.admin.publishing import PublishingPages, may_see_clients, said_to
-from changesource.admin.source_check import URL_NAME as SOURCE_CHECK
+from changesource.admin.json_editor import JsonObjectField
+from changesource.admin.publishing import PublishingPages, may_see_clients, told_to
 from changesource.admin.source_check import SourceCheckPage
 from changesource.conf import load_settings
 from changesource.errors import ChangeSourceError
 from changesource.models import App, AwaitedReplica, Replica, RowErrorRecord, RunningSnapshot, Table, Version
-from changesource.models.app import DEFAULT_SOURCE, validate_json_object
-from changesource.models.draft import draft_definition, table_definition
+from changesource.models.app import DEFAULT_SOURCE
+from changesource.models.draft import table_definition
 from changesource.models.roles import may_view, may_view_draft
-from changesource.mql import StrictJSONDecoder
 from changesource.operations.publisher import publish_app
 from changesource.publishing.definition_problems import find_publication_problems
-from changesource.publishing.grants import find_cut_off
-from changesource.publishing.versions import describe_draft, newest_version
+from changesource.publishing.review import Review
 
 
 class AppForm(forms.ModelForm):
-    """`source` is chosen among those that are configured; what an app has stays possible."""
+    """`source` is one of the configured sources; the one that an app already has remains
+    possible."""
 
-    source = forms.ChoiceField(help_text="The MongoDB database. Its URI is in the environment, never shown here.")
-    relationships = forms.JSONField(
-        required=False,
-        initial=dict,
-        encoder=IndentedJSONEncoder,
-        decoder=StrictJSONDecoder,
-        widget=JsonEditor(rows=10),
-        help_text=App._meta.get_field("relationships").help_text,
-    )
-
-    publications = forms.JSONField(
-        required=False,
-        initial=dict,
-        encoder=IndentedJSONEncoder,
-        decoder=StrictJSONDecoder,
-        widget=JsonEditor(rows=6),
-        help_text=f"{App._meta.get_field('publications').help_text} One that asks for none gets all that it may read.",
+    source = forms.ChoiceField(help_text="The MongoDB database. Its URI is in the environment and is never shown here.")
+    relationships = JsonObjectField(rows=10, help_text=App._meta.get_field("relationships").help_text)
+    publications = JsonObjectField(
+        rows=6,
+        help_text=f"{App._meta.get_field('publications').help_text} A zero-cache that asks for none gets every table that "
+        "it may read.",
     )
 
     class Meta:
@@ -69,17 +56,8 @@ class AppForm(forms.ModelForm):
         if isinstance(source, forms.ChoiceField):  # a user who may only view has no such field
             source.choices = [(name, name if name in configured else f"{name} (not configured)") for name in names]
 
-    def clean_relationships(self) -> Any:
-        relationships = self.cleaned_data["relationships"]
-        if relationships is None:
-            return {}
-        validate_json_object(relationships)  # the model's validators do not see values that are empty
-        return relationships
-
     def clean_publications(self) -> Any:
         publications = self.cleaned_data["publications"]
-        if publications is None:
-            return {}
         tables = set(self.instance.tables.values_list("name", flat=True)) if self.instance.pk else set()
         if problems := list(find_publication_problems(publications, tables)):
             raise ValidationError(problems)
@@ -87,7 +65,7 @@ class AppForm(forms.ModelForm):
 
 
 class TableInline(admin.TabularInline):
-    """The tables of the draft in their order, each with a link to its own page."""
+    """The tables of the draft in order, each with a link to its own page."""
 
     model = Table
     fields = ["name", "collection_read", "column_names", "position"]
@@ -129,14 +107,14 @@ class AppAdmin(PublishingPages, SourceCheckPage):
 
     @admin.display(description="state")
     def state(self, app: App) -> str:
-        return describe_draft(app)
+        return Review(app).description
 
     @admin.display(description="see")
     def links(self, app: App) -> SafeString:
-        """What is known of this app besides its draft."""
+        """Where to find what is known about this app besides its draft."""
         places = [
             ("Add a table", f"{reverse('admin:changesource_table_add')}?app={app.pk}"),
-            ("Check the source", reverse(f"admin:{SOURCE_CHECK}", args=[app.pk])),
+            ("Check the source", reverse("admin:changesource_app_check_source", args=[app.pk])),
         ] + [
             (str(model._meta.verbose_name_plural).capitalize(), f"{_changelist(model)}?app__id__exact={app.pk}")
             for model in (Version, Replica, RowErrorRecord)
@@ -160,7 +138,9 @@ class AppAdmin(PublishingPages, SourceCheckPage):
     def get_readonly_fields(self, request: HttpRequest, obj: App | None = None) -> Any:
         if obj is None:
             return []
-        return ["state", "links", *self._export_fields(request, obj)] + (["app_id"] if newest_version(obj) else [])
+        return ["state", "links", *self._export_fields(request, obj)] + (
+            ["app_id"] if Version.objects.newest(obj) else []
+        )
 
     def _export_fields(self, request: HttpRequest, app: App) -> list[str]:
         if may_view_draft(request.user, app):
@@ -176,29 +156,29 @@ class AppAdmin(PublishingPages, SourceCheckPage):
         super().save_model(request, obj, form, change)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Who may delete an app may delete with it what nobody may delete alone."""
+        """A user who may delete an app may delete with it what no user may delete alone."""
         deleted, counts, refused, protected = super().get_deleted_objects(objs, request)
         own = {
             model._meta.verbose_name for model in (Version, Replica, AwaitedReplica, RowErrorRecord, RunningSnapshot)
         }
         return deleted, counts, refused - own, protected
 
-    @admin.action(description="Publish the drafts of selected apps", permissions=["publish"])
+    @admin.action(description="Publish the drafts of the selected apps", permissions=["publish"])
     def publish_drafts(self, request: HttpRequest, apps: QuerySet[App]) -> None:
         for app in apps:
             if not self.has_publish_permission(request, app):
                 self.message_user(request, f"{app}: you may not publish this app.", messages.ERROR)
                 continue
-            before = newest_version(app)
-            cut_off = find_cut_off(app, draft_definition(app)) if may_see_clients(request) else []
+            review = Review(app)
+            before, cut_off = review.newest, review.cut_off if may_see_clients(request) else []
             try:
                 warnings: list[str] = []
                 version = publish_app(app, cast(User, request.user), warn=warnings.append)
             except ChangeSourceError as exc:
-                self.message_user(request, said_to(request, exc), messages.ERROR)
+                self.message_user(request, told_to(request, exc), messages.ERROR)
                 continue
             if version == before:
-                text = f"{app}: the draft says what version {version.number} says; there is nothing to publish."
+                text = f"{app}: the draft is the same as version {version.number}; there is nothing to publish."
                 self.message_user(request, text, messages.INFO)
                 continue
             self.log_change(request, app, f"Published version {version.number}.")

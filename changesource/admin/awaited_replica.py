@@ -1,4 +1,4 @@
-"""Replicas that zero-caches were told to build and have not."""
+"""Replicas that zero-caches were told to build and have not built yet."""
 
 # mypy: disallow-any-generics=False
 # (Django's admin and form classes take no type arguments at run time.)
@@ -8,6 +8,7 @@ from __future__ import annotations
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.template.defaultfilters import pluralize
 
 from changesource.admin.read_only import ReadOnlyAdmin
 from changesource.models import AwaitedReplica
@@ -28,14 +29,15 @@ class AwaitedReplicaAdmin(ReadOnlyAdmin):
 
     @admin.display(description="alarms", boolean=True)
     def is_alarming(self, replica: AwaitedReplica) -> bool:
-        """Whether `/readyz` is red for it."""
+        """Whether `/readyz` is 503 because of it."""
         return replica.is_alarming
 
-    @admin.action(description="Do not wait for the selected replicas any more", permissions=["stop_waiting"])
+    @admin.action(description="Stop waiting for the selected replicas", permissions=["stop_waiting"])
     def stop_waiting(self, request: HttpRequest, replicas: QuerySet[AwaitedReplica]) -> None:
-        """The rows stay: the next snapshot has to be newer than what they name."""
+        """The rows stay: the next snapshot has to be newer than their watermarks."""
         stopped = [replica for replica in replicas if replica.is_alarming]
         for replica in stopped:
-            self.log_change(request, replica, "Not waited for any more.")
+            self.log_change(request, replica, "No longer waited for.")
         replicas.update(is_fault=False)
-        self.message_user(request, f"{len(stopped)} not waited for any more.", messages.SUCCESS)
+        count = len(stopped)
+        self.message_user(request, f"Stopped waiting for {count} replica{pluralize(count)}.", messages.SUCCESS)

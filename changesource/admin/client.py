@@ -1,4 +1,4 @@
-"""Clients: who may connect, what each may read, and what it has."""
+"""Clients: which may connect, what each may read, and which replicas it has."""
 
 # mypy: disallow-any-generics=False
 # (Django's admin and form classes take no type arguments at run time.)
@@ -11,6 +11,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
@@ -19,36 +20,20 @@ from django.utils.safestring import SafeString
 from changesource.admin.client_history import ClientHistoryPages
 from changesource.admin.credential import CredentialInline, CredentialPages
 from changesource.admin.grant import GrantInline
-from changesource.admin.json_editor import IndentedJSONEncoder, JsonEditor
+from changesource.admin.json_editor import JsonObjectField
 from changesource.models import AwaitedReplica, Client, Grant
-from changesource.models.app import validate_json_object
-from changesource.mql import StrictJSONDecoder
 from changesource.publishing.grants import CONFIRM_ACTION
 
 MAX_REPLICAS = 10
-"""Listed on the page of a client; there is a link to all."""
+"""The most replicas that the page of a client lists; a link leads to all of them."""
 
 
 class ClientForm(forms.ModelForm):
-    attributes = forms.JSONField(
-        required=False,
-        initial=dict,
-        encoder=IndentedJSONEncoder,
-        decoder=StrictJSONDecoder,
-        widget=JsonEditor(rows=4),
-        help_text=Client._meta.get_field("attributes").help_text,
-    )
+    attributes = JsonObjectField(rows=4, help_text=Client._meta.get_field("attributes").help_text)
 
     class Meta:
         model = Client
         fields = ["name", "attributes", "is_active", "accepts_jwt", "expires_at"]
-
-    def clean_attributes(self) -> Any:
-        attributes = self.cleaned_data["attributes"]
-        if attributes is None:
-            return {}
-        validate_json_object(attributes)  # the model's validators do not see values that are empty
-        return attributes
 
 
 @admin.register(Client)
@@ -90,21 +75,24 @@ class ClientAdmin(ClientHistoryPages, CredentialPages):
         return response
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Who may delete a client may delete with it what nobody may delete alone."""
+        """A user who may delete a client may delete with it what no user may delete alone."""
         deleted, counts, refused, protected = super().get_deleted_objects(objs, request)
         return deleted, counts, refused - {AwaitedReplica._meta.verbose_name}, protected
 
     def has_confirm_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may say that grants mean what is published now."""
+        """Whether the user may confirm that grants mean the tables that are published now."""
         return request.user.has_perm("changesource.change_grant")
 
     @admin.action(description=CONFIRM_ACTION, permissions=["confirm"])
     def confirm_grants(self, request: HttpRequest, clients: QuerySet[Client]) -> None:
-        """Their tables may read other collections since they were granted, and are not shown until this."""
+        """A table that has come to read another collection since it was granted is not shown until
+        this is done."""
         grants = list(Grant.objects.filter(client__in=clients).select_related("app", "client"))
         for grant in grants:
             grant.confirm()
-        self.message_user(request, f"{len(grants)} grants mean the tables that are published now.", messages.SUCCESS)
+        count = len(grants)
+        text = f"Confirmed {count} grant{pluralize(count)}, for the tables as they are published now."
+        self.message_user(request, text, messages.SUCCESS)
 
     @admin.display(description="apps")
     def app_ids(self, client: Client) -> str:
@@ -112,13 +100,13 @@ class ClientAdmin(ClientHistoryPages, CredentialPages):
 
     @admin.display(description="replicas")
     def replicas(self, client: Client) -> SafeString:
-        """Those that it has built, the last seen first."""
+        """The replicas that it has built, the most recently seen first."""
         newest = list(client.replicas.select_related("app").order_by("-last_seen_at")[: MAX_REPLICAS + 1])
         if not newest:
             return SafeString("None yet.")
         lines = [
             format_html(
-                '<a href="{}">{} shard {}, {}</a>: version {}, access {}, last seen {}',
+                '<a href="{}">{} shard {}, {}</a>: version {}, access version {}, last seen {}',
                 reverse("admin:changesource_replica_change", args=[replica.pk]),
                 replica.app,
                 replica.shard_num,

@@ -8,15 +8,14 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from changesource.models import App
+from changesource.models import App, Version
 from changesource.publishing.exported import DRAFT
 from changesource.publishing.exports import EXPORT_FORMATS
-from changesource.publishing.versions import newest_version
 
 
 def links_of_app(app: App, *, with_draft: bool) -> SafeString:
-    """Downloads of the version in force, and of the draft."""
-    newest = newest_version(app)
+    """Links to download the version in force and, `with_draft`, the draft."""
+    newest = Version.objects.newest(app)
     states = [(f"version {newest.number}", str(newest.number))] if newest else []
     states += [("draft", DRAFT)] if with_draft else []
     return format_html_join(
@@ -27,7 +26,7 @@ def links_of_app(app: App, *, with_draft: bool) -> SafeString:
 
 
 def links_of_version(app: App, version: str) -> SafeString:
-    """Downloads of one version, or of the draft, in each form."""
+    """Links to download one version, or the draft, in each format."""
     address = reverse("schema", args=[app.app_id])
     return format_html_join(
         " · ",

@@ -1,4 +1,5 @@
-"""What a client may read of an app, as a part of the client's page. What the published version does not have is refused."""
+"""What a client may read of an app, on the client's page. Names that the published version does not
+have are refused."""
 
 # mypy: disallow-any-generics=False
 # (Django's admin and form classes take no type arguments at run time.)
@@ -24,7 +25,6 @@ from changesource.admin.table import MappingField
 from changesource.models import AccessVersion, App, Grant, Version
 from changesource.publishing.grants import find_not_shown
 from changesource.publishing.row_filters import find_row_filter_problems
-from changesource.publishing.versions import newest_version
 
 
 class PublishedVersions:
@@ -32,16 +32,18 @@ class PublishedVersions:
 
     @cached_property
     def by_app(self) -> Mapping[App, Version | None]:
-        return {app: newest_version(app) for app in App.objects.all()}
+        return {app: Version.objects.newest(app) for app in App.objects.all()}
 
     def of(self, app: App) -> Version | None:
         return self.by_app.get(app)
 
 
 class TablesField(forms.MultipleChoiceField):
-    """Names of tables of any app: one that is not published is a matter of the whole form, which knows the app.
+    """Names of tables of any app. The form, which knows the app, refuses those that are not
+    published.
 
-    The value of a choice is `<id of the app>/<name>`, as apps may have tables of the same name.
+    The value of a choice is `<id of the app>/<name>`, because two apps may have tables of the same
+    name.
     """
 
     widget = forms.CheckboxSelectMultiple(attrs={"class": "cs-tables"})
@@ -51,7 +53,8 @@ class TablesField(forms.MultipleChoiceField):
 
 
 class RowFiltersField(MappingField):
-    """Neither another form of the same lines nor what a browser ends lines with is a change."""
+    """Neither other line ends, as browsers send them, nor another layout of the same JSON counts as
+    a change."""
 
     def to_python(self, value: Any) -> Any:
         return (super().to_python(value) or "").replace("\r\n", "\n")
@@ -61,12 +64,12 @@ class RowFiltersField(MappingField):
 
 
 class GrantForm(forms.ModelForm):
-    """Checked against what streams only where it was changed: a table that was taken away keeps nobody from switching a
-    client off."""
+    """Checked against what streams only if it was changed: a dropped table must not prevent a user
+    from switching a client off."""
 
     tables = TablesField(
         required=False,
-        help_text="Those of the version that streams, unless it may read all. It does not learn of the others.",
+        help_text="Tables of the version that streams, if it may not read all. The client does not learn that others exist.",
     )
     row_filters = RowFiltersField(
         required=False, widget=JsonEditor(rows=5), help_text=Grant._meta.get_field("row_filters").help_text
@@ -82,14 +85,14 @@ class GrantForm(forms.ModelForm):
         if self.instance.pk and "app" in self.fields:
             self.fields["app"].disabled = True  # another app is another grant
         tables = self.fields.get("tables")
-        if isinstance(tables, TablesField):  # a user who may only view has no such field
+        if isinstance(tables, TablesField):  # a user who may only view does not have the field
             apps = [self.instance.app] if self.instance.pk else list(published.by_app)
             tables.choices = [(app.app_id, choices) for app in apps if (choices := self._choices(app))]
             self.initial["tables"] = [_choice(self.instance.app, name) for name in self._stored]
 
     @property
     def _stored(self) -> Sequence[str]:
-        """The tables that the grant has had before."""
+        """The tables that the stored grant has."""
         return self.instance.tables if self.instance.pk else ()
 
     def _choices(self, app: App) -> list[tuple[str, str]]:
@@ -97,7 +100,7 @@ class GrantForm(forms.ModelForm):
         names = _table_names(version)
         gone = [name for name in self._stored if name not in names]
         return [(_choice(app, name), name) for name in names] + [
-            (_choice(app, name), f"{name} (not published any more)") for name in gone
+            (_choice(app, name), f"{name} (no longer published)") for name in gone
         ]
 
     def clean(self) -> dict[str, Any]:
@@ -111,27 +114,27 @@ class GrantForm(forms.ModelForm):
         if any(not choice.startswith(f"{app.pk}/") for choice in chosen):
             self.add_error("tables", f"Choose tables of {app} only.")
         elif cleaned.get("all_tables") and chosen:
-            self.add_error("tables", "It may read all tables. Choose none here, or take back that it may read all.")
+            self.add_error("tables", 'It may read all tables. Choose none here, or clear "all tables".')
         else:
             self._check(app, self.published.of(app), cleaned)
         return cleaned
 
     def _check(self, app: App, version: Version | None, cleaned: Mapping[str, Any]) -> None:
-        """Adds an error for what `version` does not have."""
+        """Adds an error for each name that `version` does not have."""
         may_read_all, tables, row_filters = (cleaned.get(name) for name in ("all_tables", "tables", "row_filters"))
         if version is None:
             if not may_read_all:
-                self.add_error("all_tables", f"{app} has no published version to choose tables of. Publish it first.")
+                self.add_error("all_tables", f"{app} has no published version to choose tables from. Publish it first.")
             if row_filters:
-                self.add_error("row_filters", f"{app} has no published version to filter rows of. Publish it first.")
+                self.add_error("row_filters", f"{app} has no published version to filter. Publish it first.")
             return
         if not may_read_all and not tables:
-            self.add_error("tables", "Choose at least one table, or take the grant away.")
+            self.add_error("tables", "Choose at least one table, or delete the grant.")
         names = _table_names(version)
         if unknown := [name for name in tables or () if name not in names]:
             self.add_error(
                 "tables",
-                f"{', '.join(unknown)}: not in version {version.number} of {app}, which has {', '.join(names)}.",
+                f"{', '.join(unknown)}: not in version {version.number} of {app}. It has {', '.join(names)}.",
             )
         if row_filters and "row_filters" not in self.errors:
             problems = find_row_filter_problems(version.to_definition(), row_filters)
@@ -163,10 +166,11 @@ class GrantInline(admin.StackedInline):
 
     @admin.display(description="in force")
     def in_force(self, grant: Grant) -> SafeString:
-        """Up to which access streams have come; their rows are of that. And which tables the grant does not show."""
+        """The access that the rows in the client's streams have reached, and which tables the grant
+        does not show."""
         if not grant.pk:
-            return SafeString("Nothing yet: it is in force when the client connects.")
-        published = newest_version(grant.app)
+            return SafeString("Nothing yet: it comes into force when the client connects.")
+        published = Version.objects.newest(grant.app)
         not_shown = find_not_shown(Grant.objects.get(pk=grant.pk), published.to_definition()) if published else []
         return format_html_join(SafeString("<br>"), "{}", ((line,) for line in [*self._state(grant), *not_shown]))
 
@@ -177,16 +181,16 @@ class GrantInline(admin.StackedInline):
             return ["Nothing yet: the client has not connected to this app."]
         lines: list[str] = []
         if newest.cluster_time is None:
-            lines.append(f"Access {newest.number} is waiting for the stream.")
+            lines.append(f"Access version {newest.number} is waiting for the stream.")
         elif newest.access != Grant.objects.get(pk=grant.pk).access():
-            lines.append("What is saved here is waiting for the client to stream.")
+            lines.append("The saved grant comes into force when the client streams.")
         if met := versions.filter(cluster_time__isnull=False).first():
-            lines.append(f"Access {met.number}, since {localize(_since(met))}.")
+            lines.append(f"Access version {met.number}, since {localize(_since(met))}.")
         return lines
 
 
 def _since(version: AccessVersion) -> datetime:
-    """By the source's clock; by ours for one without a marker."""
+    """By the source's clock, or by ours for a version without a marker."""
     seconds = (version.cluster_time or 0) >> 32
     return datetime.fromtimestamp(seconds, UTC) if seconds else version.created_at
 

@@ -1,4 +1,4 @@
-"""What admin shows and nobody edits."""
+"""Pages that show rows which no user edits."""
 
 # mypy: disallow-any-generics=False
 # (Django's admin and form classes take no type arguments at run time.)
@@ -15,7 +15,7 @@ from django.http import HttpRequest
 
 
 class BoundedChangeList(ChangeList):
-    """Where an address asks for a year that there is not, Django fails on those beyond 64 bits."""
+    """Refuses a year beyond 64 bits in an address, at which Django's own list fails."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -25,7 +25,7 @@ class BoundedChangeList(ChangeList):
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Lists and shows what the change source itself has written."""
+    """Lists and shows rows that the change source itself has written."""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList

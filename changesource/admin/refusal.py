@@ -1,4 +1,4 @@
-"""Connections that were refused, with why and how often."""
+"""Connections that were refused, with the reason and how often."""
 
 from __future__ import annotations
 

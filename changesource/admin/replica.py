@@ -26,5 +26,5 @@ class ReplicaAdmin(ReadOnlyAdmin):
         """The time of the last change that zero-cache has stored, by the source's clock."""
         try:
             return datetime.fromtimestamp(Position.from_watermark(replica.acknowledged).seconds, UTC)
-        except InvalidWatermark:  # it has not acknowledged anything yet
+        except InvalidWatermark:  # it has acknowledged nothing yet
             return None

@@ -1,4 +1,4 @@
-"""Rows that could not be built as their documents say."""
+"""Rows that could not be built as their documents require."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
-"""Trying a rule: claims in, rows that the caller sees and why not the others out."""
-
-# mypy: disallow-any-generics=False
-# (Django's admin and form classes take no type arguments at run time.)
+"""The page that tries out rules: given claims, it shows the rows that the caller may see, and why
+not the others."""
 
 from __future__ import annotations
 
@@ -9,28 +7,27 @@ import json
 from typing import Any
 
 from django import forms
-from django.contrib import admin
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
 
-from changesource.admin.draft_state import draft_state
 from changesource.admin.json_editor import JsonEditor
+from changesource.admin.object_pages import ObjectPages
 from changesource.errors import ChangeSourceError, InvalidClaims
 from changesource.models.draft import table_definition
 from changesource.operations.rule_trial import claims_of_token, read_claims, try_rules
+from changesource.publishing.review import Review
 from changesource.rules.syntax import ACTIONS
 from changesource.trials.rules import RELATED_DOCUMENTS
 
 TRIED_DOCUMENTS = 20
 MAX_CLAIMS_LENGTH = 8_192
-"""As of a token that opens a stream."""
+"""The same as for a token that opens a stream."""
 
 
 class ClaimsForm(forms.Form):
-    """`cleaned_data["claims"]` are those of the token if there is one. Nothing of it is kept."""
+    """`cleaned_data["claims"]` are the claims of the token, if there is one. Nothing of the form is
+    stored."""
 
     action = forms.ChoiceField(choices=[(action, action) for action in ACTIONS])
     claims = forms.CharField(
@@ -38,15 +35,15 @@ class ClaimsForm(forms.Form):
         max_length=MAX_CLAIMS_LENGTH,
         initial='{\n  "sub": ""\n}',
         widget=JsonEditor(rows=6),
-        help_text="What a token says of the caller, as JSON. Rules call it $auth.<claim>.",
+        help_text="What a token says about the caller, as JSON. Rules refer to a claim as $auth.<claim>.",
     )
     token = forms.CharField(
         required=False,
         max_length=MAX_CLAIMS_LENGTH,
         label="JWT",
         widget=forms.PasswordInput(attrs={"class": "vLargeTextField", "autocomplete": "off"}),
-        help_text="Instead of claims. It is decoded, not verified: anybody could have written it. It is neither stored nor "
-        "logged, and not sent back.",
+        help_text="Used instead of the claims. It is decoded but not verified: anyone could have written it. It is not "
+        "stored, not logged, and not sent back.",
     )
 
     def clean(self) -> dict[str, Any]:
@@ -59,30 +56,21 @@ class ClaimsForm(forms.Form):
         return {**self.cleaned_data, "claims": claims}
 
 
-class RulePages(admin.ModelAdmin):
-    """Viewing a table is enough to try its rules."""
+class RulePages(ObjectPages):
+    """Viewing a table is enough to try out its rules."""
 
     def get_urls(self) -> list[URLPattern]:
-        rules = path(
-            "<path:object_id>/rules/", self.admin_site.admin_view(self.rules_view), name="changesource_table_rules"
-        )
-        return [rules, *super().get_urls()]
+        return [self.page_url("rules", "rules/", self.rules_view), *super().get_urls()]
 
     def rules_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Claims come by POST, so that they are in no address and in no log of a server."""
-        table = self.get_object(request, unquote(object_id))
-        if not self.has_view_or_change_permission(request, table):
-            raise PermissionDenied
-        if table is None:
-            raise Http404(f"There is no table {object_id!r}.")
+        """Claims come by POST, so that they are in no address and in no server's log."""
+        table = self.viewed_object(request, object_id)
         form = ClaimsForm(request.POST or None)
         context = {
-            **self.admin_site.each_context(request),
             "title": f"Try the rules of {table}",
-            "opts": self.opts,
             "table": table,
             "definition": table_definition(table, table.columns.all()),
-            "draft_state": draft_state(table.app),
+            "review": Review(table.app),
             "limit": TRIED_DOCUMENTS,
             "related_limit": RELATED_DOCUMENTS,
             "form": form,
@@ -97,6 +85,6 @@ class RulePages(admin.ModelAdmin):
                 context["passing"] = sum(row["passes"] for row in answer.items)
             except ChangeSourceError as error:
                 context["failure"] = str(error).splitlines()
-        response = TemplateResponse(request, "admin/changesource/table/rules.html", context)
+        response = self.page(request, "rules", context)
         response["Cache-Control"] = "no-store"
         return response

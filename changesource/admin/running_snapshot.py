@@ -1,4 +1,4 @@
-"""Snapshots that are being sent or wait for their turn."""
+"""Snapshots that are being sent or are waiting for a slot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of drafts with their columns. An invalid definition is refused with a message at the field."""
+"""Tables of drafts with their columns. An invalid table is refused with a message at the field."""
 
 # mypy: disallow-any-generics=False
 # (Django's admin and form classes take no type arguments at run time.)
@@ -10,18 +10,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
 from django.contrib.admin.widgets import AdminTextInputWidget
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db.models import Count, QuerySet
 from django.forms.formsets import DELETION_FIELD_NAME
 from django.forms.models import BaseInlineFormSet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
 from django.utils.html import format_html_join
 
-from changesource.admin.draft_state import draft_state
 from changesource.admin.json_editor import JsonEditor
 from changesource.admin.rules import RulePages
 from changesource.errors import ChangeSourceError
@@ -31,19 +28,20 @@ from changesource.models.table import default_primary_key
 from changesource.mql import MqlError, normal_mapping_text
 from changesource.operations.preview import preview_page
 from changesource.publishing.definition_problems import Problem, find_warnings
-from changesource.publishing.draft_problems import problems_of_table
+from changesource.publishing.edited_table import find_problems_of_edit
 from changesource.publishing.index_proposals import propose_indexes
+from changesource.publishing.review import Review
 from changesource.tables.definition import MAX_TEXT_LENGTH
 
 DEFAULTS_FROM = {"collection": "server_name", "field": "server_name", "server_name": "name"}
-"""Where the value of an input that was left empty comes from."""
-
+"""Where an empty input takes its value from."""
 
 PREVIEW_LIMIT = 10
+"""Documents."""
 
 
 class NamesField(forms.CharField):
-    """A list of names, written with commas."""
+    """A list of names, separated by commas."""
 
     def prepare_value(self, value: Any) -> Any:
         return ", ".join(map(str, value)) if isinstance(value, list) else value
@@ -55,7 +53,7 @@ class NamesField(forms.CharField):
 
 
 class IndexesField(forms.CharField):
-    """Lists of names: one on each line, written with commas."""
+    """Lists of names: one list on each line, separated by commas."""
 
     def prepare_value(self, value: Any) -> Any:
         return "\n".join(", ".join(map(str, index)) for index in value) if isinstance(value, list) else value
@@ -68,7 +66,8 @@ class IndexesField(forms.CharField):
 
 
 class MappingField(forms.CharField):
-    """A mapping, or permissions, as text. One that was stored without lines, as `load_schema` does, is shown with lines."""
+    """A mapping, or permissions, as text. Text that was stored on one line, as `load_schema` does,
+    is shown indented."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=MAX_TEXT_LENGTH, **kwargs)
@@ -97,19 +96,20 @@ class TableForm(forms.ModelForm):
         help_text=Table._meta.get_field("permissions").help_text,
     )
     primary_key = NamesField(
-        initial=default_primary_key, help_text=f"{Table._meta.get_field('primary_key').help_text} Several: with commas."
+        initial=default_primary_key,
+        help_text=f"{Table._meta.get_field('primary_key').help_text} Separate several by commas.",
     )
 
     filter_columns = NamesField(
         required=False,
         widget=AdminTextInputWidget(attrs={"placeholder": "none", "spellcheck": "false"}),
-        help_text=f"{Table._meta.get_field('filter_columns').help_text} Several: with commas.",
+        help_text=f"{Table._meta.get_field('filter_columns').help_text} Separate several by commas.",
     )
 
     indexes = IndexesField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 3, "placeholder": "none", "spellcheck": "false"}),
-        help_text=f"{Table._meta.get_field('indexes').help_text} One index on each line, its columns with commas.",
+        help_text=f"{Table._meta.get_field('indexes').help_text} One index on each line, columns separated by commas.",
     )
 
     class Meta:
@@ -129,17 +129,19 @@ class TableForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # The formset of the columns gets the instance and no form, and has to put errors into this one.
+        # The formset of the columns gets the instance but no form, and has to add errors to this
+        # one.
         self.instance.edited_by = self
 
 
 class ColumnFormSet(BaseInlineFormSet):
-    """The columns of a table; validates the table as a whole, because what is wrong often lies between them."""
+    """The columns of a table. It validates the table as a whole, because problems often lie between
+    the columns."""
 
     def clean(self) -> None:
         super().clean()
         forms_of_columns = [form for form in self.forms if self._is_kept(form)]
-        problems = problems_of_table(self.instance, [form.instance for form in forms_of_columns])
+        problems = find_problems_of_edit(self.instance, [form.instance for form in forms_of_columns])
         for problem in problems:
             if problem.column:
                 for form in forms_of_columns:
@@ -148,10 +150,10 @@ class ColumnFormSet(BaseInlineFormSet):
             elif problem.attribute in self.instance.edited_by.fields and problem.table in ("", self.instance.name):
                 _add_problem(self.instance.edited_by, problem)
             else:
-                # In relationships of the app, or in rules of another table that lead here.
+                # A problem of the app's relationships, or of another table's rules that lead here.
                 self.instance.edited_by.add_error(None, str(problem))
         if problems:
-            raise ValidationError("The table cannot be published like this. See the messages at its fields.")
+            raise ValidationError("The table cannot be published as it is. See the messages at its fields.")
 
     def _is_kept(self, form: forms.ModelForm) -> bool:
         is_deleted = form.cleaned_data.get(DELETION_FIELD_NAME, False)
@@ -160,7 +162,7 @@ class ColumnFormSet(BaseInlineFormSet):
 
 
 def _add_problem(form: forms.ModelForm, problem: Problem) -> None:
-    """Show `problem` where its value was written, unless something is said there already."""
+    """Shows `problem` where its value was written, unless a message is there already."""
     field = problem.attribute
     while field in DEFAULTS_FROM and not form[field].value():
         field = DEFAULTS_FROM[field]
@@ -201,7 +203,7 @@ class TableAdmin(RulePages):
         return bool(table.mapping)
 
     def get_fields(self, request: HttpRequest, obj: Table | None = None) -> Any:
-        """What is proposed stands below what can be written."""
+        """The proposed indexes are shown below the input for indexes."""
         fields = [name for name in TableForm.Meta.fields if name != "position"]
         return [*fields, *(["proposed_indexes"] if obj else []), "position"]
 
@@ -212,14 +214,15 @@ class TableAdmin(RulePages):
             "",
             "<p><code>{}</code> – {}</p>",
             ((", ".join(each.columns), "; ".join(each.reasons)) for each in proposals),
-        ) or ("No relationship and no rule of permissions of the app asks for columns without an index.")
+        ) or ("Every column that the app's relationships and permissions look up has an index.")
 
     @admin.display(description="columns", ordering="column_count")
     def column_count(self, table: Any) -> Any:
         return table.column_count
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """An address may name the app of a new table; Django's widget fails on what is no key."""
+        """An address may name the app of a new table. Django's widget fails on text that is not a
+        key."""
         initial = super().get_changeform_initial_data(request)
         return {name: value for name, value in initial.items() if name != "app" or _number(str(value))}
 
@@ -230,25 +233,15 @@ class TableAdmin(RulePages):
         return kwargs
 
     def get_urls(self) -> list[URLPattern]:
-        preview = path(
-            "<path:object_id>/preview/",
-            self.admin_site.admin_view(self.preview_view),
-            name="changesource_table_preview",
-        )
-        return [preview, *super().get_urls()]
+        return [self.page_url("preview", "preview/", self.preview_view), *super().get_urls()]
 
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The first documents of the collection with their rows, for who may view the table."""
-        table = self.get_object(request, unquote(object_id))
-        if not self.has_view_or_change_permission(request, table):
-            raise PermissionDenied
-        if table is None:
-            raise Http404(f"There is no table {object_id!r}.")
+        """The first documents of the collection with their rows. Viewing a table is enough to
+        preview it."""
+        table = self.viewed_object(request, object_id)
         definition = table_definition(table, table.columns.all())
         context = {
-            **self.admin_site.each_context(request),
             "title": f"Preview of {table}",
-            "opts": self.opts,
             "table": table,
             "definition": definition,
             "limit": PREVIEW_LIMIT,
@@ -260,13 +253,13 @@ class TableAdmin(RulePages):
             context |= {"documents": answer.items, "is_cut": answer.is_cut}
         except ChangeSourceError as error:
             context["failure"] = str(error).splitlines()
-        return TemplateResponse(request, "admin/changesource/table/preview.html", context)
+        return self.page(request, "preview", context)
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """With what streams beside the draft that is edited."""
+        """Adds how the draft that is being edited compares with what streams."""
         table = context.get("original")
         app = table.app if table else App.objects.filter(pk=_number(request.GET.get("app", ""))).first()
-        context["draft_state"] = draft_state(app) if app else None
+        context["review"] = Review(app) if app else None
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Table, form: forms.ModelForm, change: bool) -> None:
@@ -283,5 +276,5 @@ class TableAdmin(RulePages):
 
 
 def _number(text: str) -> int:
-    """0, which no row has, for what is none."""
+    """The number that `text` is, or 0, which no row has as its key."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0

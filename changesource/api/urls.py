@@ -1,24 +1,10 @@
-"""Routes and views of the HTTP endpoints."""
+"""Routes of the HTTP endpoints."""
 
 from django.urls import path
-from rest_framework.decorators import api_view, authentication_classes, permission_classes
-from rest_framework.permissions import AllowAny
-from rest_framework.request import Request
-from rest_framework.response import Response
 
-from changesource.api.readiness import readiness, readyz
+from changesource.api.probes import healthz, readiness, readyz
 from changesource.api.schema import SchemaView
 from changesource.api.snapshots import SnapshotsView
-
-
-@api_view(["GET"])
-@authentication_classes([])
-@permission_classes([AllowAny])
-def healthz(request: Request) -> Response:
-    """200 whenever the process answers, whether or not the services that it depends on are
-    there."""
-    return Response({"status": "ok"})
-
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),

@@ -2,5 +2,5 @@
 signed.
 
 `tokens.authenticate` is the entry point. The queries on the Django database are in
-`models.client_store`.
+`models.queries`.
 """

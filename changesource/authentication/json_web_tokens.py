@@ -14,8 +14,8 @@ from changesource.authentication.keys import VerificationKey, keys_of_settings
 from changesource.authentication.remote_keys import remote_keys
 from changesource.conf import JwtSettings
 from changesource.errors import InvalidJwtSettings, TokenRefused
-from changesource.models import client_store
-from changesource.models.client_store import Identity
+from changesource.models import queries
+from changesource.models.queries.clients import Identity
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +50,14 @@ async def identity_of_jwt(token: str, settings: JwtSettings) -> Identity:
         logger.error("JWTs cannot be accepted: %s", error)
         raise TokenRefused("a JWT, but the settings for JWTs are wrong; manage.py check says how") from error
     expires_at = _expiry(claims)
-    client = await client_store.find_client(_client_name(claims, settings))
+    client = await queries.clients.find_client(_client_name(claims, settings))
     if client is None:
         raise TokenRefused(f"a JWT whose claim {settings.client_claim} names no client")
     if client.refusal or not client.accepts_jwt:
         reason = client.refusal or f"client {client.name} does not accept JWTs"
         raise TokenRefused(reason, client=client.name)
     if not client.is_use_noted:
-        await client_store.note_use(client.client_id)
+        await queries.clients.note_use(client.client_id)
     return Identity(client.client_id, client.name, attributes=attributes_of(claims, names), expires_at=expires_at)
 
 

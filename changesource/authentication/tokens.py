@@ -6,7 +6,7 @@ from changesource.authentication.credentials import identity_of_credential
 from changesource.authentication.json_web_tokens import identity_of_jwt, is_jwt
 from changesource.conf import load_settings
 from changesource.errors import TokenRefused
-from changesource.models.client_store import Identity
+from changesource.models.queries.clients import Identity
 from changesource.protocol.requests import MAX_TOKEN_LENGTH
 
 

@@ -15,7 +15,7 @@ from changesource.limits.addresses import address_of, forwarded_address, network
 from changesource.limits.bodies import Body, is_too_large
 from changesource.limits.buckets import TokenBuckets
 from changesource.limits.refusals import Holds, RefusalLog
-from changesource.models.client_store import Refused
+from changesource.models.queries.refusals import Refused
 from changesource.protocol import closing
 
 Scope = dict[str, Any]

@@ -14,7 +14,7 @@ from changesource.conf import load_settings
 from changesource.limits.addresses import network_of, normalised
 from changesource.limits.buckets import TokenBuckets
 from changesource.limits.refusals import RefusalLog
-from changesource.models.client_store import Refused
+from changesource.models.queries.refusals import Refused
 from changesource.protocol import closing
 
 MAX_NAME_CHARACTERS = 150

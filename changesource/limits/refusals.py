@@ -14,8 +14,8 @@ from django.db import Error as DatabaseError
 
 from changesource.limits.addresses import network_of
 from changesource.limits.buckets import TokenBuckets
-from changesource.models import client_store
-from changesource.models.client_store import Refused
+from changesource.models import queries
+from changesource.models.queries.refusals import Refused
 from changesource.protocol import closing
 from changesource.tasks import end_tasks
 
@@ -102,7 +102,7 @@ class RefusalNotes:
     async def _flush(self) -> None:
         counts, self._pending = self._pending, Counter()
         try:
-            await client_store.record_refusals(counts)
+            await queries.refusals.record_refusals(counts)
         except DatabaseError as error:
             logger.warning("%d refusals could not be stored (%s)", counts.total(), type(error).__name__)
             for refused, times in counts.items():

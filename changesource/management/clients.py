@@ -1,4 +1,4 @@
-"""The client that a command is about."""
+"""Finds the client that a command names."""
 
 from django.core.management.base import CommandError
 
@@ -6,8 +6,8 @@ from changesource.models import Client
 
 
 def named_client(name: str) -> Client:
-    """Raises `CommandError` for a name that no client has."""
+    """The client called `name`. Raises `CommandError` if there is none."""
     client = Client.objects.filter(name=name).first() if name.isprintable() else None
     if client is None:
-        raise CommandError(f"There is no client {name!r}. Create it in admin or by create_client.")
+        raise CommandError(f"There is no client {name!r}. Create it in admin or with create_client.")
     return client

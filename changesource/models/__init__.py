@@ -1,10 +1,11 @@
-"""Django models: the only place that touches the Django DB.
+"""Django models.
 
-An `App` has a draft (`Table`, `Column`), which is edited, and `Version`s, which are streamed. `Client`s may
-connect by their `Credential`s and read what their `Grant`s say, of which `AccessVersion`s are the history; `Refusal`s tell
-of who could not. `Replica`s are what clients built, `RunningSnapshot`s what they build now, `AwaitedReplica`s what they
-were told to build, `RowErrorRecord`s tell of rows that could not be built. The streaming code uses
-`changesource.models.store`, `client_store`, `snapshot_store` and `source_store` only.
+An `App` has a draft (`Table`, `Column`), which is edited, and `Version`s, which are streamed.
+`Client`s connect with their `Credential`s and read what their `Grant`s allow; `AccessVersion`s are
+the history of that, and `Refusal`s count the connections that were refused. `Replica`s are what
+clients have built, `RunningSnapshot`s what they are building, `AwaitedReplica`s what they were told
+to build; `RowErrorRecord`s count the rows that could not be built. The streams reach all of this
+through `models.queries` alone.
 """
 
 from changesource.models.access_version import AccessVersion

@@ -11,12 +11,14 @@ from changesource.models.version import new_nonce
 
 class AccessVersionManager(models.Manager["AccessVersion"]):
     def confirm(self, nonce: str, cluster_time: int) -> None:
-        """It is in force from `cluster_time` on, unless somebody met its marker before."""
+        """Stores that the version is in force from `cluster_time` on, unless a reader has met its
+        marker before."""
         self.filter(nonce=nonce, cluster_time=None).update(cluster_time=cluster_time)
 
-    def begin_anew(self, app: App) -> None:
-        """What each client may read of `app` now begins without a marker: those that were met are in another source, or
-        before what nothing streams on over. Within a transaction."""
+    def start_over(self, app: App) -> None:
+        """Makes what each client may read of `app` begin without a marker: the markers met so far
+        are in another source, or before a point across which no stream continues. Call it in a
+        transaction."""
         for grant in app.grants.select_for_update(of=("self",)).select_related("client"):
             newest = self.filter(client=grant.client, app=app).order_by("-number").first()
             if newest is not None:
@@ -28,8 +30,9 @@ class AccessVersionManager(models.Manager["AccessVersion"]):
 class AccessVersion(models.Model):
     """An immutable, numbered copy of `Grant.access()`. Numbers begin at 1 for each client and app.
 
-    As a published version does, it begins at the position of its marker in the source's change stream: `cluster_time`, 0
-    for one without a marker, over which nothing streams on. Without one, nobody has met the marker yet.
+    Like a published version, it begins at the position of its marker in the source's change stream.
+    `cluster_time` is 0 for a version without a marker, across which no stream continues, and None
+    until a reader has met the marker.
     """
 
     client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="access_versions")
@@ -49,4 +52,4 @@ class AccessVersion(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.client} in {self.app}, access {self.number}"
+        return f"{self.client} in {self.app}, access version {self.number}"

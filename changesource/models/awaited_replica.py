@@ -12,29 +12,30 @@ from changesource.models.client import Client
 from changesource.models.replica import MAX_WATERMARK_LENGTH
 
 AWAITED_FOR = timedelta(hours=1)
-"""After which nobody is alarmed any more about a zero-cache that was told to build a replica and has not: it is switched off,
-or its snapshot is long."""
+"""How long readiness reports a zero-cache that was told to build a replica and has not. After that,
+it is probably switched off, or its snapshot takes long."""
 
 MAX_REASON_LENGTH = 200
 
 
 class AwaitedReplicaManager(models.Manager["AwaitedReplica"]):
     def alarming(self) -> models.QuerySet[AwaitedReplica]:
-        """Those for whom something was lost, and not long ago."""
+        """Those that lost something, and not long ago."""
         return self.filter(is_fault=True, told_at__gt=timezone.now() - AWAITED_FOR)
 
 
 class AwaitedReplica(models.Model):
-    """`reset-required` was said to the client's zero-cache of this shard. The row goes when its snapshot is complete.
+    """The client's zero-cache of this shard was sent `reset-required`. The row is deleted once its
+    snapshot is complete.
 
-    `is_fault`: nobody asked for it by publishing or by what a client may read.
+    `is_fault`: no person caused it, neither by publishing nor by changing what a client may read.
     """
 
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="awaited_replicas")
     client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="awaited_replicas")
     shard_num = models.PositiveIntegerField("shard")
     watermark = models.CharField(
-        max_length=MAX_WATERMARK_LENGTH, blank=True, help_text="The newest that its former replicas had."
+        max_length=MAX_WATERMARK_LENGTH, blank=True, help_text="The newest watermark that its former replicas had."
     )
     reason = models.CharField(max_length=MAX_REASON_LENGTH)
     is_fault = models.BooleanField()
@@ -53,5 +54,5 @@ class AwaitedReplica(models.Model):
 
     @property
     def is_alarming(self) -> bool:
-        """As `alarming` says, by this machine's clock."""
+        """The same as `alarming`, by this machine's clock."""
         return self.is_fault and self.told_at > timezone.now() - AWAITED_FOR

@@ -1,4 +1,4 @@
-"""A column of a table of an app's draft."""
+"""Columns of the tables in an app's draft."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from changesource.tables.definition import COLUMN_TYPES, MAX_IDENTIFIER_LENGTH
 
 
 class Column(models.Model):
-    """One column of the draft. Empty names stand for their defaults, as in `mapping.definition.Column`."""
+    """One column of the draft. Empty names stand for their defaults, as in
+    `tables.definition.Column`."""
 
     table = models.ForeignKey(Table, on_delete=models.CASCADE, related_name="columns")
     name = models.CharField(max_length=MAX_IDENTIFIER_LENGTH)

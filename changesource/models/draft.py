@@ -12,7 +12,7 @@ from changesource.tables import definition
 
 
 def draft_definition(app: App) -> definition.AppDefinition:
-    """What the draft of `app` says now: what a publish would store. It may have problems."""
+    """The draft of `app` as it is now, which a publish would store. It may have problems."""
     return definition.AppDefinition(
         app_id=app.app_id,
         source=app.source,
@@ -26,7 +26,7 @@ def draft_definition(app: App) -> definition.AppDefinition:
 
 
 def table_definition(table: Table, columns: Iterable[Column]) -> definition.Table:
-    """What `table` with `columns` says, in the order of their positions. Neither has to be stored."""
+    """`table` with `columns`, ordered by position. Neither has to be stored."""
     return definition.Table(
         name=table.name,
         server_name=table.server_name,

@@ -1,4 +1,5 @@
-"""The history of a model's rows: every state that was saved, when and by whom. django-simple-history writes it."""
+"""The history of a model's rows: every state that was saved, with the time and the user.
+django-simple-history writes it."""
 
 from __future__ import annotations
 
@@ -9,10 +10,11 @@ from simple_history.models import HistoricalRecords
 
 
 def keep_history(*, without: tuple[str, ...] = ()) -> HistoricalRecords:
-    """For a model's attribute `history`. Fields in `without` are in no history: what is secret, and what changes by itself.
+    """The value of a model's attribute `history`. Fields in `without` are left out: secrets, and
+    what changes by itself.
 
-    The user is kept by name, as one that is deleted later has done it all the same; no name: a command, or this service.
-    What a queryset does (`update`, `bulk_create`) is not recorded.
+    The user is stored by name, so that the history outlives the user; an empty name means a
+    command, or this service. Changes by a queryset (`update`, `bulk_create`) are not recorded.
     """
     return HistoricalRecords(
         excluded_fields=list(without),

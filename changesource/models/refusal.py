@@ -9,11 +9,12 @@ MAX_CLIENT_LENGTH = 100
 MAX_REASON_LENGTH = 200
 
 MAX_REFUSALS = 10_000
-"""Kept in all. Who is refused comes back, under a few addresses or under very many."""
+"""How many are kept in all. A refused client comes back, from a few addresses or from very many."""
 
 
 class Refusal(models.Model):
-    """One address that was refused for one reason, and how often. `client` is a name, empty when nobody knows who it was."""
+    """An address that was refused for one reason, and how often. `client` is a name, empty if the
+    client is not known."""
 
     address = models.CharField(max_length=MAX_ADDRESS_LENGTH)
     client = models.CharField(max_length=MAX_CLIENT_LENGTH, blank=True)

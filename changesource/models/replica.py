@@ -1,4 +1,4 @@
-"""A replica that a zero-cache built from our snapshot."""
+"""Replicas that zero-caches have built from our snapshots."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from changesource.models.app import App
 from changesource.models.client import Client
 
 MAX_WATERMARK_LENGTH = 37
-"""Zero: a LexiVersion is one digit of length and up to 36 more (lexi-version.ts)."""
+"""Zero: a LexiVersion is one digit for the length and up to 36 more (lexi-version.ts)."""
 
 
 class Replica(models.Model):
@@ -17,24 +17,27 @@ class Replica(models.Model):
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="replicas")
     shard_num = models.PositiveIntegerField("shard")
     replica_version = models.CharField(
-        max_length=MAX_WATERMARK_LENGTH, help_text="Watermark at which its snapshot began."
+        max_length=MAX_WATERMARK_LENGTH, help_text="The watermark at which its snapshot began."
     )
     snapshot_end = models.CharField(
-        max_length=MAX_WATERMARK_LENGTH, help_text="Watermark that the snapshot's rows are of: it streams on from here."
+        max_length=MAX_WATERMARK_LENGTH,
+        help_text="The watermark of the snapshot's rows, from which streaming continues.",
     )
-    version_number = models.PositiveIntegerField(help_text="The published version that its snapshot was made of.")
+    version_number = models.PositiveIntegerField(help_text="The published version of its snapshot.")
     client = models.ForeignKey(Client, on_delete=models.SET_NULL, null=True, blank=True, related_name="replicas")
     access_number = models.PositiveIntegerField(
-        default=0, help_text="What the client might read when its snapshot was made, by number."
+        default=0, help_text="The access version of its snapshot: what the client was allowed to read."
     )
     scope = models.CharField(
         max_length=64,
         blank=True,
         editable=False,
-        help_text="What else its rows depend on, as a digest; see streaming.session.",
+        help_text="A digest of what else its rows depend on; see sessions.client_access.",
     )
     acknowledged = models.CharField(
-        max_length=MAX_WATERMARK_LENGTH, blank=True, help_text="The last watermark that zero-cache has stored."
+        max_length=MAX_WATERMARK_LENGTH,
+        blank=True,
+        help_text="The newest watermark that its zero-cache is known to have stored.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     last_seen_at = models.DateTimeField()

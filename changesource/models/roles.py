@@ -1,4 +1,4 @@
-"""Ready-made groups of users, one for each thing that somebody may be there for. A user may be in several."""
+"""Ready-made groups of users, one for each kind of work. A user may be in several."""
 
 from __future__ import annotations
 
@@ -43,25 +43,29 @@ GROUPS: Final[Mapping[str, frozenset[str]]] = {
     | {f"{action}_{model}" for action in ("view", "add", "change", "delete") for model in ("client", "grant")}
     | {f"{action}_credential" for action in ("view", "add", "change")},
 }
-"""Name → codenames of permissions. None may delete an app, whose streams would end and whose versions would be gone."""
+"""Name → codenames of permissions. No group may delete an app: its streams would end and its
+versions would be gone."""
 
 
 def may_view(user: Any, model: str, obj: Any = None) -> bool:
-    """Whether admin shows objects of `model` (`table`) to the user, as Django decides it: who may change them may see them.
-    `obj` is for backends with object permissions, which are asked for it where the user may not view all."""
+    """Whether admin shows objects of `model` (such as `table`) to the user. As in Django,
+    permission to change includes permission to view. `obj` is for backends with object permissions,
+    if the user may not view all objects."""
     codenames = [f"changesource.{action}_{model}" for action in ("view", "change")]
     return any(user.has_perm(codename) or (obj is not None and user.has_perm(codename, obj)) for codename in codenames)
 
 
 def may_view_draft(user: Any, app: Any) -> bool:
-    """Whether admin shows what the draft of `app` says of its tables."""
+    """Whether admin shows the tables in the draft of `app` to the user."""
     return may_view(user, "table", app) and may_view(user, "column", app)
 
 
 def create_groups(sender: AppConfig, using: str, **kwargs: Any) -> None:
-    """Creates those of `GROUPS` that are not there; what they may is from then on up to who administers them.
+    """Creates the missing `GROUPS`. Their permissions are the administrator's business from then
+    on.
 
-    For `post_migrate`. Does nothing while there are not all permissions yet: after a migration to an earlier state.
+    For `post_migrate`. Does nothing while some permissions do not exist: after a migration to an
+    earlier state.
     """
     if not router.allow_migrate_model(using, Group):
         return

@@ -1,4 +1,4 @@
-"""Row errors that were seen, for the administrator."""
+"""Row errors that occurred, for administrators."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MAX_REASON_LENGTH = 500
 
 
 class RowErrorRecord(models.Model):
-    """A `mapping.row_errors.RowError`, how often it was seen, and when."""
+    """A `tables.row_errors.RowError`, with how often it was seen, and when."""
 
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="row_errors")
     table = models.CharField(max_length=63)
-    document_id = models.CharField(max_length=MAX_DOCUMENT_ID_LENGTH, help_text="The _id, cut where it is long.")
+    document_id = models.CharField(max_length=MAX_DOCUMENT_ID_LENGTH, help_text="The _id, truncated if it is long.")
     column = models.CharField(max_length=63, blank=True)
     reason = models.CharField(max_length=MAX_REASON_LENGTH)
     count = models.PositiveBigIntegerField(default=1)

@@ -1,4 +1,4 @@
-"""A snapshot that is being sent, or waits for its turn."""
+"""Snapshots that are being sent, or are waiting for a slot."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from changesource.models.app import App
 from changesource.models.client import Client
 
 SILENT_AFTER = timedelta(seconds=30)
-"""Without news for so long it is no more: its process has died."""
+"""A snapshot without news for this long no longer exists: its process has died."""
 
 
 class RunningSnapshotManager(models.Manager["RunningSnapshot"]):
     def alive(self) -> models.QuerySet[RunningSnapshot]:
-        """Those of which somebody has said something of late."""
+        """Those whose processes have reported recently."""
         return self.filter(noted_at__gt=timezone.now() - SILENT_AFTER)
 
 
 class RunningSnapshot(models.Model):
-    """How far one snapshot is. Its process writes it every few seconds, and takes it away in the end."""
+    """How far one snapshot is. Its process updates the row every few seconds, and deletes it at the
+    end."""
 
-    token = models.CharField(max_length=32, unique=True, editable=False, help_text="By which its process knows it.")
+    token = models.CharField(
+        max_length=32, unique=True, editable=False, help_text="Identifies the snapshot to its process."
+    )
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="running_snapshots")
     client = models.ForeignKey(
         Client, on_delete=models.SET_NULL, null=True, blank=True, related_name="running_snapshots"
     )
     shard_num = models.PositiveIntegerField("shard")
     asked_at = models.DateTimeField(help_text="When zero-cache asked for it.")
-    began_at = models.DateTimeField(null=True, blank=True, help_text="Empty: it waits for its turn.")
+    began_at = models.DateTimeField(null=True, blank=True, help_text="Empty while it is waiting for a slot.")
     noted_at = models.DateTimeField()
-    rows = models.PositiveBigIntegerField(default=0, help_text="Sent until now.")
-    documents = models.PositiveBigIntegerField(default=0, help_text="Read until now.")
-    total_documents = models.PositiveBigIntegerField(default=0, help_text="About how many there are to read.")
+    rows = models.PositiveBigIntegerField(default=0, help_text="Rows sent so far.")
+    documents = models.PositiveBigIntegerField(default=0, help_text="Documents read so far.")
+    total_documents = models.PositiveBigIntegerField(default=0, help_text="Estimated number of documents to read.")
 
     objects = RunningSnapshotManager()
 
@@ -46,19 +49,20 @@ class RunningSnapshot(models.Model):
 
     @property
     def state(self) -> str:
-        """`waiting`, `reading`, or `closing`: all documents are read, and what changed meanwhile is added."""
+        """`waiting`; `reading`; or `closing`, when all documents are read and the changes since
+        then are being added."""
         if self.began_at is None:
             return "waiting"
         return "closing" if self.documents and self.documents >= self.total_documents else "reading"
 
     @property
     def rows_per_second(self) -> float:
-        """Since it began."""
+        """The average since it began."""
         return self.rows / self._seconds if self._seconds else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """About how long reading will go on; None while nothing tells."""
+        """About how long reading will take; None while nothing is known."""
         if not self.documents or not self._seconds:
             return None
         return max(0, self.total_documents - self.documents) * self._seconds / self.documents

@@ -1,4 +1,4 @@
-"""A published version of an app."""
+"""Published versions of an app."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ def new_nonce() -> str:
 
 
 class VersionManager(models.Manager["Version"]):
-    """The two ways in which a publish ends, of which only the first counts, whoever it is that decides; and what streams."""
+    """The two ways in which a publish ends, `confirm` and `abandon`: the first call decides. And
+    what streams."""
 
     def confirm(self, nonce: str, cluster_time: int) -> bool:
-        """The version is in force from `cluster_time` on. Whether it was still under way."""
+        """Puts the version in force from `cluster_time` on. Returns whether its publish was still
+        under way."""
         return bool(self.filter(nonce=nonce, cluster_time=None).update(cluster_time=cluster_time))
 
     def abandon(self, nonce: str) -> bool:
-        """The publish did not take place. Whether it was still under way."""
+        """Deletes the version: the publish did not take place. Returns whether it was still under
+        way."""
         count, _ = self.filter(nonce=nonce, cluster_time=None).delete()
         return count > 0
 
@@ -34,28 +37,34 @@ class VersionManager(models.Manager["Version"]):
 
 
 class Version(models.Model):
-    """What streams: an immutable, numbered copy of an app's definition. Numbers begin at 1 in each app.
+    """What streams: an immutable, numbered copy of an app's definition. Numbers begin at 1 in each
+    app.
 
-    It is in force from the position of its marker in the source's change stream on: `cluster_time`, 0 for the first
-    version, which has no marker because nothing can stream before it. Without one, its publish is under way; one that fails
-    takes its row with it.
+    A version is in force from the position of its marker in the source's change stream on.
+    `cluster_time` is the marker's; it is 0 for a version without a marker, such as the first one,
+    before which nothing can stream, and None while the publish is under way. A publish that fails
+    deletes its row.
     """
 
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField()
     definition = models.JSONField(help_text="AppDefinition.to_json().")
-    nonce = models.CharField(max_length=32, default=new_nonce, unique=True, help_text="By which it knows its marker.")
+    nonce = models.CharField(max_length=32, default=new_nonce, unique=True, help_text="Identifies its marker.")
     cluster_time = models.BigIntegerField(
-        null=True, blank=True, help_text="Of its marker, as seconds << 32 | increment. Empty: being published."
+        null=True,
+        blank=True,
+        help_text="The cluster time of its marker, as seconds << 32 | increment. Empty while it is being published.",
     )
     source_id = models.CharField(
         max_length=64,
         blank=True,
         editable=False,
-        help_text="By which the database is known again that it streams from, of one without a marker. Empty: not known.",
+        help_text="For a version without a marker: identifies the database that it streams from. Empty if it is not known.",
     )
     reason = models.CharField(
-        max_length=200, blank=True, help_text="Why it begins anew, if nobody published it. Replicas are told."
+        max_length=200,
+        blank=True,
+        help_text="Why the app started over, if no person published this version. zero-caches are told this.",
     )
     published_at = models.DateTimeField(auto_now_add=True)
     published_by = models.ForeignKey(
@@ -72,11 +81,11 @@ class Version(models.Model):
         return f"{self.app} version {self.number}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store a new version. Raises `TypeError` for one that is stored already."""
+        """Stores a new version. Raises `TypeError` for a stored one."""
         if not self._state.adding:
             raise TypeError("A published version never changes. Edit the draft and publish it.")
         super().save(*args, **kwargs)
 
     def to_definition(self) -> AppDefinition:
-        """What this version says."""
+        """The definition that this version stores."""
         return AppDefinition.from_json(self.definition)

@@ -153,7 +153,7 @@ class ChangeStream:
             if whole is not None and (event := parse_event(whole)) is not None:
                 parsed.append(event)
             if share.is_used_up:
-                await share.give_way()
+                await share.yield_control()
         return parsed
 
     def _join(self, fragment: Mapping[str, Any]) -> Mapping[str, Any] | None:

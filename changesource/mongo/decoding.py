@@ -100,7 +100,7 @@ async def _sharing_the_loop(steps: Generator[None, None, T]) -> T:
             decoded: T = end.value
             return decoded
         if share.is_used_up:
-            await share.give_way()
+            await share.yield_control()
 
 
 def decode_document(raw: bytes, place: _Place = _Place.DOCUMENT) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What people and scripts ask for, in admin, on the command line and over HTTP."""
+"""What people and scripts ask for: in admin, on the command line and over HTTP."""

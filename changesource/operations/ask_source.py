@@ -1,4 +1,4 @@
-"""Asking a source from code that is not asynchronous: commands and admin."""
+"""Queries of a source by code that is not asynchronous: commands and admin."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from changesource.mongo.source import Database, Sources
 T = TypeVar("T")
 
 ASK_SECONDS = 10.0
-"""Somebody waits for the answer, and a transaction of the Django database may be open meanwhile."""
+"""A person waits for the answer, and a transaction of the Django database may be open meanwhile."""
 
 
 def ask_source(source: str, question: Callable[[Database], Awaitable[T]]) -> T:
-    """What `question` gives for the database of `source`, over a connection of its own.
+    """What `question` returns for the database of `source`, over a connection of its own.
 
-    It runs in a thread of its own, since an event loop may be running in this one. Raises what `question` raises,
-    `UnknownSource`, and `SourceUnreachable` after `ASK_SECONDS`.
+    `question` runs in another thread, since an event loop may be running in this one. Raises what
+    `question` raises, `UnknownSource`, and `SourceUnreachable` after `ASK_SECONDS`.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="ask-source") as executor:
         return executor.submit(lambda: asyncio.run(_ask(source, question))).result()

@@ -1,4 +1,5 @@
-"""Who watches each published app, and how far its log has come: for people, and for what watches us."""
+"""Which process watches each published app, and how far its log has come: for people and for
+monitoring."""
 
 from __future__ import annotations
 
@@ -8,13 +9,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from changesource.log.redis import RedisLog
-from changesource.models import store
+from changesource.models import queries
+from changesource.models.queries.published import PublishedApp
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedApp:
-    """`tail` is the watermark at the log's end, `tail_age_seconds` how old it is by this machine's clock; both are None for
-    an empty log. `leader` is None if nobody leads."""
+    """`tail` is the watermark at the log's end, and `tail_age_seconds` its age by this machine's
+    clock; both are None for an empty log. `leader` is None if no process leads."""
 
     app: str
     leader: str | None
@@ -28,13 +30,13 @@ class WatchedApp:
 
 
 async def watched_apps(redis_url: str, app_ids: Collection[str]) -> list[WatchedApp]:
-    """In the order of their names; all published ones, or those of `app_ids`. Raises `LogUnavailable` and
+    """The published apps, or those of `app_ids`, ordered by name. Raises `LogUnavailable` and
     `django.db.Error`."""
-    publications = await store.published_apps(app_ids)
-    return [await _watched(redis_url, published) for _, published in sorted(publications.items())]
+    apps = await queries.published.published_apps(app_ids)
+    return [await _watched(redis_url, published) for _, published in sorted(apps.items())]
 
 
-async def _watched(redis_url: str, published: store.PublishedApp) -> WatchedApp:
+async def _watched(redis_url: str, published: PublishedApp) -> WatchedApp:
     log = RedisLog(redis_url, published.log_name)
     try:
         leadership, extent = await log.leadership(), await log.extent()

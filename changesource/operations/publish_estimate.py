@@ -1,5 +1,5 @@
-"""What a publish will find at its source: which collections there are, how many documents it reads, and which pre-images it
-switches on."""
+"""What a publish will find at its source: which collections there are, how many documents it reads,
+and which pre-images it switches on."""
 
 from __future__ import annotations
 
@@ -16,39 +16,41 @@ from changesource.mongo.pre_images import collections_without_pre_images
 from changesource.mongo.source import Database
 from changesource.operations.ask_source import ask_source
 from changesource.publishing.collection_problems import CollectionProblems
+from changesource.publishing.release import Release
 from changesource.tables.definition import AppDefinition
 
 ESTIMATE_SECONDS = 3.0
-"""Somebody waits for a page that can be shown without."""
+"""A person waits for a page that can be shown without the estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishEstimate:
-    """`documents`: collection → how many it holds, by MongoDB's own count. `missing_pre_images`: collections."""
+    """`documents`: collection → how many documents it holds, as MongoDB estimates.
+    `missing_pre_images`: collections."""
 
     documents: Mapping[str, int]
     missing_pre_images: tuple[str, ...]
     collections: CollectionProblems
 
-    @property
-    def total(self) -> int:
-        return sum(self.documents.values())
 
+def estimate_publish(draft: Release, loaded: Collection[str]) -> PublishEstimate:
+    """The estimate for a publish of `draft`, which has no problems, that reads the collections
+    `loaded`.
 
-def estimate_publish(
-    draft: AppDefinition, loaded: Collection[str], with_pre_images: Collection[str]
-) -> PublishEstimate:
-    """For a publish of `draft` that reads the collections `loaded` and needs the pre-images of `with_pre_images`.
-
-    Raises `UnknownSource`, `SourceUnusable`, and `SourceUnreachable` after `ESTIMATE_SECONDS` at the latest.
+    Raises `UnknownSource`, `SourceUnusable`, and `SourceUnreachable` after at most
+    `ESTIMATE_SECONDS`.
     """
-    return ask_source(draft.source, lambda database: _estimate(database, draft, loaded, with_pre_images))
+    with_pre_images = sorted(draft.pre_images.collections)
+    return ask_source(
+        draft.definition.source, lambda database: _estimate(database, draft.definition, loaded, with_pre_images)
+    )
 
 
-def find_collection_problems(draft: AppDefinition) -> CollectionProblems:
-    """What the source says of the collections of `draft`. A source that does not say it within `ESTIMATE_SECONDS` is a
-    warning. Raises `UnknownSource`."""
-    return ask_source(draft.source, lambda database: _collection_problems(database, draft))
+def find_collection_problems(draft: Release) -> CollectionProblems:
+    """What the source says about the collections of `draft`. It is a warning if the source does not
+    answer within `ESTIMATE_SECONDS`. Raises `UnknownSource`."""
+    definition = draft.definition
+    return ask_source(definition.source, lambda database: _collection_problems(database, definition))
 
 
 async def _estimate(
@@ -77,7 +79,8 @@ async def _collection_problems(database: Database, draft: AppDefinition) -> Coll
 
 
 async def _judge_collections(database: Database, draft: AppDefinition) -> CollectionProblems:
-    """Raises `SourceUnreachable`. Without the right to list collections, it is a warning that they are not known."""
+    """Raises `SourceUnreachable`. Without the right to list collections, the answer is a warning
+    that they are unknown."""
     try:
         kinds = await collection_kinds(database, {table.collection for table in draft.tables})
     except SourceUnusable as error:

@@ -1,4 +1,5 @@
-"""Whether this process can do its work now, and if not, what is missing. Names no host, URI or user."""
+"""Whether this process can do its work now and, if not, what is missing. Names no host, URI or
+user."""
 
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ from weakref import WeakKeyDictionary
 from django.db import Error as DatabaseError
 
 from changesource.errors import ChangeSourceError
-from changesource.models import source_store, store
-from changesource.models.source_store import Awaited
+from changesource.models import queries
+from changesource.models.queries.awaited_replicas import Awaited
+from changesource.models.queries.published import PublishedApp
 from changesource.mongo.markers import has_heartbeats
 from changesource.mongo.source import inspect_source, majority_cluster_time
 from changesource.replication.source_identity import SourceIdentity
@@ -25,12 +27,13 @@ logger = logging.getLogger(__name__)
 CHECK_SECONDS = 4.0
 NO_ANSWER = f"no answer within {CHECK_SECONDS:.0f} seconds"
 FRESH_SECONDS = 1.0
-"""For how long an answer is given to all who ask. Anybody may, as often as they like."""
+"""How long an answer is reused for every caller: anyone may ask, as often as they like."""
 MAX_LAG_SECONDS = 60.0
-"""How far a log may be behind its source. A source without heartbeats is followed every 30 seconds, a publish that is under
-way is waited for as long, and a standby takes over within seconds: none of that is a fault."""
+"""How far a log may be behind its source. A source without heartbeats moves the log every 30
+seconds, a reader waits as long for a publish that is under way, and a standby takes over within
+seconds: none of these is a fault."""
 MAX_AWAITED = 20
-"""How many replicas that do not come are named."""
+"""The most awaited replicas that an answer names."""
 
 KINDS = {
     "database": "the Django database does not answer",
@@ -38,14 +41,15 @@ KINDS = {
     "identity": "the database behind an app's source has changed again, and a person has to decide",
     "app": "an app is not watched, or its log does not answer",
     "log": "the log of an app is behind its source",
-    "replicas": "a zero-cache was told to build a new replica and has not yet",
-    "check": "it could not be found out",
+    "replicas": "a zero-cache was told to build a new replica and has not done so yet",
+    "check": "it could not be determined",
 }
-"""What everybody may know of what is missing, by the first word of its name."""
+"""What anyone may know about what is missing, by the first word of its name."""
 
 
 class Readiness:
-    """What is missing for one process, worked out once a second at most, whoever asks. Belongs to one event loop."""
+    """What is missing for one process, worked out at most once a second, whoever asks. Belongs to
+    one event loop."""
 
     def __init__(self) -> None:
         self._missing: dict[str, str] = {}
@@ -53,18 +57,18 @@ class Readiness:
         self._search: asyncio.Task[None] | None = None
 
     async def missing(self, service: StreamService) -> Mapping[str, str]:
-        """As `find_missing`, at most `FRESH_SECONDS` old."""
+        """The answer of `find_missing`, at most `FRESH_SECONDS` old."""
         if time.monotonic() - self._found_at >= FRESH_SECONDS:
             if self._search is None or self._search.done():
                 self._search = asyncio.create_task(self._find(service))
-            await asyncio.shield(self._search)  # a caller that goes away leaves the others theirs
+            await asyncio.shield(self._search)  # a caller that goes away does not cancel it for the others
         return self._missing
 
     async def _find(self, service: StreamService) -> None:
         try:
             missing = await find_missing(service)
-        except Exception:  # a process that does not know whether it is ready is not
-            logger.exception("whether the process is ready could not be found out")
+        except Exception:  # a process that cannot tell whether it is ready is not ready
+            logger.exception("whether the process is ready could not be determined")
             missing = {"check": "it failed; the log says why"}
         self._found_at = time.monotonic()
         for name in missing.keys() - self._missing.keys():
@@ -78,21 +82,22 @@ _readiness: WeakKeyDictionary[StreamService, Readiness] = WeakKeyDictionary()
 
 
 async def missing_of(service: StreamService) -> Mapping[str, str]:
-    """As `Readiness.missing`, for all who ask about `service`."""
+    """The answer of `Readiness.missing`, shared by all callers that ask about `service`."""
     if service not in _readiness:
         _readiness[service] = Readiness()
     return await _readiness[service].missing(service)
 
 
 def kinds_of(missing: Mapping[str, str]) -> dict[str, str]:
-    """What everybody may know of `missing`: of an app, a source or a client no more than that there is one."""
+    """What anyone may know about `missing`: that an app, a source or a client has a problem, but
+    not which one."""
     kinds = {name.partition(" ")[0] for name in missing}
     return {kind: KINDS.get(kind, "it is missing") for kind in sorted(kinds)}
 
 
 async def find_missing(service: StreamService) -> dict[str, str]:
-    """What is missing, by name: `database`, `source <name>`, `identity <id>`, `app <id>`, `log <id>`, `replicas <id>`. Empty
-    when all is well."""
+    """Name → what is missing: `database`, `source <name>`, `identity <id>`, `app <id>`, `log <id>`,
+    `replicas <id>`. Empty if all is well."""
     checks: dict[str, Awaitable[str]] = {}
     for published in service.published_apps.values():
         source = published.definition.source
@@ -115,10 +120,10 @@ async def _in_time(check: Awaitable[str]) -> str:
 
 
 async def _check_database(service: StreamService) -> dict[str, str]:
-    """`database`, or `replicas <id>` of apps of which some do not come. One query."""
+    """`database`, or `replicas <id>` for each app with replicas that have not come. One query."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            awaited = await source_store.awaited_replicas(MAX_AWAITED)
+            awaited = await queries.awaited_replicas.awaited_replicas(MAX_AWAITED)
     except DatabaseError as error:
         return {"database": f"the Django database failed ({type(error).__name__})"}
     except TimeoutError:
@@ -142,29 +147,30 @@ async def _check_source(service: StreamService, source: str) -> str:
     return ""
 
 
-async def _check_identity(service: StreamService, published: store.PublishedApp) -> str:
-    """Whether the app still trusts its source."""
+async def _check_identity(service: StreamService, published: PublishedApp) -> str:
+    """Why the app no longer trusts its source; empty if it does."""
     source_identity = SourceIdentity(published.app_id, published.base_nonce)
     try:
         return await source_identity.doubt(service.sources.database(published.definition.source))
     except (ChangeSourceError, DatabaseError):
-        return ""  # as `source` and `database` say
+        return ""  # `source` and `database` report it
 
 
-async def _check_watched(service: StreamService, published: store.PublishedApp) -> str:
+async def _check_watched(service: StreamService, published: PublishedApp) -> str:
     try:
         leader = await service.log_of(published).leader()
     except ChangeSourceError as error:
         return str(error)
-    return "" if leader else "nobody watches it; run manage.py watch_changes"
+    return "" if leader else "no process watches it; run manage.py watch_changes"
 
 
-async def check_lag(service: StreamService, published: store.PublishedApp) -> str:
-    """Whether the log has fallen behind its source, by the source's clock alone: what a majority has at this moment, against
-    the last change in the log. A quiet source does not make that old, because heartbeats, or the source's own clock, move
-    the log on. Neither does so on a sharded cluster without heartbeats, of which nothing is said.
+async def check_lag(service: StreamService, published: PublishedApp) -> str:
+    """Why the log counts as being behind its source, empty if it does not, by the source's clock
+    alone: what a majority has at this moment, against the last change in the log. The log of a
+    quiet source does not grow old, because heartbeats, or the source's own clock, move it on. On a
+    sharded cluster without heartbeats neither does, so nothing is reported.
 
-    A log that holds nothing yet is not behind. What does not answer is for the other checks to say.
+    A log that is still empty is not behind. The other checks report what does not answer.
     """
     try:
         database = service.sources.database(published.definition.source)
@@ -181,4 +187,4 @@ async def check_lag(service: StreamService, published: store.PublishedApp) -> st
         return ""
     if lag_seconds <= limit_seconds:
         return ""
-    return f"its log is {lag_seconds} seconds behind the source; look at the log and the load of the watcher that leads"
+    return f"its log is {lag_seconds} seconds behind the source; check the messages and the load of the leading watcher"

@@ -1,4 +1,5 @@
-"""Trying the rules of a draft: what a caller with some claims may do with the first documents of a table."""
+"""Trials of a draft's rules: what a caller with given claims may do with the first documents of a
+table."""
 
 from __future__ import annotations
 
@@ -16,15 +17,16 @@ from changesource.trials.process import TrialAnswer, run_trial
 
 
 def try_rules(app: App, table_name: str, action: str, claims: Mapping[str, Any], limit: int) -> TrialAnswer:
-    """The rows of the first `limit` documents of the table, with what the rules of `action` say for a caller with `claims`:
-    see `trials.rules.tried_rows`. Raises what `streaming.preview.preview_table` raises.
-    """
+    """The rows of the first `limit` documents of the table, and whether the rules of `action` allow
+    a caller with `claims` to touch them; see `trials.rules.tried_rows`. Raises what
+    `operations.preview.preview_table` raises."""
     request = trial_request(draft_definition(app), table_name, limit)
     return run_trial({"trial": "rules", **request, "action": action, "claims": claims})
 
 
 def read_claims(text: str) -> dict[str, Any]:
-    """Claims written as a JSON object. Raises `InvalidClaims`, which holds nothing of the text."""
+    """Claims written as a JSON object. Raises `InvalidClaims`, whose message repeats nothing of the
+    text."""
     try:
         claims = json.loads(text, cls=StrictJSONDecoder)
     except json.JSONDecodeError as error:
@@ -35,10 +37,11 @@ def read_claims(text: str) -> dict[str, Any]:
 
 
 def claims_of_token(token: str) -> dict[str, Any]:
-    """What a JWT says. Neither its signature nor its times are looked at. Raises `InvalidClaims`, without anything of it."""
+    """The claims of a JWT. Neither its signature nor its times are checked. Raises `InvalidClaims`,
+    whose message repeats nothing of the token."""
     parts = token.strip().split(".")
     if len(parts) != 3:
-        raise InvalidClaims("A JWT has three parts with dots between them. Paste the whole token.")
+        raise InvalidClaims("A JWT has three parts, separated by dots. Paste the whole token.")
     try:
         payload = parts[1] + "=" * (-len(parts[1]) % 4)
         return read_claims(base64.b64decode(payload, altchars=b"-_", validate=True).decode())

@@ -1,4 +1,5 @@
-"""The checks of a source together with what is published from it, for commands, system checks and admin."""
+"""The checks of a source, together with what is published from it: for commands, system checks and
+admin."""
 
 from __future__ import annotations
 
@@ -7,17 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from changesource.errors import ChangeSourceError
-from changesource.models import App
+from changesource.models import App, Version
 from changesource.mongo.source_checks.checking import check_database, failed
 from changesource.mongo.source_checks.results import CheckResult, PublishedCollection, Status, worst_status
 from changesource.operations.ask_source import ask_source
 from changesource.publishing.compiled import CompiledVersion
-from changesource.publishing.versions import newest_version
+from changesource.publishing.release import Release
 
 
 @dataclass(frozen=True, slots=True)
 class SourceCheck:
-    """What the checks of `source` found."""
+    """The results of checking `source`."""
 
     source: str
     results: Sequence[CheckResult]
@@ -31,7 +32,8 @@ class SourceCheck:
 
     @property
     def summary(self) -> str:
-        """In a few words: whether it can be used, and how much is to be looked at."""
+        """Whether the source can be used, and how many errors and warnings there are, in a few
+        words."""
         counts = {status: len(self.of(status)) for status in ("error", "warning")}
         found = [f"{count} {status}{'' if count == 1 else 's'}" for status, count in counts.items() if count]
         verdict = "cannot be used as it is" if counts["error"] else "usable"
@@ -46,7 +48,7 @@ class SourceCheck:
 
 
 def check_source(source: str, collections: Sequence[PublishedCollection]) -> SourceCheck:
-    """Takes up to `ASK_SECONDS`. Whatever is wrong is a result."""
+    """Takes up to `ASK_SECONDS`. Anything that is wrong is a result, not an exception."""
     try:
         results = ask_source(source, lambda database: check_database(database, collections))
     except ChangeSourceError as error:
@@ -55,12 +57,13 @@ def check_source(source: str, collections: Sequence[PublishedCollection]) -> Sou
 
 
 def published_collections(source: str, apps: Sequence[App] | None = None) -> list[PublishedCollection]:
-    """What the published versions of `apps` (by default of all) read from `source`. Raises `django.db.Error`."""
+    """What the published versions of `apps`, by default of all apps, read from `source`. Raises
+    `django.db.Error`."""
     collections = []
     for app in App.objects.all() if apps is None else apps:
-        newest = newest_version(app)
-        if newest is not None and (definition := newest.to_definition()).source == source:
-            collections += _collections_of(CompiledVersion(definition, newest.number))
+        newest = Version.objects.newest(app)
+        if newest is not None and newest.definition["source"] == source:
+            collections += _collections_of(Release.of_version(newest).compiled)
     return collections
 
 

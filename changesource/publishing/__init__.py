@@ -1,1 +1,2 @@
-"""Draft → immutable version, and what fills a draft: schema files and what a collection looks like."""
+"""From a draft to an immutable version; and what fills a draft: schema files, and proposals from
+collections."""

@@ -1,4 +1,4 @@
-"""What one client is shown of one published version: some of the tables, and some of the rows of these."""
+"""What one client sees of one published version: some of its tables, and some of their rows."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ from changesource.tables.definition import AppDefinition, Table
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a client may read of an app, whatever the version. `tables` are names, None for all there are; a table of these
-    that is not in `row_filters` is shown whole."""
+    """What a client may read of an app, whatever the version. `tables` are names, None for all
+    tables; those that are not in `row_filters` are shown whole."""
 
     tables: frozenset[str] | None = None
     row_filters: Mapping[str, Any] | None = field(default_factory=dict)
-    """None: what is stored cannot be read, so that nothing is shown."""
+    """None: what is stored cannot be read, so nothing is shown."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
-    """Name of a table → its entry in `AppDefinition.origins` when it was granted. A table with another one is not shown."""
+    """Name of a table → its entry in `AppDefinition.origins` when it was granted. A table whose
+    entry has changed is not shown."""
 
     @classmethod
     def from_json(cls, text: str) -> Access:
-        """What `models.Grant.access` said, as JSON text.
+        """The access in `text`, which is `models.Grant.access` as JSON.
 
-        An access that an earlier release stored has a list of tables without origins, or row filters over all tables. It is
-        read as that release read it, because this is what its replicas hold; they follow to what the grant says now.
+        An access that an earlier release stored has a list of tables without origins, or row
+        filters over all tables. It is read as that release read it, because its replicas hold just
+        that; they then follow to what the grant says now.
         """
         stored = json.loads(text)
         tables = stored["tables"]
@@ -51,9 +53,10 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """What is no longer sent although a view shows it, because a stored version or access takes it away further on in the
-    stream. Nothing is sent of `tables`, which go there or are loaded again. `columns` (by table), which only go, are sent
-    as null: they are optional. All are server names."""
+    """What is no longer sent although a view shows it, because a stored version or access removes
+    it later in the stream. Nothing is sent of `tables`, which are dropped there or loaded again.
+    `columns` (by table), which are only dropped, are sent as null: they are optional. All are
+    server names."""
 
     tables: frozenset[str] = frozenset()
     columns: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -63,11 +66,11 @@ NOTHING = Withheld()
 
 
 class ClientView:
-    """The part of `version` that is shown. `row_filters` are by the server name of a table; `access_number` is that of the
-    stored access.
+    """The part of `version` that a client sees. The keys of `row_filters` are server names of
+    tables; `access_number` is the number of the stored access.
 
-    `definition` has the tables that are shown and nothing that names another one: rules that ask for one are left out, and
-    let nobody pass.
+    `definition` has the tables that are shown, and nothing that names another table: rules that ask
+    for one are left out, and allow no one.
     """
 
     def __init__(
@@ -93,7 +96,8 @@ class ClientView:
             for collection, tables in version.tables_of_collection.items()
             if (shown_tables := tuple(table for table in tables if table.table.name in server_names))
         }
-        # One that every row passes is none: the log then says nothing of a table without filter columns.
+        # A filter that every row passes is left out: the log has no values for a table without
+        # filter columns.
         self.row_filters: Mapping[str, RowFilter] = {
             name: row_filter for name, row_filter in row_filters.items() if row_filter.constant is not True
         }
@@ -101,21 +105,24 @@ class ClientView:
         self._shown = {table.table.name: table for table in self.tables}
 
     def rows(self, table: CompiledTableFrames, rows: Iterator[Row]) -> Iterator[Row]:
-        """Those of `rows` of `table` that are shown."""
+        """Those of `rows`, which belong to `table`, that are shown."""
         row_filter = self.row_filters.get(table.table.name)
         if row_filter is None:
             return rows
         return (row for row in rows if row_filter.passes(table.table.filter_values(row)))
 
     def upserts(self, table: CompiledTableFrames, rows: Iterator[Row], withheld: Withheld) -> Iterator[bytes]:
-        """Frames of those of `rows` that are shown. Row filters see what is withheld from the client."""
+        """Frames of those of `rows` that are shown. Row filters also see values that are withheld
+        from the client."""
         nulls = dict.fromkeys(withheld.columns.get(table.table.name, ()))
         return (table.frames.upsert({**row, **nulls} if nulls else row) for row in self.rows(table, rows))
 
     def select_frames(self, entry: Entry, withheld: Withheld = NOTHING) -> list[bytes]:
-        """The row frames of `entry`, which the version rendered, that concern what is shown and not `withheld`.
+        """The row frames of `entry`, rendered with this version, of what is shown and not
+        `withheld`.
 
-        A row that is not shown any more is a removal; one that was not shown, and is not, is nothing.
+        A row that is no longer shown becomes a removal. A row that was not shown, and is not shown
+        now, is left out.
         """
         selected: list[bytes] = []
         for name, joined in entry.tables.items():
@@ -134,14 +141,15 @@ class ClientView:
 
 
 def _shown_tables(definition: AppDefinition, access: Access, publications: Sequence[str]) -> frozenset[str]:
-    """By name. A table with a filter that cannot be used is not shown: it may have been written for another version. Nor is
-    one that reads other documents than the table of this name that was granted."""
+    """Names of the tables that are shown. A table is not shown if its filter cannot be used, as it
+    may have been written for another version, or if it reads other documents than the table that
+    was granted under this name."""
     if access.row_filters is None:
         return frozenset()
     filters = access.row_filters
     names = {table.name for table in definition.tables if _has_usable_filter(definition, table, filters)}
     if access.tables is None and not filters.keys() <= {table.name for table in definition.tables}:
-        names &= filters.keys()  # only of an access that an earlier release stored
+        names &= filters.keys()  # this can only be an access that an earlier release stored
     if access.tables is not None:
         names &= access.tables
     origins = definition.origins()
@@ -166,12 +174,13 @@ def _pass_through(
 
 
 def _with_nulls(table: CompiledTableFrames, frame: bytes, columns: Iterable[str]) -> bytes:
-    """A frame without the values of `columns`. It is read, which only a client that is behind a publish takes."""
+    """A frame without the values of `columns`. Parsing it is affordable: only clients that lag
+    behind a publish need this."""
     _, message = orjson.loads(frame)
     return table.frames.upsert({**message["new"], **dict.fromkeys(columns)}) if message["tag"] == "insert" else frame
 
 
 def _removal(table: CompiledTableFrames, upsert: bytes) -> bytes:
-    """Of the row that a frame inserts. Rare enough to be read."""
+    """The removal of the row that a frame inserts. This is rare enough for parsing the frame."""
     _, message = orjson.loads(upsert)
     return table.frames.delete({name: message["new"][name] for name in table.table.spec.key})

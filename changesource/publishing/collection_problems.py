@@ -1,4 +1,4 @@
-"""What is wrong with the collections that a draft names, by what stands behind them in the source."""
+"""What is wrong with the collections that a draft names, judging by what they are in the source."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from changesource.tables.definition import AppDefinition
 
 @dataclass(frozen=True, slots=True)
 class CollectionProblems:
-    """`refused` are those that keep the draft from being published: such a table could never follow its source. `warnings`
-    are for the person who publishes."""
+    """`refused` prevent the draft from being published: such a table could never follow its source.
+    `warnings` are for the person who publishes."""
 
     refused: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
     @classmethod
     def of(cls, draft: AppDefinition, kinds: Mapping[str, str]) -> Self:
-        """`kinds`: collection → kind, as `mongo.collection_kinds` gives it."""
+        """`kinds`: collection → kind, as `mongo.collection_kinds` returns it."""
         refused = tuple(
             Problem(
                 "collection",
                 f"{table.collection!r} is {KINDS_WITHOUT_STREAM[kinds[table.collection]]}, which has no change stream: "
-                "changes would never arrive. Name the collection that it reads, and filter and compute by a mapping.",
+                "changes would never arrive. Name the collection that it reads, and filter and compute with a mapping.",
                 table.name,
             )
             for table in draft.tables
@@ -37,7 +37,7 @@ class CollectionProblems:
             Problem(
                 "collection",
                 f"There is no collection {table.collection!r} that the user of the source may read. The table stays empty "
-                "until there is one. Check the name.",
+                "until it exists. Check the name.",
                 table.name,
             )
             for table in draft.tables
@@ -47,9 +47,9 @@ class CollectionProblems:
 
     @classmethod
     def unknown(cls, error: ChangeSourceError) -> Self:
-        """For a source that did not say."""
+        """For a source that did not answer."""
         text = (
-            "It is not known whether the collections exist and have a change stream. `manage.py check_source` looks "
+            "It is not known whether the collections exist and have a change stream. `manage.py check_source` checks "
             f"again. {error}"
         )
         return cls(warnings=(Problem("source", text),))

@@ -1,9 +1,8 @@
-"""A published version, compiled: what the reader watches and what each collection's documents become."""
+"""A published version, compiled: what a reader watches, and what each collection's documents
+become."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 
 from changesource.protocol.frames import TableFrames
@@ -23,14 +22,16 @@ class CompiledTableFrames:
 
 
 def fields_read(tables: Iterable[CompiledTableFrames]) -> frozenset[str]:
-    """The top-level fields of a document on which its rows in `tables` depend; as `CompiledTable.reads`."""
+    """The top-level fields of a document on which its rows in `tables` depend; see
+    `CompiledTable.reads`."""
     return frozenset().union(*(table.table.reads for table in tables))
 
 
 class CompiledVersion:
-    """Everything that is computed once for a published version. `name` tells it apart from all others.
+    """Everything that is computed once for a published version.
 
-    `collections_with_pre_images` are those of which some table cannot be kept right without pre-images.
+    `collections_with_pre_images` are the collections with a table that cannot be kept right without
+    pre-images.
     """
 
     def __init__(self, definition: AppDefinition, number: int) -> None:
@@ -38,7 +39,6 @@ class CompiledVersion:
         self.app_id = definition.app_id
         self.source = definition.source
         self.number = number
-        self.digest = hashlib.sha256(json.dumps(definition.to_json(), sort_keys=True).encode()).hexdigest()[:12]
         self.tables: tuple[CompiledTableFrames, ...] = tuple(
             CompiledTableFrames(CompiledTable(table)) for table in definition.tables
         )
@@ -56,5 +56,5 @@ class CompiledVersion:
 
     @property
     def name(self) -> str:
-        """Names its log. The digest keeps it apart from a version of this number in another Django database."""
-        return f"{self.app_id}.v{self.number}.{self.digest}"
+        """Names it in log messages."""
+        return f"{self.app_id}.v{self.number}"

@@ -1,4 +1,5 @@
-"""What is different between two versions of an app, for people: what is streamed, and what clients will notice. Pure."""
+"""The difference between two releases of an app, for people: what is streamed, and what clients
+will notice."""
 
 from __future__ import annotations
 
@@ -8,14 +9,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from changesource.publishing.client_view import Access, ClientView
-from changesource.publishing.compiled import CompiledVersion
+from changesource.publishing.release import Release
 from changesource.publishing.version_changes import version_changes
-from changesource.tables.compiled_table import CompiledTable
 from changesource.tables.definition import AppDefinition, Column, Table
 
 Fate = Literal["added", "dropped", "rebuilt", "reloaded", "extended", "kept"]
-"""What becomes of a table's rows in every replica: `version_changes`."""
+"""What becomes of a table's rows in every replica; see `version_changes`."""
 
 READ: tuple[Fate, ...] = ("added", "rebuilt", "reloaded", "extended")
 
@@ -30,13 +29,14 @@ NOT_TEXTS_OF_TABLES = {*NAMED_ATTRIBUTES, "server_name", "columns"}
 NOT_TEXTS_OF_APPS = {"app_id", "source", "tables"}
 
 MAX_COMPARED_LINES = 2_000
-"""Of a text, before or after. The time that `difflib` takes grows with the square: 20,000 lines took 7 seconds."""
+"""The longest text, before or after, that is compared. `difflib` takes quadratic time: 7 seconds
+for 20,000 lines."""
 CONTEXT_LINES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class AttributeDifference:
-    """One attribute with what it said and says; either is empty where there is nothing."""
+    """An attribute that changed, with its old and its new value; either may be empty."""
 
     label: str
     old: str
@@ -45,7 +45,8 @@ class AttributeDifference:
 
 @dataclass(frozen=True, slots=True)
 class ColumnDifference:
-    """`changes` are empty for a column that is added or dropped; `description` says what it is (or was)."""
+    """`changes` is empty for a column that is added or dropped; `description` says what the column
+    is, or was."""
 
     name: str
     change: Literal["added", "dropped", "changed"]
@@ -55,7 +56,8 @@ class ColumnDifference:
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """`mark` is `+` for a line that comes, `-` for one that goes, a space for one that stays, `…` for some left out."""
+    """`mark` is `+` for an added line, `-` for a removed one, a space for an unchanged one, `…`
+    where some are left out."""
 
     mark: Literal["+", "-", " ", "…"]
     text: str
@@ -63,7 +65,7 @@ class DiffLine:
 
 @dataclass(frozen=True, slots=True)
 class TextDifference:
-    """What is written as JSON: mapping, permissions, relationships, publications."""
+    """An attribute that is written as JSON: mapping, permissions, relationships, publications."""
 
     label: str
     lines: tuple[DiffLine, ...]
@@ -71,8 +73,8 @@ class TextDifference:
 
 @dataclass(frozen=True, slots=True)
 class TableDifference:
-    """`name` is the one in queries; of a table that is dropped, the one that it had. `notes` are sentences about what else
-    follows."""
+    """`name` is the table's name in queries; for a dropped table, the one that it had. `notes` are
+    sentences about further consequences."""
 
     name: str
     fate: Fate
@@ -84,33 +86,35 @@ class TableDifference:
 
     @property
     def outcome(self) -> str:
-        """What becomes of its rows, in a sentence."""
+        """What becomes of the table's rows, in a sentence."""
         if self.fate == "kept":
             gone = any(column.change == "dropped" for column in self.columns)
             return "Columns are dropped. Its rows stay." if gone else "Its rows stay."
         return {
             "added": "Added, with all its rows.",
             "dropped": "Dropped, with all its rows.",
-            "rebuilt": "Rebuilt: dropped and made again, with all its rows.",
+            "rebuilt": "Rebuilt: dropped and created again, with all its rows.",
             "reloaded": "Reloaded: all its rows are read again.",
-            "extended": "Extended: optional columns are added. Its rows stay; those with a value for one are sent again.",
+            "extended": "Extended: optional columns are added. Its rows stay; those with a new value are sent again.",
         }[self.fate]
 
     @property
     def loads(self) -> bool:
-        """Whether its rows are read from the source."""
+        """Whether the table's rows are read from the source."""
         return self.fate in READ
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`tables` and `texts` only where something is different. `notices` is what clients will notice, in sentences.
+    """`tables` and `texts` hold only what differs. `notices` says what clients will notice, in
+    sentences.
 
-    With `begins_anew` there is no way on from the older version: every zero-cache builds a new replica.
+    If the app `starts_over`, no stream of the older version continues: every zero-cache builds a
+    new replica.
     """
 
     is_same: bool
-    begins_anew: bool
+    starts_over: bool
     source: AttributeDifference | None
     tables: tuple[TableDifference, ...]
     texts: tuple[TextDifference, ...]
@@ -118,55 +122,59 @@ class Difference:
 
     @property
     def loaded_collections(self) -> list[str]:
-        """Collections that are read for it."""
+        """The collections that a publish reads."""
         return list(dict.fromkeys(table.collection for table in self.tables if table.loads))
 
     @property
     def is_only_order(self) -> bool:
-        """Whether nothing is different but in which order tables or columns are listed."""
+        """Whether only the order of tables or columns differs."""
         return not (self.is_same or self.source or self.tables or self.texts)
 
 
-def compare_versions(old: AppDefinition | None, new: AppDefinition) -> Difference:
-    """What a publish of `new` changes about `old`, None for nothing. Neither has problems."""
+def compare_releases(old: Release | None, new: Release) -> Difference:
+    """What a publish of `new` changes after `old`, which is None before the first version. Neither
+    may have problems."""
     if old is None:
-        recording = _with_pre_images(new)
-        tables = tuple(_added(table, recording) for table in new.tables)
-        notice = "Nothing streams yet. zero-caches can connect when this is published."
+        newly_needed = _tables_with_pre_images(new, new.pre_images.collections)
+        tables = tuple(_added(table, newly_needed) for table in new.definition.tables)
+        notice = "Nothing streams yet. zero-caches can connect once this is published."
         return Difference(False, True, None, tables, (), (notice,))
-    begins_anew = old.source != new.source
-    tables = tuple(_table_differences(old, new, begins_anew))
+    before, after = old.definition, new.definition
+    starts_over = before.source != after.source
+    tables = tuple(_table_differences(old, new, starts_over))
     return Difference(
-        is_same=old.to_json() == new.to_json(),
-        begins_anew=begins_anew,
-        source=AttributeDifference("source", old.source, new.source) if begins_anew else None,
+        is_same=old.json == new.json,
+        starts_over=starts_over,
+        source=AttributeDifference("source", before.source, after.source) if starts_over else None,
         tables=tables,
-        texts=_texts(old, new, NOT_TEXTS_OF_APPS),
-        notices=tuple(_notices(old, new, tables)),
+        texts=_texts(before, after, NOT_TEXTS_OF_APPS),
+        notices=tuple(_notices(before, after, tables)),
     )
 
 
-def _table_differences(old: AppDefinition, new: AppDefinition, begins_anew: bool) -> Iterator[TableDifference]:
-    """In the order of `new`, then what is dropped. Tables are the same if replicas know them by the same name."""
-    before = {table.server_name: table for table in old.tables}
+def _table_differences(old: Release, new: Release, starts_over: bool) -> Iterator[TableDifference]:
+    """In the order of `new`, then the dropped tables. Tables are the same if replicas know them by
+    the same name."""
+    before = {table.server_name: table for table in old.definition.tables}
     fates = _fates(old, new)
-    recording = _with_pre_images(new) - (frozenset() if begins_anew else _with_pre_images(old))
-    for table in new.tables:
+    recorded = frozenset() if starts_over else old.pre_images.collections
+    newly_needed = _tables_with_pre_images(new, new.pre_images.collections - recorded)
+    for table in new.definition.tables:
         earlier = before.pop(table.server_name, None)
         if earlier is None:
-            yield _added(table, recording)
+            yield _added(table, newly_needed)
             continue
         difference = TableDifference(
             name=table.name,
-            fate="rebuilt" if begins_anew else fates.get(table.server_name, "kept"),
+            fate="rebuilt" if starts_over else fates.get(table.server_name, "kept"),
             collection=table.collection,
             columns=tuple(_column_differences(earlier, table)),
             attributes=tuple(_attributes(earlier, table)),
             texts=_texts(earlier, table, NOT_TEXTS_OF_TABLES),
-            notes=tuple(_notes(earlier.filter_columns, table, recording)),
+            notes=tuple(_notes(earlier.filter_columns, table, newly_needed)),
         )
         if difference.fate in ("kept", "reloaded", "extended") and not set(table.indexes) <= set(earlier.indexes):
-            note = "zero-cache makes the new indexes of the rows that it has."
+            note = "zero-cache builds the new indexes from the rows that it has."
             difference = replace(difference, notes=(*difference.notes, note))
         if difference.fate != "kept" or difference.columns or difference.attributes or difference.texts:
             yield difference
@@ -174,31 +182,36 @@ def _table_differences(old: AppDefinition, new: AppDefinition, begins_anew: bool
         yield TableDifference(table.name, "dropped", table.collection)
 
 
-def _fates(old: AppDefinition, new: AppDefinition) -> dict[str, Fate]:
-    changes = version_changes(
-        ClientView(CompiledVersion(old, 0), Access()), ClientView(CompiledVersion(new, 0), Access())
-    )
+def _fates(old: Release, new: Release) -> dict[str, Fate]:
+    changes = version_changes(old.whole_view, new.whole_view)
     fates: dict[str, Fate] = {table.table.name: "rebuilt" for table in changes.rebuilt}
     fates |= {table.table.name: "reloaded" for table in changes.reloaded}
     return fates | {extended.table.table.name: "extended" for extended in changes.extended}
 
 
-def _added(table: Table, recording: Collection[str]) -> TableDifference:
-    return TableDifference(table.name, "added", table.collection, notes=tuple(_notes((), table, recording)))
+def _added(table: Table, newly_needed: Collection[str]) -> TableDifference:
+    return TableDifference(table.name, "added", table.collection, notes=tuple(_notes((), table, newly_needed)))
 
 
-def _with_pre_images(definition: AppDefinition) -> frozenset[str]:
-    return frozenset(CompiledVersion(definition, 0).collections_with_pre_images)
+def _tables_with_pre_images(release: Release, collections: Collection[str]) -> frozenset[str]:
+    """Server names of the tables of `collections` that need pre-images."""
+    return frozenset(
+        table.table.name
+        for collection in collections
+        for table in release.compiled.tables_of_collection[collection]
+        if table.table.needs_pre_images
+    )
 
 
-def _notes(filter_columns: Sequence[str], new: Table, recording: Collection[str]) -> Iterator[str]:
-    """For a table that had `filter_columns`, in a version since which the collections `recording` need pre-images."""
+def _notes(filter_columns: Sequence[str], new: Table, newly_needed: Collection[str]) -> Iterator[str]:
+    """For a table that had `filter_columns`. `newly_needed` are the tables that need pre-images
+    which no version has needed before."""
     if added := [name for name in new.filter_columns if name not in filter_columns]:
-        yield f"Row filters of clients can ask for {', '.join(added)}."
+        yield f"Row filters of clients can use {', '.join(added)}."
     if gone := [name for name in filter_columns if name not in new.filter_columns]:
-        yield f"Row filters of clients can no longer ask for {', '.join(gone)}."
-    if new.collection in recording and CompiledTable(new).needs_pre_images:
-        yield f"It needs pre-images of the collection {new.collection}: publishing switches them on where they are off."
+        yield f"Row filters of clients can no longer use {', '.join(gone)}."
+    if new.server_name in newly_needed:
+        yield f"It needs pre-images of the collection {new.collection}: publishing switches them on if they are off."
 
 
 def _column_differences(old: Table, new: Table) -> Iterator[ColumnDifference]:
@@ -247,7 +260,7 @@ def _listed(value: str | Sequence[str] | Sequence[Sequence[str]]) -> str:
 
 
 def _texts(old: Any, new: Any, others: set[str]) -> tuple[TextDifference, ...]:
-    """Of every attribute that is written as JSON, whichever a definition has."""
+    """The differences of all attributes that are written as JSON."""
     found = []
     for attribute in (field.name for field in fields(new) if field.name not in others):
         before, after = getattr(old, attribute), getattr(new, attribute)
@@ -257,7 +270,7 @@ def _texts(old: Any, new: Any, others: set[str]) -> tuple[TextDifference, ...]:
 
 
 def _lines(value: Any) -> list[str]:
-    """JSON, or text that is JSON, with a line for each member."""
+    """A JSON value, or JSON text, with one member on each line."""
     if not value:
         return []
     parsed = json.loads(value) if isinstance(value, str) else value
@@ -267,7 +280,7 @@ def _lines(value: Any) -> list[str]:
 def _diff(old: list[str], new: list[str]) -> Iterator[DiffLine]:
     if max(len(old), len(new)) > MAX_COMPARED_LINES:
         yield DiffLine("-", f"{len(old):,} lines")
-        yield DiffLine("+", f"{len(new):,} lines, which are too many to be compared here")
+        yield DiffLine("+", f"{len(new):,} lines, too many to be compared here")
         return
     lines = list(difflib.unified_diff(old, new, lineterm="", n=CONTEXT_LINES))[2:]
     for index, line in enumerate(lines):
@@ -281,24 +294,24 @@ def _diff(old: list[str], new: list[str]) -> Iterator[DiffLine]:
 
 def _notices(old: AppDefinition, new: AppDefinition, tables: Sequence[TableDifference]) -> Iterator[str]:
     if old.source != new.source:
-        yield "The source is another: every zero-cache builds a new replica, and clients wait for it."
+        yield "The source is a different one: every zero-cache builds a new replica, and clients wait for it."
     outdating = [reason for table in tables for reason in _outdating(table)]
     if outdating:
         yield (
-            f"{_capitalized('; '.join(outdating))}. Clients whose schema still says otherwise are refused "
-            "(SchemaVersionNotSupported) until they update."
+            f"{_capitalized('; '.join(outdating))}. Clients with the old schema are refused "
+            "(SchemaVersionNotSupported) until they are updated."
         )
     for table in tables:
         if table.fate == "rebuilt":
-            yield f"Table {table.name} is made again: clients fetch its rows again."
+            yield f"Table {table.name} is created again: clients fetch its rows again."
         if table.fate == "extended":
-            yield f"Table {table.name} gets columns: clients fetch its rows again."
+            yield f"Table {table.name} gets new columns: clients fetch its rows again."
         if table.fate == "reloaded":
-            yield f"Table {table.name} is read again: clients get the rows that are different then."
+            yield f"Table {table.name} is read again: clients get the rows that have changed."
         if any(text.label == "permissions" for text in table.texts):
-            yield f"The permissions of {table.name} change at once, also for clients that are connected."
+            yield f"The permissions of {table.name} change at once, for connected clients too."
     if any(table.fate == "added" or _added_columns(table) for table in tables):
-        yield "What is added is of use to clients whose schema has it; others go on as before."
+        yield "Clients whose schema has the additions can use them; others carry on as before."
     yield from _publication_notices(old.publications, new.publications)
 
 
@@ -308,24 +321,24 @@ def _publication_notices(old: Mapping[str, Sequence[str]], new: Mapping[str, Seq
             yield f"zero-caches can ask for the publication {name}: {', '.join(new[name])}."
             continue
         if added := [table for table in new[name] if table not in old[name]]:
-            yield f"Publication {name} gets {', '.join(added)}: zero-caches that ask for it have more tables."
+            yield f"Publication {name} gains {', '.join(added)}: zero-caches that ask for it get more tables."
         if gone := [table for table in old[name] if table not in new[name]]:
-            yield f"Publication {name} loses {', '.join(gone)}: zero-caches have it no more, unless by another one."
+            yield f"Publication {name} loses {', '.join(gone)}: zero-caches no longer get it, unless through another one."
     for name in old:
         if name not in new:
-            yield f"Publication {name} goes: take it out of the ZERO_APP_PUBLICATIONS of zero-caches that ask for it."
+            yield f"Publication {name} is dropped: remove it from ZERO_APP_PUBLICATIONS wherever a zero-cache asks for it."
 
 
 def _outdating(table: TableDifference) -> Iterator[str]:
-    """Why zero-cache refuses clients with the older schema (zero-cache: client-schema.ts)."""
+    """Why zero-cache refuses clients with the old schema (zero-cache: client-schema.ts)."""
     if table.fate == "dropped":
-        yield f"table {table.name} goes"
+        yield f"table {table.name} is dropped"
     for column in table.columns:
         if column.change == "dropped":
-            yield f"column {table.name}.{column.name} goes"
+            yield f"column {table.name}.{column.name} is dropped"
         for change in column.changes:
             if change.label == "type":
-                yield f"column {table.name}.{column.name} becomes a {change.new}"
+                yield f"column {table.name}.{column.name} becomes {change.new}"
     if any(attribute.label == NAMED_ATTRIBUTES["primary_key"] for attribute in table.attributes):
         yield f"the primary key of {table.name} changes"
 

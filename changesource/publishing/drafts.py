@@ -1,4 +1,4 @@
-"""Filling the draft of an app with a whole schema at once."""
+"""Replacing the draft of an app by a whole schema."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from changesource.errors import InvalidDefinition
 from changesource.models import App, Column, Table, Version
 from changesource.models.app import DEFAULT_SOURCE
 from changesource.models.draft import draft_definition
-from changesource.publishing.definition_problems import find_problems
+from changesource.publishing.release import Release
 from changesource.publishing.schema_file import Schema
 from changesource.tables import definition
 
 
 def replace_draft(app_id: str, schema: Schema, source: str = "") -> App:
-    """Put the tables and relationships of `schema` in place of the draft of the app, which is created when missing.
+    """Replaces the draft of the app by the tables and relationships of `schema`. The app is created
+    if it does not exist.
 
-    An app keeps its source when `source` is empty, and its publications, filter columns and indexes where `schema` says
-    nothing of them; a new one gets `default`. Nothing changes on an error.
-    Raises `InvalidDefinition` with every reason why such a draft could not be published.
+    An app keeps its source if `source` is empty, and its publications, filter columns and indexes
+    where `schema` does not mention them; a new app gets the source `default`. On an error nothing
+    changes. Raises `InvalidDefinition` with every reason why the new draft could not be published.
     """
     relationships = dict(schema.relationships)
     publications = None if schema.publications is None else dict(schema.publications)
@@ -45,15 +46,15 @@ def replace_draft(app_id: str, schema: Schema, source: str = "") -> App:
         app.tables.all().delete()
         for position, table in enumerate(tables):
             _create_table(app, position, table)
-        if problems := find_problems(draft_definition(app)):
-            raise InvalidDefinition("\n".join([f"The schema does not fit {app}.", *map(str, problems)]))
+        Release.of_draft(app).refuse_problems(f"The schema cannot be the draft of {app}.")
     return app
 
 
 def replace_draft_by_version(version: Version) -> App:
-    """Put what `version` says in place of the draft of its app. Nothing is published.
+    """Replaces the draft of the app by `version`. Nothing is published.
 
-    Raises `InvalidDefinition` where that could not be published any more; the draft is then as it was.
+    Raises `InvalidDefinition` if the version could no longer be published; the draft is then
+    unchanged.
     """
     definition = version.to_definition()
     names = frozenset(table.name for table in definition.tables)
@@ -68,7 +69,8 @@ def replace_draft_by_version(version: Version) -> App:
 
 
 def _with_what_is_kept(schema: Schema, draft: definition.AppDefinition) -> Iterator[definition.Table]:
-    """The tables of `schema`, with what they keep of those of `draft` where it can still be."""
+    """The tables of `schema`, with the filter columns and indexes of `draft` that they keep and can
+    still have."""
     before = {table.name: table for table in draft.tables}
     for table in schema.tables:
         if (earlier := before.get(table.name)) is not None:

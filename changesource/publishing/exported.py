@@ -1,24 +1,22 @@
-"""Exports of an app's versions and of its draft, as files."""
+"""Exports of an app's versions and draft, as files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from changesource.errors import InvalidDefinition, UnknownVersion
-from changesource.models import App
-from changesource.models.draft import draft_definition
-from changesource.publishing.definition_problems import find_problems
+from changesource.errors import UnknownVersion
+from changesource.models import App, Version
 from changesource.publishing.exports import ExportFormat
-from changesource.publishing.versions import newest_version
+from changesource.publishing.release import Release
 from changesource.tables.definition import AppDefinition
 
 DRAFT = "draft"
-"""What stands for the number of a version."""
+"""Stands in the place of a version's number."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedFile:
-    """A file to be written or sent, under `name`."""
+    """A file called `name`, to be written or sent."""
 
     name: str
     content_type: str
@@ -28,9 +26,10 @@ class ExportedFile:
 def export_version(app: App, export_format: ExportFormat, number: int | None = None) -> ExportedFile:
     """The version of `app` with this number, by default the one in force.
 
-    Raises `UnknownVersion` when there is none, and `InvalidDefinition` when the format cannot say it.
+    Raises `UnknownVersion` if there is none, and `InvalidDefinition` if the format cannot express
+    it.
     """
-    version = newest_version(app) if number is None else app.versions.filter(number=number).first()
+    version = Version.objects.newest(app) if number is None else app.versions.filter(number=number).first()
     if version is None and number is None:
         raise UnknownVersion(f"{app} has never been published. Publish it, or export its draft.")
     if version is None or version.cluster_time is None:
@@ -41,11 +40,10 @@ def export_version(app: App, export_format: ExportFormat, number: int | None = N
 
 
 def export_draft(app: App, export_format: ExportFormat) -> ExportedFile:
-    """What the draft of `app` says now. Raises `InvalidDefinition` for one that could not be published."""
-    draft = draft_definition(app)
-    if problems := find_problems(draft):
-        raise InvalidDefinition("\n".join([f"The draft of {app} cannot be exported.", *map(str, problems)]))
-    return _file(draft, export_format, DRAFT)
+    """The draft of `app` as it is now. Raises `InvalidDefinition` if it could not be published."""
+    draft = Release.of_draft(app)
+    draft.refuse_problems(f"The draft of {app} cannot be exported.")
+    return _file(draft.definition, export_format, DRAFT)
 
 
 def _file(definition: AppDefinition, export_format: ExportFormat, state: str) -> ExportedFile:

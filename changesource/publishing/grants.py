@@ -1,4 +1,4 @@
-"""What a publish takes from clients, and what grants do not show of a version."""
+"""What clients lose by a publish, and which tables of a version their grants do not show."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from changesource.models import App, Client, Grant, Version
+from changesource.models import App, Client, Grant
 from changesource.mql import MqlError, normal_mapping_text
 from changesource.publishing.row_filters import find_row_filter_problems
 from changesource.tables.definition import AppDefinition, Table
 
-CONFIRM_ACTION = "Confirm what the grants of selected clients name"
-"""The action in the list of clients, as messages name it."""
+CONFIRM_ACTION = "Confirm the tables that the grants of selected clients name"
+"""The action in the list of clients, by the name that messages use."""
 
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
-    """A client that will not see a table, or has to be looked at, with why and what to do. `refuses`: nothing may be
-    published before that is done."""
+    """A client that will not see a table, or needs a person's attention, with the reason and the
+    remedy. `refuses`: nothing may be published before that is done."""
 
     client_id: int
     client: str
@@ -31,34 +31,32 @@ class CutOff:
         return f"Client {self.client}: {self.message}"
 
 
-def find_cut_off(app: App, definition: AppDefinition) -> list[CutOff]:
-    """What clients of `app` lose, or do not get, if `definition` follows the version that is in force.
+def find_cut_off(app: App, published: AppDefinition | None, new: AppDefinition) -> list[CutOff]:
+    """What clients of `app` lose, or do not get, if `new` follows the version that is `published`.
 
-    A publish after which a row filter could not be evaluated is refused, unless the client is switched off or has expired.
-    Everything else is only said: a table that was given by its name goes, reads other documents from now on or computes
-    differently what a row filter asks for; or a table is new, and the client's grant does not name it.
+    A publish after which a row filter could not be evaluated is refused, unless the client is
+    switched off or has expired. Everything else is only reported: a table that was granted by name
+    is dropped, reads other documents, or computes the columns of a row filter in another way; or a
+    table is new, and the client's grant does not name it.
     """
-    newest = Version.objects.newest(app)
-    old = newest.to_definition() if newest else AppDefinition(app.app_id, definition.source, ())
+    old = published or AppDefinition(app.app_id, new.source, ())
     grants = app.grants.select_related("client").order_by("client__name")
     return [
         CutOff(grant.client.pk, grant.client.name, message.text, message.refuses and _is_valid(grant.client))
         for grant in grants
-        for message in _messages(grant, old, definition)
+        for message in _messages(grant, old, new)
     ]
 
 
 def find_not_shown(grant: Grant, definition: AppDefinition) -> list[str]:
-    """Why `grant` does not show tables of the published `definition` that it may be meant to show, in sentences. A table
-    that is not in a list of tables is not meant."""
+    """Why `grant` does not show tables of the published `definition` that it may be meant to show,
+    in sentences. If the grant lists its tables, the others are left out on purpose."""
     named = grant.named_tables()
     if named is None:
         return []
     origins = definition.origins()
     unnamed = [name for name in origins if name not in named]
-    said = (
-        [f"{_listed(unnamed)}: without a row filter. {_how_to_share(unnamed)}"] if grant.all_tables and unnamed else []
-    )
+    said = [f"{_listed(unnamed)}: no row filter. {_how_to_share(unnamed)}"] if grant.all_tables and unnamed else []
     for name in sorted(named & origins.keys()):
         if grant.origins.get(name) != origins[name]:
             said.append(f"{_why_other_documents(name, grant.origins.get(name), origins[name])} {_how_to_confirm()}")
@@ -83,7 +81,7 @@ def _messages(grant: Grant, old: AppDefinition, new: AppDefinition) -> Iterator[
         text = filters.get(name, "{}")
         granted = grant.origins.get(name)
         if granted is None or granted != before.get(name) or find_row_filter_problems(old, text):
-            continue  # it has not shown the table before
+            continue  # the client does not see the table now either
         if name not in after:
             yield _Message(_why_gone_with_filter(name), refuses=True) if name in filters else _Message(_why_gone(name))
         elif granted != after[name]:
@@ -102,15 +100,15 @@ def _about_new_tables(
         if grant.all_tables:
             why = f"It has row filters, and none for {_listed(unnamed)}. {_how_to_share(unnamed)}"
         else:
-            why = f"It may read chosen tables, and {_listed(unnamed)} {_is_or_are(unnamed)} not among them."
-        yield _Message(f"It will not see what is new. {why}")
+            why = f"It may read chosen tables only, and {_listed(unnamed)} {_is_or_are(unnamed)} not among them."
+        yield _Message(f"It will not see everything that is new. {why}")
     for name in added:
         if name in named and grant.origins.get(name) != origins[name]:
             yield _Message(f"{_why_other_documents(name, grant.origins.get(name), origins[name])} {_how_to_confirm()}")
 
 
 def _computes_otherwise(old: Table, new: Table) -> bool:
-    """Whether what a filter column holds comes from elsewhere in the same documents."""
+    """Whether a filter column takes its value from another place in the same documents."""
     fields = {column.name: column.field for column in old.columns}
     return old.mapping != new.mapping or any(
         fields.get(column.name) != column.field for column in new.columns if column.name in new.filter_columns
@@ -118,8 +116,8 @@ def _computes_otherwise(old: Table, new: Table) -> bool:
 
 
 def _filters_by_table(row_filters: str) -> Mapping[str, str]:
-    """Name of a table → the row filters with nothing but those of this table. None for text that is no object: its client
-    sees nothing that could be lost."""
+    """Name of a table → the row filters, reduced to that table's. Empty for text that is not an
+    object: the client sees nothing that it could lose."""
     try:
         filters = json.loads(normal_mapping_text(row_filters) or "{}")
     except MqlError:
@@ -140,39 +138,39 @@ def _is_or_are(names: Sequence[str]) -> str:
 
 
 def _how_to_share(names: Sequence[str]) -> str:
-    return f"The row filter {json.dumps({names[0]: {}})} shares a table whole."
+    return f"The row filter {json.dumps({names[0]: {}})} shares the whole table."
 
 
 def _how_to_confirm() -> str:
-    return f'To show it, choose "{CONFIRM_ACTION}" in the list of clients once it is published.'
+    return f'To show it, choose "{CONFIRM_ACTION}" in the list of clients after publishing.'
 
 
 def _why_gone(name: str) -> str:
-    return f"It may read the table {name!r}, which goes: it loses the table. Give it others where it should have them."
+    return f"It may read the table {name!r}, which is dropped: it loses the table. Grant it others that it should have."
 
 
 def _why_gone_with_filter(name: str) -> str:
     return (
-        f"Its row filters name the table {name!r}, which goes. First choose the tables that it may read, without this one; "
-        "or keep the table."
+        f"Its row filters name the table {name!r}, which is dropped. First choose the tables that it may read, without this "
+        "one; or keep the table."
     )
 
 
 def _why_other_documents(name: str, granted: str | None, published: str) -> str:
     if granted is None:
-        return f"Its grant named the table {name!r} before there was one, so it does not see the table."
-    return f"Its grant names the table {name!r} as {granted}. The table reads {published}, so it does not see it."
+        return f"Its grant named the table {name!r} before the table existed, so it does not see the table."
+    return f"Its grant means {granted} by the table {name!r}. The table now reads {published}, so it does not see the table."
 
 
 def _why_to_look(name: str) -> str:
     return (
-        f"Its row filter for the table {name!r} asks for columns whose values are computed in another way from now on. See "
-        "that it still lets the right rows pass."
+        f"Its row filter for the table {name!r} uses columns whose values will be computed in another way. Check that it "
+        "still lets the right rows pass."
     )
 
 
 def _why_unusable(name: str, problems: Sequence[str]) -> str:
     return (
-        f"Its row filter for the table {name!r} could not be evaluated any more, so that it would lose the table: "
-        f"{'; '.join(problems)} First change the filter of the client, or keep in the table what it asks for."
+        f"Its row filter for the table {name!r} could no longer be evaluated, so it would lose the table: "
+        f"{'; '.join(problems)} First change the client's filter, or keep the columns that it uses."
     )

@@ -1,5 +1,5 @@
-"""Indexes that the queries of an app can use, as far as its definition tells: for the columns by which relationships lead
-from table to table, and for those that the rules of permissions compare. Pure."""
+"""Indexes that the queries of an app can use, judging by its definition: for the columns by which
+relationships lead from table to table, and for those that permissions compare. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from changesource.tables.relationships import Relationship, read_relationships
 
 @dataclass(frozen=True, slots=True)
 class IndexProposal:
-    """`columns` are names of columns of one table; `reasons` say what asks for them, in words."""
+    """`columns` are column names of one table; `reasons` say in words what looks them up."""
 
     columns: tuple[str, ...]
     reasons: tuple[str, ...]
@@ -28,10 +28,11 @@ class _Use:
 
 
 def propose_indexes(app: AppDefinition) -> Mapping[str, tuple[IndexProposal, ...]]:
-    """Name of a table → indexes that it lacks. What is wrong with the definition, `find_problems` says.
+    """Name of a table → indexes that it lacks. Problems of the definition are reported by
+    `find_problems`.
 
-    An index serves what asks for the columns that it begins with, in any order, and the primary key is one. Of several
-    relationships and rules that ask for the same columns there is one proposal.
+    An index, or the primary key, serves every look-up by the columns that it begins with, in any
+    order. Several relationships and rules with the same columns lead to one proposal.
     """
     tables = {table.name: table for table in app.tables}
     uses: dict[str, dict[frozenset[str], list[_Use]]] = {name: {} for name in tables}
@@ -62,13 +63,13 @@ def _uses(app: AppDefinition, tables: Mapping[str, Table]) -> Iterator[_Use]:
         for relationship in named.values():
             yield from _of_relationship(relationship)
     for table in app.tables:
-        for rule in parse_permissions(table.permissions).rules["select"]:  # zero-cache makes queries of no others
+        for rule in parse_permissions(table.permissions).rules["select"]:  # zero-cache turns no others into queries
             yield from _of_rule(tables, by_table, table, rule.filter, f"permissions of {table.name}, {rule.place}")
 
 
 def _of_relationship(relationship: Relationship) -> Iterator[_Use]:
-    """From a row to the related ones; and back, for which zero-cache looks when a related row changes, and where a query
-    begins with the related rows."""
+    """From a row to the related ones, and back: zero-cache looks back when a related row changes,
+    and when a query begins with the related rows."""
     reason = f"relationship {relationship.source}.{relationship.name}"
     source = relationship.source
     for connection in relationship.connections:
@@ -84,8 +85,8 @@ def _of_rule(
     filter: Filter,
     reason: str,
 ) -> Iterator[_Use]:
-    """Each column that is compared for equality, by itself: which of them tells most, the definition does not say. No boolean
-    does: half of the rows is no less to read than all."""
+    """Each column that is compared for equality, by itself: the definition does not tell which is
+    the most selective. Booleans are left out: reading half of the rows is no gain."""
     match filter:
         case And(members) | Or(members):
             for member in members:
@@ -99,7 +100,7 @@ def _of_rule(
         case In((name,), _, ()):
             yield from _of_column(table, name, reason)
         case _:
-            return  # also of what is left out, which is seldom most of the rows
+            return  # also for negations, which usually keep most of the rows
 
 
 def _of_column(table: Table, name: str, reason: str) -> Iterator[_Use]:

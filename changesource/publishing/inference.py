@@ -1,4 +1,4 @@
-"""A table proposed for a collection, from its validator and some of its documents. Pure."""
+"""Proposes a table for a collection, from its validator and some of its documents. Pure."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ from changesource.tables.values import MAX_SAFE_INTEGER
 KEY = "_id"
 
 MANY_RARE_FIELDS = 100
-"""With more of them, the names of the fields are taken for data, such as dates or ids, and not for a structure."""
+"""With more rare fields than this, field names are taken to be data, such as dates or ids, not a
+structure."""
 
 RARE_SHARE = 0.05
-"""A field is rare if one document alone, or at most this share of the documents, has a value for it."""
+"""A field is rare if only one document, or at most this share of the documents, has a value for
+it."""
 
 WHOLE_DOCUMENT = "document"
-"""The column that holds the whole document where the names of its fields are data."""
+"""The column that holds the whole document if its field names are data."""
 
 TYPES_OF_BSON_NAMES: Mapping[str, ColumnType] = {
     "double": "number",
@@ -60,7 +62,8 @@ TYPES_OF_BSON_NAMES: Mapping[str, ColumnType] = {
     "minKey": "string",
     "maxKey": "string",
 }
-"""Column types of the names that `bsonType` and `type` of `$jsonSchema` take. `null` only makes a column optional."""
+"""Column types for the names in `bsonType` and `type` of `$jsonSchema`. `null` only makes a column
+optional."""
 
 TYPES_OF_CLASSES: Sequence[tuple[tuple[type, ...], ColumnType]] = (
     ((bool,), "boolean"),  # before its base, int
@@ -75,7 +78,8 @@ TYPES_OF_CLASSES: Sequence[tuple[tuple[type, ...], ColumnType]] = (
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A `table` in the JSON form of Zero's schema, and `warnings` about what it could not say well."""
+    """A `table` in the JSON form of a Zero schema, and `warnings` about what may be wrong with
+    it."""
 
     table: dict[str, Any]
     warnings: list[str]
@@ -87,17 +91,18 @@ def propose_table(
     documents: Sequence[Mapping[str, Any]],
     indexes: Iterable[Mapping[str, Any]] = (),
 ) -> Proposal:
-    """The table that fits the `$jsonSchema` of the `validator` of `collection`, and its `documents`. Its secondary indexes
-    are like those that the collection has in MongoDB, `indexes`, as far as they are of columns.
+    """The table that fits the `$jsonSchema` in the `validator` of `collection`, and its
+    `documents`; either may be empty. Its secondary indexes follow the `indexes` that the collection
+    has in MongoDB, as far as columns exist for them.
 
-    It has the collection's name, or one like it where Zero takes no such name; its mapping then names the collection.
-    Both may be empty. A column is optional when one of the documents has no value for it, even where the validator
-    requires one: documents that are older than a validator need not obey it.
+    The table has the collection's name, or a similar one if Zero does not accept that; its mapping
+    then names the collection. A column is optional if a document has no value for it, even if the
+    validator requires one: documents that are older than a validator need not obey it.
 
-    Where the names of fields are data, as in `{"2026-11-30": 4, "2026-12-01": 7}`, those fields get no columns. One `json`
-    column shows the whole document instead.
+    If field names are data, as in `{"2026-11-30": 4, "2026-12-01": 7}`, those fields get no
+    columns. One `json` column shows the whole document instead.
     """
-    warnings = [] if documents else ["There are no documents to look at: the proposal rests on the validator alone."]
+    warnings = [] if documents else ["There are no documents to sample: the proposal rests on the validator alone."]
     columns: list[Column] = []
     names: dict[str, Column] = {}
     fields = _look_at(_object(_object(validator).get("$jsonSchema")), documents)
@@ -107,8 +112,8 @@ def propose_table(
         whole = _free_name(WHOLE_DOCUMENT, kept)
         columns.append(Column(name=whole, type="json"))
         warnings.append(
-            f"{whole}: json, which holds the whole document. {len(fields) - len(kept):,} of its {len(fields):,} fields have "
-            "no columns, because so many different names look like data, such as dates or ids. Map those that a query needs, "
+            f"{whole}: json, which holds the whole document. {len(fields) - len(kept):,} of its {len(fields):,} fields get "
+            "no columns, because so many different names look like data, such as dates or ids. Map those that queries need, "
             "or move them into an object or an array of their own in MongoDB."
         )
     for known in kept:
@@ -121,7 +126,7 @@ def propose_table(
         warnings += _doubts(known, column)
     name = _table_name(collection)
     if name != collection:
-        warnings.append(f"The table is called {name!r}, because Zero takes no table with the collection's name.")
+        warnings.append(f"The table is called {name!r}, because Zero does not accept the collection's name.")
     columns.sort(key=lambda column: column.name != KEY)
     table = Table(
         name=name,
@@ -137,9 +142,10 @@ def propose_table(
 
 @dataclass(slots=True)
 class _Field:
-    """What is known of one top-level field.
+    """What is known about one top-level field.
 
-    The validator names it if `is_declared`. `values` is how many documents have a value for it that is not null.
+    `is_declared`: the validator names it. `values` is the number of documents with a value for it
+    that is not null.
     """
 
     name: str
@@ -156,7 +162,7 @@ class _Field:
         return self.is_declared or self.name == KEY
 
     def add(self, value: Any) -> None:
-        """Take note of a value that the field has, or may have."""
+        """Takes note of a value that the field has, or may have."""
         if _becomes_null(value):
             self.may_be_null = True
             return
@@ -165,7 +171,7 @@ class _Field:
 
 
 def _look_at(schema: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) -> Collection[_Field]:
-    """The fields of `schema` and `documents` in the order in which they are met, `_id` first."""
+    """The fields of `schema` and `documents` in the order of their appearance, `_id` first."""
     fields = {KEY: _Field(KEY)}
     for name, rules in _object(schema.get("properties")).items():
         known = fields.setdefault(name, _Field(name))
@@ -193,7 +199,8 @@ def _look_at(schema: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) 
 
 
 def _without_data(fields: Collection[_Field], document_count: int) -> Collection[_Field]:
-    """The `fields` whose names are a structure: all of them, unless too many are rare or a table has no room for them."""
+    """The `fields` whose names are a structure: all, unless too many are rare or a table has no
+    room for them."""
     if document_count > 1:
         frequent = [
             known for known in fields if known.is_structure or known.values > max(1, RARE_SHARE * document_count)
@@ -206,7 +213,8 @@ def _without_data(fields: Collection[_Field], document_count: int) -> Collection
 
 
 def _free_name(name: str, fields: Iterable[_Field]) -> str:
-    """`name`, with as many underscores behind it as it takes to be none of `fields`, in whatever case."""
+    """`name`, followed by as many underscores as it takes to differ from all `fields`, ignoring
+    case."""
     taken = {known.name.lower() for known in fields}
     while name in taken:
         name += "_"
@@ -214,7 +222,7 @@ def _free_name(name: str, fields: Iterable[_Field]) -> str:
 
 
 def _becomes_null(value: Any) -> bool:
-    """Whether `value` is null in every column that may be: `mapping.values`."""
+    """Whether `value` becomes null in every optional column; see `tables.values`."""
     if isinstance(value, Decimal128):
         return not value.to_decimal().is_finite()
     return value is None or isinstance(value, Undecodable) or (isinstance(value, float) and not isfinite(value))
@@ -234,7 +242,7 @@ def _table_name(collection: str) -> str:
 
 def _type(known: _Field) -> ColumnType:
     if known.name == KEY and (not known.types or "json" in known.types):
-        return "string"  # no key may be json, and a string column holds the JSON text of an object
+        return "string"  # a key cannot be json; a string column holds the JSON text of an object
     if not known.types:
         return "json"
     if len(known.types) > 1:
@@ -245,8 +253,8 @@ def _type(known: _Field) -> ColumnType:
 
 
 def _indexes(columns: Iterable[Column], indexes: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """Those of an index's fields that come before the first that is no column by which queries look for rows. An index that
-    begins like another one, or by the primary key, is of no use."""
+    """The fields of each index up to the first that is not a column which queries can look up. An
+    index that is the beginning of another one, or begins with the primary key, is of no use."""
     usable = {column.name for column in columns if column.type != "json"}
     found = {
         tuple(takewhile(usable.__contains__, index["key"]))
@@ -260,22 +268,23 @@ def _indexes(columns: Iterable[Column], indexes: Iterable[Mapping[str, Any]]) ->
 
 
 def _why_not(column: Column, names: Mapping[str, Column]) -> str:
-    """Why a table cannot have `column`; empty if it can. `names` has its columns, by their names in lower case."""
+    """Why a table cannot have `column`; empty if it can. `names`: lower-case name → column that the
+    table has."""
     if column.name == KEY:
         return ""
-    # It comes first: where two columns clash, the problem then names this one.
+    # It comes first: if two columns clash, the problem then names this one.
     namesake = names.get(column.name.lower())
     table = Table(name="table", columns=(column, namesake) if namesake else (column,), primary_key=(KEY,))
     return " ".join(problem.message for problem in find_table_problems(table) if problem.column == column.name)
 
 
 def _doubts(known: _Field, column: Column) -> Iterable[str]:
-    """What should be looked at before `column` is used for `known`."""
+    """What a person should check before using `column` for `known`."""
     name = shown_name(known.name)
     if known.name == KEY and "json" in known.types:
         yield f"{name}: string, which holds the JSON text of an object, because a key cannot be json."
     elif not known.types and known.name != KEY:
-        yield f"{name}: json, because no value of it was seen and no type is declared."
+        yield f"{name}: json, because no value was seen and no type is declared."
     elif len(known.types) > 1:
         yield f"{name}: {column.type}, because its values have several types ({', '.join(sorted(known.types))})."
     elif known.has_long_integers and column.type == "string":
@@ -285,7 +294,7 @@ def _doubts(known: _Field, column: Column) -> Iterable[str]:
 
 
 def _schema_json(table: Table, pipeline: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    # A serverName may be a mapping.
+    # A serverName may hold a mapping.
     mapping = {"source": table.collection} | ({"pipeline": pipeline} if pipeline else {})
     mapped = {} if mapping == {"source": table.name} else {"serverName": json.dumps(mapping)}
     return {
@@ -302,6 +311,6 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 
 def _names(rules: Any, keyword: str) -> list[str]:
-    """What stands under `keyword`, which takes a name or a list of names."""
+    """The names under `keyword`, which accepts a name or a list of names."""
     value = _object(rules).get(keyword, [])
     return [name for name in ([value] if isinstance(value, str) else value) if isinstance(name, str)]

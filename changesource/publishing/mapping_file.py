@@ -1,9 +1,9 @@
-"""A table mapping file: what each table shows of which collection.
+"""Mapping files: what each table shows of which collection.
 
-`{table: {"source", "filter"?, "projection"?} | {"source", "pipeline"}}`, bare or under `{"version": 1, "mappings": …}`;
-the values are in MongoDB's language, as Extended JSON. Tables are named as in the replica (their server names) or as in
-the schema. Beside its mapping each may have `"filterColumns"`, a list of names of columns, and `"indexes"`, a list of such
-lists.
+`{table: {"source", "filter"?, "projection"?} | {"source", "pipeline"}}`, bare or under `{"version":
+1, "mappings": …}`; the values are in MongoDB's language, as Extended JSON. Tables are named as in
+the replica (their server names) or as in the schema. Beside its mapping each may have
+`"filterColumns"`, a list of names of columns, and `"indexes"`, a list of such lists.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ FILTER_COLUMNS = "filterColumns"
 
 
 def apply_mappings(schema: Schema, content: bytes) -> Schema:
-    """`schema` with the mappings of the mapping file's `content`; tables that it does not name stay as they are. Raises
-    `InvalidSchemaFile` with the place that is wrong."""
+    """`schema` with the mappings in the `content` of a mapping file; tables that it does not name
+    stay as they are. Raises `InvalidSchemaFile` with the place of the error."""
     by_table = read_by_table(schema, content, "mappings")
     return replace(
         schema,
@@ -44,17 +44,18 @@ def apply_mappings(schema: Schema, content: bytes) -> Schema:
 
 
 def read_by_table(schema: Schema, content: bytes, key: Literal["mappings", "permissions"]) -> Mapping[str, Any]:
-    """What a file says of tables of `schema`, by their names, bare or under `{"version": 1, key: …}`. Raises
-    `InvalidSchemaFile` for other tables and for one that is there by both of its names."""
+    """Name of a table → its entry in a file, bare or under `{"version": 1, key: …}`. Raises
+    `InvalidSchemaFile` for a table that is not in `schema`, and for a table that is there under
+    both of its names."""
     found = read_entries(content, key, "table")
     tables = {table.name: table for table in schema.tables} | {table.server_name: table for table in schema.tables}
     for name in found:
         if name not in tables:
-            raise InvalidSchemaFile(f"{key}.{name[:80]}: The schema has no table of this name.")
+            raise InvalidSchemaFile(f"{key}.{name[:80]}: The schema has no table with this name.")
     by_table = {tables[name].name: value for name, value in found.items()}
     if len(by_table) < len(found):
         twice = next(name for name in found if tables[name].name != name and tables[name].name in found)
-        raise InvalidSchemaFile(f"{key}.{twice}: The table stands there by its other name as well. Keep one of them.")
+        raise InvalidSchemaFile(f"{key}.{twice}: The table is also there under its other name. Keep one of them.")
     return by_table
 
 
@@ -70,10 +71,10 @@ def _applied(table: Table, mapping: object, place: str) -> Table:
 
 
 def read_entries(content: bytes, key: str, of: str) -> Mapping[str, Any]:
-    """The object in a file, which has an entry for each of something, bare or under `{"version": 1, key: …}`. Raises
-    `InvalidSchemaFile`."""
+    """The object in a file, which has an entry for each `of`, bare or under `{"version": 1, key:
+    …}`. Raises `InvalidSchemaFile`."""
     try:
-        # As a mapping in one piece: nothing that is written twice, and nothing that could not be stored.
+        # Read like a single mapping: no repeated keys, and nothing that could not be stored.
         found = json.loads(normal_mapping_text(content.decode("utf-8-sig")) or "{}")
     except UnicodeDecodeError as exc:
         raise InvalidSchemaFile(f"The {key} file is not JSON in UTF-8.") from exc

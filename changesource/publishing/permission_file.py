@@ -1,7 +1,8 @@
-"""A permissions file: who may do what with which rows of each table.
+"""Permissions files: who may do what with which rows of each table.
 
-`{table: {"select": [rule, …], …}}`, bare or under `{"version": 1, "permissions": …}`, in the form of `mapping.rules.syntax`.
-Tables are named as in the replica (their server names) or as in the schema.
+`{table: {"select": [rule, …], …}}`, bare or under `{"version": 1, "permissions": …}`, in the form
+that `rules.syntax` reads. Tables are named as in the replica (their server names) or as in the
+schema.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from changesource.publishing.schema_file import Schema
 
 
 def apply_permissions(schema: Schema, content: bytes) -> Schema:
-    """`schema` with the permissions of a file's `content`; tables that it does not name stay as they are. Whether the rules
-    are any good is not asked here. Raises `InvalidSchemaFile` with the place that is wrong."""
+    """`schema` with the permissions in a file's `content`; tables that it does not name stay as
+    they are. The rules are not checked here. Raises `InvalidSchemaFile` with the place of the
+    error."""
     by_table = read_by_table(schema, content, "permissions")
     for name, permissions in by_table.items():
         if not isinstance(permissions, dict):

@@ -1,4 +1,4 @@
-"""Row-level permissions of an app, as zero-cache reads them."""
+"""The row-level permissions of an app, as zero-cache reads them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from changesource.tables.definition import AppDefinition, Table
 
 
 def permissions_row_of(definition: AppDefinition) -> PermissionsRow:
-    """The row that zero-cache reads: the same text for the same rules, and another hash for other ones."""
+    """The row that zero-cache reads: the same text for the same rules, and another hash for other
+    ones."""
     permissions = compile_permissions(definition)
     if permissions is None:
         return PermissionsRow()
@@ -25,10 +26,11 @@ def permissions_row_of(definition: AppDefinition) -> PermissionsRow:
 
 
 def compile_permissions(definition: AppDefinition) -> dict[str, Any] | None:
-    """Zero's permissions (zero-schema/compiled-permissions.ts) of a definition without problems; None if no table has rules.
+    """Zero's permissions (zero-schema/compiled-permissions.ts) of a definition without problems;
+    None if no table has rules.
 
-    An action that is left out is nobody's, to zero-cache as well. So is a rule that asks for a table which is not there:
-    the definition may be what a client sees of one.
+    An action without rules is allowed to no one, in zero-cache too. A rule that asks for a table
+    which is not there allows no one either: the definition may be the part that a client sees.
     """
     scope = RuleScope(definition)
     tables = {table.server_name: {"row": _actions(scope, table)} for table in definition.tables if table.permissions}

@@ -1,7 +1,7 @@
-"""A publications file: groups of tables that a zero-cache may ask for.
+"""Publications files: groups of tables that a zero-cache can ask for.
 
-`{publication: [table, …]}`, bare or under `{"version": 1, "publications": …}`. Tables are named as in the replica (their
-server names) or as in the schema.
+`{publication: [table, …]}`, bare or under `{"version": 1, "publications": …}`. Tables are named as
+in the replica (their server names) or as in the schema.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from changesource.publishing.schema_file import Schema
 
 
 def apply_publications(schema: Schema, content: bytes) -> Schema:
-    """`schema` with the publications of a file's `content`, and no others. Whether they are any good is not asked here.
-    Raises `InvalidSchemaFile` for what is not even an object."""
+    """`schema` with the publications in a file's `content`, and no others. They are not checked
+    here. Raises `InvalidSchemaFile` for anything but an object."""
     names = {table.server_name: table.name for table in schema.tables}
     names |= {table.name: table.name for table in schema.tables}
     found = read_entries(content, "publications", "publication")

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from changesource.models.client import WHAT_ROW_FILTERS_ARE
 from changesource.mql import MqlError, read_mapping_text
 from changesource.rules.row_filter import row_filter_problems
 from changesource.tables.definition import AppDefinition
 
-_WHAT_IT_IS = 'Row filters are a JSON object: {"order": {"tenantId": "$client.tenant"}}.'
-
 
 def read_row_filters(text: str) -> Mapping[str, Any]:
-    """The filter of each table that has one. Raises `MqlError`."""
-    return read_mapping_text(text, what_it_is=_WHAT_IT_IS)
+    """Name of a table → its filter. Raises `MqlError`."""
+    return read_mapping_text(text, what_it_is=WHAT_ROW_FILTERS_ARE)
 
 
 def find_row_filter_problems(definition: AppDefinition, row_filters: str) -> list[str]:
-    """What keeps `row_filters` from being used with a published version, each with its place in front. A table of which the
-    filter cannot be used is not shown to the client."""
+    """Why `row_filters` cannot be used with a published version; each problem begins with its
+    place. A table whose filter cannot be used is not shown to the client."""
     try:
         filters = read_row_filters(row_filters)
     except MqlError as error:
@@ -30,6 +29,6 @@ def find_row_filter_problems(definition: AppDefinition, row_filters: str) -> lis
         if name in tables:
             problems += [error.within(name).reason for error in row_filter_problems(definition, tables[name], source)]
         else:
-            there_are = ", ".join(tables) or "none"
-            problems.append(f"{name}: There is no table of this name. There are: {there_are}.")
+            existing = ", ".join(tables) or "none"
+            problems.append(f"{name}: There is no table with this name. The tables are: {existing}.")
     return problems

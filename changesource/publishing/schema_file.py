@@ -1,12 +1,14 @@
-"""Zero's schema in its JSON form.
+"""Zero schemas in their JSON form.
 
-`{"tables": {name: {"name", "serverName"?, "columns": {name: {"type", "optional"?, "serverName"?}}, "primaryKey"}},
-"relationships": …}` is what `JSON.stringify(createSchema(…))` gives. Keys that are not named here are left alone.
+`{"tables": {name: {"name", "serverName"?, "columns": {name: {"type", "optional"?, "serverName"?}},
+"primaryKey"}}, "relationships": …}` is what `JSON.stringify(createSchema(…))` gives. Other keys are
+ignored.
 
-A table may also have `"indexes": [[column, …], …]`, which Zero's form has not: secondary indexes of the replica.
+A table may also have `"indexes": [[column, …], …]`, which Zero's own form does not have: secondary
+indexes of the replica.
 
-A table's `serverName` (in TypeScript: `.from()`) may also be a mapping as JSON text: `{"source", "filter"?, "projection"?}`
-or `{"source", "pipeline"}`.
+A table's `serverName` (in TypeScript: `.from()`) may also be a mapping as JSON text: `{"source",
+"filter"?, "projection"?}` or `{"source", "pipeline"}`.
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ INDEXES = "indexes"
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a schema file says, with the files beside it. Whether it may be published is not asked here.
+    """The content of a schema file and of the files beside it. It is not checked here whether it
+    can be published.
 
-    `publications` is None where no file says anything of them: a draft then keeps its own. It keeps the filter columns and
-    the indexes of a table that has none here, unless the table's name is in `without_filter_columns` or `without_indexes`.
+    `publications` is None if no file mentions them: a draft then keeps its own. It also keeps the
+    filter columns and the indexes of a table that has none here, unless the table's name is in
+    `without_filter_columns` or `without_indexes`.
     """
 
     tables: tuple[Table, ...]
@@ -40,12 +44,12 @@ class Schema:
 
 
 def read_schema(content: bytes) -> Schema:
-    """The schema in a file's `content`. Raises `InvalidSchemaFile` with the place that is wrong."""
+    """The schema in a file's `content`. Raises `InvalidSchemaFile` with the place of the error."""
     try:
-        # A byte order mark is what Windows' editors begin a file with.
+        # Editors on Windows begin a file with a byte order mark.
         schema = json.loads(content.decode("utf-8-sig"), cls=StrictJSONDecoder)
     except UnicodeDecodeError as exc:
-        raise InvalidSchemaFile(f"The file is not UTF-8: byte {exc.start} is wrong.") from exc
+        raise InvalidSchemaFile(f"The file is not UTF-8: byte {exc.start} is invalid.") from exc
     except json.JSONDecodeError as exc:
         raise InvalidSchemaFile(f"The file is not JSON: {exc}.") from exc
     schema = _object(schema, "The file")
@@ -60,7 +64,8 @@ def read_schema(content: bytes) -> Schema:
 
 
 def read_indexes(value: object, place: str) -> tuple[tuple[str, ...], ...]:
-    """What a file says of the indexes of a table. Raises `InvalidSchemaFile` with the place, which begins with `place`."""
+    """The indexes of a table in a file. Raises `InvalidSchemaFile` with the place, which begins
+    with `place`."""
     if not isinstance(value, list) or not all(isinstance(index, list) for index in value):
         raise InvalidSchemaFile(f'{place}: Write a list of indexes, each a list of column names: [["city", "name"]].')
     return tuple(
@@ -120,7 +125,7 @@ def _type(name: Any, place: str) -> ColumnType:
 def _own_name(key: str, table: Mapping[str, Any], place: str) -> str:
     name = _name(key, place)
     if table.get("name", name) != name:
-        raise InvalidSchemaFile(f"{place}.name: Write the name that the table stands under, {name!r}.")
+        raise InvalidSchemaFile(f"{place}.name: Write the name that is the table's key, {name!r}.")
     return name
 
 
@@ -128,7 +133,7 @@ def _name(name: Any, place: str, *, may_be_empty: bool = False) -> str:
     if not isinstance(name, str):
         raise InvalidSchemaFile(f"{place}: Write a name, not {_kind(name)}.")
     if not name and not may_be_empty:
-        raise InvalidSchemaFile(f"{place}: A name is not empty.")
+        raise InvalidSchemaFile(f"{place}: A name must not be empty.")
     if name.lstrip().startswith("{"):
         raise InvalidSchemaFile(f"{place}: Only a table's serverName can be a mapping. Write a name.")
     if len(name) > MAX_IDENTIFIER_LENGTH:

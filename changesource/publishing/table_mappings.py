@@ -1,4 +1,5 @@
-"""A mapping as files write it, `{"source", "filter"?, "projection"?}` or `{"source", "pipeline"}`, put on a table."""
+"""Applies a mapping as files write it, `{"source", "filter"?, "projection"?}` or `{"source",
+"pipeline"}`, to a table."""
 
 from __future__ import annotations
 
@@ -18,9 +19,9 @@ SAYS_NOTHING: tuple[tuple[str, Any], ...] = (("filter", {}), ("filter", None), (
 def mapped_table(table: Table, mapping: object, place: str) -> Table:
     """`table` with its collection, its mapping and the fields of its columns.
 
-    A column shows what the mapping gives under its server name, or under its name where it gives that instead. A projection
-    that does no more than to choose and rename top-level fields becomes the fields of the columns.
-    Raises `InvalidSchemaFile` with the place, which begins with `place`.
+    A column shows the field that the mapping gives under the column's server name, or else under
+    its name. A projection that only selects and renames top-level fields becomes the fields of the
+    columns. Raises `InvalidSchemaFile` with the place, which begins with `place`.
     """
     if not isinstance(mapping, dict):
         raise InvalidSchemaFile(f"{place}: Write a JSON object with a source.")
@@ -53,9 +54,10 @@ def _with_fields(table: Table, fields: list[str]) -> Table:
 
 
 def _renamed_field(column: Column, projection: Mapping[str, Any]) -> str:
-    """The field of the document that the column shows; empty where it takes more than a name to say.
+    """The field of the document that the column shows; empty if a name is not enough to say it.
 
-    As in MongoDB: `_id` is in unless it is taken out; others are in if they are named, or if the projection only takes out.
+    As in MongoDB, `_id` is included unless it is excluded; others are included if named, or if the
+    projection only excludes.
     """
     name = _given_name(column, projection)
     value = projection.get(name)
@@ -64,8 +66,8 @@ def _renamed_field(column: Column, projection: Mapping[str, Any]) -> str:
     if name in projection:
         is_field = isinstance(value, str) and value.startswith("$") and value[1:2] not in ("", "$") and "." not in value
         return str(value)[1:] if is_field else ""
-    only_takes_out = all(_is_zero(value) for value in projection.values())
-    return name if only_takes_out or name == ID else ""
+    only_excludes = all(_is_zero(value) for value in projection.values())
+    return name if only_excludes or name == ID else ""
 
 
 def _given_field(column: Column, projection: Mapping[str, Any], shape: Shape) -> str:
@@ -75,7 +77,8 @@ def _given_field(column: Column, projection: Mapping[str, Any], shape: Shape) ->
 
 
 def _given_name(column: Column, projection: Mapping[str, Any]) -> str:
-    """By which of its names the projection has the column. `"id": 1` for a column of `_id` means that one, which is in."""
+    """The one of its names by which the projection has the column. For a column of `_id`, `"id": 1`
+    means `_id`, which is included."""
     given = {path.partition(".")[0]: value for path, value in projection.items() if not _is_zero(value)}
     is_id = column.server_name == ID and ID not in projection and _is_one(given.get(column.name))
     is_by_name = column.name in given and column.server_name not in given and not is_id

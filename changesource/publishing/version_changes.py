@@ -1,4 +1,4 @@
-"""What a replica of one version, as a client sees it, needs to become a replica of another. Pure."""
+"""How a replica of one version, as a client sees it, becomes a replica of another version. Pure."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class DroppedColumn:
 
 @dataclass(frozen=True, slots=True)
 class ExtendedTable:
-    """A table that gets `columns` (server names), all optional, and is the same otherwise: `earlier` is how it was, with
-    the same rows. A row has a value in one of them only if its document has one of the top-level `fields`; None: any may."""
+    """A table that gains `columns` (server names), all optional, and is otherwise the same;
+    `earlier` is the table before, with the same rows. A row has a value in one of them only if its
+    document has one of the top-level `fields`, or, if that is None, whatever its document has."""
 
     table: CompiledTableFrames
     earlier: CompiledTableFrames
@@ -48,13 +49,14 @@ class AddedIndex:
 
 @dataclass(frozen=True, slots=True)
 class VersionChanges:
-    """In the order in which they are to be made.
+    """The changes, in the order in which they have to be made.
 
-    `dropped` are server names of tables that go. `rebuilt` are dropped and made again, `added` are made, `reloaded`
-    keep their columns but not their rows; the rows of all three are to be sent. The rows of a table of which nothing but
-    optional columns goes (`dropped_columns`) or comes (`extended`), and of one that keeps what the replica knows of it, stay;
-    those of `extended` that have a value in a new column are to be sent. `dropped_indexes` and `added_indexes` are of tables
-    that are neither dropped nor made.
+    `dropped` are server names of tables. `rebuilt` are dropped and created again, `added` are
+    created, `reloaded` keep their columns but not their rows; the rows of all three have to be
+    sent. All other tables keep their rows: those that only lose optional columns
+    (`dropped_columns`), those that only gain some (`extended`), and those that do not change for
+    the replica. The rows of `extended` that have a value in a new column have to be sent.
+    `dropped_indexes` and `added_indexes` belong to tables that are neither dropped nor created.
     """
 
     dropped_indexes: Sequence[DroppedIndex] = field(default_factory=list)
@@ -68,20 +70,21 @@ class VersionChanges:
 
     @property
     def changed_tables(self) -> frozenset[str]:
-        """Server names of tables of which not all rows stay."""
+        """Server names of tables that do not keep all their rows."""
         return frozenset((*self.dropped, *(table.table.name for table in self.loaded)))
 
     @property
     def loaded(self) -> Sequence[CompiledTableFrames]:
-        """Tables whose rows are to be sent."""
+        """Tables whose rows have to be sent."""
         return [*self.rebuilt, *self.added, *self.reloaded]
 
 
 def version_changes(old: ClientView, new: ClientView) -> VersionChanges:
-    """The changes between what a client saw of an app and what it sees.
+    """The changes from what a client saw of an app to what it sees now.
 
-    Built so that zero-cache cannot meet what it ends for: no table and no index is made that is there, no column goes that
-    an index holds, and a table whose columns change in any other way is made anew, with its indexes and all its rows.
+    They avoid everything at which zero-cache would stop: no table or index is created that exists,
+    no column is dropped that an index uses, and a table whose columns change in any other way is
+    created again, with its indexes and all its rows.
     """
     old_tables = {table.server_name: table for table in old.definition.tables}
     new_tables = {table.server_name: table for table in new.definition.tables}
@@ -95,21 +98,21 @@ def version_changes(old: ClientView, new: ClientView) -> VersionChanges:
     reloaded: list[CompiledTableFrames] = []
     for name in [name for name in old_tables if name in new_tables]:
         columns = _optional_columns(old_tables[name], new_tables[name])
-        says_other_rows = _says_other_rows(old_tables[name], new_tables[name]) or old.row_filters.get(
+        has_other_rows = _has_other_rows(old_tables[name], new_tables[name]) or old.row_filters.get(
             name
         ) != new.row_filters.get(name)
-        if columns is None or (columns.come and (says_other_rows or not _keeps_its_rows(compiled[name].table))):
+        if columns is None or (columns.added and (has_other_rows or not _keeps_its_rows(compiled[name].table))):
             rebuilt.append(compiled[name])
             continue
         before, after = _indexes(old_tables[name]), _indexes(new_tables[name])
         dropped_indexes += [DroppedIndex(name, index) for index in before if index not in after]
         added_indexes += [AddedIndex(compiled[name], index) for index in after if index not in before]
-        dropped_columns += [DroppedColumn(name, column) for column in columns.gone]
-        if columns.come:
+        dropped_columns += [DroppedColumn(name, column) for column in columns.dropped]
+        if columns.added:
             extended.append(
-                ExtendedTable(compiled[name], earlier[name], columns.come, _fields(new_tables[name], columns.come))
+                ExtendedTable(compiled[name], earlier[name], columns.added, _fields(new_tables[name], columns.added))
             )
-        elif says_other_rows:
+        elif has_other_rows:
             reloaded.append(compiled[name])
     return VersionChanges(
         dropped_indexes=dropped_indexes,
@@ -125,32 +128,34 @@ def version_changes(old: ClientView, new: ClientView) -> VersionChanges:
 
 @dataclass(frozen=True, slots=True)
 class _OptionalColumns:
-    """Server names of optional columns that go, and that come."""
+    """Server names of the optional columns that are dropped, and of those that are added."""
 
-    gone: tuple[str, ...]
-    come: tuple[str, ...]
+    dropped: tuple[str, ...]
+    added: tuple[str, ...]
 
 
 def _optional_columns(old: Table, new: Table) -> _OptionalColumns | None:
-    """The columns that go and come, if that is all that is different about what a replica knows of them, and nothing that
-    is left depends on them; else None."""
+    """The dropped and added columns, if that is the only difference in what a replica knows about
+    the columns, and nothing else depends on them; otherwise None."""
     before, after = _columns(old), _columns(new)
     if _key(old) != _key(new) or any(before[name] != after[name] for name in before if name in after):
         return None
-    gone = tuple(name for name in before if name not in after)
-    come = tuple(name for name in after if name not in before)
-    # A row without a value for a required column was left out, and is one now; or was one, and is left out.
-    is_optional = all(before[name].optional for name in gone) and all(after[name].optional for name in come)
-    return _OptionalColumns(gone, come) if is_optional else None
+    dropped = tuple(name for name in before if name not in after)
+    added = tuple(name for name in after if name not in before)
+    # With a required column, a row that was left out for lack of a value would appear, or one that
+    # was there would vanish.
+    is_optional = all(before[name].optional for name in dropped) and all(after[name].optional for name in added)
+    return _OptionalColumns(dropped, added) if is_optional else None
 
 
 def _keeps_its_rows(table: CompiledTable) -> bool:
-    """Whether each document has the rows that it had, or can be told to have lost them, when `table` has optional columns
-    more.
+    """Whether documents keep their rows when `table` gains optional columns, or their rows can
+    still be removed later.
 
-    A column can cost a document its rows: when it cannot be computed, or is too much. Where a key comes from `_id`, whatever
-    happens to the document later removes its row. Otherwise that takes the rows of the pre-image, which has lost them
-    itself: only a row without a mapping is safe, as it has to be larger than `MAX_ROW_BYTES`, of a document half as large.
+    A column can cost a document its rows: if it cannot be computed, or is too large. If the key
+    comes from `_id`, any later change of the document removes its row. Otherwise that takes the
+    rows of the pre-image, which has lost them too. Only tables without a mapping are safe then: a
+    row would have to be larger than `MAX_ROW_BYTES`, and a document has half of that.
     """
     return not (table.needs_pre_images and table.has_mapping)
 
@@ -163,7 +168,7 @@ def _fields(table: Table, columns: Collection[str]) -> frozenset[str] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a replica knows of a column."""
+    """What a replica knows about a column."""
 
     type: str
     optional: bool
@@ -186,7 +191,7 @@ def _server_names(table: Table, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(server_names[name] for name in names)
 
 
-def _says_other_rows(old: Table, new: Table) -> bool:
+def _has_other_rows(old: Table, new: Table) -> bool:
     fields = {column.server_name: column.field for column in old.columns}
     return (
         old.collection != new.collection

@@ -151,7 +151,7 @@ class Renderer:
             if not by_pre_images:
                 document.now = None
             if self._share.is_used_up:
-                await self._share.give_way()
+                await self._share.yield_control()
         for table in by_pre_images:
             if all(document.has_pre_images(table.table) for document in documents):
                 async for row in self._frames_by_pre_images(table, documents, errors):
@@ -183,14 +183,14 @@ class Renderer:
             for frame in frames.deletes:
                 yield frame
                 if self._share.is_used_up:
-                    await self._share.give_way()
+                    await self._share.yield_control()
             upserts.append(frames.upserts)
             if self._share.is_used_up:
-                await self._share.give_way()
+                await self._share.yield_control()
         for frame in chain.from_iterable(upserts):
             yield frame
             if self._share.is_used_up:
-                await self._share.give_way()
+                await self._share.yield_control()
 
     async def _restore_pre_images(self, table: CompiledTable, documents: Iterable[DocumentChanges]) -> None:
         """Switches pre-images on again, so that future events have them. This is done once,

@@ -70,13 +70,13 @@ async def rows_in_batches(
             for start in range(0, len(made), ROWS_AT_ONCE):
                 yield made[start : start + ROWS_AT_ONCE]
                 if share.is_used_up:
-                    await share.give_way()
+                    await share.yield_control()
         if len(rows) >= ROWS_AT_ONCE or share.is_used_up:
             if rows:
                 yield rows
                 rows = []
             if share.is_used_up:
-                await share.give_way()
+                await share.yield_control()
     if rows:
         yield rows
 

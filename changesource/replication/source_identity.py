@@ -16,7 +16,7 @@ from changesource.errors import (
     SourceUnreachable,
     SourceUnusable,
 )
-from changesource.models import source_store
+from changesource.models import queries
 from changesource.mongo.change_stream import Batch, StreamContent, open_change_stream
 from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import MARKERS_COLLECTION, read_source_id, write_source_id
@@ -119,9 +119,9 @@ class SourceIdentity:
         """Returns why `check` would raise `SourceInDoubt`, or an empty text. Changes nothing, and
         queries the source only if the app has started over by itself. Raises the other errors of
         `check`."""
-        if not await source_store.has_just_begun_anew(self._base_nonce):
+        if not await queries.sources.has_just_started_over(self._base_nonce):
             return ""
-        known = await source_store.source_id_of(self._base_nonce)
+        known = await queries.sources.source_id_of(self._base_nonce)
         found = await read_source_id(database, self._app_id)
         if known and found != known:
             return in_doubt(self._app_id, ID_GONE if found is None else ANOTHER_DATABASE)
@@ -140,14 +140,14 @@ class SourceIdentity:
                 raise SourceUnreachable(error.args[0]) from error
 
     async def _compare(self, database: Database, position: Position | None) -> None:
-        known = self._source_id or await source_store.source_id_of(self._base_nonce)
+        known = self._source_id or await queries.sources.source_id_of(self._base_nonce)
         # The stored id is read before the source's: a process that identifies a source writes the
         # id to the source first.
         found = await read_source_id(database, self._app_id)
         if not known:
             found = found or await self._write_first_id(database)
             if found is not None:
-                self._source_id = await source_store.keep_source_id(self._base_nonce, found)
+                self._source_id = await queries.sources.keep_source_id(self._base_nonce, found)
         elif found is None:
             if not await self._was_removed(database, position, known):
                 await self._begin_anew("", ID_GONE)
@@ -206,12 +206,12 @@ class SourceIdentity:
 
     async def _newest_position(self) -> Position | None:
         try:
-            return Position.from_watermark(await source_store.newest_watermark(self._base_nonce))
+            return Position.from_watermark(await queries.replicas.newest_watermark(self._base_nonce))
         except InvalidWatermark:
             return None
 
     async def _begin_anew(self, source_id: str, reason: str) -> None:
-        if not await source_store.begin_anew(self._app_id, self._base_nonce, source_id, reason):
+        if not await queries.sources.start_over(self._app_id, self._base_nonce, source_id, reason):
             raise SourceInDoubt(f"App {self._app_id}: {in_doubt(self._app_id, reason)}")
         logger.error("app %s starts over: %s", self._app_id, reason, extra={"action": "begin-anew"})
         raise SourceReplaced(f"App {self._app_id} starts over: {reason}.")

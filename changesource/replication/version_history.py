@@ -17,7 +17,9 @@ from typing import Protocol
 from django.db import Error as DatabaseError
 
 from changesource.errors import UnknownVersion
-from changesource.models import client_store, store
+from changesource.models import queries
+from changesource.models.queries.access import StoredCutover
+from changesource.models.queries.published import StoredVersion
 from changesource.mongo.markers import AccessMarker, PublishMarker
 from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
@@ -71,7 +73,7 @@ def number_in_force(versions: Sequence[Numbered], position: Position) -> int:
     return max(numbers)
 
 
-def _is_marked_by(version: store.StoredVersion, marker: PublishMarker) -> bool:
+def _is_marked_by(version: StoredVersion, marker: PublishMarker) -> bool:
     return version.number == marker.number and version.nonce == marker.nonce
 
 
@@ -87,8 +89,8 @@ class VersionHistory:
         self.app_id = app_id
         self.source = source
         self._compiled: dict[tuple[int, str], CompiledVersion] = {}
-        self._versions: Lookup[Sequence[store.StoredVersion]] = Lookup()
-        self._accesses: Lookup[Mapping[str, client_store.StoredTurn]] = Lookup()
+        self._versions: Lookup[Sequence[StoredVersion]] = Lookup()
+        self._accesses: Lookup[Mapping[str, StoredCutover]] = Lookup()
         self._asks_accesses_at = 0.0
         self._stranger_noted_at = float("-inf")
 
@@ -137,7 +139,7 @@ class VersionHistory:
             return True
         try:
             stored = await self._accesses.answer(
-                received_at, cluster_time, lambda since: client_store.access_turns(self.app_id, since)
+                received_at, cluster_time, lambda since: queries.access.access_cutovers(self.app_id, since)
             )
         except DatabaseError as error:
             logger.warning("app %s: a change of access could not be looked up (%s)", self.app_id, type(error).__name__)
@@ -151,11 +153,11 @@ class VersionHistory:
             self._stranger_noted_at = time.monotonic()
             logger.info("app %s: a marker names version %d but belongs to no version", self.app_id, marker.number)
 
-    async def _stored(self, since: int = 0) -> Sequence[store.StoredVersion]:
+    async def _stored(self, since: int = 0) -> Sequence[queries.published.StoredVersion]:
         """Returns all versions since the base version. They are few, whatever `since` is."""
-        return await store.stored_versions(self.app_id)
+        return await queries.published.stored_versions(self.app_id)
 
-    async def _decided(self) -> Sequence[store.StoredVersion]:
+    async def _decided(self) -> Sequence[queries.published.StoredVersion]:
         """Returns all versions since the base version, once none of them is under way."""
         deadline = time.monotonic() + UNDECIDED_SECONDS
         while True:
@@ -168,11 +170,13 @@ class VersionHistory:
                     logger.warning(
                         "app %s: version %d was not confirmed; its publish is ended", self.app_id, version.number
                     )
-                    await store.abandon_publish(version.nonce)
+                    await queries.published.abandon_publish(version.nonce)
             await asyncio.sleep(ASK_SECONDS)
 
-    async def _get(self, version: store.StoredVersion) -> CompiledVersion:
+    async def _get(self, version: StoredVersion) -> CompiledVersion:
         key = version.number, version.nonce
         if key not in self._compiled:
-            self._compiled[key] = CompiledVersion(await store.load_definition(version.nonce), version.number)
+            self._compiled[key] = CompiledVersion(
+                await queries.published.load_definition(version.nonce), version.number
+            )
         return self._compiled[key]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from django.db import Error as DatabaseError
 
-from changesource.models import store
+from changesource.models import queries
 from changesource.protocol.watermarks import Position
 from changesource.sessions.outlet import ClientStalled
 
@@ -103,6 +103,6 @@ class AcknowledgementNotes:
         self._noted_at = time.monotonic()
         newest = "" if self._in_flight.newest is None else self._in_flight.newest.watermark
         try:
-            await store.note_acknowledged(self._app_id, self._shard_num, self._replica_version, newest)
+            await queries.replicas.note_acknowledged(self._app_id, self._shard_num, self._replica_version, newest)
         except DatabaseError as error:  # the next note says the same
             logger.warning("%s/%d: acknowledgement not kept (%s)", self._app_id, self._shard_num, type(error).__name__)

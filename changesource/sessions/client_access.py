@@ -44,8 +44,9 @@ from itertools import chain
 
 from changesource.errors import SourceReadOnly, UnknownVersion
 from changesource.log.entries import Entry
-from changesource.models import client_store
-from changesource.models.client_store import ClientInApp, Entitlements, Identity, StoredAccess
+from changesource.models import queries
+from changesource.models.queries.access import ClientInApp, Entitlements, StoredAccess
+from changesource.models.queries.clients import Identity
 from changesource.mongo.markers import AccessMarker, write_access_marker
 from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position
@@ -104,7 +105,7 @@ class ClientAccess:
         """
         newest = self._newest
         if newest is None or (newest.cluster_time is not None and newest.access != self.entitlements.wanted):
-            await client_store.begin_access(self.key)
+            await queries.access.begin_access(self.key)
             await self._read_versions()
             newest = self._newest
         if newest is None or newest.cluster_time is not None:
@@ -115,7 +116,7 @@ class ClientAccess:
         try:
             await write_access_marker(database, self.key.app_id, AccessMarker(self.key.client_id, newest.nonce))
         except SourceReadOnly:
-            await client_store.begin_access(self.key, without_marker=True)
+            await queries.access.begin_access(self.key, without_marker=True)
             await self._read_versions()
 
     def view_at(self, version: CompiledVersion, position: Position) -> ClientView:
@@ -129,7 +130,7 @@ class ClientAccess:
         if cutover is None or cutover.client_id != self.key.client_id:
             return None
         if not self._has_met(cutover.nonce):
-            await client_store.confirm_access(cutover.nonce, cutover.cluster_time)
+            await queries.access.confirm_access(cutover.nonce, cutover.cluster_time)
             await self._read_versions()
         number = self.access_number_at(entry.position)
         return self._view(view.version, self._stored(number)) if number > view.access_number else None
@@ -175,7 +176,7 @@ class ClientAccess:
         return self.entitlements.versions[-1] if self.entitlements.versions else None
 
     async def _read_versions(self) -> None:
-        self.note(replace(self.entitlements, versions=await client_store.access_versions(self.key)))
+        self.note(replace(self.entitlements, versions=await queries.access.access_versions(self.key)))
 
     def _stored(self, number: int) -> StoredAccess:
         for stored in self.entitlements.versions:

@@ -82,7 +82,7 @@ class PacedOutlet:
         self.sent_bytes += size
         # A socket that takes everything at once, as it does small frames, never yields by itself.
         if self._share.is_used_up:
-            await self._share.give_way()
+            await self._share.yield_control()
 
     def _seconds_left(self, size: int) -> float:
         """How long the client may take for `size` more bytes."""

@@ -16,7 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from changesource.errors import HistoryLost, SourceReplaced
-from changesource.models.store import PublishedApp, ReplicaRecord
+from changesource.models.queries.published import PublishedApp
+from changesource.models.queries.replicas import ReplicaRecord
 from changesource.protocol.requests import Resume
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView

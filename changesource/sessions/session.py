@@ -28,9 +28,12 @@ from changesource.errors import (
     UnknownSource,
     UnknownVersion,
 )
-from changesource.models import client_store, source_store, store
-from changesource.models.client_store import ClientInApp, Entitlements, Identity
-from changesource.models.store import PublishedApp, ReplicaRecord
+from changesource.models import queries
+from changesource.models.queries.access import ClientInApp, Entitlements
+from changesource.models.queries.awaited_replicas import ResetNotice
+from changesource.models.queries.clients import Identity
+from changesource.models.queries.published import PublishedApp
+from changesource.models.queries.replicas import ReplicaRecord
 from changesource.mongo.source import current_cluster_time
 from changesource.protocol import closing, frames
 from changesource.protocol.closing import Closing
@@ -151,7 +154,7 @@ class Session:
 
     async def _read_entitlements(self) -> Entitlements | None:
         key = ClientInApp(self.identity.client_id, self.app_id)
-        return (await client_store.read_entitlements([key.client_id])).get(key)
+        return (await queries.access.read_entitlements([key.client_id])).get(key)
 
     def _context(self, published: PublishedApp) -> StreamContext:
         return StreamContext(
@@ -226,7 +229,7 @@ class Session:
         async with aclosing(self._feed(context, published, start).entries()) as entries:
             result = await snapshot.send(view, entries)
         await context.views.history.check_source(context.database)
-        await store.register_replica(
+        await queries.replicas.register_replica(
             ReplicaRecord(
                 app_id=self.app_id,
                 shard_num=self.shard_num,
@@ -246,7 +249,7 @@ class Session:
 
     async def _resume(self, published: PublishedApp, resume: Resume) -> Closing | Reset:
         last, version = resume.last_watermark, resume.replica_version
-        replica = await store.find_replica(self.app_id, self.shard_num, version.watermark)
+        replica = await queries.replicas.find_replica(self.app_id, self.shard_num, version.watermark)
         if replica is not None and replica.client_id == self.identity.client_id:
             self._replica = replica
         reset = reset_at_resume(replica, self.identity.client_id, published, self._access)
@@ -277,7 +280,7 @@ class Session:
         """`reset`, unless the app has begun anew and that is the reason behind it."""
         if not reset.may_be_a_new_base:
             return reset
-        current = (await store.published_apps([self.app_id])).get(self.app_id)
+        current = (await queries.published.published_apps([self.app_id])).get(self.app_id)
         return begun_anew(published, current) or reset
 
     async def _require_reset(self, reset: Reset) -> None:
@@ -290,7 +293,7 @@ class Session:
         if self._replica is not None:
             newest = self._in_flight.newest or self._reached
             await self._note_reset(
-                source_store.ResetNotice(
+                ResetNotice(
                     app_id=self.app_id,
                     client_id=self.identity.client_id,
                     shard_num=self.shard_num,
@@ -303,8 +306,8 @@ class Session:
         await asyncio.sleep(closing.RESET_DELAY_SECONDS)
         await self._outlet.send([frames.reset_required(reset.reason)])
 
-    async def _note_reset(self, notice: source_store.ResetNotice) -> None:
+    async def _note_reset(self, notice: ResetNotice) -> None:
         try:
-            await source_store.note_reset(notice)
+            await queries.awaited_replicas.note_reset(notice)
         except DatabaseError as error:  # then no one is told if zero-cache builds no new replica
             logger.warning("%s: reset-required not kept (%s)", self._label, type(error).__name__)

@@ -50,8 +50,8 @@ from dataclasses import dataclass
 
 from changesource.errors import SourceReadOnly, SourceUnreachable, SourceUnusable
 from changesource.log.entries import Entry
-from changesource.models import store
-from changesource.models.snapshot_store import SnapshotState
+from changesource.models import queries
+from changesource.models.queries.snapshots import SnapshotState
 from changesource.mongo.documents import Documents, estimate_count
 from changesource.mongo.source import inspect_source, majority_cluster_time
 from changesource.protocol.watermarks import Position
@@ -169,7 +169,7 @@ async def unused_position(context: StreamContext, position: Position) -> Positio
     while True:
         ordinal = position.ordinal + secrets.randbelow(end - position.ordinal)
         drawn = Position(position.cluster_time, ordinal)
-        if await store.find_replica(context.app_id, context.shard_num, drawn.watermark) is None:
+        if await queries.replicas.find_replica(context.app_id, context.shard_num, drawn.watermark) is None:
             return drawn
 
 

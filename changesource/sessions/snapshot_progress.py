@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from changesource.models import snapshot_store
-from changesource.models.snapshot_store import SnapshotState
+from changesource.models import queries
+from changesource.models.queries.snapshots import SnapshotState
 from changesource.tasks import end_tasks
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ async def shown(progress: SnapshotProgress) -> AsyncIterator[None]:
     finally:
         await end_tasks(task)
         try:
-            await snapshot_store.forget_snapshot(progress.state.token)
+            await queries.snapshots.forget_snapshot(progress.state.token)
         except DatabaseError as error:  # then it is forgotten by its age
             logger.warning("snapshot of %s: its end was not kept (%s)", progress.label, type(error).__name__)
 
@@ -100,7 +100,7 @@ async def shown(progress: SnapshotProgress) -> AsyncIterator[None]:
 async def _tell(progress: SnapshotProgress) -> None:
     while True:
         try:
-            await snapshot_store.note_snapshot(progress.state)
+            await queries.snapshots.note_snapshot(progress.state)
         except DatabaseError as error:  # nothing depends on it
             logger.warning("snapshot of %s: progress not kept (%s)", progress.label, type(error).__name__)
         await asyncio.sleep(NOTE_SECONDS)

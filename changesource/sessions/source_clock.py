@@ -7,7 +7,7 @@ import logging
 import time
 
 from changesource.errors import InvalidWatermark
-from changesource.models import source_store
+from changesource.models import queries
 from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol.watermarks import Position
 
@@ -27,7 +27,7 @@ async def wait_for_the_clock(database: Database, app_id: str, client_id: int, sh
     `SourceUnusable`, `django.db.Error`.
     """
     try:
-        watermark = await source_store.newest_watermark_of_client(app_id, client_id, shard_num)
+        watermark = await queries.replicas.newest_watermark_of_client(app_id, client_id, shard_num)
         newest = Position.from_watermark(watermark)
     except InvalidWatermark:
         return
@@ -35,10 +35,9 @@ async def wait_for_the_clock(database: Database, app_id: str, client_id: int, sh
     while (now := await current_cluster_time(database)) < newest.cluster_time:
         if time.monotonic() > deadline:
             logger.error(
-                "%s/%d: the clock of the source is %d seconds behind that of a former one; the clients of zero-cache "
+                "%s: the clock of the source is %d seconds behind that of a former one; the clients of zero-cache "
                 "will load everything again",
-                app_id,
-                shard_num,
+                f"{app_id}/{shard_num}",
                 newest.seconds - (now >> 32),
             )
             return

@@ -11,7 +11,7 @@ from django.db import Error as DatabaseError
 
 from changesource.errors import SourceUnreachable, SourceUnusable, UnknownVersion
 from changesource.log.entries import Entry
-from changesource.models.store import PublishedApp
+from changesource.models.queries.published import PublishedApp
 from changesource.protocol import closing
 from changesource.protocol.closing import Closing
 from changesource.protocol.watermarks import Position

@@ -53,7 +53,7 @@ def publish_selected(browser: Browser, *apps: App) -> list[str]:
     return messages_of(browser.post(url("app_changelist"), data, follow=True))
 
 
-def test_new_app(browser) -> None:
+def test_a_new_app_is_created(browser) -> None:
     """An app is created from its page."""
     assert browser.post(url("app_add"), app_data(relationships="")).status_code == 302
     app = App.objects.get()
@@ -61,7 +61,7 @@ def test_new_app(browser) -> None:
 
 
 @pytest.mark.parametrize("app_id", ["", "My Shop", "x" * 64, "ä", "shop\x00"])
-def test_bad_app_id(browser, app_id: str) -> None:
+def test_a_bad_app_id_is_refused(browser, app_id: str) -> None:
     """An app id that Zero refuses is refused at its input."""
     response = browser.post(url("app_add"), app_data(app_id=app_id))
     assert list(response.context["adminform"].form.errors) == ["app_id"]
@@ -70,13 +70,13 @@ def test_bad_app_id(browser, app_id: str) -> None:
 @pytest.mark.parametrize(
     "text", ["{", "[]", "1", '""', "NaN", '{"a": NaN}', '{"a": "\\u0000"}', "9" * 5_000, "[" * 100_000, '{"a": 1e999}']
 )
-def test_bad_relationships(browser, text: str) -> None:
+def test_bad_relationships_are_refused(browser, text: str) -> None:
     """What is no JSON object, or could not be stored, is refused at its input."""
     response = browser.post(url("app_add"), app_data(relationships=text))
     assert list(response.context["adminform"].form.errors) == ["relationships"]
 
 
-def test_publications(browser, app: App) -> None:
+def test_publications_name_tables(browser, app: App) -> None:
     """They name tables of the app; no text is none."""
     page = url("app_change", app.pk)
     assert browser.post(page, app_data(app, publications='{"mobile": ["city"]}')).status_code == 302
@@ -90,15 +90,15 @@ def test_publications(browser, app: App) -> None:
     ("text", "message"),
     [
         ("{", "Enter a valid JSON."),
-        ('["city"]', "Write an object with a list of tables for each name"),
-        ("[]", "Write an object with a list of tables for each name"),
-        ("0", "Write an object with a list of tables for each name"),
+        ('["city"]', "Write a JSON object"),
+        ("[]", "Write a JSON object"),
+        ("0", "Write a JSON object"),
         ('{"mobile": ["city", "town"]}', "mobile: There is no table 'town'."),
         ('{"_mobile": ["city"]}', "_mobile: A name consists of letters"),
         ('{"a": "\\u0000"}', "Enter a valid JSON."),
     ],
 )
-def test_bad_publications(browser, app: App, text: str, message: str) -> None:
+def test_bad_publications_are_refused(browser, app: App, text: str, message: str) -> None:
     """What is wrong is said at their input, and nothing is saved."""
     response = browser.post(url("app_change", app.pk), app_data(app, publications=text))
     [(field, [found])] = response.context["adminform"].form.errors.items()
@@ -107,14 +107,14 @@ def test_bad_publications(browser, app: App, text: str, message: str) -> None:
     assert App.objects.get().publications == {}
 
 
-def test_relationships_are_shown_with_lines(browser, app: App) -> None:
+def test_relationships_are_shown_indented(browser, app: App) -> None:
     """JSON is shown for people, in every script."""
     App.objects.update(relationships={"città": {}})
     text = browser.get(url("app_change", app.pk)).content.decode()
     assert "{\n  &quot;città&quot;: {}\n}" in text
 
 
-def test_source_is_chosen(browser) -> None:
+def test_a_configured_source_is_chosen(browser) -> None:
     """Sources that are configured can be chosen, others not."""
     response = browser.get(url("app_add"))
     assert response.context["adminform"].form.fields["source"].choices == [("default", "default")]
@@ -122,7 +122,7 @@ def test_source_is_chosen(browser) -> None:
     assert list(response.context["adminform"].form.errors) == ["source"]
 
 
-def test_source_that_is_gone(browser, app: App) -> None:
+def test_a_source_that_is_no_longer_configured_is_kept(browser, app: App) -> None:
     """The source of a stored app is kept when it is no longer configured, and marked so."""
     App.objects.update(source="archive")
     text = browser.get(url("app_change", app.pk)).content.decode()
@@ -130,7 +130,7 @@ def test_source_that_is_gone(browser, app: App) -> None:
     assert browser.post(url("app_change", app.pk), app_data(app, source="archive")).status_code == 302
 
 
-def test_uri_is_never_shown(browser, app: App) -> None:
+def test_a_uri_is_never_shown(browser, app: App) -> None:
     """No page holds anything of a source's URI."""
     for address in (url("app_changelist"), url("app_change", app.pk), url("app_add")):
         text = browser.get(address).content.decode()
@@ -138,27 +138,27 @@ def test_uri_is_never_shown(browser, app: App) -> None:
         assert "secret" not in text
 
 
-def test_page_links_to_tables(browser, app: App) -> None:
+def test_the_page_links_to_tables(browser, app: App) -> None:
     """The page of an app lists its tables with links, and leads to a new one."""
     text = browser.get(url("app_change", app.pk)).content.decode()
     assert url("table_change", app.tables.get().pk) in text
     assert f"{url('table_add')}?app={app.pk}" in text
 
 
-def test_tables_are_put_in_order(browser, app: App) -> None:
+def test_tables_can_be_reordered(browser, app: App) -> None:
     """The positions of tables are edited on the page of the app."""
     assert browser.post(url("app_change", app.pk), app_data(app)).status_code == 302
     assert app.tables.get().position == 7
 
 
-def test_app_id_of_a_published_app(browser, app: App) -> None:
+def test_the_app_id_of_a_published_app_is_fixed(browser, app: App) -> None:
     """The app id stays once zero-caches may know it."""
     publish(app)
     assert browser.post(url("app_change", app.pk), app_data(app, app_id="other")).status_code == 302
     assert App.objects.get().app_id == "shop"
 
 
-def test_list_tells_draft_and_version_apart(browser, app: App) -> None:
+def test_the_list_tells_draft_and_version_apart(browser, app: App) -> None:
     """The list says of each app whether its draft streams."""
     publish(build_app("published"))
     changed = build_app("changed")
@@ -169,20 +169,20 @@ def test_list_tells_draft_and_version_apart(browser, app: App) -> None:
         assert f'<td class="field-state">{state}</td>' in text
 
 
-def test_publish(browser, user: User, app: App) -> None:
+def test_the_action_publishes_the_selected_apps(browser, user: User, app: App) -> None:
     """The action publishes the selected apps, in the user's name, and says the numbers."""
     other = build_app("other")
     assert publish_selected(browser, app, other) == ["other: published version 1.", "shop: published version 1."]
     assert {version.published_by for version in Version.objects.all()} == {user}
 
 
-def test_publish_unchanged(browser, app: App) -> None:
+def test_an_unchanged_draft_is_not_published(browser, app: App) -> None:
     """A draft that streams already is not published again, and that is said."""
     publish(app)
-    assert publish_selected(browser, app) == ["shop: the draft says what version 1 says; there is nothing to publish."]
+    assert publish_selected(browser, app) == ["shop: the draft is the same as version 1; there is nothing to publish."]
 
 
-def test_publish_with_problems(browser, app: App) -> None:
+def test_a_draft_with_problems_is_not_published(browser, app: App) -> None:
     """A refusal lists each problem; other apps are published all the same."""
     Column.objects.filter(table__app=app).update(type="json", name="<b>")
     refused, published = publish_selected(browser, app, build_app("xother"))
@@ -191,26 +191,26 @@ def test_publish_with_problems(browser, app: App) -> None:
     assert published == "xother: published version 1."
 
 
-def test_publish_with_unknown_source(browser, app: App) -> None:
+def test_a_draft_with_an_unknown_source_is_not_published(browser, app: App) -> None:
     """So does a source that is not configured."""
     App.objects.update(source="archive")
     [message] = publish_selected(browser, app)
     assert "MONGODB_URI_ARCHIVE" in message
 
 
-def test_publish_needs_permission(grace: Browser, app: App) -> None:
+def test_publishing_needs_permission(grace: Browser, app: App) -> None:
     """Who may only edit does not publish."""
     publish_selected(grace, app)
     assert not Version.objects.exists()
 
 
-def test_publish_with_permission(grace: Browser, app: App) -> None:
+def test_the_permission_for_all_apps_is_enough(grace: Browser, app: App) -> None:
     """The permission for all apps is enough."""
     User.objects.get(username="grace").user_permissions.add(Permission.objects.get(codename="publish_app"))
     assert publish_selected(grace, app) == ["shop: published version 1."]
 
 
-def test_publish_with_permission_for_one_app(grace: Browser, app: App, settings) -> None:
+def test_the_permission_for_one_app_is_enough_for_it(grace: Browser, app: App, settings) -> None:
     """A backend may grant the permission for single apps."""
     settings.AUTHENTICATION_BACKENDS = [
         "django.contrib.auth.backends.ModelBackend",
@@ -222,21 +222,21 @@ def test_publish_with_permission_for_one_app(grace: Browser, app: App, settings)
     ]
 
 
-def test_publish_is_logged(browser, app: App) -> None:
+def test_a_publish_is_logged(browser, app: App) -> None:
     """The history of an app says who published what."""
     publish_selected(browser, app)
     text = browser.get(url("app_history", app.pk)).content.decode()
     assert "Published version 1." in text
 
 
-def test_delete(browser, app: App) -> None:
+def test_an_app_is_deleted_with_its_versions(browser, app: App) -> None:
     """An app is deleted with its versions, which cannot be deleted alone."""
     publish(app)
     browser.post(url("app_delete", app.pk), {"post": "yes"})
     assert not App.objects.exists()
 
 
-def test_view_only(db, app: App) -> None:
+def test_viewing_an_app_is_enough_to_see_its_page(db, app: App) -> None:
     """Who may only view sees the page of an app."""
     user = User.objects.create_user("mary", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))

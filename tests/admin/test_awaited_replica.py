@@ -32,19 +32,19 @@ def stop_waiting(browser: Browser, *replicas: AwaitedReplica) -> Any:
     return browser.post(url("awaitedreplica_changelist"), chosen, follow=True)
 
 
-def test_stop_waiting(browser: Browser, awaited: AwaitedReplica) -> None:
-    """There is no alarm any more; what the next snapshot has to be newer than is kept, and who did it is noted."""
+def test_waiting_can_be_stopped(browser: Browser, awaited: AwaitedReplica) -> None:
+    """The alarm ends; what the next snapshot has to be newer than is kept, and who did it is noted."""
     response = stop_waiting(browser, awaited)
-    assert messages_of(response) == ["1 not waited for any more."]
+    assert messages_of(response) == ["Stopped waiting for 1 replica."]
     assert not AwaitedReplica.objects.alarming().exists()
     awaited.refresh_from_db()
     assert (awaited.watermark, awaited.is_alarming) == ("5abc", False)
-    assert LogEntry.objects.get().change_message == "Not waited for any more."
-    assert messages_of(stop_waiting(browser, awaited)) == ["0 not waited for any more."]
+    assert LogEntry.objects.get().change_message == "No longer waited for."
+    assert messages_of(stop_waiting(browser, awaited)) == ["Stopped waiting for 0 replicas."]
 
 
 @pytest.mark.parametrize("group", ["Zero viewers", "Zero editors", "Zero publishers"])
-def test_who_only_sees_them(awaited: AwaitedReplica, group: str) -> None:
+def test_a_user_who_may_only_view_cannot_stop_waiting(awaited: AwaitedReplica, group: str) -> None:
     """They are not asked whether to wait, and it does nothing if they say so."""
     user = User.objects.create_user("grace", is_staff=True)
     user.groups.set(Group.objects.filter(name=group))
@@ -57,7 +57,7 @@ def test_who_only_sees_them(awaited: AwaitedReplica, group: str) -> None:
     assert AwaitedReplica.objects.alarming().exists()
 
 
-def test_alarms(awaited: AwaitedReplica) -> None:
+def test_alarms_are_shown(awaited: AwaitedReplica) -> None:
     """One that was told long ago, or for a reason that somebody asked for, is no alarm; here as in the list of alarms."""
     changes: list[tuple[dict[str, Any], bool]] = [
         ({}, True),
@@ -71,7 +71,7 @@ def test_alarms(awaited: AwaitedReplica) -> None:
 
 
 @pytest.mark.parametrize("model", ["client", "app"])
-def test_deleting_what_they_belong_to(browser: Browser, awaited: AwaitedReplica, model: str) -> None:
+def test_they_are_deleted_with_their_app_or_client(browser: Browser, awaited: AwaitedReplica, model: str) -> None:
     """Goes with them, though nobody may delete them alone."""
     response = browser.post(url(f"{model}_delete", getattr(awaited, model).pk), {"post": "yes"})
     assert response.status_code == 302

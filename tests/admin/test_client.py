@@ -14,7 +14,7 @@ def client(app: App) -> Client:
     return Client.objects.create_for_apps("cache", [app])
 
 
-def test_new_client(browser, app: App) -> None:
+def test_a_new_client_needs_a_token_next(browser, app: App) -> None:
     """What is written is stored, and the next page is that which issues a token."""
     data = client_data({"app": app.pk}, name="acme", attributes='{"tenant": "acme"}')
     page = ClientPage(browser, data)
@@ -24,7 +24,7 @@ def test_new_client(browser, app: App) -> None:
     assert page.address == url("client_issue", client.pk)
 
 
-def test_change(browser, client: Client) -> None:
+def test_each_field_can_be_changed(browser, client: Client) -> None:
     """Each field can be changed; credentials and grants stay as they are."""
     credential, _ = Credential.objects.issue(client, "east")
     grant = client.grants.get()
@@ -45,7 +45,7 @@ def test_change(browser, client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "cache", "a\tb", "a\u202eb", "a\u200bb", "a\u2028b", "x" * 101])
-def test_bad_name(browser, client: Client, name: str) -> None:
+def test_a_bad_name_is_refused(browser, client: Client, name: str) -> None:
     """A name that is empty, taken, too long or not printable is refused at its input."""
     assert list(ClientPage(browser, client_data(name=name)).errors) == ["name"]
 
@@ -53,14 +53,14 @@ def test_bad_name(browser, client: Client, name: str) -> None:
 @pytest.mark.parametrize(
     "attributes", ["[]", "0", "x", '{"a": NaN}', '{"a": "\\u0000"}', '{"a": "\\ud800"}', "[" * 5000]
 )
-def test_bad_attributes(browser, client: Client, attributes: str) -> None:
+def test_bad_attributes_are_refused(browser, client: Client, attributes: str) -> None:
     """What is no JSON object, or could not be stored, is refused at its input."""
     grant = client.grants.get()
     page = ClientPage(browser, client_data({"id": grant.pk}, attributes=attributes), client)
     assert list(page.errors) == ["attributes"]
 
 
-def test_empty_attributes(browser, client: Client) -> None:
+def test_empty_text_means_no_attributes(browser, client: Client) -> None:
     """No text is no attributes."""
     Client.objects.update(attributes={"tenant": "acme"})
     assert ClientPage(browser, client_data({"id": client.grants.get().pk}, attributes=""), client).saved
@@ -84,7 +84,7 @@ def test_the_lookup_of_a_credential_is_on_no_page(browser, client: Client) -> No
     assert stored.lookup == credential.lookup
 
 
-def test_list(browser, client: Client) -> None:
+def test_the_list_shows_and_finds_clients(browser, client: Client) -> None:
     """The list says what a client is for, whether it is on, and when it was there, and can be searched."""
     Client.objects.update(last_seen_at=timezone.now() - timedelta(days=400), expires_at=timezone.now())
     text = browser.get(url("client_changelist"), {"q": "shop"}).content.decode()
@@ -92,7 +92,7 @@ def test_list(browser, client: Client) -> None:
         assert shown in text
 
 
-def test_replicas(browser, client: Client) -> None:
+def test_the_page_lists_the_newest_replicas(browser, client: Client) -> None:
     """The page lists the newest replicas of the client, and leads to all when there are more."""
     app = client.apps.get()
     address = url("client_change", client.pk)
@@ -108,11 +108,11 @@ def test_replicas(browser, client: Client) -> None:
             last_seen_at=timezone.now(),
         )
     text = browser.get(address).content.decode()
-    assert text.count("version 3, access 2") == 10
+    assert text.count("version 3, access version 2") == 10
     assert f"{url('replica_changelist')}?client__id__exact={client.pk}" in text
 
 
-def test_credentials_that_the_page_does_not_have(browser, client: Client) -> None:
+def test_credentials_that_the_page_does_not_have_are_refused(browser, client: Client) -> None:
     """More forms than the client has credentials are refused by a page."""
     data = client_data({"id": client.grants.get().pk}) | {"credentials-TOTAL_FORMS": "2000"}
     assert not ClientPage(browser, data, client).saved

@@ -25,7 +25,7 @@ def rows(browser, page: str, *args: object) -> list[tuple[str, str, str, list[tu
     ]
 
 
-def test_difference(browser, client: Client) -> None:
+def test_the_history_shows_old_and_new_values(browser, client: Client) -> None:
     """What was and what is, of the client and its grant, with the user who sent the page."""
     grant = client.grants.get()
     data = client_data({"id": grant.pk, "shards": "0"}, name="acme", attributes='{"tenant": "acme"}')
@@ -37,14 +37,14 @@ def test_difference(browser, client: Client) -> None:
     assert [(user, what) for user, _, what, _ in found[2:]] == [("", "grant for shop created"), ("", "client created")]
 
 
-def test_saving_without_a_change(browser, client: Client) -> None:
+def test_saving_without_a_change_shows_no_difference(browser, client: Client) -> None:
     """A page that is sent as it was leaves no difference."""
     before = rows(browser, "client_history", client.pk)
     assert ClientPage(browser, client_data({"id": client.grants.get().pk}), client).saved
     assert [row for row in rows(browser, "client_history", client.pk) if row[3]] == [row for row in before if row[3]]
 
 
-def test_credentials(browser, client: Client) -> None:
+def test_changes_of_credentials_are_shown(browser, client: Client) -> None:
     """Issuing and revoking say who and which, and nothing of the token."""
     browser.post(url("client_issue", client.pk), {"label": "east", "after": ""})
     browser.post(url("client_revoke", client.pk, client.credentials.get().pk))
@@ -54,7 +54,7 @@ def test_credentials(browser, client: Client) -> None:
     assert [field for field, _, _ in revoked[3]] == ["revoked"]
 
 
-def test_deleted_client(browser, client: Client) -> None:
+def test_the_changes_of_a_deleted_client_are_shown(browser, client: Client) -> None:
     """What was deleted, with all that went with it, is found among the changes of all clients."""
     Credential.objects.issue(client, "east")
     browser.post(url("client_delete", client.pk), {"post": "yes"})
@@ -64,7 +64,7 @@ def test_deleted_client(browser, client: Client) -> None:
     assert deleted == dict.fromkeys(["client deleted", "grant for shop deleted", "credential east deleted"], "ada")
 
 
-def test_user_who_is_gone(browser, user, client: Client) -> None:
+def test_a_deleted_user_is_still_named(browser, user, client: Client) -> None:
     """Who did something has done it, also after their account was deleted."""
     browser.post(url("client_issue", client.pk), {"label": "east", "after": ""})
     other = type(user).objects.create_superuser("grace")
@@ -82,7 +82,7 @@ def test_text_is_escaped(browser, client: Client) -> None:
     assert "<b>acme</b>" not in text
 
 
-def test_few_queries(browser, client: Client, django_assert_max_num_queries) -> None:
+def test_the_page_needs_few_queries(browser, client: Client, django_assert_max_num_queries) -> None:
     """However many changes there are."""
     for number in range(40):
         client.name = f"cache {number}"

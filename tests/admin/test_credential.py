@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from changesource.models.client_changes import HISTORIES
 from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
 from django.core import serializers
@@ -12,7 +13,6 @@ from django.test import Client as Browser
 from django.utils import timezone
 
 from changesource.models import App, Client, Credential
-from changesource.models.client_changes import HISTORIES
 from changesource.models.credential import digest_of, lookup_of
 from tests.admin.pages import ClientPage, client_data, messages_of, url
 
@@ -37,7 +37,7 @@ def token_of(response: Any) -> str:
     return found[1]
 
 
-def test_token_is_shown(browser, client: Client) -> None:
+def test_a_new_token_is_shown(browser, client: Client) -> None:
     """The answer shows the token of the new credential, and nobody is to keep the answer."""
     response = issue(browser, client, label="east", expires_at_0="2030-01-02", expires_at_1="03:04:05")
     credential = client.credentials.get()
@@ -46,7 +46,7 @@ def test_token_is_shown(browser, client: Client) -> None:
     assert "no-store" in response.headers["Cache-Control"]
 
 
-def test_token_is_kept_nowhere(browser, client: Client) -> None:
+def test_a_new_token_is_stored_nowhere(browser, client: Client) -> None:
     """Not in a message, a cookie, a session, the log or the history; nor is what is made of it, but in the credential."""
     response = issue(browser, client)
     token = token_of(response)
@@ -61,7 +61,7 @@ def test_token_is_kept_nowhere(browser, client: Client) -> None:
     assert not [secret for secret in secrets for text in kept if secret in text]
 
 
-def test_page_that_is_sent_twice(browser, client: Client) -> None:
+def test_a_form_that_is_sent_twice_issues_one_token(browser, client: Client) -> None:
     """Loading the answer again issues nothing, and shows no token."""
     address = url("client_issue", client.pk)
     token_of(browser.post(address, {"after": ""}))
@@ -83,7 +83,7 @@ def test_page_that_is_sent_twice(browser, client: Client) -> None:
         ({"after": "x"}, "after"),
     ],
 )
-def test_bad_input(browser, client: Client, data: dict[str, str], name: str) -> None:
+def test_bad_input_is_refused(browser, client: Client, data: dict[str, str], name: str) -> None:
     """What cannot be stored or has passed is refused at its input, and nothing is issued."""
     response = issue(browser, client, **data)
     assert list(response.context["form"].errors) == [name]
@@ -100,7 +100,7 @@ def test_looking_issues_nothing(browser, client: Client) -> None:
     assert client.credentials.filter(revoked_at=None).count() == 2
 
 
-def test_revoke(browser, client: Client) -> None:
+def test_a_credential_is_revoked(browser, client: Client) -> None:
     """One credential is revoked and the others are not; a second time changes nothing."""
     credential, _ = Credential.objects.issue(client, "west")
     other, _ = Credential.objects.issue(client)
@@ -109,11 +109,11 @@ def test_revoke(browser, client: Client) -> None:
     assert messages_of(response)[0].startswith("Revoked credential west.")
     assert list(Credential.objects.valid()) == [other]
     revoked_at = Credential.objects.get(pk=credential.pk).revoked_at
-    assert messages_of(browser.post(address, follow=True)) == ["cache: west has been revoked already."]
+    assert messages_of(browser.post(address, follow=True)) == ["cache: west has already been revoked."]
     assert Credential.objects.get(pk=credential.pk).revoked_at == revoked_at
 
 
-def test_revoke_all_but_the_newest(browser, client: Client) -> None:
+def test_all_but_the_newest_are_revoked(browser, client: Client) -> None:
     """What was valid besides the newest valid one is revoked; the page says whether that has been used."""
     first, second, third, expired = (Credential.objects.issue(client, label)[0] for label in "abcd")
     Credential.objects.filter(pk=expired.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
@@ -124,10 +124,10 @@ def test_revoke_all_but_the_newest(browser, client: Client) -> None:
     assert list(Credential.objects.valid()) == [third]
     assert Credential.objects.filter(pk__in=[first.pk, second.pk], revoked_at=None).count() == 0
     assert messages_of(browser.post(address, follow=True)) == ["There was nothing to revoke."]
-    assert messages_of(browser.get(address, follow=True)) == ["cache has no credential besides its newest."]
+    assert messages_of(browser.get(address, follow=True)) == ["cache has no valid credential besides its newest."]
 
 
-def test_another_clients_credential(browser, app: App, client: Client) -> None:
+def test_another_clients_credential_is_not_found(browser, app: App, client: Client) -> None:
     """The address of a credential names its client."""
     other = Client.objects.create_for_apps("other", [app])
     credential, _ = Credential.objects.issue(other)
@@ -137,13 +137,13 @@ def test_another_clients_credential(browser, app: App, client: Client) -> None:
 
 
 @pytest.mark.parametrize("page", ["issue", "revoke_others"])
-def test_no_such_client(browser, db, page: str) -> None:
+def test_an_unknown_client_is_not_found(browser, db, page: str) -> None:
     """A client that is not there is not found, whatever the address says."""
     for pk in (99, "x", 2**70):
         assert browser.get(url(f"client_{page}", pk)).status_code == 404
 
 
-def test_label_and_expiry_on_the_clients_page(browser, client: Client) -> None:
+def test_label_and_expiry_can_be_changed(browser, client: Client) -> None:
     """Both can be changed later."""
     credential, _ = Credential.objects.issue(client)
     credential.label = "west"

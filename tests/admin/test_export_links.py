@@ -19,12 +19,12 @@ def addresses(version: str) -> list[str]:
     return [f"/api/apps/shop/schema?format={name}&version={version}" for name in EXPORT_FORMATS]
 
 
-def test_app_that_was_never_published(browser, app: App) -> None:
+def test_an_unpublished_app_exports_its_draft_only(browser, app: App) -> None:
     """The page of an app offers its draft."""
     assert downloads(browser.get(url("app_change", app.pk))) == addresses("draft")
 
 
-def test_published_app(browser, app: App) -> None:
+def test_a_published_app_exports_version_and_draft(browser, app: App) -> None:
     """It offers the version in force and the draft, and the downloads are there."""
     begin_publish(app)
     offered = downloads(browser.get(url("app_change", app.pk)))
@@ -32,12 +32,12 @@ def test_published_app(browser, app: App) -> None:
     assert [browser.get(address).status_code for address in offered] == [200] * len(offered)
 
 
-def test_version(browser, app: App) -> None:
+def test_a_version_has_links_to_its_exports(browser, app: App) -> None:
     """The page of a version offers that."""
     version = begin_publish(app)
     assert downloads(browser.get(url("version_change", version.pk))) == addresses("1")
 
 
-def test_new_app(browser) -> None:
+def test_a_new_app_has_no_exports(browser) -> None:
     """There is nothing to download of an app that is being created."""
     assert downloads(browser.get(url("app_add"))) == []

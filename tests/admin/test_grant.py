@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from changesource.models import AccessVersion, App, Client, Grant, Version
-from changesource.publishing.versions import PreImages
+from changesource.publishing.release import PreImages
 from tests.admin.pages import ClientPage, client_data, url
 from tests.models.builders import build_app, build_table, publish
 
@@ -38,7 +38,7 @@ def errors(browser: Any, **grant: Any) -> dict[str, list[str]]:
     return {name.removeprefix("grants-0-"): messages for name, messages in page.errors.items()}
 
 
-def test_chosen_tables(browser, published: App) -> None:
+def test_chosen_tables_are_stored(browser, published: App) -> None:
     """A grant holds the names of the tables that were chosen, its shards and its row filters."""
     row_filters = '{"order": {"tenantId": "$client.tenant"}}'
     assert not errors(
@@ -54,7 +54,7 @@ def test_chosen_tables(browser, published: App) -> None:
     assert grant.row_filters == row_filters
 
 
-def test_choices_are_those_that_are_published(browser, client: Client, published: App) -> None:
+def test_only_published_tables_can_be_chosen(browser, client: Client, published: App) -> None:
     """A table of the draft cannot be chosen before it is published, nor one that only an earlier version had."""
     build_table(published, "draft", {"_id": {}})
     published.tables.filter(name="city").delete()
@@ -67,13 +67,13 @@ def test_choices_are_those_that_are_published(browser, client: Client, published
     assert choice(published, "draft") in text
 
 
-def test_unknown_table(browser, published: App) -> None:
+def test_an_unknown_table_is_refused(browser, published: App) -> None:
     """The error says which tables there are."""
     found = errors(browser, app=published.pk, all_tables=None, tables=[choice(published, "../order")])
-    assert found == {"tables": ["../order: not in version 1 of shop, which has city, order."]}
+    assert found == {"tables": ["../order: not in version 1 of shop. It has city, order."]}
 
 
-def test_table_of_another_app(browser, published: App) -> None:
+def test_a_table_of_another_app_is_refused(browser, published: App) -> None:
     """A table of the same name of another app is another table."""
     other = build_app("other")
     found = errors(browser, app=published.pk, all_tables=None, tables=[choice(other, "city")])
@@ -81,23 +81,23 @@ def test_table_of_another_app(browser, published: App) -> None:
 
 
 @pytest.mark.parametrize("chosen", ["", "/", "city", "\0"])
-def test_strange_choice(browser, published: App, chosen: str) -> None:
+def test_a_choice_that_no_page_offers_is_refused(browser, published: App, chosen: str) -> None:
     """What no page offers is refused."""
     assert list(errors(browser, app=published.pk, all_tables=None, tables=[chosen])) == ["tables"]
 
 
-def test_no_table(browser, published: App) -> None:
+def test_a_grant_without_tables_is_refused(browser, published: App) -> None:
     """A grant of nothing is none."""
     assert list(errors(browser, app=published.pk, all_tables=None)) == ["tables"]
 
 
-def test_all_tables_and_some(browser, published: App) -> None:
+def test_all_tables_excludes_a_choice(browser, published: App) -> None:
     """It is either all tables or those that are chosen."""
     assert list(errors(browser, app=published.pk, tables=[choice(published, "city")])) == ["tables"]
 
 
 @pytest.mark.parametrize("shards", ["x", "1;2", "-1", "1,,2", "1" * 10, "0x1", "²"])
-def test_bad_shards(browser, published: App, shards: str) -> None:
+def test_bad_shards_are_refused(browser, published: App, shards: str) -> None:
     """Shards are numbers with commas between them."""
     assert list(errors(browser, app=published.pk, shards=shards)) == ["shards"]
 
@@ -117,14 +117,14 @@ def test_bad_shards(browser, published: App, shards: str) -> None:
         ("[" * 5000 + "]" * 5000, "nested more than 100 deep"),
     ],
 )
-def test_bad_row_filters(browser, published: App, row_filters: str, place: str) -> None:
+def test_bad_row_filters_are_refused(browser, published: App, row_filters: str, place: str) -> None:
     """Filters that cannot be evaluated for what is published are refused, with the place in them."""
     found = errors(browser, app=published.pk, row_filters=row_filters)
     assert list(found) == ["row_filters"]
     assert place in found["row_filters"][0]
 
 
-def test_app_that_is_not_published(browser, app: App) -> None:
+def test_an_unpublished_app_can_only_be_granted_whole(browser, app: App) -> None:
     """There is nothing to choose or to filter yet; all tables can be granted."""
     build_table(app, "order", {"_id": {}, "tenantId": {}}, filter_columns=["tenantId"])
     row_filters = '{"order": {"tenantId": "a"}}'
@@ -134,13 +134,13 @@ def test_app_that_is_not_published(browser, app: App) -> None:
     assert not errors(browser, app=app.pk)
 
 
-def test_one_grant_for_an_app(browser, published: App) -> None:
+def test_a_client_has_one_grant_for_an_app(browser, published: App) -> None:
     """A client has one grant for an app."""
     assert not ClientPage(browser, client_data({"app": published.pk}, {"app": published.pk})).saved
     assert not Client.objects.exists()
 
 
-def test_client_can_be_switched_off_whatever_its_grants(browser, client: Client, published: App) -> None:
+def test_a_client_can_be_switched_off_whatever_its_grants(browser, client: Client, published: App) -> None:
     """A grant that was not changed is not checked: a table that is published no more does not keep a client on."""
     Grant.objects.update(all_tables=False, tables=["gone"], row_filters='{"gone": {"a": 1}}')
     grant = client.grants.get()
@@ -152,7 +152,7 @@ def test_client_can_be_switched_off_whatever_its_grants(browser, client: Client,
     assert not ClientPage(browser, client_data(data, is_active=""), client).saved
 
 
-def test_app_of_a_grant_stays(browser, client: Client) -> None:
+def test_the_app_of_a_grant_is_fixed(browser, client: Client) -> None:
     """Another app is another grant."""
     other = build_app("other")
     grant = client.grants.get()
@@ -181,14 +181,14 @@ class TestInForce:
     def test_first(self, client: Client, text) -> None:
         """The first has no marker, so it counts from when it was made."""
         add_access(client, 1, cluster_time=0)
-        assert f"Access 1, since {timezone.now():%b}" in text()
+        assert f"Access version 1, since {timezone.now():%b}" in text()
 
     def test_met(self, client: Client, text) -> None:
         """A later one counts from its marker on."""
         add_access(client, 1, cluster_time=0)
         add_access(client, 2, cluster_time=SECONDS << 32)
         page = text()
-        assert "Access 2, since Nov. 14, 2023" in page
+        assert "Access version 2, since Nov. 14, 2023" in page
         assert "waiting" not in page
 
     def test_waiting(self, client: Client, text) -> None:
@@ -196,16 +196,16 @@ class TestInForce:
         add_access(client, 1, cluster_time=SECONDS << 32)
         add_access(client, 2)
         page = text()
-        assert "Access 2 is waiting for the stream." in page
-        assert "Access 1, since Nov. 14, 2023" in page
+        assert "Access version 2 is waiting for the stream." in page
+        assert "Access version 1, since Nov. 14, 2023" in page
 
     def test_not_noticed(self, client: Client, text) -> None:
         """What was saved and nobody has noticed is said to be waiting."""
         add_access(client, 1, cluster_time=SECONDS << 32, access={})
-        assert "waiting for the client to stream" in text()
+        assert "comes into force when the client streams" in text()
 
 
-def test_version_is_looked_up_once(browser, client: Client, django_assert_max_num_queries) -> None:
+def test_the_version_is_looked_up_once(browser, client: Client, django_assert_max_num_queries) -> None:
     """The page reads what is published once, however many grants a client has."""
     for name in ("a", "b", "c"):
         app = build_app(name)

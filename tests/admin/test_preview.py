@@ -36,13 +36,13 @@ def staff(*permissions: str) -> Browser:
     return browser
 
 
-def test_link(browser, table: Table) -> None:
+def test_the_page_of_a_table_links_to_its_preview(browser, table: Table) -> None:
     """The page of a table leads there; that of a new one does not."""
     assert url("table_preview", table.pk) in browser.get(url("table_change", table.pk)).content.decode()
     assert "preview" not in browser.get(url("table_add")).content.decode()
 
 
-def test_rows_and_documents(browser, database: PlainDatabase, table: Table) -> None:
+def test_documents_are_shown_beside_their_rows(browser, database: PlainDatabase, table: Table) -> None:
     """Documents stand beside their rows and what does not fit, as text."""
     table.columns.filter(name="name").update(type="number")
     database.city.insert_many([{"_id": "one", "name": "<b>"}, {"_id": "two", "name": 5.5}])
@@ -53,7 +53,7 @@ def test_rows_and_documents(browser, database: PlainDatabase, table: Table) -> N
     assert "name: a BSON string does not fit a number column" in text
 
 
-def test_document_without_a_row(browser, database: PlainDatabase, table: Table) -> None:
+def test_a_document_without_a_row_is_shown(browser, database: PlainDatabase, table: Table) -> None:
     """A document that the mapping leaves out is shown with no row, and a column that is always null is warned of."""
     Table.objects.update(mapping='{"filter": {"a": 1}, "projection": {"_id": 1}}')
     database.city.insert_one({"_id": 1})
@@ -62,13 +62,13 @@ def test_document_without_a_row(browser, database: PlainDatabase, table: Table) 
     assert "name: This column is always null." in text
 
 
-def test_empty_collection(browser, database: PlainDatabase, table: Table) -> None:
+def test_an_empty_collection_is_reported(browser, database: PlainDatabase, table: Table) -> None:
     """That there is nothing is said."""
     assert "has no documents" in browser.get(url("table_preview", table.pk)).content.decode()
 
 
 @pytest.mark.parametrize(("mapping", "message"), [("{", "city.mapping: This is not JSON"), ("", "CS101")])
-def test_failure(browser, settings, table: Table, mapping: str, message: str) -> None:
+def test_a_failure_is_reported(browser, settings, table: Table, mapping: str, message: str) -> None:
     """Why there is nothing to show is said on the page."""
     settings.CHANGESOURCE_SOURCES = {}
     Table.objects.update(mapping=mapping)
@@ -78,18 +78,18 @@ def test_failure(browser, settings, table: Table, mapping: str, message: str) ->
 
 
 @pytest.mark.parametrize(("permission", "status"), [("view_table", 200), ("change_table", 200), ("view_app", 403)])
-def test_permission(database: PlainDatabase, table: Table, permission: str, status: int) -> None:
+def test_viewing_a_table_is_enough(database: PlainDatabase, table: Table, permission: str, status: int) -> None:
     """Who may view the table may see its documents, and nobody else."""
     assert staff(permission).get(url("table_preview", table.pk)).status_code == status
 
 
-def test_visitor(client, table: Table) -> None:
+def test_a_visitor_has_to_log_in(client, table: Table) -> None:
     """Who is not logged in is sent to the login."""
     assert client.get(url("table_preview", table.pk)).status_code == 302
 
 
 @pytest.mark.parametrize("pk", ["999", "x", "9" * 50])
-def test_no_such_table(browser, table: Table, pk: str) -> None:
+def test_an_unknown_table_is_not_found(browser, table: Table, pk: str) -> None:
     """A table that is not there is not found."""
     assert browser.get(url("table_preview", pk)).status_code == 404
 
@@ -104,7 +104,7 @@ def test_nothing_is_logged(browser, database: PlainDatabase, table: Table, caplo
 
 
 @pytest.mark.parametrize("page", ["preview", "rules"])
-def test_a_draft_that_burns(
+def test_a_draft_that_needs_too_much_time_is_stopped(
     browser, database: PlainDatabase, table: Table, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     """The page says that the draft takes too long; nothing burns in the process that shows it."""
@@ -132,7 +132,7 @@ HOARDING = {"pipeline": [{"$addFields": {"name": {"$range": [0, "$n"]}}}, {"$unw
 
 
 @pytest.mark.parametrize(("mapping", "n"), [(BURNING, 100_000), (HOARDING, 6_000_000)])
-def test_a_hostile_mapping(browser, database: PlainDatabase, table: Table, mapping: Any, n: int) -> None:
+def test_a_hostile_mapping_is_stopped(browser, database: PlainDatabase, table: Table, mapping: Any, n: int) -> None:
     """A mapping that would take hours, or gigabytes, is answered for soon, and this process takes no part in it."""
     Table.objects.update(mapping=json.dumps(mapping), primary_key=["_id"] if mapping is BURNING else ["_id", "name"])
     table.columns.filter(name="name").update(
@@ -145,7 +145,7 @@ def test_a_hostile_mapping(browser, database: PlainDatabase, table: Table, mappi
     assert time.process_time() - began < 2
 
 
-def test_a_large_page(browser, database: PlainDatabase, table: Table) -> None:
+def test_a_large_page_is_cut(browser, database: PlainDatabase, table: Table) -> None:
     """Of documents near 16 MB the page has a part, and says how much is missing."""
     database.city.insert_many([{"_id": number, "name": "<" * 15_000_000} for number in range(3)])
     response = browser.get(url("table_preview", table.pk))

@@ -24,7 +24,8 @@ from changesource.models import (
     Version,
 )
 from changesource.models.roles import GROUPS
-from changesource.publishing.versions import PreImages, review_digest
+from changesource.publishing.release import PreImages
+from changesource.publishing.review import Review
 from tests.admin.pages import ClientPage, client_data, table_data, url
 from tests.models.builders import build_table, publish, set_grant
 from zerosources.embedded.servers import MongoServer
@@ -211,7 +212,7 @@ def test_refused_publish_names_no_client(marked: dict[str, Any], name: str) -> N
         data = {"action": name, "_selected_action": app.pk}
         response = browser.post(url("app_changelist"), data, follow=True)
     else:
-        data = {"reviewed": review_digest(app)}
+        data = {"reviewed": Review(app).digest}
         response = browser.post(url("app_publish", app.pk), data, follow=True)
     assert Version.objects.count() == 2
     assert "Row filters of clients could not be evaluated" in response.content.decode()
@@ -236,7 +237,7 @@ def test_pages_without_staff(records: dict[str, Any]) -> None:
 def publishes(browser: Browser, records: dict[str, Any]) -> bool:
     app = records["app"]
     app.tables.update(collection="towns")
-    browser.post(url("app_publish", app.pk), {"reviewed": review_digest(app), "resets": "on"})
+    browser.post(url("app_publish", app.pk), {"reviewed": Review(app).digest, "resets": "on"})
     return Version.objects.count() > 1
 
 
@@ -269,7 +270,7 @@ def deletes_an_app(browser: Browser, records: dict[str, Any]) -> bool:
 def puts_a_version_into_the_draft(browser: Browser, records: dict[str, Any]) -> bool:
     app = records["app"]
     app.tables.update(collection="towns")
-    browser.post(url("app_restore", app.pk, 1), {"reviewed": review_digest(app)})
+    browser.post(url("app_restore", app.pk, 1), {"reviewed": Review(app).digest})
     return app.tables.get().collection == ""
 
 

@@ -25,12 +25,12 @@ def member_of_staff(*permissions: str) -> Browser:
     return browser
 
 
-def test_link(browser: Browser, app: App) -> None:
+def test_the_page_of_an_app_links_to_the_check(browser: Browser, app: App) -> None:
     """The page of the app leads to it."""
     assert f'href="{page(app)}"' in browser.get(url("app_change", app.pk)).content.decode()
 
 
-def test_who_may_view(settings: Any, mongo_server: MongoServer, app: App) -> None:
+def test_viewing_an_app_is_enough(settings: Any, mongo_server: MongoServer, app: App) -> None:
     """Who may view apps sees each check with its status."""
     settings.CHANGESOURCE_SOURCES = {"default": mongo_server.uri("check_page")}
     begin_publish(app)
@@ -42,7 +42,9 @@ def test_who_may_view(settings: Any, mongo_server: MongoServer, app: App) -> Non
         assert f'<th scope="row">{name}</th>' in response.content.decode()
 
 
-def test_unreachable_source(settings: Any, browser: Browser, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_source_is_an_error(
+    settings: Any, browser: Browser, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The page says so, without host and password."""
     monkeypatch.setattr("changesource.mongo.source.SERVER_SELECTION_TIMEOUT_MS", 100)
     settings.CHANGESOURCE_SOURCES = {"default": f"mongodb://user:secret@127.0.0.1:{free_port()}/shop"}
@@ -53,11 +55,11 @@ def test_unreachable_source(settings: Any, browser: Browser, app: App, monkeypat
     assert "127.0.0.1" not in text
 
 
-def test_who_may_not_view(app: App) -> None:
+def test_a_user_who_may_not_view_the_app_is_refused(app: App) -> None:
     """Everybody else is refused."""
     assert member_of_staff("view_table").get(page(app)).status_code == 403
 
 
-def test_no_app(browser: Browser, app: App) -> None:
+def test_an_unknown_app_is_not_found(browser: Browser, app: App) -> None:
     """An app that is not there has no source."""
     assert browser.get(url("app_check_source", app.pk + 1)).status_code == 404

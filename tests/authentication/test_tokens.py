@@ -15,10 +15,11 @@ from django.utils import timezone
 
 from changesource.authentication.tokens import authenticate
 from changesource.errors import TokenRefused
-from changesource.models import Client, Credential, client_store
-from changesource.models.client_store import Identity, StoredCredential
+from changesource.models import Client, Credential, queries
 from changesource.models.credential import digest_of, lookup_of
 from changesource.models.database_threads import AUTHENTICATION
+from changesource.models.queries.clients import Identity
+from changesource.models.queries.credentials import StoredCredential
 from changesource.protocol.requests import MAX_TOKEN_LENGTH
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -126,14 +127,14 @@ async def test_a_row_with_another_lookup_opens_nothing(
     token: str, other: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A database whose collation ignores case may find one."""
-    find = client_store.find_credential
+    find = queries.credentials.find_credential
 
     async def find_another(digest: str) -> StoredCredential | None:
         found = await find(digest)
         assert found is not None
         return replace(found, lookup=other(found.lookup))
 
-    monkeypatch.setattr(client_store, "find_credential", find_another)
+    monkeypatch.setattr(queries.credentials, "find_credential", find_another)
     assert (await refusal(token)).reason == "unknown token"
 
 

@@ -54,7 +54,7 @@ def test_from_a_table_to_the_first_version(log_in: LogIn, app_id: str, screensho
     page.goto("/admin/changesource/app/add/")
     page.get_by_label("App id").fill(app_id)
     page.get_by_role("button", name="Save and continue editing").click()
-    expect_state(page, "It was never published; nothing streams.")
+    expect_state(page, "It has never been published; nothing streams.")
     page.get_by_role("link", name="Add a table").click()
     page.locator("#id_name").fill("city")
     write(page, "Mapping", '{\n  "filter": {"population": {"$gtt": 1000}}\n}')
@@ -73,7 +73,7 @@ def test_from_a_table_to_the_first_version(log_in: LogIn, app_id: str, screensho
     screenshot(page, "2-first-version")
     publish(page)
     expect_message(page, f"Published version 1 of {app_id}.")
-    expect_state(page, "The draft says the same.")
+    expect_state(page, "The draft is the same.")
     screenshot(page, "3-published")
 
 
@@ -89,7 +89,7 @@ def test_next_version(log_in: LogIn, site: Site, published: str, screenshot: Tak
     review(page, published)
     expect_state(page, "The draft differs from version 1.")
     table = page.get_by_role("article", name="city")
-    expect(table).to_contain_text("Rebuilt: dropped and made again")
+    expect(table).to_contain_text("Rebuilt: dropped and created again")
     expect(table).to_contain_text("changed name: type string → json")
     expect(table).to_contain_text("dropped population")
     expect(table.get_by_role("region", name="Difference of the mapping of city")).to_contain_text("+ {")
@@ -121,7 +121,7 @@ def test_history(log_in: LogIn, published: str, screenshot: TakeScreenshot) -> N
     screenshot(page, "2-compare")
     page.go_back()
     page.get_by_role("link", name="Publish version 1 again").click()
-    expect(page.get_by_text("The draft that is there now is not lost")).to_be_visible()
+    expect(page.get_by_text("Nothing is lost:")).to_be_visible()
     screenshot(page, "3-again")
     page.get_by_role("button", name="Put version 1 into the draft").click()
     expect_message(page, "now says what version 1 says")
@@ -136,8 +136,8 @@ def test_draft_that_an_old_version_replaces(log_in: LogIn, published: str, scree
     drop_population(page, published)
     open_app(page, published)
     page.get_by_role("link", name="Version history").click()
-    page.get_by_role("link", name="Give up the draft for version 1").click()
-    expect(page.get_by_text("The draft that is there now is lost.")).to_be_visible()
+    page.get_by_role("link", name="Discard the draft for version 1").click()
+    expect(page.get_by_text("The present draft will be lost.")).to_be_visible()
     screenshot(page, "warning")
 
 
@@ -164,7 +164,7 @@ def test_draft_that_changes_under_review(log_in: LogIn, published: str) -> None:
     write(grace, "Mapping", '{"filter": {"name": "Oslo"}}')
     save(grace)
     publish(ada)
-    expect_message(ada, "was published, because the draft or what streams is not what you were shown")
+    expect_message(ada, "was published, because the draft, or what streams, is not what you were shown")
     expect(ada.get_by_role("article", name="city")).to_contain_text("Reloaded")
     expect_state(ada, "Version 1 streams.")
 

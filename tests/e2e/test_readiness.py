@@ -41,7 +41,7 @@ def test_not_ready_without_a_watcher_or_redis(deploy: Deploy, run_dir: Path) -> 
         status, answer = get(f"{server.url}/readyz")
         assert status == 503
         assert answer["reasons"] == {"app": KINDS["app"]}
-        assert f"not ready: app {deployment.app_id}: nobody watches it" in server.log_path.read_text()
+        assert f"not ready: app {deployment.app_id}: no process watches it" in server.log_path.read_text()
         deployment.watch()
         wait_until(lambda: get(f"{server.url}/readyz")[0] == 200)
         valkey.kill()

@@ -336,10 +336,10 @@ REMOVALS = (
     Removal(
         STRANGER,
         "missing only replicas that are registered",
-        "changesource/models/source_store.py",
+        "changesource/models/queries/awaited_replicas.py",
         "if notice.replica_version not in registered:\n            return\n",
         "registered.insert(0, notice.replica_version)\n",
-        ["tests/models/test_source_store.py::test_made_up"],
+        ["tests/models/queries/test_awaited_replicas.py::test_a_replica_that_is_not_registered_is_not_awaited"],
     ),
     Removal(
         STRANGER,
@@ -385,8 +385,8 @@ REMOVALS = (
         REPLACED,
         "a look at the source after a snapshot",
         "changesource/sessions/session.py",
-        "await context.views.history.check_source(context.database)\n        await store.register_replica(",
-        "await store.register_replica(",
+        "await context.views.history.check_source(context.database)\n        await queries.replicas.register_replica(",
+        "await queries.replicas.register_replica(",
         ["tests/sessions/test_session.py::test_a_snapshot_of_a_source_that_is_replaced_meanwhile_is_not_committed"],
     ),
     Removal(
@@ -433,7 +433,7 @@ REMOVALS = (
         AT_ONCE,
         "an ordinal that no replica has",
         "changesource/sessions/snapshot.py",
-        "if await store.find_replica(context.app_id, context.shard_num, drawn.watermark) is None:\n",
+        "if await queries.replicas.find_replica(context.app_id, context.shard_num, drawn.watermark) is None:\n",
         "if True:\n",
         ["tests/sessions/test_session.py::test_a_position_that_is_taken_is_not_taken_again"],
     ),

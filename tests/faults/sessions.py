@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 
 from changesource.conf import ChangeSourceSettings
 from changesource.models import App, Client
-from changesource.models.client_store import Identity
+from changesource.models.queries.clients import Identity
 from changesource.mongo.source import Database
 from changesource.operations.publisher import publish_app
 from changesource.protocol.closing import Closing

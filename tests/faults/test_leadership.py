@@ -184,7 +184,7 @@ def test_status(watched: Watched) -> None:
     app = watched.deployment.app_id
     nobody = watched.status()
     assert nobody.returncode == 1
-    assert f"Nobody watches {app}. Run manage.py watch_changes." in nobody.stderr
+    assert f"No process watches {app}. Run manage.py watch_changes." in nobody.stderr
     two = watched.start(2)
     wait_until(lambda: sum(logged(watcher, "stands by") for watcher in two) == 1)
     leader = watched.leader()

@@ -6,8 +6,8 @@ from django.db import OperationalError
 
 from changesource.limits import refusals
 from changesource.limits.refusals import OTHER_ADDRESSES, Holds, RefusalNotes
-from changesource.models import Refusal, client_store
-from changesource.models.client_store import Refused
+from changesource.models import Refusal, queries
+from changesource.models.queries.refusals import Refused
 from changesource.protocol import closing
 
 WRONG = Refused("192.0.2.1", "", 403, "unknown token")
@@ -82,7 +82,7 @@ async def test_no_count_is_lost_while_the_database_is_away(monkeypatch: pytest.M
             raise OperationalError
         stored.update(counts)
 
-    monkeypatch.setattr(client_store, "record_refusals", record)
+    monkeypatch.setattr(queries.refusals, "record_refusals", record)
     notes = RefusalNotes()
     notes.note(WRONG)
     await asyncio.sleep(0.05)

@@ -11,7 +11,8 @@ from django.core.management import CommandError, call_command
 
 from changesource import checks
 from changesource.models import App, Table
-from changesource.publishing.versions import PreImages, begin_publish
+from changesource.publishing.release import PreImages
+from changesource.publishing.versions import begin_publish
 from tests.models.builders import build_app
 from zerosources.embedded.ports import free_port
 from zerosources.embedded.servers import MongoServer

@@ -10,8 +10,9 @@ from django.core.management import CommandError, call_command
 
 from changesource.models import App, Client, Version
 from changesource.publishing.drafts import replace_draft
+from changesource.publishing.release import PreImages
 from changesource.publishing.schema_file import Schema
-from changesource.publishing.versions import PreImages, begin_publish
+from changesource.publishing.versions import begin_publish
 from changesource.tables.definition import Column, Table
 from tests.models.builders import build_app, set_grant
 from tests.simulation.sources import ITEMS, PlainDatabase, records_pre_images, refused
@@ -260,7 +261,8 @@ def test_publish_says_which_clients_do_not_see_a_table(
     set_grant(Client.objects.create_for_apps("acme", [app]), row_filters='{"river": {}}')
     assert run("publish", "shop") == "1\n"
     assert (
-        "Client acme: It will not see what is new. It has row filters, and none for 'city'." in capsys.readouterr().err
+        "Client acme: It will not see everything that is new. It has row filters, and none for 'city'."
+        in capsys.readouterr().err
     )
     assert run("publish", "shop") == "1\n"
     assert capsys.readouterr().err == ""

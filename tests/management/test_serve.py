@@ -51,7 +51,9 @@ def test_a_file_that_is_missing(certificate: Certificate, tmp_path: Path) -> Non
 
 def test_a_key_that_is_another_certificates(certificate: Certificate, other: Certificate) -> None:
     """Found when the server starts, not at its first connection."""
-    assert "one of this key" in refusal(f"ssl:port=8443:privateKey={other.key}:certKey={certificate.certificate}")
+    assert "must belong to the key" in refusal(
+        f"ssl:port=8443:privateKey={other.key}:certKey={certificate.certificate}"
+    )
 
 
 def test_a_file_that_is_no_key(certificate: Certificate, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_table(find: Find) -> None:
 def test_nobody_leads(find: Find) -> None:
     """The error names the apps, and what to do."""
     find(LED, ALONE)
-    with pytest.raises(CommandError, match=r"Nobody watches wiki\. Run manage\.py watch_changes\."):
+    with pytest.raises(CommandError, match=r"No process watches wiki\. Run manage\.py watch_changes\."):
         status()
 
 
@@ -81,7 +81,7 @@ def test_redis_is_away(find: Find) -> None:
 def test_options_that_need_others(settings: Any) -> None:
     """`--json` is of `--status`, and both are of Redis."""
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    with pytest.raises(CommandError, match="Add --status"):
+    with pytest.raises(CommandError, match="needs --status"):
         call_command("watch_changes", "--json")
     settings.REDIS_URL = ""
     with pytest.raises(CommandError, match="REDIS_URL is not set"):

@@ -9,9 +9,9 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection, connections
 
-from changesource.models import Client, client_store, database_threads, source_store, store
-from changesource.models.client_store import ClientInApp
+from changesource.models import Client, database_threads, queries
 from changesource.models.database_threads import AUTHENTICATION, STREAMS, close_connections
+from changesource.models.queries.access import ClientInApp
 from tests.models.builders import build_app
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,8 +42,8 @@ async def test_nothing_holds_up_what_ends_streams(client: Client, held_up: threa
     ]
     await asyncio.sleep(0)
     async with asyncio.timeout(SOON_SECONDS):
-        assert list(await client_store.read_entitlements([client.pk])) == [ClientInApp(client.pk, "shop")]
-        assert await source_store.awaited_replicas(1) == []
+        assert list(await queries.access.read_entitlements([client.pk])) == [ClientInApp(client.pk, "shop")]
+        assert await queries.awaited_replicas.awaited_replicas(1) == []
     held_up.set()
     await asyncio.gather(*waiting)
 
@@ -53,12 +53,12 @@ async def test_tokens_hold_up_no_streams(client: Client, held_up: threading.Even
     waiting = asyncio.ensure_future(AUTHENTICATION.ask(held_up.wait))
     await asyncio.sleep(0)
     async with asyncio.timeout(SOON_SECONDS):
-        assert await store.find_replica("shop", 0, "5a") is None
+        assert await queries.replicas.find_replica("shop", 0, "5a") is None
     held_up.set()
     await waiting
 
 
-async def test_cancelled(held_up: threading.Event) -> None:
+async def test_a_cancelled_query_that_has_not_begun_is_dropped(held_up: threading.Event) -> None:
     """A query that has not begun is not asked any more."""
     first = asyncio.ensure_future(STREAMS.ask(held_up.wait))
     begun: list[int] = []
@@ -72,6 +72,17 @@ async def test_cancelled(held_up: threading.Event) -> None:
     assert begun == [2]
 
 
+async def test_a_query_runs_in_its_thread(client: Client) -> None:
+    """Called as a coroutine function; `blocking` runs it in the caller's thread."""
+
+    @STREAMS.query
+    def thread_name() -> str:
+        return threading.current_thread().name
+
+    assert (await thread_name()).startswith("database-streams")
+    assert thread_name.blocking() == threading.current_thread().name
+
+
 async def test_connections_are_closed(client: Client) -> None:
     """At the end, in each thread; a later question opens another."""
 
@@ -81,7 +92,7 @@ async def test_connections_are_closed(client: Client) -> None:
     await STREAMS.ask(lambda: connection.ensure_connection())  # the thread's own: not of this one
     await close_connections()
     assert not await STREAMS.ask(is_open)
-    assert await store.find_replica("shop", 0, "5a") is None
+    assert await queries.replicas.find_replica("shop", 0, "5a") is None
 
 
 def current_connection() -> Any:
@@ -90,7 +101,7 @@ def current_connection() -> Any:
 
 async def test_connections_stay_open(client: Client) -> None:
     """From one question to the next, though CONN_MAX_AGE is 0."""
-    await store.find_replica("shop", 0, "5a")
+    await queries.replicas.find_replica("shop", 0, "5a")
     first = await STREAMS.ask(current_connection)
     assert first is not None
     assert await STREAMS.ask(current_connection) is first
@@ -103,14 +114,14 @@ async def test_broken_connections_are_replaced(client: Client, monkeypatch: pyte
     def note_error() -> None:
         connection.errors_occurred = True
 
-    await store.find_replica("shop", 0, "5a")
+    await queries.replicas.find_replica("shop", 0, "5a")
     first = await STREAMS.ask(current_connection)
     with monkeypatch.context() as broken:
         broken.setattr(type(connections["default"]), "is_usable", lambda self: False)
         if why == "it was idle":
             broken.setattr(database_threads, "IDLE_SECONDS", 0.0)
-            assert await store.find_replica("shop", 0, "5a") is None
+            assert await queries.replicas.find_replica("shop", 0, "5a") is None
         else:
             await STREAMS.ask(note_error)
-    assert await store.find_replica("shop", 0, "5a") is None
+    assert await queries.replicas.find_replica("shop", 0, "5a") is None
     assert await STREAMS.ask(current_connection) is not first

@@ -10,7 +10,7 @@ from tests.models.builders import build_app, build_table
 pytestmark = pytest.mark.django_db
 
 
-def test_everything_is_taken_over() -> None:
+def test_a_definition_has_everything_of_the_draft() -> None:
     """Each attribute of a draft arrives in its definition; empty names get their defaults."""
     app = App.objects.create(app_id="shop", source="other", relationships={"city": {}})
     build_table(
@@ -42,7 +42,7 @@ def test_everything_is_taken_over() -> None:
     )
 
 
-def test_order() -> None:
+def test_tables_and_columns_are_ordered_by_position() -> None:
     """Tables and columns come in the order of their positions."""
     app = build_app()
     build_table(app, "country", {"b": {}, "a": {}})

@@ -40,7 +40,7 @@ def test_tokens_of_before() -> None:
     assert AccessVersion.objects.get().access == grant.access()
 
 
-def test_grants_of_before() -> None:
+def test_grants_of_an_earlier_release_get_origins() -> None:
     """The names in grants mean the tables that stream. What stays to be said is which tables row filters no longer show."""
     try:
         before = migrated("0008_source_identity")
@@ -74,7 +74,7 @@ def test_grants_of_before() -> None:
     }
 
 
-def test_replicas_that_clients_made_up() -> None:
+def test_watermarks_that_clients_made_up_are_removed() -> None:
     """Those that were awaited and never registered are forgotten, and so are watermarks that nobody had looked at."""
     try:
         before = migrated("0008_source_identity")

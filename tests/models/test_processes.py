@@ -22,7 +22,7 @@ import django
 django.setup()
 from pathlib import Path
 from changesource.tables.row_errors import RowError
-from changesource.models import App, RowErrorRecord, Table, Version, store
+from changesource.models import App, RowErrorRecord, Table, Version, queries
 from tests.models.builders import build_app, publish
 
 def wait_for(path):
@@ -85,7 +85,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, stack: ExitStack) -
     return Database(stack, request.getfixturevalue("postgresql"))
 
 
-def test_publishing_at_once(database: Database, tmp_path: Path) -> None:
+def test_simultaneous_publishes_get_consecutive_numbers(database: Database, tmp_path: Path) -> None:
     """Processes that edit and publish one app at the same time get versions 1, 2, 3 … without a gap or an error."""
     database.run("build_app()")
     script = """
@@ -103,14 +103,14 @@ def test_publishing_at_once(database: Database, tmp_path: Path) -> None:
     assert len(numbers) > 15
 
 
-def test_row_errors_at_once(database: Database, tmp_path: Path) -> None:
+def test_simultaneous_row_errors_are_all_counted(database: Database, tmp_path: Path) -> None:
     """Counts of processes that report the same rows at the same time add up."""
     database.run("build_app()")
     script = """
         wait_for(sys.argv[1])
         errors = [RowError("city", str(n), "size", "is text") for n in range(10)]
         for turn in range(10):
-            asyncio.run(store.record_row_errors("shop", errors))
+            asyncio.run(queries.row_errors.record_row_errors("shop", errors))
     """
     processes = [database.start(script, str(tmp_path / "go")) for _ in range(PROCESSES)]
     (tmp_path / "go").touch()
@@ -120,7 +120,7 @@ def test_row_errors_at_once(database: Database, tmp_path: Path) -> None:
     assert counts == [str(10 * PROCESSES)] * 10
 
 
-def test_lost_connection_is_replaced(stack: ExitStack, postgresql: str) -> None:
+def test_a_lost_connection_is_replaced(stack: ExitStack, postgresql: str) -> None:
     """After the server ended a kept connection, at most one call fails."""
     database = Database(stack, f"{postgresql}?conn_max_age=600")
     output = database.run(
@@ -129,7 +129,7 @@ def test_lost_connection_is_replaced(stack: ExitStack, postgresql: str) -> None:
         from django.db import Error
 
         async def main():
-            print(await store.published_apps())
+            print(await queries.published.published_apps())
             with psycopg.connect(sys.argv[1], autocommit=True) as other:
                 ended = other.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -137,10 +137,10 @@ def test_lost_connection_is_replaced(stack: ExitStack, postgresql: str) -> None:
                 )
                 print(ended.rowcount)
             try:
-                await store.published_apps()
+                await queries.published.published_apps()
             except Error:
                 pass
-            print(await store.published_apps())
+            print(await queries.published.published_apps())
 
         asyncio.run(main())
         """,

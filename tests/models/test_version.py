@@ -28,6 +28,6 @@ def test_saving_a_loaded_version_is_refused(version: Version) -> None:
         Version.objects.get().save()
 
 
-def test_definition(version: Version) -> None:
+def test_a_version_stores_the_definition_of_the_draft(version: Version) -> None:
     """A version gives back the definition that it was made of."""
     assert version.to_definition() == draft_definition(version.app)

@@ -17,26 +17,28 @@ async def name_of(database: Database) -> str:
     return database.name
 
 
-def test_answer(mongo_server: MongoServer, settings: Any) -> None:
+def test_the_answer_is_returned(mongo_server: MongoServer, settings: Any) -> None:
     """The answer is what the question gives for the source's database."""
     settings.CHANGESOURCE_SOURCES = {"eu": mongo_server.uri("shop")}
     assert ask_source("eu", name_of) == "shop"
 
 
-async def test_beside_a_running_loop(mongo_server: MongoServer, settings: Any) -> None:
+async def test_a_running_loop_is_no_obstacle(mongo_server: MongoServer, settings: Any) -> None:
     """Also where an event loop runs in the thread."""
     settings.CHANGESOURCE_SOURCES = {"eu": mongo_server.uri("shop")}
     assert ask_source("eu", name_of) == "shop"
 
 
-def test_unknown_source(settings: Any) -> None:
+def test_an_unknown_source_is_refused(settings: Any) -> None:
     """A source without a URI is said."""
     settings.CHANGESOURCE_SOURCES = {}
     with pytest.raises(UnknownSource, match="MONGODB_URI_EU"):
         ask_source("eu", name_of)
 
 
-def test_time_limit(mongo_server: MongoServer, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_source_is_unreachable(
+    mongo_server: MongoServer, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No answer in time is a source that cannot be reached."""
     settings.CHANGESOURCE_SOURCES = {"eu": mongo_server.uri("shop")}
     monkeypatch.setattr(ask_source_module, "ASK_SECONDS", 0.05)

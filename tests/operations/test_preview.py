@@ -41,7 +41,7 @@ def test_rows_beside_their_documents(database: PlainDatabase) -> None:
     assert not Version.objects.exists()
 
 
-def test_first_in_the_order_of_id(database: PlainDatabase) -> None:
+def test_the_first_documents_by_id_are_shown(database: PlainDatabase) -> None:
     """No more than the limit, whatever the types of `_id`."""
     identities = ["x", 5, ObjectId(), 1]
     database.city.insert_many([{"_id": identity} for identity in identities])
@@ -49,7 +49,7 @@ def test_first_in_the_order_of_id(database: PlainDatabase) -> None:
     assert shown == [1, 5, "x"]
 
 
-def test_row_errors(database: PlainDatabase) -> None:
+def test_row_errors_are_shown(database: PlainDatabase) -> None:
     """What does not fit is said as in the stream, for a column and for the mapping."""
     app = build_app()
     mapping = '{"projection": {"size": 1, "code": {"$toInt": "$code"}}}'
@@ -65,7 +65,7 @@ def test_row_errors(database: PlainDatabase) -> None:
     assert error["reason"].startswith("projection.code: ")
 
 
-def test_as_json(database: PlainDatabase) -> None:
+def test_a_preview_can_be_written_as_json(database: PlainDatabase) -> None:
     """The document in relaxed Extended JSON; what json columns hold as values; text that looks like JSON stays text."""
     app = build_app()
     columns = {"_id": {}, "tags": {"type": "json", "optional": True}, "note": {"optional": True}}
@@ -87,13 +87,13 @@ def test_as_json(database: PlainDatabase) -> None:
     ]
 
 
-def test_unknown_table(database: PlainDatabase) -> None:
+def test_an_unknown_table_is_refused(database: PlainDatabase) -> None:
     """A table that the draft does not have is refused with those that it has."""
     with pytest.raises(InvalidDefinition, match=r"'town'.*city"):
         preview_table(build_app(), "town", 1)
 
 
-def test_invalid_draft(database: PlainDatabase) -> None:
+def test_an_invalid_draft_is_refused(database: PlainDatabase) -> None:
     """A draft with problems is refused with each of them."""
     app = build_app()
     app.tables.update(mapping='{"filter": 1}')
@@ -104,7 +104,7 @@ def test_invalid_draft(database: PlainDatabase) -> None:
     assert "my table.name: " in str(refused.value)
 
 
-def test_unreachable_source(settings: Any) -> None:
+def test_an_unreachable_source_is_reported(settings: Any) -> None:
     """A source that is away is said to be."""
     uri = f"mongodb://127.0.0.1:{free_port()}/shop"
     settings.CHANGESOURCE_SOURCES = {"default": uri}
@@ -112,7 +112,7 @@ def test_unreachable_source(settings: Any) -> None:
         preview_table(build_app(), "city", 1)
 
 
-def test_large_documents(database: PlainDatabase) -> None:
+def test_large_documents_are_previewed(database: PlainDatabase) -> None:
     """Of documents near 16 MB a page shows what a person can read; all of them together take one process little memory."""
     app = build_app()
     tag = "x" * 1_000
@@ -128,7 +128,7 @@ def test_large_documents(database: PlainDatabase) -> None:
         assert len(item["rows"]) + item["more_rows"] + len(item["errors"]) + item["more_errors"] == 15_000
 
 
-def test_no_room(database: PlainDatabase) -> None:
+def test_a_full_page_says_that_there_is_more(database: PlainDatabase) -> None:
     """A page that is full says that there is more."""
     app = build_app()
     names = [f"c{number}" for number in range(300)]

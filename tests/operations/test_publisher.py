@@ -39,7 +39,7 @@ def build_items(app: App, name: str = "item", collection: str = "orders") -> Non
     build_table(app, name, {"sku": {}, "order": {}}, collection=collection, mapping=ITEMS, primary_key=["order", "sku"])
 
 
-def test_switched_on(database: PlainDatabase, app: App) -> None:
+def test_pre_images_are_switched_on(database: PlainDatabase, app: App) -> None:
     """Pre-images are switched on where a table needs them, and nowhere else."""
     database.orders.insert_one({"items": []})
     database.city.insert_one({})
@@ -54,14 +54,14 @@ def test_collection_that_does_not_exist_yet(database: PlainDatabase, app: App) -
     assert records_pre_images(database, "orders")
 
 
-def test_on_already(mongo_server: MongoServer, database: PlainDatabase, app: App) -> None:
+def test_pre_images_that_are_on_stay_on(mongo_server: MongoServer, database: PlainDatabase, app: App) -> None:
     """Where somebody has switched them on, no right to do so is needed."""
     database.create_collection("orders", changeStreamPreAndPostImages={"enabled": True})
     with refused(mongo_server, "collMod", "create", code=13):
         assert publish_app(app).number == 1
 
 
-def test_not_allowed(mongo_server: MongoServer, database: PlainDatabase, app: App) -> None:
+def test_without_the_right_nothing_is_published(mongo_server: MongoServer, database: PlainDatabase, app: App) -> None:
     """Without the right nothing is published, and the message has the command for whoever has it."""
     database.create_collection("orders")
     with refused(mongo_server, "collMod", code=13), pytest.raises(SourceUnusable, match='collMod: "orders"'):
@@ -70,7 +70,7 @@ def test_not_allowed(mongo_server: MongoServer, database: PlainDatabase, app: Ap
     assert publish_app(app).number == 1
 
 
-def test_unreachable(settings: Any, monkeypatch: pytest.MonkeyPatch, app: App) -> None:
+def test_an_unreachable_source_prevents_the_publish(settings: Any, monkeypatch: pytest.MonkeyPatch, app: App) -> None:
     """A source that is away is said to be, and nothing is published."""
     monkeypatch.setattr(source, "SERVER_SELECTION_TIMEOUT_MS", 100)
     settings.CHANGESOURCE_SOURCES = {"default": f"mongodb://127.0.0.1:{free_port()}/shop"}
@@ -79,7 +79,7 @@ def test_unreachable(settings: Any, monkeypatch: pytest.MonkeyPatch, app: App) -
     assert not Version.objects.exists()
 
 
-def test_source_that_nothing_is_needed_of(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_of_which_nothing_is_needed_may_be_away(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A draft whose keys come from `_id` is published while the source is away, and the person is told."""
     monkeypatch.setattr(source, "SERVER_SELECTION_TIMEOUT_MS", 100)
     settings.CHANGESOURCE_SOURCES = {"default": f"mongodb://127.0.0.1:{free_port()}/shop"}
@@ -99,7 +99,9 @@ def test_problems_come_first(database: PlainDatabase, app: App) -> None:
 
 
 @pytest.mark.parametrize("change", ["another table", "another source"])
-def test_draft_that_changes_meanwhile(monkeypatch: pytest.MonkeyPatch, settings: Any, app: App, change: str) -> None:
+def test_a_draft_that_changes_meanwhile_is_refused(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, app: App, change: str
+) -> None:
     """What needs pre-images that nobody has switched on is not published."""
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/a", "archive": "mongodb://localhost/b"}
 
@@ -117,14 +119,14 @@ def test_draft_that_changes_meanwhile(monkeypatch: pytest.MonkeyPatch, settings:
     assert not Version.objects.exists()
 
 
-def test_publish_without_pre_images(settings: Any, app: App) -> None:
+def test_a_publish_without_pre_images_is_refused(settings: Any, app: App) -> None:
     """`begin_publish` alone does not let such a table through."""
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/a"}
     with pytest.raises(InvalidDefinition, match="pre-images of orders"):
         begin_publish(app)
 
 
-async def test_beside_a_running_loop(
+async def test_a_running_loop_is_no_obstacle(
     database: PlainDatabase, monkeypatch: pytest.MonkeyPatch, transactional_db: None
 ) -> None:
     """An event loop that runs in the thread does not keep it from publishing."""
@@ -135,7 +137,7 @@ async def test_beside_a_running_loop(
     assert records_pre_images(database, "orders")
 
 
-def test_view_is_refused(database: PlainDatabase, app: App) -> None:
+def test_a_view_is_refused(database: PlainDatabase, app: App) -> None:
     """A view has no change stream, so nothing is published, no pre-image is switched on, and the table is named."""
     database.create_collection("city", viewOn="orders", pipeline=[])
     database.create_collection("orders")
@@ -145,7 +147,7 @@ def test_view_is_refused(database: PlainDatabase, app: App) -> None:
     assert not records_pre_images(database, "orders")
 
 
-def test_time_series_is_refused(database: PlainDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_series_collection_is_refused(database: PlainDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """So is a time series collection, which the embedded MongoDB lists as an ordinary one."""
 
     async def kinds(*_: object) -> dict[str, str]:
@@ -157,7 +159,7 @@ def test_time_series_is_refused(database: PlainDatabase, monkeypatch: pytest.Mon
     assert not Version.objects.exists()
 
 
-def test_missing_collection_is_a_warning(database: PlainDatabase) -> None:
+def test_a_missing_collection_is_a_warning(database: PlainDatabase) -> None:
     """It may come later; the person who publishes is told of it, and of nothing else."""
     app = build_app()
     build_table(app, "land", {"_id": {}})
@@ -171,7 +173,7 @@ def test_missing_collection_is_a_warning(database: PlainDatabase) -> None:
 @pytest.mark.parametrize(
     "failure", [{"errorCode": 13}, {"errorCode": 6}, {"blockConnection": True, "blockTimeMS": 2_000}]
 )
-def test_collections_that_cannot_be_looked_at(
+def test_collections_that_cannot_be_listed_are_a_warning(
     mongo_server: MongoServer, database: PlainDatabase, monkeypatch: pytest.MonkeyPatch, failure: dict[str, Any]
 ) -> None:
     """A refusal, a server that is away and one that hangs are warnings, and do not stop a publish."""

@@ -9,8 +9,8 @@ import pytest
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from changesource.models import source_store
-from changesource.models.source_store import Awaited
+from changesource.models import queries
+from changesource.models.queries.awaited_replicas import Awaited
 from changesource.operations import readiness as readiness_module
 from changesource.operations.readiness import KINDS, Readiness, find_missing, kinds_of, missing_of
 
@@ -44,11 +44,11 @@ def awaited(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
                 raise row
         return rows[:at_most]
 
-    monkeypatch.setattr(source_store, "awaited_replicas", awaited_replicas)
+    monkeypatch.setattr(queries.awaited_replicas, "awaited_replicas", awaited_replicas)
     return rows
 
 
-async def test_one_search_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_callers_share_one_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many ask, at once and again and again, and whoever goes away: it is looked once a second at most."""
     searches = 0
     may_go_on = asyncio.Event()
@@ -75,7 +75,7 @@ async def test_one_search_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert searches == 2
 
 
-async def test_each_process_has_its_own(awaited: list[Any]) -> None:
+async def test_each_process_has_its_own_answer(awaited: list[Any]) -> None:
     """Two services do not share an answer."""
     one, another = Service("shop"), Service()
     awaited.append(Awaited("shop", 0, "lost", timezone.now()))
@@ -83,7 +83,9 @@ async def test_each_process_has_its_own(awaited: list[Any]) -> None:
     assert await missing_of(another) == {}  # type: ignore[arg-type]
 
 
-async def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unexpected_exception_means_not_ready(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A process that does not know whether it is ready is not, and does not look more often for that."""
     searches = 0
 
@@ -98,10 +100,10 @@ async def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
         missing = await missing_of(service)  # type: ignore[arg-type]
     assert kinds_of(missing) == {"check": KINDS["check"]}
     assert searches == 1
-    assert "could not be found out" in caplog.text
+    assert "could not be determined" in caplog.text
 
 
-async def test_strangers_learn_kinds(awaited: list[Any]) -> None:
+async def test_strangers_learn_only_kinds(awaited: list[Any]) -> None:
     """The answer to everybody names no app, shard or reason, and is as long for many as for one; to staff it is bounded."""
     service = Service("shop", "other")
     awaited += [Awaited("shop" if n % 2 else "other", n, "r" * 200, timezone.now()) for n in range(10_000)]
@@ -111,13 +113,13 @@ async def test_strangers_learn_kinds(awaited: list[Any]) -> None:
     assert kinds_of(missing) == {"replicas": KINDS["replicas"]}
 
 
-async def test_apps_that_are_not_published(awaited: list[Any]) -> None:
+async def test_apps_that_are_not_published_are_left_out(awaited: list[Any]) -> None:
     """Replicas of an app that does not stream here are not missed."""
     awaited.append(Awaited("gone", 0, "lost", timezone.now()))
     assert await find_missing(Service("shop")) == {}  # type: ignore[arg-type]
 
 
-async def test_database_away(awaited: list[Any]) -> None:
+async def test_a_database_that_is_away_is_reported(awaited: list[Any]) -> None:
     """Without what the database says."""
     awaited.append(DatabaseError("password"))
     missing = await find_missing(Service("shop"))  # type: ignore[arg-type]

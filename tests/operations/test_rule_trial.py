@@ -26,7 +26,7 @@ def token(payload: Any) -> str:
 
 
 @pytest.mark.parametrize("claims", [{"sub": "ada"}, {"sub": "à?>", "n": [1]}, {}])
-def test_token(claims: dict[str, Any]) -> None:
+def test_the_claims_of_a_token_are_read(claims: dict[str, Any]) -> None:
     """The claims of a token are its payload, whoever has signed it, of any length."""
     assert claims_of_token(token(json.dumps(claims).encode())) == claims
 
@@ -34,7 +34,7 @@ def test_token(claims: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "text", ["", "a.b", "a.b.c.d", "a.!!!.c", token(b"[1]"), token(b"\xff\xfe"), token(b"{"), "a.ä.c"]
 )
-def test_no_token(text: str) -> None:
+def test_text_that_is_no_token_is_refused(text: str) -> None:
     """What is no JWT is refused, and nothing of it is in the message."""
     with pytest.raises(InvalidClaims) as caught:
         claims_of_token(text)
@@ -42,7 +42,7 @@ def test_no_token(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "1", "{", '{"secret": NaN}', '{"secret": "\\u0000"}'])
-def test_bad_claims(text: str) -> None:
+def test_bad_claims_are_refused(text: str) -> None:
     """Claims are a JSON object; nothing of them is in the message."""
     with pytest.raises(InvalidClaims) as caught:
         read_claims(text)
@@ -50,7 +50,7 @@ def test_bad_claims(text: str) -> None:
 
 
 @pytest.mark.django_db
-def test_outcomes(database: PlainDatabase) -> None:
+def test_each_rule_has_an_outcome(database: PlainDatabase) -> None:
     """Each row has what each rule says of it, and why it does not match."""
     app = build_app()
     rules = '{"select": [{"name": "$auth.sub"}, {"_id": "z"}]}'
@@ -68,7 +68,7 @@ def test_outcomes(database: PlainDatabase) -> None:
 
 
 @pytest.mark.django_db
-def test_related_rows(database: PlainDatabase) -> None:
+def test_related_rows_are_found(database: PlainDatabase) -> None:
     """A rule may ask for rows of another table."""
     app = build_app()
     build_table(

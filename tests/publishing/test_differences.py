@@ -12,8 +12,9 @@ from changesource.publishing.differences import (
     Difference,
     DiffLine,
     TableDifference,
-    compare_versions,
+    compare_releases,
 )
+from changesource.publishing.release import Release
 from changesource.tables.definition import AppDefinition, Column, Table
 
 ID = Column("_id", "string")
@@ -26,57 +27,61 @@ def app(*tables: Table, source: str = "default", **relationships: dict[str, str]
     return AppDefinition("shop", source, tables, relationships)
 
 
+def compare(old: AppDefinition | None, new: AppDefinition) -> Difference:
+    return compare_releases(None if old is None else Release(old), Release(new))
+
+
 def change(old: Table, **attributes: object) -> tuple[TableDifference, Difference]:
     """What is different after `old` got other attributes: of the one table, and at all."""
-    difference = compare_versions(app(old), app(replace(old, **attributes)))
+    difference = compare(app(old), app(replace(old, **attributes)))
     [table] = difference.tables
     return table, difference
 
 
-def test_first_version() -> None:
+def test_a_first_version_adds_all_tables() -> None:
     """Before the first version all tables are added, and nothing streams that could go on."""
-    difference = compare_versions(None, app(CITY))
+    difference = compare(None, app(CITY))
     assert [(table.name, table.fate) for table in difference.tables] == [("city", "added")]
-    assert difference.begins_anew
+    assert difference.starts_over
     assert difference.loaded_collections == ["city"]
 
 
-def test_no_difference() -> None:
+def test_equal_releases_have_no_difference() -> None:
     """Versions that say the same are the same."""
-    difference = compare_versions(app(CITY), app(CITY))
+    difference = compare(app(CITY), app(CITY))
     assert difference == Difference(True, False, None, (), (), ())
     assert not difference.is_only_order
 
 
-def test_order_of_columns() -> None:
+def test_another_order_of_columns_is_a_difference() -> None:
     """Another order is a difference, though nothing is to be listed."""
-    difference = compare_versions(app(CITY), app(replace(CITY, columns=(ID, SIZE, NAME))))
+    difference = compare(app(CITY), app(replace(CITY, columns=(ID, SIZE, NAME))))
     assert difference.is_only_order
     assert not difference.is_same
 
 
-def test_added_and_dropped_table() -> None:
+def test_an_added_table_is_read_and_a_dropped_one_outdates_clients() -> None:
     """A table that comes is loaded; one that goes outdates clients that know it."""
     land = Table("land", (ID,), ("_id",), collection="lands")
-    difference = compare_versions(app(CITY), app(land))
+    difference = compare(app(CITY), app(land))
     assert [(table.name, table.fate) for table in difference.tables] == [("land", "added"), ("city", "dropped")]
     assert difference.loaded_collections == ["lands"]
-    assert difference.notices[0].startswith("Table city goes. Clients whose schema still says otherwise are refused")
+    assert difference.notices[0].startswith("Table city is dropped. Clients with the old schema are refused")
 
 
-def test_dropped_column() -> None:
+def test_a_dropped_column_keeps_rows_and_outdates_clients() -> None:
     """An optional column goes without its rows being read; clients that know it are refused."""
     table, difference = change(CITY, columns=(ID, NAME))
     assert (table.fate, table.outcome) == ("kept", "Columns are dropped. Its rows stay.")
     assert table.columns == (ColumnDifference("size", "dropped", "number, optional, shows the field size"),)
     assert difference.loaded_collections == []
     assert difference.notices == (
-        "Column city.size goes. Clients whose schema still says otherwise are refused (SchemaVersionNotSupported) "
-        "until they update.",
+        "Column city.size is dropped. Clients with the old schema are refused (SchemaVersionNotSupported) until they are "
+        "updated.",
     )
 
 
-def test_added_column() -> None:
+def test_an_added_column_outdates_no_client() -> None:
     """An optional column comes to the rows that are there, one that is required rebuilds its table; no client is refused."""
     for is_optional, fate in ((True, "extended"), (False, "rebuilt")):
         table, difference = change(CITY, columns=(*CITY.columns, Column("flag", "boolean", optional=is_optional)))
@@ -95,27 +100,27 @@ def test_added_column() -> None:
         (replace(NAME, name="title"), "name in queries", ("name", "title")),
     ],
 )
-def test_changed_column(column: Column, label: str, values: tuple[str, str]) -> None:
+def test_a_changed_column_lists_old_and_new_values(column: Column, label: str, values: tuple[str, str]) -> None:
     """What is different about a column is listed with what it was."""
     table, _ = change(CITY, columns=(ID, column, SIZE))
     [found] = table.columns
     assert (found.change, found.changes) == ("changed", (AttributeDifference(label, *values),))
 
 
-def test_retyped_column_outdates_clients() -> None:
+def test_a_retyped_column_outdates_clients() -> None:
     """zero-cache refuses a client that knows a column by another type."""
     _, difference = change(CITY, columns=(ID, replace(NAME, type="json"), SIZE))
-    assert difference.notices[0].startswith("Column city.name becomes a json.")
+    assert difference.notices[0].startswith("Column city.name becomes json.")
 
 
-def test_primary_key_outdates_clients() -> None:
+def test_another_primary_key_outdates_clients() -> None:
     """zero-cache refuses a client with another primary key."""
     table, difference = change(replace(CITY, columns=(ID, replace(NAME, optional=False))), primary_key=("_id", "name"))
     assert table.attributes == (AttributeDifference("primary key", "_id", "_id, name"),)
     assert difference.notices[0].startswith("The primary key of city changes.")
 
 
-def test_mapping() -> None:
+def test_a_changed_mapping_is_compared_by_lines() -> None:
     """A mapping is compared line by line, and its table's rows are read again."""
     table, _ = change(replace(CITY, mapping='{"filter":{"size":1}}'), mapping='{"filter":{"size":2}}')
     assert table.fate == "reloaded"
@@ -127,7 +132,7 @@ def test_mapping() -> None:
     ]
 
 
-def test_long_text() -> None:
+def test_lines_far_from_a_change_are_left_out() -> None:
     """What is far from a change is left out, with a sign where."""
     old = {f"field{number}": 1 for number in range(40)}
     mapping = '{{"filter":{}}}'
@@ -137,22 +142,22 @@ def test_long_text() -> None:
     assert [line.mark for line in table.texts[0].lines].count("…") == 1
 
 
-def test_relationships() -> None:
+def test_changed_relationships_touch_no_table() -> None:
     """Relationships belong to the app, and no table is touched."""
-    difference = compare_versions(app(CITY), app(CITY, city={"land": "x"}))
+    difference = compare(app(CITY), app(CITY, city={"land": "x"}))
     assert [text.label for text in difference.texts] == ["relationships"]
     assert difference.tables == ()
 
 
 def test_another_source() -> None:
     """Another source begins anew: no table can stay."""
-    difference = compare_versions(app(CITY), app(CITY, source="archive"))
-    assert difference.begins_anew
+    difference = compare(app(CITY), app(CITY, source="archive"))
+    assert difference.starts_over
     assert [table.fate for table in difference.tables] == ["rebuilt"]
     assert difference.source == AttributeDifference("source", "default", "archive")
 
 
-def test_filter_columns() -> None:
+def test_filter_columns_need_pre_images_but_no_rows() -> None:
     """What row filters can ask for is said in words, with the pre-images that it takes; no rows are read again."""
     table, difference = change(CITY, collection="cities", filter_columns=("name",))
     assert table.fate == "reloaded"
@@ -160,8 +165,8 @@ def test_filter_columns() -> None:
     assert (table.fate, table.outcome) == ("kept", "Its rows stay.")
     assert table.attributes == (AttributeDifference("filter columns", "", "name"),)
     assert table.notes == (
-        "Row filters of clients can ask for name.",
-        "It needs pre-images of the collection city: publishing switches them on where they are off.",
+        "Row filters of clients can use name.",
+        "It needs pre-images of the collection city: publishing switches them on if they are off.",
     )
     assert difference.loaded_collections == []
     assert difference.texts == ()
@@ -172,62 +177,60 @@ def test_pre_images_for_another_table_of_the_collection() -> None:
     """The table that needs them says so, not its neighbours."""
     town = Table("town", (ID, NAME), ("_id",), collection="city")
     new = app(replace(CITY, filter_columns=("name",)), replace(town, permissions='{"select":[{}]}'))
-    city, neighbour = compare_versions(app(CITY, town), new).tables
+    city, neighbour = compare(app(CITY, town), new).tables
     assert (len(city.notes), neighbour.notes) == (2, ())
 
 
-def test_other_filter_columns() -> None:
+def test_pre_images_that_are_already_needed_are_not_mentioned() -> None:
     """Pre-images that are needed already are not mentioned."""
     table, _ = change(replace(CITY, filter_columns=("name",)), filter_columns=("size",))
     assert table.attributes == (AttributeDifference("filter columns", "name", "size"),)
     assert table.notes == (
-        "Row filters of clients can ask for size.",
-        "Row filters of clients can no longer ask for name.",
+        "Row filters of clients can use size.",
+        "Row filters of clients can no longer use name.",
     )
 
 
-def test_indexes() -> None:
+def test_changed_indexes_read_no_rows() -> None:
     """They are listed, and no rows are read again."""
     table, difference = change(replace(CITY, indexes=(("name",),)), indexes=(("size", "name"), ("size",)))
     assert (table.fate, table.outcome) == ("kept", "Its rows stay.")
     assert table.attributes == (AttributeDifference("indexes", "name", "size, name; size"),)
-    assert table.notes == ("zero-cache makes the new indexes of the rows that it has.",)
+    assert table.notes == ("zero-cache builds the new indexes from the rows that it has.",)
     assert (difference.loaded_collections, difference.texts, difference.is_only_order) == ([], (), False)
 
 
 @pytest.mark.parametrize("old", [None, app(Table("land", (ID,), ("_id",)))])
-def test_filter_columns_of_an_added_table(old: AppDefinition | None) -> None:
+def test_an_added_table_mentions_its_filter_columns(old: AppDefinition | None) -> None:
     """A table that comes says what it takes, in a first version too."""
-    difference = compare_versions(old, app(replace(CITY, filter_columns=("name",)), Table("land", (ID,), ("_id",))))
+    difference = compare(old, app(replace(CITY, filter_columns=("name",)), Table("land", (ID,), ("_id",))))
     assert [(table.name, len(table.notes)) for table in difference.tables if table.notes] == [("city", 2)]
 
 
-def test_filter_columns_in_another_source() -> None:
+def test_another_source_needs_pre_images_too() -> None:
     """The other source has to record pre-images as well."""
     filtered = replace(CITY, filter_columns=("name",))
-    [table] = compare_versions(app(filtered), app(filtered, source="archive")).tables
-    assert table.notes == (
-        "It needs pre-images of the collection city: publishing switches them on where they are off.",
-    )
+    [table] = compare(app(filtered), app(filtered, source="archive")).tables
+    assert table.notes == ("It needs pre-images of the collection city: publishing switches them on if they are off.",)
 
 
-def test_publications() -> None:
+def test_changed_publications_touch_no_table() -> None:
     """What zero-caches can ask for is shown line by line and in words; no table is touched."""
     tables = (CITY, Table("land", (ID,), ("_id",)))
     old = AppDefinition("shop", "default", tables, publications={"mobile": ["city"], "web": ["city", "land"]})
     new = replace(old, publications={"mobile": ["land"], "desk": ["city", "land"]})
-    difference = compare_versions(old, new)
+    difference = compare(old, new)
     assert difference.tables == ()
     assert [text.label for text in difference.texts] == ["publications"]
     assert difference.notices == (
-        "Publication mobile gets land: zero-caches that ask for it have more tables.",
-        "Publication mobile loses city: zero-caches have it no more, unless by another one.",
+        "Publication mobile gains land: zero-caches that ask for it get more tables.",
+        "Publication mobile loses city: zero-caches no longer get it, unless through another one.",
         "zero-caches can ask for the publication desk: city, land.",
-        "Publication web goes: take it out of the ZERO_APP_PUBLICATIONS of zero-caches that ask for it.",
+        "Publication web is dropped: remove it from ZERO_APP_PUBLICATIONS wherever a zero-cache asks for it.",
     )
 
 
-def test_long_texts() -> None:
+def test_texts_that_are_too_long_are_not_compared() -> None:
     """Texts that would take seconds to compare are not compared, and it is said how long they are."""
     old, new = (json.dumps({"filter": {"a": {"$in": [n % k for n in range(20_000)]}}}) for k in (300, 299))
     began = time.process_time()
@@ -235,4 +238,4 @@ def test_long_texts() -> None:
     assert time.process_time() - began < 3
     [text] = table.texts
     assert [line.mark for line in text.lines] == ["-", "+"]
-    assert text.lines[1].text.endswith("lines, which are too many to be compared here")
+    assert text.lines[1].text.endswith("lines, too many to be compared here")

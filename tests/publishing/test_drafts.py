@@ -8,8 +8,8 @@ from changesource.errors import InvalidDefinition
 from changesource.models import App
 from changesource.models.draft import draft_definition
 from changesource.publishing.drafts import replace_draft, replace_draft_by_version
+from changesource.publishing.release import PreImages
 from changesource.publishing.schema_file import Schema
-from changesource.publishing.versions import PreImages
 from changesource.tables.definition import Column, Table
 from tests.models.builders import build_app, publish
 
@@ -26,14 +26,14 @@ COUNTRY = Table(
 SCHEMA = Schema((COUNTRY,), {"country": {}})
 
 
-def test_new_app() -> None:
+def test_a_missing_app_is_created() -> None:
     """An app that is missing is created, on the default source."""
     app = replace_draft("shop", SCHEMA)
     assert App.objects.get() == app
     assert (app.app_id, app.source) == ("shop", "default")
 
 
-def test_nothing_is_lost() -> None:
+def test_nothing_of_a_schema_is_lost() -> None:
     """The draft says what the schema says."""
     definition = draft_definition(replace_draft("shop", SCHEMA))
     assert (definition.tables, definition.relationships) == ((COUNTRY,), {"country": {}})
@@ -47,7 +47,7 @@ def test_defaults_stay_empty() -> None:
     assert (column.server_name, column.field) == ("", "")
 
 
-def test_whole_draft_is_replaced() -> None:
+def test_the_whole_draft_is_replaced() -> None:
     """Tables that the schema lacks are gone, and no others are touched."""
     build_app()
     build_app("other")
@@ -56,7 +56,7 @@ def test_whole_draft_is_replaced() -> None:
     assert [table.name for table in App.objects.get(app_id="other").tables.all()] == ["city"]
 
 
-def test_source_stays() -> None:
+def test_an_app_keeps_its_source() -> None:
     """An app keeps its source unless another is given."""
     build_app(source="archive")
     assert replace_draft("shop", SCHEMA).source == "archive"
@@ -75,7 +75,7 @@ def test_problems_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("app_id", ["", "My Shop", "shop\n", "x" * 64, "\ud800", "ä"])
-def test_bad_app_id(app_id: str) -> None:
+def test_a_bad_app_id_is_refused(app_id: str) -> None:
     """An app id that Zero refuses, or that could not be stored, creates nothing."""
     with pytest.raises(InvalidDefinition, match="app_id"):
         replace_draft(app_id, SCHEMA)
@@ -83,7 +83,7 @@ def test_bad_app_id(app_id: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["My-Source", "x" * 64, "\ud800"])
-def test_bad_source(source: str) -> None:
+def test_a_bad_source_is_refused(source: str) -> None:
     """So does a name that no source can have."""
     with pytest.raises(InvalidDefinition, match="source"):
         replace_draft("shop", SCHEMA, source)
@@ -104,12 +104,12 @@ def filtered() -> App:
     return app
 
 
-def test_files_that_say_nothing_of_filter_columns(filtered: App) -> None:
+def test_filter_columns_stay_if_no_file_mentions_them(filtered: App) -> None:
     """The draft keeps its own, as far as they are still columns that can be some."""
     assert draft_definition(replace_draft("shop", LOADED)).tables[0].filter_columns == ("_id",)
 
 
-def test_files_that_say_filter_columns(filtered: App) -> None:
+def test_filter_columns_of_a_file_replace_those_of_the_draft(filtered: App) -> None:
     """They take the place of the draft's; so does saying that there are none."""
     said = replace(CITY, filter_columns=("_id",))
     assert draft_definition(replace_draft("shop", Schema((said,), {}))).tables == (said,)
@@ -117,7 +117,7 @@ def test_files_that_say_filter_columns(filtered: App) -> None:
     assert draft_definition(replace_draft("shop", without)).tables == (CITY,)
 
 
-def test_indexes_of_a_draft() -> None:
+def test_indexes_stay_if_no_file_mentions_them() -> None:
     """Files that say nothing of them leave those that can still be; others take their place, and so does saying none."""
     city = replace(CITY, columns=(Column("_id", "string"), Column("name", "string"), Column("size", "number")))
     indexes = (("size", "name"), ("size",), ("_id", "name"))
@@ -134,7 +134,7 @@ def test_indexes_of_a_draft() -> None:
     assert loaded(city, without_indexes=frozenset({"city"})).indexes == ()
 
 
-def test_files_that_say_nothing_of_publications(filtered: App) -> None:
+def test_publications_stay_if_no_file_mentions_them(filtered: App) -> None:
     """The draft keeps its own; where they do not fit the new tables, nothing changes."""
     assert replace_draft("shop", LOADED).publications == {"mobile": ["city"]}
     with pytest.raises(InvalidDefinition, match="publications: mobile: There is no table 'city'"):
@@ -143,12 +143,12 @@ def test_files_that_say_nothing_of_publications(filtered: App) -> None:
 
 
 @pytest.mark.parametrize("publications", [{}, {"web": ["city"]}])
-def test_files_that_say_publications(filtered: App, publications: dict[str, list[str]]) -> None:
+def test_publications_of_a_file_replace_those_of_the_app(filtered: App, publications: dict[str, list[str]]) -> None:
     """They take the place of the draft's."""
     assert replace_draft("shop", replace(LOADED, publications=publications)).publications == publications
 
 
-def test_an_old_version_again(filtered: App, settings) -> None:
+def test_an_old_version_replaces_the_draft(filtered: App, settings) -> None:
     """Filter columns, indexes and publications are those of the version, also where it has none."""
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
     filtered.tables.update(filter_columns=["_id"], indexes=[["name"]])

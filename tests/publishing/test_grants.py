@@ -15,9 +15,10 @@ from changesource.models import App, Client, Grant, Version
 from changesource.publishing.client_view import Access, ClientView
 from changesource.publishing.compiled import CompiledVersion
 from changesource.publishing.drafts import replace_draft
-from changesource.publishing.grants import find_cut_off, find_not_shown
+from changesource.publishing.grants import CONFIRM_ACTION, CutOff, find_cut_off, find_not_shown
+from changesource.publishing.release import PreImages
+from changesource.publishing.review import Review
 from changesource.publishing.schema_file import Schema
-from changesource.publishing.versions import PreImages, publishable_draft
 from changesource.tables.definition import AppDefinition, Column, Table
 from tests.examples import examples
 from tests.models.builders import build_table, publish, set_grant
@@ -48,17 +49,23 @@ def grant(app: App, name: str = "acme", **values: Any) -> Grant:
     return set_grant(Client.objects.create_for_apps(name, [app]), **values)
 
 
+def cut_off_by(app: App, *tables: Table, **changes: Any) -> list[CutOff]:
+    """What a publish of `tables` would find."""
+    newest = Version.objects.newest(app)
+    return find_cut_off(app, newest.to_definition() if newest else None, replace(PUBLISHED, tables=tables, **changes))
+
+
 def messages(app: App, *tables: Table, **changes: Any) -> list[str]:
     """All that a publish of `tables` would say."""
-    return list(map(str, find_cut_off(app, replace(PUBLISHED, tables=tables, **changes))))
+    return list(map(str, cut_off_by(app, *tables, **changes)))
 
 
 def found(app: App, *tables: Table) -> list[tuple[str, bool]]:
     """Client and whether it refuses, of everybody whom a publish of `tables` would cut off."""
-    return [(cut_off.client, cut_off.refuses) for cut_off in find_cut_off(app, replace(PUBLISHED, tables=tables))]
+    return [(cut_off.client, cut_off.refuses) for cut_off in cut_off_by(app, *tables)]
 
 
-def test_nobody(app: App) -> None:
+def test_what_no_filter_uses_may_be_dropped(app: App) -> None:
     """What a client does not ask for may go."""
     grant(app, row_filters=BY_TENANT)
     grant(app, "all")
@@ -80,37 +87,40 @@ def test_nobody(app: App) -> None:
         ),
     ],
 )
-def test_filter_column_that_goes(app: App, order: Table, reason: str) -> None:
+def test_dropping_a_filter_column_in_use_is_refused(app: App, order: Table, reason: str) -> None:
     """A filter that could not be evaluated any more refuses the publish, with the client and what to do."""
     grant(app, row_filters=BY_TENANT)
     grant(app, "all")
-    [cut_off] = find_cut_off(app, replace(PUBLISHED, tables=(order, ITEM)))
+    [cut_off] = cut_off_by(app, order, ITEM)
     assert cut_off.refuses
     assert str(cut_off) == (
-        "Client acme: Its row filter for the table 'order' could not be evaluated any more, so that it would lose the table: "
-        f"{reason} First change the filter of the client, or keep in the table what it asks for."
+        "Client acme: Its row filter for the table 'order' could no longer be evaluated, so it would lose the table: "
+        f"{reason} First change the client's filter, or keep the columns that it uses."
     )
 
 
-def test_filtered_table_that_goes(app: App) -> None:
+def test_dropping_a_filtered_table_is_refused(app: App) -> None:
     """Its filter has to go first."""
     grant(app, row_filters=BY_TENANT)
-    [cut_off] = find_cut_off(app, replace(PUBLISHED, tables=(ITEM,)))
+    [cut_off] = cut_off_by(app, ITEM)
     assert cut_off.refuses
-    assert cut_off.message.startswith("Its row filters name the table 'order', which goes.")
+    assert cut_off.message.startswith("Its row filters name the table 'order', which is dropped.")
 
 
-def test_named_table_that_goes(app: App) -> None:
+def test_dropping_a_named_table_is_reported(app: App) -> None:
     """Without a filter that is said, and nothing is refused; a renamed table is another."""
     grant(app, all_tables=False, tables=["order", "item", "nope"])
-    gone, new = find_cut_off(app, replace(PUBLISHED, tables=(ORDER, replace(ITEM, name="line"))))
+    gone, new = cut_off_by(app, ORDER, replace(ITEM, name="line"))
     assert not gone.refuses
     assert not new.refuses
-    assert gone.message.startswith("It may read the table 'item', which goes")
-    assert new.message == "It will not see what is new. It may read chosen tables, and 'line' is not among them."
+    assert gone.message.startswith("It may read the table 'item', which is dropped: it loses the table.")
+    assert (
+        new.message
+        == "It will not see everything that is new. It may read chosen tables only, and 'line' is not among them."
+    )
 
 
-def test_filter_of_a_table_that_it_may_not_read(app: App) -> None:
+def test_a_filter_of_a_table_that_it_may_not_read_loses_nothing(app: App) -> None:
     """It shows nothing, so nothing is lost."""
     grant(app, all_tables=False, tables=["item"], row_filters=BY_TENANT)
     assert found(app, ITEM) == []
@@ -119,14 +129,14 @@ def test_filter_of_a_table_that_it_may_not_read(app: App) -> None:
 @pytest.mark.parametrize(
     "row_filters", ['{"order": {"nope": 1}}', '{"town": {}}', '{"order": {"tenant": "$auth.sub"}}', "{", "[]"]
 )
-def test_filter_that_shows_nothing_now(app: App, row_filters: str) -> None:
+def test_a_filter_that_shows_nothing_now_loses_nothing(app: App, row_filters: str) -> None:
     """A client that sees nothing of a table does not lose it; publishing goes on."""
     grant(app, row_filters=row_filters)
     assert found(app, ITEM) == []
     assert found(app, replace(ORDER, filter_columns=()), ITEM) == []
 
 
-def test_filters_are_looked_at_one_by_one(app: App) -> None:
+def test_filters_are_judged_one_by_one(app: App) -> None:
     """A filter that shows nothing hides none of the others."""
     both = '{"town": {}, "order": {"region": {"$in": ["5", "x"]}}}'
     grant(app, row_filters=both)
@@ -135,7 +145,7 @@ def test_filters_are_looked_at_one_by_one(app: App) -> None:
 
 
 @pytest.mark.parametrize("values", [{"is_active": False}, {"expires_at": timezone.now() - timedelta(days=1)}])
-def test_client_that_is_off(app: App, values: dict[str, Any]) -> None:
+def test_an_inactive_client_does_not_prevent_a_publish(app: App, values: dict[str, Any]) -> None:
     """It is told of, and keeps nobody from publishing."""
     client = grant(app, row_filters=BY_TENANT).client
     Client.objects.filter(pk=client.pk).update(**values)
@@ -144,13 +154,13 @@ def test_client_that_is_off(app: App, values: dict[str, Any]) -> None:
     assert found(app, ITEM) == [("acme", True)]
 
 
-def test_clients_of_other_apps(app: App) -> None:
+def test_clients_of_other_apps_are_not_affected(app: App) -> None:
     """A grant is about its own app."""
     grant(App.objects.create(app_id="other"), row_filters=BY_TENANT)
     assert found(app, ITEM) == []
 
 
-def test_publish_is_refused(app: App) -> None:
+def test_a_publish_that_cuts_clients_off_is_refused(app: App) -> None:
     """Every client that would be cut off is named; when the filters are others, it can be published."""
     grants = [grant(app, name, row_filters=BY_TENANT) for name in ("acme", "zoo")]
     warned = grant(app, "other", all_tables=False, tables=["order"])
@@ -158,53 +168,50 @@ def test_publish_is_refused(app: App) -> None:
     with pytest.raises(
         InvalidDefinition, match=r"(?s)shop cannot be published\.\nClient acme: .*\nClient zoo: "
     ) as refused:
-        publishable_draft(app)
+        Review(app).refuse_unpublishable()
     assert warned.client.name not in str(refused.value)
     for each in grants:
         set_grant(each.client, row_filters="")
-    assert [table.name for table in publishable_draft(app).tables] == ["item"]
+    Review(app).refuse_unpublishable()
 
 
 NEW = Table("payroll", COLUMNS, ("_id",))
 NEW_UNFILTERED = (
-    "Client acme: It will not see what is new. It has row filters, and none for 'payroll'. The row filter {\"payroll\": {}} "
-    "shares a table whole."
+    "Client acme: It will not see everything that is new. It has row filters, and none for 'payroll'. The row filter "
+    '{"payroll": {}} shares the whole table.'
 )
-CONFIRM = (
-    'To show it, choose "Confirm what the grants of selected clients name" in the list of clients once it is published.'
-)
+CONFIRM = f'To show it, choose "{CONFIRM_ACTION}" in the list of clients after publishing.'
 
 
-def test_new_table(app: App) -> None:
+def test_a_new_table_is_reported_for_filtered_clients(app: App) -> None:
     """A client with row filters will not see it, and the publish says so; one that may read all tables will."""
     grant(app, row_filters=BY_TENANT)
     grant(app, "all")
     assert messages(app, ORDER, ITEM, NEW) == [NEW_UNFILTERED]
 
 
-def test_first_publish(app: App) -> None:
+def test_names_from_before_the_first_publish_show_nothing(app: App) -> None:
     """Before it nothing could be named, so a client with row filters sees nothing of it until somebody confirms."""
     Version.objects.all().delete()
     grant(app, row_filters=BY_TENANT)
     unnamed, named = messages(app, ORDER, ITEM)
     assert "none for 'item'" in unnamed
     assert named == (
-        f"Client acme: Its grant named the table 'order' before there was one, so it does not see the table. {CONFIRM}"
+        f"Client acme: Its grant named the table 'order' before the table existed, so it does not see the table. {CONFIRM}"
     )
 
 
 @pytest.mark.parametrize("values", [{"row_filters": BY_TENANT}, {"all_tables": False, "tables": ["order"]}])
-def test_table_that_reads_other_documents(app: App, values: dict[str, Any]) -> None:
+def test_a_table_that_reads_other_documents_is_reported(app: App, values: dict[str, Any]) -> None:
     """A name means the documents that it showed. Another collection, or another source, is not what was granted."""
     grant(app, **values)
-    said = (
-        "Client acme: Its grant names the table 'order' as default.order. The table reads {}, so it does not see it. "
-    )
+    reads = "Client acme: Its grant means default.order by the table 'order'. The table now reads {}, so "
+    said = f"{reads}it does not see the table. "
     assert messages(app, replace(ORDER, collection="archive"), ITEM) == [said.format("default.archive") + CONFIRM]
     assert messages(app, ORDER, ITEM, source="other") == [said.format("other.order") + CONFIRM]
 
 
-def test_filter_column_that_is_computed_otherwise(app: App) -> None:
+def test_a_filter_column_that_is_computed_in_another_way_is_reported(app: App) -> None:
     """The table stays, and somebody should look whether the filter lets the right rows pass."""
     grant(app, row_filters=BY_TENANT)
     grant(app, "whole", row_filters='{"order": {}, "item": {}}')
@@ -212,7 +219,7 @@ def test_filter_column_that_is_computed_otherwise(app: App) -> None:
     mapping = replace(ORDER, mapping='{"projection": {"tenant": "$seller", "region": 1}}')
     for changed in (field, mapping):
         [message] = messages(app, changed, ITEM)
-        assert message.startswith("Client acme: Its row filter for the table 'order' asks for columns whose values")
+        assert message.startswith("Client acme: Its row filter for the table 'order' uses columns whose values will")
 
 
 class TestNames:
@@ -266,7 +273,7 @@ class TestNames:
         build_table(app, "payroll", {"_id": {}})
         self.publish(app)
         assert self.shown(acme) == ["order"]
-        assert "before there was one" in str(find_not_shown(Grant.objects.get(pk=acme.pk), definition_of(app)))
+        assert "before the table existed" in str(find_not_shown(Grant.objects.get(pk=acme.pk), definition_of(app)))
         Grant.objects.get(pk=acme.pk).confirm()
         assert self.shown(acme) == ["order", "payroll"]
 
@@ -277,9 +284,9 @@ def definition_of(app: App) -> AppDefinition:
     return newest.to_definition()
 
 
-def test_what_is_not_shown(app: App) -> None:
+def test_only_what_may_be_meant_to_be_shown_is_reported(app: App) -> None:
     """Only what a grant may be meant to show is said."""
-    said = ["'item': without a row filter. The row filter {\"item\": {}} shares a table whole."]
+    said = ["'item': no row filter. The row filter {\"item\": {}} shares the whole table."]
     assert find_not_shown(grant(app, row_filters=BY_TENANT), definition_of(app)) == said
     assert find_not_shown(grant(app, "all"), definition_of(app)) == []
     assert find_not_shown(grant(app, "some", all_tables=False, tables=["order"]), definition_of(app)) == []

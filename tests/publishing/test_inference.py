@@ -131,7 +131,7 @@ def test_validator_alone() -> None:
 
 def test_no_documents_are_doubtful() -> None:
     """A proposal that rests on the validator alone says so."""
-    assert warnings() == ["There are no documents to look at: the proposal rests on the validator alone."]
+    assert warnings() == ["There are no documents to sample: the proposal rests on the validator alone."]
 
 
 def test_validator_and_documents() -> None:
@@ -232,7 +232,7 @@ def test_names_of_fields_that_are_data_become_one_json_column() -> None:
     assert json.loads(proposal.table["serverName"]) == {"source": "visits", "pipeline": pipeline}
     (warning,) = proposal.warnings
     assert warning.startswith(
-        "document: json, which holds the whole document. 2,000 of its 2,002 fields have no columns"
+        "document: json, which holds the whole document. 2,000 of its 2,002 fields get no columns"
     )
     text = json.dumps({"tables": {"visits": proposal.table}})
     assert find_problems(AppDefinition("shop", "default", read_schema(text.encode()).tables)) == []

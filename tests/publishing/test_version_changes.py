@@ -30,20 +30,20 @@ def names(tables: object) -> list[str]:
     return [table.table.name for table in tables]  # type: ignore[attr-defined]
 
 
-def test_nothing() -> None:
+def test_equal_views_have_no_changes() -> None:
     """The same tables, or tables that are only called otherwise in queries, change nothing in a replica."""
     renamed = replace(CITY, name="town", columns=(CITY.columns[0], *CITY.columns[1:]))
     assert changes([CITY, RIVER], [RIVER, CITY]) == VersionChanges()
     assert changes([CITY], [renamed]) == VersionChanges()
 
 
-def test_tables() -> None:
+def test_tables_are_added_and_dropped() -> None:
     """Tables come and go."""
     found = changes([CITY], [RIVER])
     assert (found.dropped, names(found.added), names(found.loaded)) == (["city"], ["river"], ["river"])
 
 
-def test_dropped_column() -> None:
+def test_a_dropped_optional_column_keeps_rows() -> None:
     """An optional column goes without a look at the rows."""
     found = changes([CITY], [replace(CITY, columns=(CITY.columns[0], CITY.columns[2]))])
     assert found == VersionChanges(dropped_columns=[DroppedColumn("city", "name")])
@@ -61,7 +61,7 @@ def test_dropped_column() -> None:
     ],
     ids=["required one added", "required one dropped", "retyped", "required", "optional", "key retyped"],
 )
-def test_rebuilt(columns: tuple[Column, ...]) -> None:
+def test_other_changes_of_columns_rebuild_the_table(columns: tuple[Column, ...]) -> None:
     """Any other change of columns makes the table anew, with its index and its rows."""
     found = changes([CITY], [replace(CITY, columns=columns)])
     assert names(found.rebuilt) == names(found.loaded) == ["city"]
@@ -72,7 +72,7 @@ def test_rebuilt(columns: tuple[Column, ...]) -> None:
 NEW = Column("new", "json", optional=True, field="old")
 
 
-def test_added_column() -> None:
+def test_an_added_optional_column_extends_the_table() -> None:
     """An optional column comes to the rows that are there, beside others that go."""
     found = changes([CITY], [replace(CITY, columns=(CITY.columns[0], NEW, CITY.columns[2]), indexes=(("n",),))])
     [extended] = found.extended
@@ -84,7 +84,7 @@ def test_added_column() -> None:
     assert not found.loaded
 
 
-def test_added_column_of_a_mapping() -> None:
+def test_an_added_column_of_a_mapping_may_depend_on_any_field() -> None:
     """What it depends on is not known."""
     mapped = replace(CITY, mapping='{"filter": {"n": 1}}')
     [extended] = changes([mapped], [replace(mapped, columns=(*CITY.columns, NEW))]).extended
@@ -104,14 +104,14 @@ def test_added_column_of_a_mapping() -> None:
     ],
     ids=["mapping", "collection", "key", "rows of arrays"],
 )
-def test_added_column_to_other_rows(old: dict[str, Any], new: dict[str, Any]) -> None:
+def test_an_added_column_to_other_rows_rebuilds_the_table(old: dict[str, Any], new: dict[str, Any]) -> None:
     """Where rows may be others as well, the table is made anew."""
     found = changes([replace(CITY, **old)], [replace(CITY, columns=(*CITY.columns, NEW), **new)])
     assert names(found.rebuilt) == ["city"]
     assert (found.extended, found.added_indexes) == ([], [])
 
 
-def test_added_column_with_another_row_filter() -> None:
+def test_an_added_column_with_another_row_filter_rebuilds_the_table() -> None:
     """A client that is shown other rows gets the table anew."""
     filtered = replace(CITY, filter_columns=("name",))
     old, new = (
@@ -121,7 +121,7 @@ def test_added_column_with_another_row_filter() -> None:
     assert names(version_changes(old, new).rebuilt) == ["city"]
 
 
-def test_another_key() -> None:
+def test_another_key_rebuilds_the_table() -> None:
     """A primary key is an index, so the table is made anew."""
     assert names(changes([CITY], [replace(CITY, primary_key=("_id", "n"))]).rebuilt) == ["city"]
 
@@ -135,14 +135,14 @@ def test_another_key() -> None:
     ],
     ids=["collection", "mapping", "field"],
 )
-def test_reloaded(table: Table) -> None:
+def test_another_source_of_rows_reloads_the_table(table: Table) -> None:
     """Other rows in the same columns replace those that are there."""
     found = changes([CITY], [table])
     assert names(found.reloaded) == names(found.loaded) == ["city"]
     assert not found.rebuilt
 
 
-def test_indexes() -> None:
+def test_indexes_are_added_and_dropped() -> None:
     """Indexes come and go without a look at the rows; they are known by the server names of their columns."""
     old = replace(CITY, indexes=(("name",), ("n", "name")))
     title = replace(CITY.columns[1], name="title")
@@ -153,7 +153,7 @@ def test_indexes() -> None:
     assert not found.loaded
 
 
-def test_indexes_of_a_table_that_is_made() -> None:
+def test_indexes_of_a_new_table_come_with_it() -> None:
     """It is made with all its indexes, and dropped with them."""
     old = replace(CITY, indexes=(("name",),))
     new = replace(old, primary_key=("_id", "n"), indexes=(("n",),))
@@ -187,7 +187,7 @@ definitions = st.lists(tables, max_size=3, unique_by=lambda table: table.name)
 
 
 @given(definitions, definitions)
-def test_replica_follows(old: list[Table], new: list[Table]) -> None:
+def test_a_replica_follows_any_changes(old: list[Table], new: list[Table]) -> None:
     """Whatever changes, zero-cache meets nothing that it ends for, and has the new version's tables afterwards."""
     found = changes(old, new)
     replica = {table.server_name: {column.server_name for column in table.columns} for table in old}

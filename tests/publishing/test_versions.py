@@ -6,7 +6,8 @@ from django.contrib.auth.models import User
 from changesource.errors import InvalidDefinition, UnknownSource
 from changesource.models import AccessVersion, App, Client, Column, Version
 from changesource.models.draft import draft_definition
-from changesource.publishing.versions import PreImages, describe_draft, newest_version
+from changesource.publishing.release import PreImages
+from changesource.publishing.review import Review
 from tests.models.builders import build_app, build_table, publish
 
 pytestmark = pytest.mark.django_db
@@ -37,13 +38,13 @@ def test_next_version(app: App) -> None:
     assert [len(Version.objects.get(pk=version.pk).definition["tables"]) for version in (first, second)] == [1, 2]
 
 
-def test_unchanged_draft(app: App) -> None:
+def test_an_unchanged_draft_is_not_stored_again(app: App) -> None:
     """A draft that says what the newest version says is not stored again."""
     assert publish(app) == publish(app)
     assert app.versions.count() == 1
 
 
-def test_draft_changed_back(app: App) -> None:
+def test_a_draft_that_was_changed_back_is_a_new_version(app: App) -> None:
     """What an older version said is published as a new one."""
     publish(app)
     table = build_table(app, "country", {"_id": {}})
@@ -52,7 +53,7 @@ def test_draft_changed_back(app: App) -> None:
     assert publish(app).number == 3
 
 
-def test_another_source(app: App, settings) -> None:
+def test_another_source_starts_over(app: App, settings) -> None:
     """Nothing streams on over it: neither the version nor what clients may read begins at a marker."""
     publish(app)
     client = Client.objects.create_for_apps("tenant", [app])
@@ -70,13 +71,13 @@ def test_numbers_of_apps_are_apart(app: App) -> None:
     assert publish(build_app("other")).number == 1
 
 
-def test_author(app: App) -> None:
+def test_a_version_knows_its_publisher(app: App) -> None:
     """A version knows who published it."""
     user = User.objects.create(username="ada")
     assert publish(app, user).published_by == user
 
 
-def test_stale_app(app: App) -> None:
+def test_the_stored_draft_is_published(app: App) -> None:
     """What is published is the draft in the database, not the caller's copy."""
     App.objects.update(relationships={"city": {}})
     assert publish(app).definition["relationships"] == {"city": {}}
@@ -90,18 +91,18 @@ def test_problems_are_listed(app: App) -> None:
         publish(app)
     assert "city.my name.name: " in str(refusal.value)
     assert "city._id.type: " in str(refusal.value)
-    assert newest_version(app) is None
+    assert Version.objects.newest(app) is None
 
 
-def test_unknown_source(app: App) -> None:
+def test_a_source_without_a_uri_is_refused(app: App) -> None:
     """An app whose source has no URI is refused; the message names the variable to set."""
     App.objects.update(source="archive")
     with pytest.raises(UnknownSource, match="MONGODB_URI_ARCHIVE"):
         publish(app)
-    assert newest_version(app) is None
+    assert Version.objects.newest(app) is None
 
 
-def test_pre_images_that_nobody_sees_to(app: App) -> None:
+def test_pre_images_that_are_not_recorded_are_refused(app: App) -> None:
     """A draft that needs pre-images is published only by who knows them to be recorded, in its source."""
     build_table(app, "by_name", {"name": {}}, collection="city", primary_key=["name"])
     city = frozenset({"city"})
@@ -111,11 +112,11 @@ def test_pre_images_that_nobody_sees_to(app: App) -> None:
     assert publish(app, recorded=PreImages("default", city | {"other"})).number == 1
 
 
-def test_description(app: App) -> None:
+def test_a_description_compares_draft_and_version(app: App) -> None:
     """Draft and published state are told apart in words."""
-    described = [describe_draft(app)]
+    described = [Review(app).description]
     publish(app)
-    described.append(describe_draft(app))
+    described.append(Review(app).description)
     Column.objects.filter(name="name").update(type="json")
-    described.append(describe_draft(app))
+    described.append(Review(app).description)
     assert described == ["never published", "version 1", "draft differs from version 1"]

@@ -11,7 +11,7 @@ from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from changesource.errors import SourceReadOnly
-from changesource.models.snapshot_store import SnapshotState
+from changesource.models.queries.snapshots import SnapshotState
 from changesource.mongo import change_stream
 from changesource.mongo.source import Database
 from changesource.protocol.watermarks import Position

@@ -14,7 +14,7 @@ import pytest
 from changesource.errors import SourceReadOnly
 from changesource.housekeeping import GarbageCollection
 from changesource.log.entries import ChangeLog, EntryId
-from changesource.models.snapshot_store import SnapshotState
+from changesource.models.queries.snapshots import SnapshotState
 from changesource.mongo import change_stream
 from changesource.mongo.pre_images import enable_pre_images
 from changesource.mongo.source import Database

@@ -14,8 +14,9 @@ from django.utils import timezone
 from changesource.errors import SourceInDoubt, SourceReplaced
 from changesource.log.memory import MemoryLog
 from changesource.models import App, Client, Version
-from changesource.models.source_store import BEGINS_ANEW_AFTER, begin_anew, source_id_of
-from changesource.models.store import ReplicaRecord, published_apps, register_replica
+from changesource.models.queries.published import published_apps
+from changesource.models.queries.replicas import ReplicaRecord, register_replica
+from changesource.models.queries.sources import START_OVER_INTERVAL, source_id_of, start_over
 from changesource.mongo import change_stream
 from changesource.mongo.markers import MARKERS_COLLECTION, read_source_id, write_source_id
 from changesource.mongo.source import Database, current_cluster_time
@@ -353,7 +354,7 @@ async def test_an_app_may_start_over_again_after_a_day(base: Version, database: 
         await rewrite_mark(database, f"{number:032x}")
         with pytest.raises(SourceReplaced):
             await check_newest(database)
-        await sync_to_async(Version.objects.update)(published_at=timezone.now() - BEGINS_ANEW_AFTER)
+        await sync_to_async(Version.objects.update)(published_at=timezone.now() - START_OVER_INTERVAL)
     assert len(await versions()) == 4
 
 
@@ -401,7 +402,7 @@ async def test_a_publish_under_way_is_dropped_when_the_app_starts_over(base: Ver
         return begin_publish(App.objects.get())
 
     version = await sync_to_async(edit_and_begin)()
-    await begin_anew("shop", base.nonce, ANOTHER, ANOTHER_DATABASE)
+    await start_over("shop", base.nonce, ANOTHER, ANOTHER_DATABASE)
     assert not await sync_to_async(Version.objects.confirm)(version.nonce, 5)
     newest = await sync_to_async(lambda: Version.objects.get(number=2))()
     assert newest.definition == base.definition
@@ -417,7 +418,7 @@ async def test_access_of_clients_begins_without_a_marker_when_the_app_starts_ove
         return client
 
     client = await sync_to_async(grant)()
-    await begin_anew("shop", base.nonce, ANOTHER, ANOTHER_DATABASE)
+    await start_over("shop", base.nonce, ANOTHER, ANOTHER_DATABASE)
     newest = await sync_to_async(lambda: client.access_versions.order_by("number").last())()
     assert newest is not None
     assert (newest.number, newest.cluster_time) == (2, 0)

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changesource.errors import UnknownVersion
-from changesource.models import AccessVersion, App, Client, Version, client_store, store
-from changesource.models.store import StoredVersion
+from changesource.models import AccessVersion, App, Client, Version, queries
+from changesource.models.queries.published import StoredVersion
 from changesource.mongo.markers import AccessMarker, PublishMarker
 from changesource.protocol.watermarks import Position
 from changesource.publishing.versions import begin_publish
@@ -154,13 +154,13 @@ async def test_many_unknown_markers_cost_few_queries_and_one_log_line(
     """However many readers meet them."""
     caplog.set_level(logging.INFO)
     asked: list[float] = []
-    stored_versions = store.stored_versions
+    stored_versions = queries.published.stored_versions
 
     async def count(app_id: str) -> list[StoredVersion]:
         asked.append(time.monotonic())
         return await stored_versions(app_id)
 
-    monkeypatch.setattr(store, "stored_versions", count)
+    monkeypatch.setattr(queries.published, "stored_versions", count)
     await sync_to_async(lambda: publish(build_app()))()
     history = VersionHistory("shop")
 
@@ -215,7 +215,7 @@ async def test_an_access_marker_counts_for_its_client_at_its_first_place() -> No
     assert not await counts(client_id + 1, known.nonce, MARKER)
     assert await counts(client_id, waiting.nonce, MARKER + 1)
     assert not await counts(client_id, "a" * 32, MARKER)
-    await client_store.confirm_access(waiting.nonce, MARKER + 1)
+    await queries.access.confirm_access(waiting.nonce, MARKER + 1)
     assert await counts(client_id, waiting.nonce, MARKER + 1)
     assert not await counts(client_id, waiting.nonce, MARKER + 2)
     assert await counts(client_id, known.nonce, MARKER)  # it is from before the last query
@@ -231,7 +231,7 @@ async def test_an_access_marker_counts_if_the_database_fails(monkeypatch: pytest
         asked += 1
         raise OperationalError
 
-    monkeypatch.setattr(client_store, "access_turns", fail)
+    monkeypatch.setattr(queries.access, "access_cutovers", fail)
     history = VersionHistory("shop")
     for _ in range(10):
         assert await history.begins_access(AccessMarker(1, "a" * 32), MARKER, time.monotonic())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from changesource import service as service_module
-from changesource.models import client_store, source_store, store
+from changesource.models import queries
 from changesource.service import running_service, stop_service
 
 
@@ -36,10 +36,10 @@ class Database:
 @pytest.fixture
 async def database(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     database = Database()
-    monkeypatch.setattr(store, "documents_with_row_errors", database.documents_with_row_errors)
-    monkeypatch.setattr(store, "published_apps", database.nothing)
-    monkeypatch.setattr(source_store, "prune_replicas", database.nothing)
-    monkeypatch.setattr(client_store, "prune_audit", database.nothing)
+    monkeypatch.setattr(queries.row_errors, "documents_with_row_errors", database.documents_with_row_errors)
+    monkeypatch.setattr(queries.published, "published_apps", database.nothing)
+    monkeypatch.setattr(queries.pruning, "prune_replicas", database.nothing)
+    monkeypatch.setattr(queries.audit, "prune_audit", database.nothing)
     monkeypatch.setattr(service_module, "_service", None)
     monkeypatch.setattr(service_module, "_start", None)
     yield database

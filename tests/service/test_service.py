@@ -11,8 +11,9 @@ from django.utils import timezone
 
 from changesource import service as service_module
 from changesource.conf import ChangeSourceSettings
-from changesource.models import client_store, source_store, store
-from changesource.models.client_store import ClientInApp, Entitlements, Identity
+from changesource.models import queries
+from changesource.models.queries.access import ClientInApp, Entitlements
+from changesource.models.queries.clients import Identity
 from changesource.protocol.closing import Closing
 from changesource.service import StreamService
 
@@ -55,9 +56,9 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[ClientInApp, Entitlements]:
     async def prune_replicas() -> int:
         return 0
 
-    monkeypatch.setattr(client_store, "read_entitlements", read_entitlements)
-    monkeypatch.setattr(source_store, "prune_replicas", prune_replicas)
-    monkeypatch.setattr(store, "published_apps", published_apps)
+    monkeypatch.setattr(queries.access, "read_entitlements", read_entitlements)
+    monkeypatch.setattr(queries.pruning, "prune_replicas", prune_replicas)
+    monkeypatch.setattr(queries.published, "published_apps", published_apps)
     monkeypatch.setattr(service_module, "REFRESH_SECONDS", 0.01)
     return found
 
@@ -136,7 +137,7 @@ async def test_no_failure_of_periodic_work_keeps_revoked_connections_open(
     connection = Connection()
     async with asyncio.timeout(10):
         await service.start(watch=False)
-        monkeypatch.setattr(store, "published_apps", fail)
+        monkeypatch.setattr(queries.published, "published_apps", fail)
         service.add_connection(connection)
         found[KEY] = ValueError("shards that nobody can read")
         while "shards that nobody can read" not in caplog.text:
@@ -163,7 +164,7 @@ async def test_slow_periodic_work_does_not_delay_the_end_of_revoked_connections(
     connection = Connection()
     async with asyncio.timeout(10):
         await service.start(watch=False)
-        monkeypatch.setattr(store, "published_apps", take_long)
+        monkeypatch.setattr(queries.published, "published_apps", take_long)
         service.add_connection(connection)
         await is_waiting.wait()
         found[KEY] = replace(VALID, credentials=frozenset())

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from changesource.models.client_store import Entitlements, Identity, StoredAccess
+from changesource.models.queries.access import Entitlements, StoredAccess
+from changesource.models.queries.clients import Identity
 from changesource.mongo.markers import AccessMarker
 from changesource.sessions import client_access
 from changesource.sessions.client_access import ClientAccess

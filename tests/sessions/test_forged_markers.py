@@ -18,8 +18,9 @@ from pymongo.errors import PyMongoError
 from changesource.log.entries import ChangeLog, Entry, EntryId
 from changesource.log.memory import MemoryLog
 from changesource.log.redis import RedisLog
-from changesource.models import AccessVersion, App, Client, Version, client_store, store
-from changesource.models.client_store import ClientInApp, Identity
+from changesource.models import AccessVersion, App, Client, Version, queries
+from changesource.models.queries.access import ClientInApp
+from changesource.models.queries.clients import Identity
 from changesource.mongo.markers import MARKERS_COLLECTION, write_marker
 from changesource.mongo.source import Database
 from changesource.operations.publisher import publish_app
@@ -60,8 +61,8 @@ async def access(settings: Any) -> ClientAccess:
 
     pk = (await sync_to_async(client)()).pk
     key = ClientInApp(pk, APP_ID)
-    await client_store.begin_access(key)
-    entitlements = (await client_store.read_entitlements([pk]))[key]
+    await queries.access.begin_access(key)
+    entitlements = (await queries.access.read_entitlements([pk]))[key]
     return ClientAccess(Identity(pk, "cache"), APP_ID, (), entitlements)
 
 
@@ -115,10 +116,10 @@ class Asked:
         self.lookups: list[float] = []
         self.confirmations = 0
         self.entries: list[int] = []
-        for module, name in ((store, "stored_versions"), (client_store, "access_turns")):
+        for module, name in ((queries.published, "stored_versions"), (queries.access, "access_cutovers")):
             monkeypatch.setattr(module, name, self._noting(getattr(module, name), self.lookups))
         for name in ("confirm_access", "access_versions"):
-            monkeypatch.setattr(client_store, name, self._confirming(getattr(client_store, name)))
+            monkeypatch.setattr(queries.access, name, self._confirming(getattr(queries.access, name)))
         for log in (MemoryLog, RedisLog):
             monkeypatch.setattr(log, "append", self._appending(log.append))
 

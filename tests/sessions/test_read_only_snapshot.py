@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from changesource.errors import SourceReadOnly, SourceUnusable
-from changesource.models.snapshot_store import SnapshotState
+from changesource.models.queries.snapshots import SnapshotState
 from changesource.mongo import change_stream
 from changesource.mongo.source import Database, SourceReport, current_cluster_time
 from changesource.protocol.watermarks import Position

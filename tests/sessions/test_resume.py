@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from changesource.errors import HistoryLost, SourceReplaced, UnknownVersion
-from changesource.models.client_store import Entitlements, Identity, StoredAccess
-from changesource.models.store import PublishedApp, ReplicaRecord
+from changesource.models.queries.access import Entitlements, StoredAccess
+from changesource.models.queries.clients import Identity
+from changesource.models.queries.published import PublishedApp
+from changesource.models.queries.replicas import ReplicaRecord
 from changesource.protocol.requests import Resume
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import Access, ClientView

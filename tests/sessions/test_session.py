@@ -15,7 +15,7 @@ from changesource.errors import SourceReadOnly
 from changesource.log.entries import Entry, EntryId
 from changesource.models import Client
 from changesource.models import Replica as RegisteredReplica
-from changesource.models.client_store import Identity
+from changesource.models.queries.clients import Identity
 from changesource.mongo.markers import MARKERS_COLLECTION
 from changesource.mongo.source import current_cluster_time
 from changesource.operations.publisher import publish_app

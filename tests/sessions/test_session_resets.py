@@ -13,7 +13,8 @@ from changesource.errors import HistoryLost
 from changesource.limits.limits import Limits
 from changesource.models import AccessVersion, AwaitedReplica, Version
 from changesource.models import Replica as RegisteredReplica
-from changesource.models.source_store import begin_anew, newest_watermark_of_client
+from changesource.models.queries.replicas import newest_watermark_of_client
+from changesource.models.queries.sources import start_over
 from changesource.mongo.source import current_cluster_time
 from changesource.operations.readiness import find_missing
 from changesource.protocol import closing
@@ -49,7 +50,7 @@ async def test_the_reason_is_a_new_base_also_if_the_access_is_noticed_first(
 
     monkeypatch.setattr(source.service, "_refresh", see_nothing)
     base = await sync_to_async(Version.objects.get)()
-    await begin_anew("shop", base.nonce, "a" * 32, "another database")
+    await start_over("shop", base.nonce, "a" * 32, "another database")
     stream = stream or asyncio.create_task(replica.session.run())
     told = await asyncio.wait_for(replica.told, SOON_SECONDS)
     assert await stream is None

@@ -19,9 +19,11 @@ from django.db import connections
 from changesource.conf import ChangeSourceSettings
 from changesource.errors import SourceUnreachable
 from changesource.log.entries import Entry
-from changesource.models import App, Client, Version, client_store, snapshot_store, source_store, store
-from changesource.models.client_store import ClientInApp, Entitlements, Identity
-from changesource.models.store import PublishedApp, StoredVersion
+from changesource.models import App, Client, Version, queries
+from changesource.models.database_threads import DatabaseThread
+from changesource.models.queries.access import ClientInApp, Entitlements
+from changesource.models.queries.clients import Identity
+from changesource.models.queries.published import PublishedApp, StoredVersion
 from changesource.mongo.change_stream import Batch
 from changesource.mongo.events import ChangeEvent
 from changesource.mongo.markers import MARKERS_COLLECTION, AccessMarker
@@ -207,16 +209,16 @@ class World(VersionHistory):
     async def _apply_grant_elsewhere(self) -> None:
         """Lets a session of another shard notice the change first, and perhaps meet its marker
         first."""
-        await client_store.begin_access(self.key)
-        newest = (await client_store.access_versions(self.key))[-1]
+        await queries.access.begin_access(self.key)
+        newest = (await queries.access.access_versions(self.key))[-1]
         if newest.cluster_time is None:
             self.mark_access(AccessMarker(self.client.pk, newest.nonce))
             if self.draw((False, True)):
-                await client_store.confirm_access(newest.nonce, self.now)
+                await queries.access.confirm_access(newest.nonce, self.now)
 
     async def tick(self) -> None:
         """Does what each process does once a second."""
-        found = (await client_store.read_entitlements([self.client.pk])).get(self.key)
+        found = (await queries.access.read_entitlements([self.client.pk])).get(self.key)
         self.seen = self.seen if self.seen == found else found
 
     def _write_document(self) -> None:
@@ -617,13 +619,11 @@ def in_this_thread() -> ExitStack:
     """Makes queries run in the event loop's thread, as there is no other stream to hold up, and
     with this thread's connection: Django would open one for each task."""
 
-    async def in_database(query: Any, *args: Any, **kwargs: Any) -> Any:
+    async def in_database(thread: DatabaseThread, query: Any, *args: Any, **kwargs: Any) -> Any:
         return query(*args, **kwargs)
 
     stack = ExitStack()
     own = SimpleNamespace(**{alias: connections[alias] for alias in connections})
     stack.enter_context(patch.object(connections, "_connections", own))
-    for module in (store, client_store, source_store, snapshot_store):
-        stack.enter_context(patch.object(module, "in_database", in_database))
-    stack.enter_context(patch.object(client_store, "for_revocation", in_database))
+    stack.enter_context(patch.object(DatabaseThread, "ask", in_database))
     return stack

@@ -1,1 +1,1 @@
-"""One module a command; each is a thin shell over the layers below."""
+"""One module for each command, a thin shell over the layers below."""

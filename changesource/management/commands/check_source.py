@@ -1,4 +1,5 @@
-"""`manage.py check_source`: what a source has to offer, and what is missing for what is published from it."""
+"""`manage.py check_source`: what a source offers, and what the apps that are published from it
+still need."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ STATUS_WIDTH = 9
 
 class Command(BaseCommand):
     help = (
-        "Checks a source: topology, version, privileges, change stream, pre- and post-images of what is published, oplog "
-        "window, clock. Changes nothing. Exit status 1 with at least one error, 0 otherwise, also with warnings."
+        "Checks a source: topology, version, privileges, change stream, pre- and post-images of published collections, oplog "
+        "window, clock. Changes nothing. The exit status is 1 if there is an error, and 0 otherwise, even with warnings."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,7 +38,9 @@ class Command(BaseCommand):
         try:
             return published_collections(source)
         except DatabaseError as error:
-            self.stderr.write(f"What is published is not known: the Django database failed ({type(error).__name__}).")
+            self.stderr.write(
+                f"It is not known what is published: the Django database failed ({type(error).__name__})."
+            )
             return []
 
     def _write(self, check: SourceCheck) -> None:

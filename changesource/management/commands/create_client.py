@@ -13,9 +13,14 @@ class Command(BaseCommand):
     help = "Creates a client and prints its token on the last line. The token cannot be read again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", metavar="NAME", help="what the client is called in admin; unique")
+        parser.add_argument("name", metavar="NAME", help="the name of the client in admin; unique")
         parser.add_argument(
-            "--app", action="append", required=True, dest="apps", metavar="APP", help="an app that it may read"
+            "--app",
+            action="append",
+            required=True,
+            dest="apps",
+            metavar="APP",
+            help="an app that it may read; may be repeated",
         )
 
     def handle(self, *args: Any, name: str, apps: list[str], **options: Any) -> None:
@@ -31,5 +36,5 @@ class Command(BaseCommand):
 def _app(app_id: str) -> App:
     app = App.objects.find(app_id)
     if app is None:
-        raise CommandError(f"There is no app {app_id!r}. Create it in admin or by load_schema.")
+        raise CommandError(f"There is no app {app_id!r}. Create it in admin or with load_schema.")
     return app

@@ -12,10 +12,10 @@ from changesource.publishing.exports import EXPORT_FORMATS
 
 
 class Command(BaseCommand):
-    help = "Writes the schema of an app, or its permissions, in the form that others read."
+    help = "Writes the schema of an app, or its permissions, in a format that others read."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        # Django's own --version, which prints its version, gives way to the one of an app.
+        # Replaces Django's own --version, which prints the version of Django.
         return super().create_parser(prog_name, subcommand, conflict_handler="resolve", **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -59,6 +59,6 @@ class Command(BaseCommand):
     def _export(self, app_id: str, format_name: str, number: int | None, *, draft: bool) -> ExportedFile:
         app = App.objects.find(app_id)
         if app is None:
-            raise InvalidDefinition(f"There is no app {app_id!r}. Create it in admin or by load_schema.")
+            raise InvalidDefinition(f"There is no app {app_id!r}. Create it in admin or with load_schema.")
         export_format = EXPORT_FORMATS[format_name]
         return export_draft(app, export_format) if draft else export_version(app, export_format, number)

@@ -30,20 +30,20 @@ MAX_SAMPLE = 1_000_000
 class Command(BaseCommand):
     help = (
         "Proposes a table for a collection, from its $jsonSchema validator, sampled documents and indexes, "
-        "as a schema in Zero's JSON form, which load_schema reads. Doubts are written to stderr."
+        "as a schema in Zero's JSON form, which load_schema reads. Warnings go to stderr."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("collection", type=_printable, metavar="COLLECTION")
         source = parser.add_mutually_exclusive_group()
-        source.add_argument("--app", help="look in the database of this app")
-        source.add_argument("--source", default=DEFAULT_SOURCE, help="look in this source (default: %(default)s)")
+        source.add_argument("--app", help="read the database of this app")
+        source.add_argument("--source", default=DEFAULT_SOURCE, help="read this source (default: %(default)s)")
         parser.add_argument(
             "--sample",
             type=_positive,
             default=DEFAULT_SAMPLE,
             metavar="N",
-            help="how many documents to look at (default: %(default)s)",
+            help="how many documents to sample (default: %(default)s)",
         )
 
     def handle(self, *args: Any, collection: str, app: str | None, source: str, sample: int, **options: Any) -> None:
@@ -73,13 +73,14 @@ def _positive(text: str) -> int:
 def _source_of(app_id: str) -> str:
     app = App.objects.find(app_id)
     if app is None:
-        raise CommandError(f"There is no app {app_id!r}. Create it in admin or by load_schema, or use --source.")
+        raise CommandError(f"There is no app {app_id!r}. Create it in admin or with load_schema, or use --source.")
     return app.source
 
 
 @dataclass(frozen=True, slots=True)
 class _Collection:
-    """What MongoDB has of a collection. `validator` is the option of that name, `indexes` is what `listIndexes` gives."""
+    """A collection in MongoDB. `validator` is the option of that name, `indexes` is what
+    `listIndexes` returns."""
 
     validator: dict[str, Any]
     documents: list[dict[str, Any]]
@@ -105,7 +106,7 @@ def _connect(source: str) -> MongoClient[dict[str, Any]]:
         client.get_default_database()
     except (PyMongoError, ValueError, OSError) as exc:
         raise UnknownSource(
-            f"The URI of the source {source!r} is not usable. `manage.py check` says what is wrong."
+            f"The URI of the source {source!r} cannot be used. `manage.py check` says what is wrong."
         ) from exc
     return client
 
@@ -116,7 +117,7 @@ def _read(database: Database[dict[str, Any]], collection: str, sample: int) -> _
         raise SourceUnusable(f"The database {database.name!r} has no collection {collection!r}.")
     if (kind := listed[0].get("type", "collection")) != "collection":
         raise SourceUnusable(f"{collection!r} is a {kind}, which has no change stream.")
-    # Bytes, whatever PyMongo's annotation says.
+    # These are bytes, whatever PyMongo's annotation says.
     batches: Iterable[Any] = database[collection].aggregate_raw_batches([{"$sample": {"size": sample}}])
     documents = [document for batch in batches for document in decode_batch(batch)]
     indexes = list(database[collection].list_indexes())

@@ -14,17 +14,17 @@ from changesource.models import Credential
 
 class Command(BaseCommand):
     help = (
-        "Issues a credential for a client, beside those that it has, and prints its token on the last line. The token "
-        "cannot be read again."
+        "Issues another credential for a client and prints its token on the last line. The token cannot be read again. The "
+        "client's other credentials stay valid."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("client", metavar="CLIENT", help="the client's name")
-        parser.add_argument("--label", default="", metavar="TEXT", help="where the token is used, for people")
+        parser.add_argument("--label", default="", metavar="TEXT", help="a note on where the token is used")
         parser.add_argument(
             "--expires",
             metavar="WHEN",
-            help="until when it is valid: 2027-01-31, or 2027-01-31T12:00+01:00; in TIME_ZONE (UTC) without an offset",
+            help="when it expires: 2027-01-31, or 2027-01-31T12:00+01:00; without an offset, in TIME_ZONE (UTC)",
         )
 
     def handle(self, *args: Any, client: str, label: str, expires: str | None, **options: Any) -> None:
@@ -48,5 +48,5 @@ def _moment(text: str) -> datetime:
     if moment is None:
         raise CommandError("--expires is not a date or a time. Write 2027-01-31 or 2027-01-31T12:00+01:00.")
     if moment <= timezone.now():
-        raise CommandError("--expires lies in the past.")
+        raise CommandError("--expires is in the past.")
     return moment

@@ -1,4 +1,5 @@
-"""`manage.py load_schema FILE [--mappings FILE] [--permissions FILE] --app APP [--source SOURCE] [--publish]`."""
+"""`manage.py load_schema FILE [--mappings FILE] [--permissions FILE] --app APP [--source SOURCE]
+[--publish]`."""
 
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ from changesource.publishing.schema_file import Schema, read_schema
 
 
 class Command(BaseCommand):
-    help = "Replaces the draft of an app with a schema in Zero's JSON form. Nothing changes when it is refused."
+    help = "Replaces the draft of an app with a schema in Zero's JSON form. If the schema is refused, nothing changes."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", metavar="FILE", type=Path, help="the schema, JSON in UTF-8")
         parser.add_argument(
-            "--mappings", metavar="FILE", type=Path, help="what each table shows of which collection, JSON in UTF-8"
+            "--mappings", metavar="FILE", type=Path, help="which collection each table shows, and how, JSON in UTF-8"
         )
         parser.add_argument(
             "--permissions", metavar="FILE", type=Path, help="who may see which rows of each table, JSON in UTF-8"
@@ -33,13 +34,15 @@ class Command(BaseCommand):
             "--publications",
             metavar="FILE",
             type=Path,
-            help="groups of tables that a zero-cache may ask for, JSON in UTF-8 (default: what the app has)",
+            help="groups of tables that a zero-cache can ask for, JSON in UTF-8 (default: those that the app has)",
         )
-        parser.add_argument("--app", required=True, help="the app id (ZERO_APP_ID); the app is created when missing")
+        parser.add_argument(
+            "--app", required=True, help="the app id (ZERO_APP_ID); the app is created if it does not exist"
+        )
         parser.add_argument(
             "--source",
             default="",
-            help=f"the source that the app reads (default: what the app has; {DEFAULT_SOURCE} for a new app)",
+            help=f"the source that the app reads (default: the one that the app has; {DEFAULT_SOURCE} for a new app)",
         )
         parser.add_argument("--publish", action="store_true", help="publish the draft and print the version number")
 

@@ -15,12 +15,12 @@ from changesource.trials.preview import find_table
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 10_000
-"""Their rows are held in memory."""
+"""The rows of all documents are held in memory."""
 
 
 class Command(BaseCommand):
     help = (
-        "Shows what the draft of a table makes of the first documents of its collection: their rows, as zero-cache would get "
+        "Shows the rows that the draft of a table makes of the first documents of its collection, as zero-cache would get "
         "them, and what does not fit. Nothing is published or stored."
     )
 
@@ -32,13 +32,13 @@ class Command(BaseCommand):
             type=_limit,
             default=DEFAULT_LIMIT,
             metavar="N",
-            help="how many documents, in the order of _id (default: %(default)s)",
+            help="how many documents, ordered by _id (default: %(default)s)",
         )
         parser.add_argument(
             "--json",
             action="store_true",
             dest="as_json",
-            help='a line {"document", "rows", "errors"} for each document',
+            help='print a line {"document", "rows", "errors"} for each document',
         )
 
     def handle(self, *args: Any, app: str, table: str, limit: int, as_json: bool, **options: Any) -> None:
@@ -50,7 +50,7 @@ class Command(BaseCommand):
     def _show(self, app_id: str, table_name: str, limit: int, *, as_json: bool) -> None:
         app = App.objects.find(app_id)
         if app is None:
-            raise InvalidDefinition(f"There is no app {app_id!r}. Create it in admin or by load_schema.")
+            raise InvalidDefinition(f"There is no app {app_id!r}. Create it in admin or with load_schema.")
         shown = preview_table(app, table_name, limit)
         table = find_table(draft_definition(app), table_name)
         for warning in find_warnings(table):

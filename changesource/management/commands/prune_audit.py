@@ -5,17 +5,15 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from changesource.conf import load_settings
-from changesource.models.audit import prune_audit
+from changesource.models.queries.audit import prune_audit
 
 
 class Command(BaseCommand):
-    help = (
-        "Deletes the history of clients and refused connections that are older than AUDIT_DAYS. 0 keeps them for ever."
-    )
+    help = "Deletes history of clients and refused connections that are older than AUDIT_DAYS. 0 keeps them forever."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=int, metavar="N", help="in place of AUDIT_DAYS")
+        parser.add_argument("--days", type=int, metavar="N", help="overrides AUDIT_DAYS")
 
     def handle(self, *args: Any, days: int | None, **options: Any) -> None:
         days = load_settings().audit_days if days is None else days
-        self.stdout.write(f"Deleted {prune_audit(days)} rows.")
+        self.stdout.write(f"Deleted {prune_audit.blocking(days)} rows.")

@@ -6,17 +6,15 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from changesource.errors import ChangeSourceError
 from changesource.models import App
-from changesource.models.draft import draft_definition
 from changesource.operations.publisher import publish_app
-from changesource.publishing.grants import find_cut_off
-from changesource.publishing.versions import newest_version
+from changesource.publishing.review import Review
 
 
 class Command(BaseCommand):
     help = (
         "Publishes the draft of an app into its running streams and prints the version number. "
         "A draft that equals the newest version is not stored again: that version's number is printed. "
-        "Which clients lose a table by it, or do not see a new one, and which collections do not exist, is said on stderr."
+        "Clients that lose a table, or do not see a new one, and collections that do not exist are listed on stderr."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -24,16 +22,16 @@ class Command(BaseCommand):
         parser.add_argument(
             "--reset",
             action="store_true",
-            help="make every zero-cache of the app build a new replica instead: for a source that may only be read, and to "
-            "begin anew on purpose. The draft is then stored even if it equals the newest version",
+            help="make every zero-cache of the app build a new replica: for a read-only source, or to start over on "
+            "purpose. The draft is then stored even if it equals the newest version",
         )
 
     def handle(self, *args: Any, app: str, reset: bool, **options: Any) -> None:
         found = App.objects.find(app)
         if found is None:
-            raise CommandError(f"There is no app {app!r}. Create it in admin or by load_schema.")
-        before = newest_version(found)
-        cut_off = find_cut_off(found, draft_definition(found))
+            raise CommandError(f"There is no app {app!r}. Create it in admin or with load_schema.")
+        review = Review(found)
+        before, cut_off = review.newest, review.cut_off
         try:
             version = publish_app(found, resets=reset, warn=self.stderr.write)
         except ChangeSourceError as exc:

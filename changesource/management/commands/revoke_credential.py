@@ -17,8 +17,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("client", metavar="CLIENT", help="the client's name")
         which = parser.add_mutually_exclusive_group(required=True)
-        which.add_argument("--credential", type=int, metavar="ID", help="the one to revoke")
-        which.add_argument("--all-but", type=int, metavar="ID", help="the only one to keep")
+        which.add_argument("--credential", type=int, metavar="ID", help="the credential to revoke")
+        which.add_argument("--all-but", type=int, metavar="ID", help="the only credential to keep")
 
     def handle(self, *args: Any, client: str, credential: int | None, all_but: int, **options: Any) -> None:
         owner = named_client(client)
@@ -40,11 +40,12 @@ def _revoke_one(client: Client, pk: int) -> Sequence[Credential]:
 
 
 def _revoke_others(client: Client, pk: int) -> Sequence[Credential]:
-    """Refuses to leave a client with a credential that opens nothing, which a slip of the finger would do."""
+    """Refuses to leave a client with no valid credential, which a typing error could otherwise
+    do."""
     kept = _credential(client, pk)
     has_expired = kept.expires_at is not None and kept.expires_at <= timezone.now()
     if kept.revoked_at is not None or has_expired:
-        raise CommandError(f"Credential {kept.pk} is revoked or has expired itself. Name one that is valid.")
+        raise CommandError(f"Credential {kept.pk} is itself revoked or expired. Name one that is valid.")
     others = list(client.credentials.filter(revoked_at=None).exclude(pk=kept.pk))
     for other in others:
         other.revoke()

@@ -1,4 +1,4 @@
-"""`manage.py serve`: a Daphne worker, with options of the project's own."""
+"""`manage.py serve`: a Daphne worker with the project's own options."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 class Command(BaseCommand):
     help = (
-        "Serve admin, API and the change stream until SIGTERM. Without REDIS_URL it watches MongoDB as well; "
-        "with it, run manage.py watch_changes beside any number of these."
+        "Serves admin, the API and the change stream until SIGTERM. Without REDIS_URL it also watches MongoDB; with it, run "
+        "manage.py watch_changes beside any number of these."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,16 +33,16 @@ class Command(BaseCommand):
             default=[],
             metavar="DESCRIPTION",
             help=(
-                "Listen here as well, or instead where neither --host nor --port is given; may be repeated. With TLS: "
-                "ssl:port=8443:privateKey=key.pem:certKey=cert.pem, with :interface=ADDRESS and :extraCertChain=chain.pem "
-                "if wanted (Twisted's endpoint descriptions)."
+                "Another place to listen, or the only one if neither --host nor --port is given; may be repeated. With TLS: "
+                "ssl:port=8443:privateKey=key.pem:certKey=cert.pem, optionally with :interface=ADDRESS and "
+                ":extraCertChain=chain.pem (Twisted's endpoint descriptions)."
             ),
         )
 
         parser.add_argument(
             "--no-admin",
             action="store_true",
-            help="Serve health and the change stream only, as with ADMIN=0; admin then needs a process of its own.",
+            help="Serve only health checks and the change stream, as with ADMIN=0; admin then needs a process of its own.",
         )
 
     def handle(
@@ -76,8 +76,8 @@ class Command(BaseCommand):
 
 
 def check_endpoint(description: str) -> None:
-    """Raises `CommandError` for what is no endpoint, and for a key and a certificate that TLS cannot begin with, some of
-    which Twisted would find out about at the first connection."""
+    """Raises `CommandError` for an invalid description, and for a key and a certificate that TLS
+    cannot use: some of these Twisted would notice only at the first connection."""
     from OpenSSL import SSL, crypto
     from twisted.internet import reactor
     from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
@@ -92,22 +92,23 @@ def check_endpoint(description: str) -> None:
         raise CommandError(f"{place}: {error.filename or 'a file'} cannot be read ({error.strerror}).") from error
     except (SSL.Error, crypto.Error, VerifyError) as error:
         raise CommandError(
-            f"{place}: the private key and the certificate cannot be used. Both must be in PEM form, the key without a "
-            "password, and the certificate must be the one of this key."
+            f"{place}: the private key and the certificate cannot be used. Both must be in PEM format, the key without a "
+            "password, and the certificate must belong to the key."
         ) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CommandError(
-            f"{place}: this is no endpoint. Write tcp:port=8000, unix:/path, or "
+            f"{place}: this is not an endpoint. Write tcp:port=8000, unix:/path, or "
             "ssl:port=8443:privateKey=key.pem:certKey=cert.pem; a colon inside a value is written \\:."
         ) from error
 
 
 def warn_of_endless_redirect(endpoints: list[str]) -> None:
-    """Who ends TLS elsewhere and does not say so gets nothing but redirects."""
+    """Logs a warning if TLS ends elsewhere and the settings do not say so: every page would be a
+    redirect to itself."""
     if not django_settings.SECURE_SSL_REDIRECT or django_settings.SECURE_PROXY_SSL_HEADER:
         return
     if not any(description.startswith("ssl:") for description in endpoints):
         logger.warning(
-            "every page redirects to https, and nothing here answers that: set PROXY_HEADERS=1 behind a proxy that ends "
-            "TLS and sets X-Forwarded-Proto, end TLS here with --endpoint ssl:…, or set TLS=0 in a private network"
+            "every page redirects to https, which nothing here serves: set PROXY_HEADERS=1 behind a proxy that ends TLS and "
+            "sets X-Forwarded-Proto, end TLS here with --endpoint ssl:…, or set TLS=0 in a private network"
         )

@@ -1,4 +1,4 @@
-"""`manage.py watch_changes`: the change stream into the log."""
+"""`manage.py watch_changes`: copies change streams into logs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ HEADINGS = ("app", "leader", "lease left", "standbys", "log until", "age")
 
 class Command(BaseCommand):
     help = (
-        "Tail the change streams of the published apps and fill their logs in Redis, until SIGTERM. "
+        "Copies the change streams of the published apps into their logs in Redis, until SIGTERM. "
         "Run two or more for high availability: one leads for each app, the others stand by. "
-        "With --status: say who leads, and end."
+        "With --status, shows which process leads, and ends."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--status",
             action="store_true",
-            help="Show who leads for each app, and how far its log has come. Exit status 1 if nobody leads for one.",
+            help="Show which process leads for each app, and how far its log has come. Exit status 1 without a leader.",
         )
         parser.add_argument("--json", action="store_true", dest="as_json", help="With --status: print one JSON array.")
 
@@ -39,10 +39,10 @@ class Command(BaseCommand):
         redis_url = load_settings().redis_url
         if not redis_url:
             raise CommandError(
-                "REDIS_URL is not set: manage.py serve watches by itself then. Set it, or run only serve."
+                "REDIS_URL is not set, so manage.py serve watches by itself. Set REDIS_URL, or run only serve."
             )
         if as_json and not status:
-            raise CommandError("--json says how to print what --status finds. Add --status.")
+            raise CommandError("--json needs --status. Add it.")
         if status:
             fail_when_told()
             self._show_status(redis_url, apps, as_json=as_json)
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         try:
             found = asyncio.run(watched_apps(redis_url, app_ids))
         except LogUnavailable as error:
-            raise CommandError(f"{error} Nobody can lead without it. Check REDIS_URL and Redis.") from error
+            raise CommandError(f"{error} No process can lead without it. Check REDIS_URL and Redis.") from error
         except DatabaseError as error:
             raise CommandError(f"The Django database failed ({type(error).__name__}).") from error
         if as_json:
@@ -66,13 +66,13 @@ class Command(BaseCommand):
         if unpublished := sorted(set(app_ids) - {app.app for app in found}):
             raise CommandError(f"Not published: {', '.join(unpublished)}.")
         if leaderless := [app.app for app in found if app.leader is None]:
-            raise CommandError(f"Nobody watches {', '.join(leaderless)}. Run manage.py watch_changes.")
+            raise CommandError(f"No process watches {', '.join(leaderless)}. Run manage.py watch_changes.")
 
 
 def _row(app: WatchedApp) -> tuple[str, ...]:
     return (
         app.app,
-        app.leader or "nobody",
+        app.leader or "none",
         f"{app.lease_seconds_left:.1f} s" if app.leader else "–",
         str(app.standbys),
         app.tail or "empty",
@@ -99,6 +99,6 @@ async def _watch(app_ids: Collection[str]) -> None:
     started: asyncio.Future[Any] = begin_service(watch=True, app_ids=app_ids)
     await asyncio.wait([told, started], return_when=asyncio.FIRST_COMPLETED)
     if started.done():
-        started.result()  # raises what kept it from starting
+        started.result()  # raises what prevented it from starting
     await told
     await stop_service()

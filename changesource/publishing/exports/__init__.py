@@ -1,4 +1,5 @@
-"""What a version says, in the forms that others read: Zero's schema as JSON and TypeScript, its permissions. Pure."""
+"""A definition in the formats that others read: Zero's schema as JSON and TypeScript, and its
+permissions. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from changesource.tables.definition import AppDefinition
 
 @dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """One form. `render` raises `InvalidDefinition` for what it cannot say; `ending` is that of its files."""
+    """One format. `render` raises `InvalidDefinition` for what it cannot express; `ending` is that
+    of file names."""
 
     name: str
     title: str
@@ -25,8 +27,8 @@ class ExportFormat:
 
 
 def permissions(definition: AppDefinition) -> Mapping[str, Any]:
-    """The permissions as Zero compiles them (`{appID}.permissions`): tables by server name. One without rules shows nobody
-    anything."""
+    """The permissions as Zero compiles them (`{appID}.permissions`), by the server names of tables.
+    A table without rules shows its rows to no one."""
     return compile_permissions(definition) or {"tables": {}}
 
 

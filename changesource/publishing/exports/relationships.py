@@ -1,4 +1,4 @@
-"""The relationships of an app, as Zero's `createSchema` takes them."""
+"""The relationships of an app, as Zero's `createSchema` accepts them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from changesource.tables.relationships import Relationship, read_relationships
 def relationships_by_table(definition: AppDefinition) -> Mapping[str, Sequence[Relationship]]:
     """Name of a table → its relationships, in the order in which they are written.
 
-    Raises `InvalidDefinition` with the place of the first that `createSchema` would refuse or could not have given.
+    Raises `InvalidDefinition` with the place of the first one that `createSchema` would refuse.
     """
     read = read_relationships(definition)
     for problem in read.problems:

@@ -12,14 +12,14 @@ from changesource.tables.definition import AppDefinition, Column, Table
 from changesource.tables.relationships import Connection, Relationship
 
 PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
-"""What needs no quotes as the key of an object. Any word may be a key."""
+"""Keys of objects that need no quotes. Reserved words may be keys."""
 
 INDENT = "  "
 
 
 def typescript_schema(definition: AppDefinition) -> str:
-    """The text of a module that exports `schema`, its type `Schema`, a type for the rows of each table, and the query
-    builder `zql`. It compiles under `tsc --strict`.
+    """The text of a module that exports `schema`, its type `Schema`, a type for the rows of each
+    table, and the query builder `zql`. It compiles with `tsc --strict`.
 
     Raises `InvalidDefinition` for relationships that `createSchema` would refuse.
     """
@@ -28,7 +28,7 @@ def typescript_schema(definition: AppDefinition) -> str:
     constants = _distinct(names, _constant_name)
     return "\n".join(
         [
-            f"// The schema of the app {definition.app_id}, exported by Zero Sources for Django: do not edit, export again.",
+            f"// The schema of the app {definition.app_id}, exported by Zero Sources for Django. Do not edit; export again.",
             "",
             _imports(definition, has_relationships=bool(relationships)),
             "",
@@ -40,7 +40,7 @@ def typescript_schema(definition: AppDefinition) -> str:
             "",
             "export type Schema = typeof schema;",
             "",
-            "// What queries give: one row of each table.",
+            "// The type of a row of each table, as queries return it.",
             *(
                 f'export type {row_type} = Row<Schema["tables"][{_string(name)}]>;'
                 for name, row_type in _distinct(names, _row_type_name).items()
@@ -103,9 +103,10 @@ def _connection(constants: Mapping[str, str], connection: Connection) -> str:
 def _schema(tables: Sequence[str], relationships: Sequence[str]) -> str:
     members = [
         f"tables: [{', '.join(tables)}]",
-        # Also where there are none: their type would be one that @rocicorp/zero does not export (tsc --declaration).
+        # Even if empty: otherwise its type would be one that @rocicorp/zero does not export (tsc
+        # --declaration).
         f"relationships: [{', '.join(relationships)}]",
-        "// Clients may define queries themselves: the permissions of the app say which rows they see.\n"
+        "// Clients may define queries themselves; the permissions of the app decide which rows they see.\n"
         f"{INDENT}enableLegacyQueries: true",
     ]
     return f"export const schema = createSchema({{\n{_lines(members, depth=1)}}});"
@@ -117,17 +118,17 @@ def _lines(items: Iterable[str], depth: int) -> str:
 
 def _key(name: str) -> str:
     if name == "__proto__":
-        return '["__proto__"]'  # without brackets, it would be the prototype of the object
+        return '["__proto__"]'  # without brackets, it would set the prototype of the object
     return name if PLAIN_KEY.fullmatch(name) else _string(name)
 
 
 def _string(text: str) -> str:
-    # Every JSON string is one of JavaScript; ASCII alone survives any encoding of the file.
+    # Every JSON string is a JavaScript string; plain ASCII survives any encoding of the file.
     return json.dumps(text)
 
 
 def _distinct(names: Iterable[str], spell: Callable[[str], str]) -> dict[str, str]:
-    """Name → its identifier in the module. Those that would be the same are told apart by a number."""
+    """Name → its identifier in the module. A number tells apart those that would be the same."""
     identifiers: dict[str, str] = {}
     for name in names:
         spelled = spell(name)
@@ -154,5 +155,6 @@ def _camel_case(name: str) -> str:
 
 
 def _identifier(word: str) -> str:
-    """`word` with an underscore in front where it would begin with a digit, or be nothing but its ending."""
+    """`word`, with an underscore in front if it would begin with a digit, or if there is nothing
+    before its ending."""
     return word if word[0].isalpha() and word not in ("Table", "Row") else f"_{word}"

@@ -1,4 +1,4 @@
-"""Zero's schema in its JSON form, which `publishing.schema_file` reads."""
+"""Zero schemas in their JSON form, which `publishing.schema_file` reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from changesource.tables.relationships import Relationship
 
 
 def zero_schema(definition: AppDefinition) -> dict[str, Any]:
-    """What `JSON.stringify(createSchema(…))` gives for the schema that `typescript_schema` writes.
+    """What `JSON.stringify(createSchema(…))` returns for the schema that `typescript_schema`
+    writes.
 
     Raises `InvalidDefinition` for relationships that `createSchema` would refuse.
     """

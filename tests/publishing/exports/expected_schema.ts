@@ -1,4 +1,4 @@
-// The schema of the app shop, exported by Zero Sources for Django: do not edit, export again.
+// The schema of the app shop, exported by Zero Sources for Django. Do not edit; export again.
 
 import {
   boolean,
@@ -70,13 +70,13 @@ const labelTableRelationships = relationships(labelTable, () => ({}));
 export const schema = createSchema({
   tables: [orderItemsTable, customerTable, labelTable, customerLabelTable],
   relationships: [orderItemsTableRelationships, customerTableRelationships, labelTableRelationships],
-  // Clients may define queries themselves: the permissions of the app say which rows they see.
+  // Clients may define queries themselves; the permissions of the app decide which rows they see.
   enableLegacyQueries: true,
 });
 
 export type Schema = typeof schema;
 
-// What queries give: one row of each table.
+// The type of a row of each table, as queries return it.
 export type OrderItemsRow = Row<Schema["tables"]["order-items"]>;
 export type CustomerRow = Row<Schema["tables"]["customer"]>;
 export type LabelRow = Row<Schema["tables"]["label"]>;

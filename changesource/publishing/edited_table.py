@@ -1,4 +1,4 @@
-"""What is wrong with one table of a draft, for those who edit it."""
+"""A table of a draft while it is being edited, before it is stored."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from changesource.publishing.definition_problems import Problem, find_problems, 
 from changesource.tables.definition import AppDefinition
 
 
-def problems_of_table(table: Table, columns: Iterable[Column]) -> list[Problem]:
-    """What would keep its app from being published that is due to `table` with `columns`. Neither has to be stored."""
+def find_problems_of_edit(table: Table, columns: Iterable[Column]) -> list[Problem]:
+    """What `table` with `columns` adds to the reasons why its app must not be published. Neither
+    has to be stored."""
     edited = table_definition(table, columns)
     if table.app_id is None:
         return list(find_table_problems(edited))

@@ -5,8 +5,8 @@ from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from changesource.models import App, Client, Credential, client_changes
-from changesource.models.client_changes import HISTORIES, FieldChange, newest_changes
+from changesource.models import App, Client, Credential, queries
+from changesource.models.queries.client_changes import HISTORIES, FieldChange, newest_changes
 from changesource.publishing.drafts import replace_draft
 from changesource.publishing.schema_file import Schema
 from changesource.tables.definition import Column, Table
@@ -25,7 +25,7 @@ def client(app: App) -> Client:
     return Client.objects.create_for_apps("cache", [app])
 
 
-def test_command(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_is_recorded_without_a_user(app: App, capsys: pytest.CaptureFixture[str]) -> None:
     """What a command creates is recorded, with no user."""
     call_command("create_client", "cache", "--app", "shop")
     found = [(change.user, change.subject, change.what) for change in newest_changes()]
@@ -42,7 +42,7 @@ def test_no_secret_has_a_column() -> None:
     assert not names & {"hash", "lookup"}
 
 
-def test_values_for_people(client: Client) -> None:
+def test_values_are_shown_as_people_read_them(client: Client) -> None:
     """Whether something is on is said in words."""
     client.is_active = False
     client.save()
@@ -67,7 +67,7 @@ def test_other_clients_are_apart(client: Client, app: App) -> None:
     assert len(newest_changes()) == 5
 
 
-def test_clients_that_change_in_turns(client: Client, app: App) -> None:
+def test_clients_that_change_alternately_are_compared_with_themselves(client: Client, app: App) -> None:
     """Each is compared with what it was itself."""
     other = Client.objects.create_for_apps("other", [app])
     for changed, name in ((client, "a"), (other, "b")):
@@ -79,14 +79,14 @@ def test_clients_that_change_in_turns(client: Client, app: App) -> None:
     ]
 
 
-def test_deleted_app(client: Client, app: App) -> None:
+def test_a_deleted_app_is_named_by_its_number(client: Client, app: App) -> None:
     """A grant that went with its app is still told of."""
     pk = app.pk
     app.delete()
-    assert newest_changes(client)[0].subject == f"grant for app {pk}, which is deleted"
+    assert newest_changes(client)[0].subject == f"grant for app {pk}, which has been deleted"
 
 
-def test_before_is_unknown(client: Client) -> None:
+def test_a_pruned_previous_state_is_unknown(client: Client) -> None:
     """A change of what was there before there was a history says that it does not know."""
     Client.history.model.objects.all().delete()
     client.name = "renamed"
@@ -95,9 +95,9 @@ def test_before_is_unknown(client: Client) -> None:
     assert (change.is_complete, change.fields) == (False, ())
 
 
-def test_limit(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_newest_changes_are_returned(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest are shown, with what was before them also when that is not."""
-    monkeypatch.setattr(client_changes, "MAX_CHANGES", 2)
+    monkeypatch.setattr(queries.client_changes, "MAX_CHANGES", 2)
     for name in "abc":
         client.name = name
         client.save()

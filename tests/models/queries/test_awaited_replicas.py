@@ -7,14 +7,14 @@ from django.utils import timezone
 
 from changesource.models import App, AwaitedReplica, Client, Version
 from changesource.models.awaited_replica import AWAITED_FOR
-from changesource.models.source_store import (
-    ResetNotice,
-    awaited_replicas,
+from changesource.models.queries.awaited_replicas import ResetNotice, awaited_replicas, note_reset
+from changesource.models.queries.replicas import (
+    ReplicaRecord,
     newest_watermark,
     newest_watermark_of_client,
-    note_reset,
+    note_acknowledged,
+    register_replica,
 )
-from changesource.models.store import ReplicaRecord, note_acknowledged, register_replica
 from tests.models.builders import build_app, publish
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,7 +50,7 @@ async def awaited_shards() -> list[int]:
     return [awaited.shard_num for awaited in await awaited_replicas(20)]
 
 
-async def test_missed_until_it_is_there(client: Client, registered: ReplicaRecord) -> None:
+async def test_a_replica_is_awaited_until_it_is_registered(client: Client, registered: ReplicaRecord) -> None:
     """A replica is missed from when its zero-cache is told until the next one of the same client and shard is registered."""
     await note_reset(notice(client))
     await register_replica(replica(client, "5c", shard_num=1))
@@ -60,7 +60,7 @@ async def test_missed_until_it_is_there(client: Client, registered: ReplicaRecor
     assert await awaited_shards() == []
 
 
-async def test_told_again(client: Client, registered: ReplicaRecord) -> None:
+async def test_a_second_notice_updates_the_first(client: Client, registered: ReplicaRecord) -> None:
     """The newest reason and the newest watermark are kept, and how often; what was a fault stays one."""
     await note_reset(notice(client))
     await note_reset(notice(client, watermark="5a", reason="again", is_fault=False))
@@ -68,20 +68,20 @@ async def test_told_again(client: Client, registered: ReplicaRecord) -> None:
     assert (row.reason, row.watermark, row.is_fault) == ("again", "5b", True)
 
 
-async def test_asked_for(client: Client, registered: ReplicaRecord) -> None:
+async def test_a_reset_that_a_person_asked_for_is_no_fault(client: Client, registered: ReplicaRecord) -> None:
     """Who has to build a new replica because somebody published so is not missed."""
     await note_reset(notice(client, is_fault=False))
     assert await awaited_shards() == []
 
 
-async def test_not_missed_for_ever(client: Client, registered: ReplicaRecord) -> None:
+async def test_a_replica_is_not_awaited_forever(client: Client, registered: ReplicaRecord) -> None:
     """A zero-cache that does not come back alarms nobody after an hour."""
     await note_reset(notice(client))
     await AwaitedReplica.objects.aupdate(told_at=timezone.now() - AWAITED_FOR - timedelta(seconds=1))
     assert await awaited_shards() == []
 
 
-async def test_made_up(client: Client, registered: ReplicaRecord) -> None:
+async def test_a_replica_that_is_not_registered_is_not_awaited(client: Client, registered: ReplicaRecord) -> None:
     """A replica that is not registered for this client and shard leaves nothing, whatever it says."""
     other = await Client.objects.acreate(name="other")
     await register_replica(replica(other, "5d", shard_num=1))
@@ -90,7 +90,7 @@ async def test_made_up(client: Client, registered: ReplicaRecord) -> None:
     assert not await AwaitedReplica.objects.aexists()
 
 
-async def test_replica_that_another_has_followed(client: Client, registered: ReplicaRecord) -> None:
+async def test_the_reset_of_a_superseded_replica_is_no_fault(client: Client, registered: ReplicaRecord) -> None:
     """Nobody misses it, also where it cannot go on for a fault."""
     await register_replica(replica(client, "5c"))
     await note_reset(notice(client, "5a"))
@@ -99,7 +99,7 @@ async def test_replica_that_another_has_followed(client: Client, registered: Rep
     assert await awaited_shards() == [0]
 
 
-async def test_many_missed(client: Client) -> None:
+async def test_only_the_newest_awaited_replicas_are_returned(client: Client) -> None:
     """No more are given than are asked for."""
     for shard_num in range(5):
         await register_replica(replica(client, f"5{shard_num}", shard_num=shard_num))
@@ -107,14 +107,14 @@ async def test_many_missed(client: Client) -> None:
     assert len(await awaited_replicas(3)) == 3
 
 
-async def test_app_that_is_gone(client: Client, registered: ReplicaRecord) -> None:
+async def test_a_notice_for_a_deleted_app_is_dropped(client: Client, registered: ReplicaRecord) -> None:
     """An app that was deleted meanwhile misses nobody."""
     await App.objects.all().adelete()
     await note_reset(notice(client))
     assert not await AwaitedReplica.objects.aexists()
 
 
-async def test_newest_watermark(client: Client) -> None:
+async def test_the_newest_watermark_is_that_of_any_replica(client: Client) -> None:
     """What replicas have acknowledged counts, of the version asked for and those after it; what they had in the end, for a
     client."""
     base = await Version.objects.aget()

@@ -1,4 +1,4 @@
-"""How far snapshots are, for all processes to see: kept in the Django DB. Raises as `store` does."""
+"""How far each running snapshot is, for all processes to see."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from django.utils import timezone
 
 from changesource.models.app import App
 from changesource.models.client import Client
+from changesource.models.database_threads import STREAMS
 from changesource.models.running_snapshot import SILENT_AFTER, RunningSnapshot
-from changesource.models.store import in_database
 
 
 @dataclass(slots=True)
 class SnapshotState:
-    """What its process knows of a snapshot. `began_at` is None while it waits for its turn."""
+    """What the sending process knows of a snapshot. `began_at` is None while it waits for a
+    slot."""
 
     token: str
     app_id: str
@@ -28,17 +29,10 @@ class SnapshotState:
     total_documents: int = 0
 
 
-async def note_snapshot(state: SnapshotState) -> None:
-    """Keeps what there is now, and forgets snapshots that nobody speaks of any more."""
-    await in_database(_note, state)
-
-
-async def forget_snapshot(token: str) -> None:
-    """It has ended, one way or another."""
-    await in_database(lambda: RunningSnapshot.objects.filter(token=token).delete())
-
-
-def _note(state: SnapshotState) -> None:
+@STREAMS.query
+def note_snapshot(state: SnapshotState) -> None:
+    """Stores the state, and deletes those of snapshots of which no process has reported for
+    long."""
     now = timezone.now()
     progress = {
         "began_at": state.began_at,
@@ -61,3 +55,9 @@ def _note(state: SnapshotState) -> None:
         asked_at=state.asked_at,
         **progress,
     )
+
+
+@STREAMS.query
+def forget_snapshot(token: str) -> None:
+    """Deletes the state of a snapshot that has ended, one way or another."""
+    RunningSnapshot.objects.filter(token=token).delete()

@@ -1,4 +1,4 @@
-"""GET /readyz and GET /api/readiness."""
+"""GET /healthz, GET /readyz and GET /api/readiness."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ from collections.abc import Mapping
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
+from rest_framework.decorators import api_view, authentication_classes, permission_classes
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from changesource.models.roles import may_view
 from changesource.operations.readiness import kinds_of, missing_of
 from changesource.service import running_service
+
+
+@api_view(["GET"])
+@authentication_classes([])
+@permission_classes([AllowAny])
+def healthz(request: Request) -> Response:
+    """The process answers. Nothing else is checked: what it depends on may come and go."""
+    return Response({"status": "ok"})
 
 
 @require_safe
@@ -30,7 +42,7 @@ async def readiness(request: HttpRequest) -> JsonResponse:
     if not user.is_authenticated:
         return _refusal(401, "Log in to admin first.")
     if not user.is_staff or not await sync_to_async(may_view)(user, "app"):
-        return _refusal(403, "Only staff who may view apps may see this.")
+        return _refusal(403, "Only staff with the permission to view apps may see this.")
     return _answer(await missing_of(await running_service()))
 
 

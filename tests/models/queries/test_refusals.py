@@ -7,10 +7,10 @@ from asgiref.sync import sync_to_async
 from django.core.management import call_command
 from django.utils import timezone
 
-from changesource.models import App, Client, Refusal, client_store
-from changesource.models.audit import prune_audit
-from changesource.models.client_changes import HISTORIES, newest_changes
-from changesource.models.client_store import Refused, record_refusals
+from changesource.models import App, Client, Refusal, queries
+from changesource.models.queries.audit import prune_audit
+from changesource.models.queries.client_changes import HISTORIES, newest_changes
+from changesource.models.queries.refusals import Refused, record_refusals
 from tests.models.builders import build_app
 
 NOBODY = Refused("192.0.2.7", "", 4401, "Unknown token.")
@@ -45,7 +45,7 @@ class TestRecordRefusals:
 
     async def test_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The newest are kept, whatever comes."""
-        monkeypatch.setattr(client_store, "MAX_REFUSALS", 3)
+        monkeypatch.setattr(queries.refusals, "MAX_REFUSALS", 3)
         await record_refusals({NOBODY: 1})
         await record_refusals({Refused(str(number), "", 429, ""): 1 for number in range(5)})
         assert sorted([refusal.address async for refusal in Refusal.objects.all()]) == ["2", "3", "4"]
@@ -87,7 +87,7 @@ class TestPruneAudit:
         """Those that were seen last before that go."""
         for days_ago in (89.9, 90.1, 500):
             self.refuse(days_ago)
-        assert prune_audit(90) == 2
+        assert prune_audit.blocking(90) == 2
         assert Refusal.objects.get().address == "89.9"
 
     def test_last_state_stays(self, client: Client) -> None:
@@ -98,7 +98,7 @@ class TestPruneAudit:
         self.age(100)
         client.name = "c"
         client.save()
-        assert prune_audit(90) == 2
+        assert prune_audit.blocking(90) == 2
         first, *others = [change for change in newest_changes(client) if change.subject == "client"]
         assert [(field.old, field.new) for field in first.fields] == [("b", "c")]
         assert [change.is_complete for change in others] == [False]
@@ -106,9 +106,9 @@ class TestPruneAudit:
     def test_deleted_client(self, client: Client) -> None:
         """Nothing stays of what was deleted before that, and all of what was deleted since."""
         client.delete()
-        assert prune_audit(90) == 0
+        assert prune_audit.blocking(90) == 0
         self.age(100)
-        assert prune_audit(90) == 4
+        assert prune_audit.blocking(90) == 4
         assert newest_changes() == []
 
     @pytest.mark.parametrize("days", [0, -1, 10**12])
@@ -117,7 +117,7 @@ class TestPruneAudit:
         client.delete()
         self.age(30_000)
         self.refuse(30_000)
-        assert prune_audit(days) == 0
+        assert prune_audit.blocking(days) == 0
 
     def test_command(self, settings, capsys: pytest.CaptureFixture[str]) -> None:
         """The command prunes by the setting, or by what it is told."""
@@ -131,9 +131,9 @@ class TestPruneAudit:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_prune_from_the_service() -> None:
+async def test_the_service_prunes_refusals() -> None:
     """The service prunes in its database thread."""
     await record_refusals({NOBODY: 1})
     old = timezone.now() - timedelta(days=2)
     await sync_to_async(Refusal.objects.update)(last_seen=old)
-    assert await client_store.prune_audit(1) == 1
+    assert await queries.audit.prune_audit(1) == 1

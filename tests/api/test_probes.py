@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 
-from changesource.api import readiness
+from changesource.api import probes
 
-MISSING = {"app shop": "nobody watches it", "app other": "CS302", "replicas shop": "Since 12:00 shard 3 has to …"}
+MISSING = {"app shop": "no process watches it", "app other": "CS302", "replicas shop": "Since 12:00 shard 3 has to …"}
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +22,8 @@ def missing(monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Any) -> di
     async def running_service() -> None:
         return None
 
-    monkeypatch.setattr(readiness, "missing_of", missing_of)
-    monkeypatch.setattr(readiness, "running_service", running_service)
+    monkeypatch.setattr(probes, "missing_of", missing_of)
+    monkeypatch.setattr(probes, "running_service", running_service)
     return found
 
 

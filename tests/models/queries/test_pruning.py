@@ -1,4 +1,4 @@
-"""replica_pruning.py: the rows that clients make are bounded, and what a zero-cache can need stays."""
+"""queries/pruning.py: the rows that clients create are bounded, and what a zero-cache can need stays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from changesource.errors import UnknownVersion
-from changesource.models import AccessVersion, App, AwaitedReplica, Client, Replica, replica_pruning, source_store
-from changesource.models.client_store import ClientInApp, StoredAccess, _entitlements
-from changesource.models.replica_pruning import SUPERSEDED_FOR, UNSEEN_FOR, prune_replicas
-from changesource.models.source_store import ResetNotice, note_reset
-from changesource.models.store import ReplicaRecord, register_replica
+from changesource.models import AccessVersion, App, AwaitedReplica, Client, Replica, queries
+from changesource.models.queries.access import ClientInApp, StoredAccess, read_entitlements
+from changesource.models.queries.awaited_replicas import ResetNotice, note_reset
+from changesource.models.queries.pruning import SUPERSEDED_FOR, UNSEEN_FOR, prune_replicas
+from changesource.models.queries.replicas import ReplicaRecord, register_replica
 from changesource.protocol.watermarks import Position
 from changesource.replication.version_history import FIRST_ORDINAL_AFTER_MARKER, number_in_force
 from tests.examples import examples
@@ -56,7 +56,7 @@ def kept() -> list[str]:
     return list(Replica.objects.order_by("replica_version").values_list("replica_version", flat=True))
 
 
-def test_replicas_that_nothing_needs(client: Client) -> None:
+def test_replicas_that_nothing_needs_are_deleted(client: Client) -> None:
     """One goes that was not seen for long, or that another has followed which is in use, a while after it was seen last."""
     now = timezone.now()
     long_ago = now - SUPERSEDED_FOR - DAY
@@ -68,13 +68,13 @@ def test_replicas_that_nothing_needs(client: Client) -> None:
     build_replica(client, at(6), shard_num=3, last_seen_at=long_ago)
     build_replica(client, at(7), shard_num=3, last_seen_at=now)  # never resumed
     build_replica(None, at(8), shard_num=4, last_seen_at=long_ago)  # its client is deleted
-    assert prune_replicas() == 3
+    assert prune_replicas.blocking() == 3
     assert kept() == [at(number) for number in (2, 3, 5, 6, 7)]
 
 
 async def test_replicas_of_a_client_are_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many shards it makes up; those that were seen last stay, and those of others."""
-    monkeypatch.setattr(replica_pruning, "MAX_OF_CLIENT", 3)
+    monkeypatch.setattr(queries.pruning, "MAX_OF_CLIENT", 3)
     other = await Client.objects.acreate(name="other")
     await register_replica(ReplicaRecord("shop", 0, at(1), at(1), 1, other.pk, 1, ""))
     for number in range(2, 10):
@@ -86,14 +86,14 @@ async def test_replicas_of_a_client_are_bounded(client: Client, monkeypatch: pyt
 
 async def test_awaited_replicas_of_a_client_are_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is a fault stays longer than what is none."""
-    monkeypatch.setattr(replica_pruning, "MAX_OF_CLIENT", 3)
+    monkeypatch.setattr(queries.pruning, "MAX_OF_CLIENT", 3)
     for number in range(1, 10):
         await register_replica(ReplicaRecord("shop", number, at(number), at(number), 1, client.pk, 1, ""))
         await note_reset(ResetNotice("shop", client.pk, number, at(number), "", "lost", is_fault=number == 1))
     found = [row.shard_num async for row in AwaitedReplica.objects.order_by("shard_num")]
     assert found == [1, 8, 9]
     await AwaitedReplica.objects.aupdate(told_at=timezone.now() - UNSEEN_FOR - DAY)
-    await source_store.prune_replicas()
+    await queries.pruning.prune_replicas()
     assert not await AwaitedReplica.objects.aexists()
 
 
@@ -162,9 +162,9 @@ def test_pruning_changes_nothing_for_replicas(
                 access_number=number,
                 last_seen_at=now - built.days * DAY,
             )
-        before = _entitlements([client.pk])[key]
-        prune_replicas()
-        after = _entitlements([client.pk])[key]
+        before = read_entitlements.blocking([client.pk])[key]
+        prune_replicas.blocking()
+        after = read_entitlements.blocking([client.pk])[key]
         assert after.versions[-1] == before.versions[-1]
         in_force = [version for version in before.versions if version.cluster_time is not None]
         assert set(in_force[-1:]) <= set(after.versions)
@@ -190,7 +190,7 @@ def may_resume(replica: Replica, versions: Sequence[StoredAccess]) -> bool:
     return number == replica.access_number
 
 
-def test_access_versions_go(client: Client, app: App) -> None:
+def test_access_versions_that_nothing_needs_are_deleted(client: Client, app: App) -> None:
     """Of a client that has no replica all but the version in force, a while after it was replaced; with one, those from which
     it was built on stay."""
     for number in range(1, 6):
@@ -200,22 +200,22 @@ def test_access_versions_go(client: Client, app: App) -> None:
     AccessVersion.objects.filter(number__lt=5).update(created_at=timezone.now() - SUPERSEDED_FOR - DAY)
     replica = build_replica(client, at(marker_of(2), FIRST_ORDINAL_AFTER_MARKER), access_number=2)
     numbers = AccessVersion.objects.order_by("number").values_list("number", flat=True)
-    prune_replicas()
+    prune_replicas.blocking()
     assert list(numbers.all()) == [2, 3, 4, 5]
     replica.delete()
-    prune_replicas()
+    prune_replicas.blocking()
     assert list(numbers.all()) == [4, 5]
 
 
 def test_access_versions_are_bounded(client: Client, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest stay, however new the others are, and a replica of before is then one that may not go on."""
-    monkeypatch.setattr(replica_pruning, "MAX_OF_CLIENT", 3)
+    monkeypatch.setattr(queries.pruning, "MAX_OF_CLIENT", 3)
     for number in range(1, 9):
         AccessVersion.objects.create(
             client=client, app=app, number=number, access={}, cluster_time=0 if number == 1 else marker_of(number)
         )
     replica = build_replica(client, at(marker_of(2), FIRST_ORDINAL_AFTER_MARKER), access_number=2)
-    prune_replicas()
-    versions = _entitlements([client.pk])[ClientInApp(client.pk, "shop")].versions
+    prune_replicas.blocking()
+    versions = read_entitlements.blocking([client.pk])[ClientInApp(client.pk, "shop")].versions
     assert [version.number for version in versions] == [6, 7, 8]
     assert not may_resume(replica, versions)

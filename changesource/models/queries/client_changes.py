@@ -1,4 +1,5 @@
-"""Who changed what of which client: its fields, its grants and its credentials, of which no history has the hashes."""
+"""The changes of clients: of their fields, grants and credentials, whose hashes no history
+holds."""
 
 from __future__ import annotations
 
@@ -18,10 +19,10 @@ from changesource.models.client import Client, Grant
 from changesource.models.credential import Credential
 
 MAX_CHANGES = 500
-"""Shown at once."""
+"""The most changes on one page."""
 
 HISTORIES: Final[tuple[Any, ...]] = (Client.history.model, Grant.history.model, Credential.history.model)
-"""The models of all states that were saved of each."""
+"""The models that hold every saved state of each."""
 
 _WHAT = {"+": "created", "~": "changed", "-": "deleted"}
 _NOT_SHOWN = frozenset({"id", "client", "created_at"})
@@ -38,8 +39,8 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`what` is created, changed or deleted; `user` is empty for a command or the service itself. `is_complete`: the state
-    before is known, and has not been pruned."""
+    """`what` is created, changed or deleted; `user` is empty for a command or the service itself.
+    `is_complete`: the previous state is known, because it has not been pruned."""
 
     at: datetime
     user: str
@@ -51,7 +52,8 @@ class Change:
 
 
 def newest_changes(client: Client | None = None) -> list[Change]:
-    """Those of `client`, or of all clients, also of deleted ones: at most `MAX_CHANGES`, the newest first."""
+    """The changes of `client`, or of all clients including deleted ones: at most `MAX_CHANGES`, the
+    newest first."""
     records = [record for model in HISTORIES for record in _newest_records(model, client)]
     records.sort(key=lambda record: (record.history_date, record.history_id), reverse=True)
     records = records[:MAX_CHANGES]
@@ -60,7 +62,7 @@ def newest_changes(client: Client | None = None) -> list[Change]:
 
 
 def _newest_records(model: Any, client: Client | None) -> list[Any]:
-    """Each with the record before it as `before`, None for the first."""
+    """Each record has the one before it as `before`, None for the first."""
     records = model.objects.order_by("-history_id")
     if client is not None:
         records = records.filter(**{"id" if model is Client.history.model else "client_id": client.pk})
@@ -73,7 +75,7 @@ def _newest_records(model: Any, client: Client | None) -> list[Any]:
 
 
 class _Names:
-    """How clients and apps are called now, or were called last."""
+    """The current names of clients and apps, or their last names."""
 
     def __init__(self, records: list[Any]) -> None:
         clients = {_client_id(record) for record in records}
@@ -86,7 +88,7 @@ class _Names:
         return self.clients.get(pk, f"client {pk}")
 
     def app(self, pk: int) -> str:
-        return self.apps.get(pk, f"app {pk}, which is deleted")
+        return self.apps.get(pk, f"app {pk}, which has been deleted")
 
 
 def _change(record: Any, names: _Names) -> Change:
@@ -103,7 +105,8 @@ def _change(record: Any, names: _Names) -> Change:
 
 
 def _field_changes(record: Any) -> Iterator[FieldChange]:
-    """What a creation gives besides nothing, and what a change changes. A deletion needs no more words."""
+    """The fields that a creation fills, or that a change changes. A deletion needs no more
+    words."""
     if record.history_type == "-":
         return
     for field in record.tracked_fields:

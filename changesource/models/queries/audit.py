@@ -1,4 +1,4 @@
-"""What tells who did what, and how long it is kept."""
+"""The records of who did what, and how long they are kept."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from datetime import timedelta
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from changesource.models.client_changes import HISTORIES
+from changesource.models.database_threads import STREAMS
+from changesource.models.queries.client_changes import HISTORIES
 from changesource.models.refusal import Refusal
 
 MAX_DAYS = 36_500
-"""More is for ever."""
+"""A longer time means forever."""
 
 
+@STREAMS.query
 def prune_audit(days: int) -> int:
-    """Deletes what is older than `days` of the history of clients and of refused connections, and says how many rows.
-    0 and less keeps everything.
+    """Deletes what is older than `days` from the history of clients and from the refused
+    connections, and returns the number of rows. 0 or less deletes nothing.
 
-    The last state before that stays while its row does, as what later changes are compared with.
+    The last state before that stays as long as its row exists: later changes are compared with it.
     """
     if not 0 < days <= MAX_DAYS:
         return 0

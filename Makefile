@@ -16,7 +16,7 @@
 #   make lock    requirements.lock and requirements-dev.lock again, after a change of requirements.txt or requirements-dev.txt;
 #                ARGS=--upgrade also takes newer versions of what is not named there
 #   make audit   known vulnerabilities of what is installed
-#   make editor  builds the JSON editor of admin anew, after a change in changesource/admin/editor/
+#   make editor  builds the JSON editor of admin again, after a change in changesource/admin/editor/
 #   make clean   removes what the targets above have made
 
 PYTHON ?= python3

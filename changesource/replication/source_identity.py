@@ -213,5 +213,5 @@ class SourceIdentity:
     async def _begin_anew(self, source_id: str, reason: str) -> None:
         if not await queries.sources.start_over(self._app_id, self._base_nonce, source_id, reason):
             raise SourceInDoubt(f"App {self._app_id}: {in_doubt(self._app_id, reason)}")
-        logger.error("app %s starts over: %s", self._app_id, reason, extra={"action": "begin-anew"})
+        logger.error("app %s starts over: %s", self._app_id, reason, extra={"action": "start-over"})
         raise SourceReplaced(f"App {self._app_id} starts over: {reason}.")

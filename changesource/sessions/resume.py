@@ -29,7 +29,7 @@ class Reset:
     """`reset-required` with this reason.
 
     `is_fault` says that no person asked for it: `/readyz` then fails until the next snapshot is
-    there. `may_be_a_new_base` says that the app may have begun anew, which `begun_anew` tells: then
+    there. `may_be_a_new_base` says that the app may have started over, which `started_over` tells: then
     its clients' access versions did too, and that may be noticed first.
     """
 
@@ -114,8 +114,8 @@ def history_lost(error: HistoryLost, resume: Resume | None, replica: ReplicaReco
     return Reset(str(error), is_fault=isinstance(error, SourceReplaced) or is_where_it_was)
 
 
-def begun_anew(published: PublishedApp, current: PublishedApp | None) -> Reset | None:
-    """The reset of all replicas of what was `published`, if the app has begun anew since."""
+def started_over(published: PublishedApp, current: PublishedApp | None) -> Reset | None:
+    """The reset of all replicas of what was `published`, if the app has started over since."""
     if current is None or current.log_name == published.log_name:
         return None
     return _new_base(current)
@@ -123,4 +123,4 @@ def begun_anew(published: PublishedApp, current: PublishedApp | None) -> Reset |
 
 def _new_base(published: PublishedApp) -> Reset:
     because = f": {published.base_reason}" if published.base_reason else ""
-    return Reset(f"Version {published.base_number} of the app begins anew{because}.", bool(published.base_reason))
+    return Reset(f"Version {published.base_number} of the app starts over{because}.", bool(published.base_reason))

@@ -46,7 +46,7 @@ from changesource.service import StreamService
 from changesource.sessions.acknowledgements import AcknowledgementNotes, InFlight
 from changesource.sessions.client_access import ClientAccess, ViewHistory
 from changesource.sessions.outlet import ClientStalled, Outlet, PacedOutlet, SnapshotTooSlow
-from changesource.sessions.resume import AHEAD_OF_THE_SOURCE, Reset, begun_anew, history_lost, reset_at_resume
+from changesource.sessions.resume import AHEAD_OF_THE_SOURCE, Reset, started_over, history_lost, reset_at_resume
 from changesource.sessions.snapshot import Snapshot
 from changesource.sessions.snapshot_progress import SnapshotProgress, shown
 from changesource.sessions.source_clock import wait_for_the_clock
@@ -192,7 +192,7 @@ class Session:
                 await self._wait_for_the_source(published)
                 async with self._service.limits.snapshot_slot(self.app_id, self.identity.client_id):
                     current = self._service.published(self.app_id) or published
-                    # Otherwise the app began anew in the meantime, perhaps with another source, or
+                    # Otherwise the app started over in the meantime, perhaps with another source, or
                     # the version that was published in the meantime has other publications.
                     if current.log_name == published.log_name and self._has_publications(current):
                         progress.begin()
@@ -277,11 +277,11 @@ class Session:
         return await Stream(self._service, context, feed, sender, notes).run(published)
 
     async def _true_reset(self, reset: Reset, published: PublishedApp) -> Reset:
-        """`reset`, unless the app has begun anew and that is the reason behind it."""
+        """`reset`, unless the app has started over and that is the reason behind it."""
         if not reset.may_be_a_new_base:
             return reset
         current = (await queries.published.published_apps([self.app_id])).get(self.app_id)
-        return begun_anew(published, current) or reset
+        return started_over(published, current) or reset
 
     async def _require_reset(self, reset: Reset) -> None:
         """Tells zero-cache, once in a connection and never in a hurry. zero-cache then ends it.

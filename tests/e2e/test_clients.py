@@ -316,7 +316,7 @@ def test_rotation(tenants: Tenants, writer: Writer, a: Tenant, b: Tenant) -> Non
 
 
 def test_a_replica_of_another_client(tenants: Tenants, a: Tenant, b: Tenant) -> None:
-    """Who resumes a replica that another client has built is told to begin anew, and sent nothing else."""
+    """Who resumes a replica that another client has built is told to start over, and sent nothing else."""
     tenants.wait_until_equal(a, b)
     with open_stream(tenants, tenants.servers[0], b.token, a.replica_version) as stream:
         message = json.loads(stream.recv(timeout=20))

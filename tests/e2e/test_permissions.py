@@ -51,7 +51,7 @@ def ids(rows: list[Row]) -> set[str]:
 
 def test_who_sees_what(deploy: Deploy) -> None:
     """Two users of one zero-cache see exactly their rows, through columns and through a relationship, also when rows change;
-    and when the rules are published anew, connected clients see what these say, soon."""
+    and when the rules are published again, connected clients see what these say, soon."""
     permissions = {"notes": {"select": [OWN, SHARED]}}
     deployment = deploy(SCHEMA, permissions=permissions, log="redis")
     deployment.database.notes.insert_many(NOTES)

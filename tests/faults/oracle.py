@@ -100,7 +100,7 @@ class Oracle:
         """The replica is, at the moment at which it has a document that was written last, what MongoDB is.
 
         Raises:
-            Mismatch: it is not, or the document does not arrive, or a process has ended, or zero-cache has begun anew.
+            Mismatch: it is not, or the document does not arrive, or a process has ended, or zero-cache has started over.
         """
         started, leads = time.monotonic(), self.system.leads
         name = f"after round {self._round}"

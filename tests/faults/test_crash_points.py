@@ -147,8 +147,8 @@ def log_lost_within_a_transaction(machine: CrashPoints) -> None:
     machine.stream(60, 0, 1)
 
 
-def begun_anew_under_a_writer(machine: CrashPoints) -> None:
-    """A log that was lost, and that another watcher begins anew at the very place where the lost one ended, is not gone on
+def started_over_under_a_writer(machine: CrashPoints) -> None:
+    """A log that was lost, and that another watcher starts over at the very place where the lost one ended, is not gone on
     with by who wrote that: a session would miss the rest of a cluster time of which it had a part from MongoDB."""
     machine.watch(0, 30, 0, 1)
     machine.change_the_leader(False)
@@ -177,7 +177,7 @@ SCENARIOS = [
     trimmed_past_the_session,
     cut_otherwise_by_the_log,
     cut_within_a_cluster_time,
-    begun_anew_under_a_writer,
+    started_over_under_a_writer,
 ]
 
 

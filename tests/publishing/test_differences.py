@@ -150,7 +150,7 @@ def test_changed_relationships_touch_no_table() -> None:
 
 
 def test_another_source() -> None:
-    """Another source begins anew: no table can stay."""
+    """Another source starts over: no table can stay."""
     difference = compare(app(CITY), app(CITY, source="archive"))
     assert difference.starts_over
     assert [table.fate for table in difference.tables] == ["rebuilt"]

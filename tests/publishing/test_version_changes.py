@@ -62,7 +62,7 @@ def test_a_dropped_optional_column_keeps_rows() -> None:
     ids=["required one added", "required one dropped", "retyped", "required", "optional", "key retyped"],
 )
 def test_other_changes_of_columns_rebuild_the_table(columns: tuple[Column, ...]) -> None:
-    """Any other change of columns makes the table anew, with its index and its rows."""
+    """Any other change of columns makes the table again, with its index and its rows."""
     found = changes([CITY], [replace(CITY, columns=columns)])
     assert names(found.rebuilt) == names(found.loaded) == ["city"]
     assert not found.dropped_columns
@@ -105,14 +105,14 @@ def test_an_added_column_of_a_mapping_may_depend_on_any_field() -> None:
     ids=["mapping", "collection", "key", "rows of arrays"],
 )
 def test_an_added_column_to_other_rows_rebuilds_the_table(old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Where rows may be others as well, the table is made anew."""
+    """Where rows may be others as well, the table is made again."""
     found = changes([replace(CITY, **old)], [replace(CITY, columns=(*CITY.columns, NEW), **new)])
     assert names(found.rebuilt) == ["city"]
     assert (found.extended, found.added_indexes) == ([], [])
 
 
 def test_an_added_column_with_another_row_filter_rebuilds_the_table() -> None:
-    """A client that is shown other rows gets the table anew."""
+    """A client that is shown other rows gets the table again."""
     filtered = replace(CITY, filter_columns=("name",))
     old, new = (
         ClientView(CompiledVersion(AppDefinition("shop", "default", (table,)), 1), Access(row_filters={"city": rule}))
@@ -122,7 +122,7 @@ def test_an_added_column_with_another_row_filter_rebuilds_the_table() -> None:
 
 
 def test_another_key_rebuilds_the_table() -> None:
-    """A primary key is an index, so the table is made anew."""
+    """A primary key is an index, so the table is made again."""
     assert names(changes([CITY], [replace(CITY, primary_key=("_id", "n"))]).rebuilt) == ["city"]
 
 

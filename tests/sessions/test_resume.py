@@ -21,7 +21,7 @@ from changesource.sessions.resume import (
     OF_ANOTHER_CLIENT,
     OF_ANOTHER_SCOPE,
     Reset,
-    begun_anew,
+    started_over,
     history_lost,
     reset_after,
     reset_at_resume,
@@ -98,7 +98,7 @@ class TestAtAResume:
         reset = at_resume(published=published)
         assert reset is not None
         because = f": {published.base_reason}" if published.base_reason else ""
-        assert reset.reason == f"Version 4 of the app begins anew{because}. The replica has version 2."
+        assert reset.reason == f"Version 4 of the app starts over{because}. The replica has version 2."
         assert reset.is_fault == bool(published.base_reason)
 
     def test_a_replica_of_another_scope_may_not(self) -> None:
@@ -128,7 +128,7 @@ class TestAtAResume:
         assert at_resume(other, REPLACED_BASE) == OF_ANOTHER_CLIENT
         reset = at_resume(replace(other, client_id=CLIENT_ID), REPLACED_BASE)
         assert reset is not None
-        assert "begins anew" in reset.reason
+        assert "starts over" in reset.reason
         assert at_resume(replace(other, client_id=CLIENT_ID)) == OF_ANOTHER_SCOPE
 
 
@@ -143,10 +143,10 @@ class TestInTheStream:
         assert reset_in_stream(PUBLISHED, None, view_of(1), access_of(FIRST)) == APP_IS_GONE
 
     @pytest.mark.parametrize("current", [ANOTHER_BASE, REPLACED_BASE])
-    def test_not_when_the_app_has_begun_anew(self, current: PublishedApp) -> None:
+    def test_not_when_the_app_has_started_over(self, current: PublishedApp) -> None:
         """The reason is the app's, whatever has become of the access."""
         reset = reset_in_stream(PUBLISHED, current, view_of(1), access_of(SECOND))
-        assert reset == begun_anew(PUBLISHED, current)
+        assert reset == started_over(PUBLISHED, current)
         assert reset is not None
         assert reset.is_fault == bool(current.base_reason)
 
@@ -190,10 +190,10 @@ class TestLostHistory:
 
 
 def test_what_an_access_seems_to_be_may_be_a_new_base() -> None:
-    """When an app begins anew, what its clients may read does too, and either may be seen first."""
-    assert begun_anew(PUBLISHED, replace(PUBLISHED, number=4)) is None
-    assert begun_anew(PUBLISHED, None) is None
-    reset = begun_anew(PUBLISHED, REPLACED_BASE)
+    """When an app starts over, what its clients may read does too, and either may be seen first."""
+    assert started_over(PUBLISHED, replace(PUBLISHED, number=4)) is None
+    assert started_over(PUBLISHED, None) is None
+    reset = started_over(PUBLISHED, REPLACED_BASE)
     assert reset is not None
     assert reset.is_fault
     assert {ACCESS_WITHOUT_A_PLACE.may_be_a_new_base, OF_ANOTHER_SCOPE.may_be_a_new_base} == {True}

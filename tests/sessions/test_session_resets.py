@@ -37,7 +37,7 @@ SOON_SECONDS = 20.0
 async def test_the_reason_is_a_new_base_also_if_the_access_is_noticed_first(
     source: ChangeSource, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """An app that begins anew, and what its clients may read with it, are looked at one after the other. Whichever is seen
+    """An app that starts over, and what its clients may read with it, are looked at one after the other. Whichever is seen
     first, the reason is the app's, and who looks after it is alarmed."""
     monkeypatch.setattr(closing, "RESET_DELAY_SECONDS", 0)
     replica = ToldReplica()

@@ -66,7 +66,7 @@ class TestPublish:
         ]
 
     def test_nothing_is_sent_of_a_table_whose_required_column_goes(self) -> None:
-        """The table is made anew at the publish; nothing is sent of it before."""
+        """The table is made again at the publish; nothing is sent of it before."""
         required = replace(WITH_SECRET, columns=(ID, TENANT, replace(SECRET, optional=False)))
         assert AFTERWARDS not in str(sent_after(Story(required, RIVER), [CITY, RIVER]))
 

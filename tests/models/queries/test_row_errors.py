@@ -77,7 +77,7 @@ async def test_no_errors_change_nothing(app: App) -> None:
 
 
 async def test_errors_that_have_ended_are_deleted(app) -> None:
-    """The errors of a document in a table are forgotten; one that comes with that is counted anew."""
+    """The errors of a document in a table are forgotten; one that comes with that is counted again."""
     await queries.row_errors.record_row_errors(
         "shop",
         [RowError(table, number, "size", "is text") for table in ("city", "place") for number in ("1", "2")],

@@ -46,7 +46,7 @@ from changesource.service import StreamService
 from changesource.sessions.acknowledgements import AcknowledgementNotes, InFlight
 from changesource.sessions.client_access import ClientAccess, ViewHistory
 from changesource.sessions.outlet import ClientStalled, Outlet, PacedOutlet, SnapshotTooSlow
-from changesource.sessions.resume import AHEAD_OF_THE_SOURCE, Reset, started_over, history_lost, reset_at_resume
+from changesource.sessions.resume import AHEAD_OF_THE_SOURCE, Reset, history_lost, reset_at_resume, started_over
 from changesource.sessions.snapshot import Snapshot
 from changesource.sessions.snapshot_progress import SnapshotProgress, shown
 from changesource.sessions.source_clock import wait_for_the_clock

@@ -21,11 +21,11 @@ from changesource.sessions.resume import (
     OF_ANOTHER_CLIENT,
     OF_ANOTHER_SCOPE,
     Reset,
-    started_over,
     history_lost,
     reset_after,
     reset_at_resume,
     reset_in_stream,
+    started_over,
 )
 from changesource.tables.definition import AppDefinition
 from tests.simulation.builders import APP_ID, version

@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from changesource.models.client_changes import HISTORIES
 from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
 from django.core import serializers
@@ -14,6 +13,7 @@ from django.utils import timezone
 
 from changesource.models import App, Client, Credential
 from changesource.models.credential import digest_of, lookup_of
+from changesource.models.queries.client_changes import HISTORIES
 from tests.admin.pages import ClientPage, client_data, messages_of, url
 
 TOKEN = re.compile(r'id="token">([\w-]{43})<')

@@ -98,9 +98,11 @@ def version_changes(old: ClientView, new: ClientView) -> VersionChanges:
     reloaded: list[CompiledTableFrames] = []
     for name in [name for name in old_tables if name in new_tables]:
         columns = _optional_columns(old_tables[name], new_tables[name])
-        has_other_rows = _has_other_rows(old_tables[name], new_tables[name]) or old.row_filters.get(
-            name
-        ) != new.row_filters.get(name)
+        has_other_rows = (
+            _has_other_rows(old_tables[name], new_tables[name])
+            or old.row_filters.get(name) != new.row_filters.get(name)
+            or (columns is not None and _may_gain_rows(old_tables[name], columns.dropped))
+        )
         if columns is None or (columns.added and (has_other_rows or not _keeps_its_rows(compiled[name].table))):
             rebuilt.append(compiled[name])
             continue
@@ -146,6 +148,15 @@ def _optional_columns(old: Table, new: Table) -> _OptionalColumns | None:
     # was there would vanish.
     is_optional = all(before[name].optional for name in dropped) and all(after[name].optional for name in added)
     return _OptionalColumns(dropped, added) if is_optional else None
+
+
+def _may_gain_rows(table: Table, dropped: Collection[str]) -> bool:
+    """Whether documents that have no rows in `table` may have some without the `dropped` columns.
+
+    A column that cannot be computed costs a document its rows, which appear when the column goes.
+    Without a mapping a column cannot do that: a value that does not fit is null.
+    """
+    return bool(dropped) and bool(table.mapping)
 
 
 def _keeps_its_rows(table: CompiledTable) -> bool:

@@ -49,6 +49,22 @@ def test_a_dropped_optional_column_keeps_rows() -> None:
     assert found == VersionChanges(dropped_columns=[DroppedColumn("city", "name")])
 
 
+def test_a_column_dropped_from_a_mapping_reloads_the_table() -> None:
+    """A document whose row the column had cost, since it could not be computed, has one without it."""
+    mapped = replace(CITY, mapping='{"projection": {"name": {"$toDate": "$name"}, "n": 1}}')
+    found = changes([mapped], [replace(mapped, columns=(CITY.columns[0], CITY.columns[2]))])
+    assert found.dropped_columns == [DroppedColumn("city", "name")]
+    assert names(found.reloaded) == ["city"]
+
+
+def test_a_column_dropped_from_a_mapping_beside_one_that_is_added_rebuilds_the_table() -> None:
+    """An added column alone would only extend it."""
+    mapped = replace(CITY, mapping='{"projection": {"name": {"$toDate": "$name"}, "n": 1}}')
+    found = changes([mapped], [replace(mapped, columns=(CITY.columns[0], NEW, CITY.columns[2]))])
+    assert names(found.rebuilt) == ["city"]
+    assert (found.extended, found.dropped_columns) == ([], [])
+
+
 @pytest.mark.parametrize(
     "columns",
     [

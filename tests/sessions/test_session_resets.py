@@ -98,7 +98,7 @@ async def test_made_up_replicas_raise_no_alarm(source: ChangeSource, far_future:
     for shard_num in range(5):
         assert "not built from a snapshot" in await told(source, version, far_future, shard_num)
     assert not await AwaitedReplica.objects.aexists()
-    assert await find_missing(source.service) == {}
+    assert "replicas shop" not in await find_missing(source.service)
     async with asyncio.timeout(10):
         assert await source.take_snapshot(Replica()) == closing.snapshot_sent()
 

@@ -1,29 +1,33 @@
-# Everything is set up inside this folder: Python packages in .venv, servers' data and npm packages in .embedded.
-#   make run     the whole system, with sample data; ARGS="--redis" for the split deployment
-#   make test    all tests; ARGS="-k name" for some, WORKERS=0 for all in one process; MONGODB=mongodb://… runs those that can
-#                against a replica set or a sharded cluster of yours, in databases of their own, which they drop
-#   make test-fast  those that start no server, on all cores, with a tenth of the examples
-#   make lint    ruff, mypy, which room imports which, and the files for Docker
-#   make bench   measurements; not part of the tests. By itself: .venv/bin/python -m tests.benchmarks.added_column, publishes that
-#                add a column to a large table
-#   make agreement  mappings against the embedded MongoDB, with new examples for SECONDS=600 a test
-#   make oracle  the whole system while things break, for SECONDS=3600 SEED="1 2 3", which share the time; or what a recording
-#                says: REPLAY=FILE; or SHRINK=FILE, to a smaller one that still fails
-#   make removals  shows that a test notices when the handling of a fault is taken out, ARGS='--fault Redis' for some
-#   make soak    the whole system under a steady load, for SECONDS=1800 at RATE=500 writes a second: whether anything grows
-#   make big-things  transactions of 100,000 operations, documents near 16 MB, long backlogs, and the memory that they take
-#   make fuzz    parsers of filters, requests and messages, SECONDS=600 a target, all or TARGET=requests
-#   make lock    requirements.lock and requirements-dev.lock again, after a change of requirements.txt or requirements-dev.txt;
-#                ARGS=--upgrade also takes newer versions of what is not named there
-#   make audit   known vulnerabilities of what is installed
-#   make editor  builds the JSON editor of admin again, after a change in changesource/admin/editor/
-#   make clean   removes what the targets above have made
+# Everything is set up inside this folder: Python packages in .venv; npm packages and the servers' data in .embedded.
+#
+#   make run        runs the whole system with sample data; ARGS="--redis" for the split deployment
+#   make test       runs all tests; ARGS="-k name" for some of them, WORKERS=0 for all in one process.
+#                   MONGODB=mongodb://… runs those that can run against a replica set or a sharded cluster of yours,
+#                   in databases of their own, which they drop
+#   make test-fast  runs the tests that start no server, on all cores, with a tenth of the examples
+#   make lint       runs ruff and mypy, and checks the imports between rooms and the files for Docker
+#   make bench      measures performance; not part of the tests. Publishes that add a column to a large table are
+#                   measured separately: .venv/bin/python -m tests.benchmarks.added_column
+#   make agreement  compares mappings with the embedded MongoDB on new examples, for SECONDS=600 a test
+#   make oracle     runs the whole system while things break, for SECONDS=3600 with SEED="1 2 3", which share the time.
+#                   REPLAY=FILE repeats a recording; SHRINK=FILE makes a smaller recording that still fails
+#   make removals   shows that a test notices when the handling of a fault is taken out; ARGS='--fault Redis' for some
+#   make soak       runs the whole system under a steady load, for SECONDS=1800 at RATE=500 writes a second, and shows
+#                   whether anything grows
+#   make big-things tests transactions of 100,000 operations, documents near 16 MB and long backlogs, and measures the
+#                   memory that they take
+#   make fuzz       fuzzes the parsers of filters, requests and messages, SECONDS=600 for each target, or TARGET=requests
+#   make lock       writes requirements.lock and requirements-dev.lock again, after a change of requirements.txt or
+#                   requirements-dev.txt; ARGS=--upgrade also takes newer versions of what those files do not name
+#   make audit      looks for known vulnerabilities in the installed packages
+#   make editor     builds the JSON editor of admin again, after a change in changesource/admin/editor/
+#   make clean      removes what the targets above have made
 
 PYTHON ?= python3
 ARGS ?=
-# Processes that `make test` spreads the files of tests over. Each has servers of its own.
+# The number of processes that `make test` distributes the test files over. Each has servers of its own.
 WORKERS ?= 2
-# From the command line alone: what the environment has by this name may be another deployment.
+# Taken from the command line alone: a variable of this name in the environment may be another deployment.
 MONGODB =
 TARGET ?=
 SEED ?=
@@ -37,10 +41,10 @@ VENV_PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 IS_SUPPORTED := import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is " + sys.version.split()[0] + ". Choose another: make PYTHON=python3.11")
 
-# The commands below name their Python; another environment that happens to be active must not leak in.
+# The commands below name their Python. Another environment that happens to be active must not affect them.
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 
-# For the Django plugin of mypy: the settings ask for a secret key unless this is development.
+# The Django plugin of mypy loads the settings, which require a secret key except in development.
 lint: export DEBUG = 1
 
 .PHONY: run test test-fast lint lock bench agreement oracle removals soak big-things fuzz audit editor install node clean
@@ -64,7 +68,7 @@ lint: install
 	$(VENV)/bin/hadolint docker/Dockerfile
 	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose.yaml
 
-# For every supported Python and every platform. Hashes are those of the files on PyPI, whichever mirror is configured here.
+# Covers every supported Python and every platform. The hashes are those of the files on PyPI, whichever mirror is in use.
 LOCK := $(VENV)/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)
 
 lock: install
@@ -109,7 +113,7 @@ node: install
 $(INSTALLED): requirements-dev.lock
 	@$(VENV_PYTHON) -c '$(IS_SUPPORTED)' 2>/dev/null || \
 	  { $(PYTHON) -c '$(IS_SUPPORTED)' && $(PYTHON) -m venv --clear $(VENV); }
-	# Wheels alone: what builds a source distribution would be fetched without a hash.
+	# Only wheels: the tools that build a source distribution would be fetched without a hash.
 	$(VENV_PYTHON) -m pip install --disable-pip-version-check --quiet --require-hashes --only-binary :all: -r requirements-dev.lock
 	@touch $@
 

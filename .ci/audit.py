@@ -1,7 +1,7 @@
 """Asks a vulnerability service about every installed package: `make audit ARGS="-s osv"`, with any options of pip-audit.
 
-Exit status 1 for a known vulnerability that is not in `audit-ignored.txt`, or when pip-audit itself fails; 0 for none, and,
-with a line that says so, where the service cannot be reached.
+The exit status is 1 if there is a known vulnerability that is not in `audit-ignored.txt`, or if pip-audit itself fails. It is
+0 otherwise, also if the service cannot be reached; a line then says so.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from typing import Any
 
 IGNORED = Path(__file__).with_name("audit-ignored.txt")
 KNOWN_SECONDS, ALL_SECONDS = 60, 240
-"""How long to wait for the answer about one package, and about all."""
+"""How long to wait for the answer about one package, and about all packages."""
 KNOWN = "pip==24.0"
-"""What every service knows. It is asked first, so that a mirror without the service is not asked about each package."""
+"""A package that every service knows. It is asked about first, so that a mirror without the service is not asked about each
+package."""
 NOT_OURS = frozenset({"pip", "setuptools"})
-"""What Python makes an environment with. Neither is part of what runs."""
+"""Python creates environments with these. The project does not run them."""
 UNREACHABLE = re.compile(
     r"ConnectionError|ConnectTimeout|ReadTimeout|ServiceError|Could not connect|SSLError|HTTPError"
 )
 
 
 class CannotAsk(Exception):
-    """The service was not reached; the message says what came instead."""
+    """The service was not reached. The message says what happened instead."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,19 +58,19 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def read_ignored(text: str) -> Mapping[str, str]:
-    """Id → reason. Raises `ValueError` for a line without a reason."""
+    """Returns id → reason. Raises `ValueError` for a line without a reason."""
     ignored = {}
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):
             name, _, reason = line.strip().partition(" ")
             if not reason.strip():
-                raise ValueError(f"{name} is ignored without a reason. Write one behind it.")
+                raise ValueError(f"{name} is ignored without a reason. Write one after it.")
             ignored[name] = reason.strip()
     return ignored
 
 
 def ask_about_all(options: Sequence[str], paths: Sequence[str]) -> list[dict[str, Any]]:
-    """What the service says of each installed package, those only that are under `paths` if there are any."""
+    """Returns what the service says about each installed package, or only about those under `paths` if there are any."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
         requirements.write(f"{KNOWN}\n")
         requirements.flush()
@@ -96,7 +97,7 @@ def ask(options: Sequence[str], limit_seconds: int) -> list[dict[str, Any]]:
 
 
 def vulnerabilities(packages: Sequence[Mapping[str, Any]], ignored: Mapping[str, str]) -> list[str]:
-    """A line for each that is not ignored by its id or by another name of it."""
+    """Returns a line for each vulnerability that is not ignored by its id or by an alias."""
     lines = []
     for package in packages:
         for found in package.get("vulns", ()):

@@ -92,7 +92,7 @@ def test_it_can_be_ignored_by_any_of_its_names(tmp_path: Path, service: str) -> 
 def test_not_without_a_reason(tmp_path: Path, service: str) -> None:
     """An id alone is refused."""
     status, said = audit(installed(tmp_path / "packages", "demo"), service, "# why\nCVE-2000-1\n")
-    assert (status, said) == (1, "pip-audit: CVE-2000-1 is ignored without a reason. Write one behind it.\n")
+    assert (status, said) == (1, "pip-audit: CVE-2000-1 is ignored without a reason. Write one after it.\n")
 
 
 def test_a_service_that_is_away_is_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Content-Security-Policy of our pages, in place of the middleware of the same name and settings that Django 6.0 has."""
+"""The Content-Security-Policy of our pages. Django 6.0 has a middleware of the same name, with the same settings."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 HEADER = "Content-Security-Policy"
 DEBUG_PAGES = {404, 500}
-"""With DEBUG these answers are pages of Django's, with scripts and styles inside."""
+"""With DEBUG, answers with these statuses are Django's own pages, which have scripts and styles inside."""
 
 
 class ContentSecurityPolicyMiddleware(MiddlewareMixin):
@@ -21,5 +21,5 @@ class ContentSecurityPolicyMiddleware(MiddlewareMixin):
 
 
 def policy(directives: Mapping[str, Sequence[str]]) -> str:
-    """The header's value."""
+    """Returns the value of the header."""
     return "; ".join(" ".join([name, *values]) for name, values in directives.items())

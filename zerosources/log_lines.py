@@ -1,4 +1,4 @@
-"""How a log record becomes lines, whatever was logged and by whichever logger."""
+"""How a log record becomes lines, whichever logger wrote it."""
 
 import logging
 import re
@@ -7,13 +7,13 @@ from types import TracebackType
 
 
 class LineFormatter(logging.Formatter):
-    """Escapes what is not printable, so that nobody can write a line of their own, or what a terminal obeys, into the log.
+    """Escapes unprintable characters, so that logged text can neither begin a line of its own nor control a terminal.
 
-    A message is one line. A traceback has many, of which those with the text of an exception are one each.
+    A message is one line. A traceback has many lines, among them exactly one for the text of each exception.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        # What another handler's formatter has made of the traceback is not escaped.
+        # The traceback as another handler's formatter has cached it is not escaped.
         record.exc_text = None
         return super().format(record)
 
@@ -34,8 +34,8 @@ class LineFormatter(logging.Formatter):
 
 
 def escaped(text: str) -> str:
-    """`text` with everything that is not printable written as in a Python string: control characters, ends of lines of every
-    kind, marks that turn the direction of writing, surrogates."""
+    """Returns `text` with every unprintable character written as in a Python string: control characters, line ends of every
+    kind, marks that change the direction of text, surrogates."""
     if text.isprintable():
         return text
     return "".join(
@@ -45,8 +45,8 @@ def escaped(text: str) -> str:
 
 
 def _lines_of(part: str) -> list[str]:
-    """The lines of one part of a traceback: of a frame its place and its source, which is indented; all else is one line, but
-    for the empty lines around it."""
+    """Returns the lines of one part of a traceback. A frame has a line for its place and an indented one for its source.
+    Everything else is one line, apart from the empty lines around it."""
     text = part.removesuffix("\n")
     if text.lstrip(" |").startswith('File "'):
         return [escaped(line) for line in re.split(r"\n(?= )", text)]

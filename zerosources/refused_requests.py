@@ -1,11 +1,11 @@
-"""What Django logs of requests that it has refused."""
+"""What Django logs about requests that it has refused."""
 
 import logging
 
 
 class WithoutTraceback(logging.Filter):
-    """Takes the traceback of our own code out of what the caller did wrong: an unknown host, a form that is too large, a page
-    that the user may not see. The line stays. Failures keep theirs."""
+    """Removes the traceback from log records about a caller's mistake: an unknown host, a form that is too large, a page that
+    the user may not see. The line itself stays, and records about failures keep their traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         is_refusal = record.name.startswith("django.security.")

@@ -1,4 +1,4 @@
-"""Settings, all from the environment. `.env.example` documents each variable."""
+"""The settings, which all come from the environment. `.env.example` documents each variable."""
 
 import os
 import re
@@ -12,8 +12,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 class Env(environ.Env):
-    """Takes every value as it stands. To django-environ, one that begins with `$` names another variable: a secret that
-    happens to begin so would count as missing."""
+    """Takes every value literally. For django-environ, a value that begins with `$` names another variable, so a secret that
+    happens to begin with it would count as missing."""
 
     def get_value(self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, **options: Any) -> Any:
         value = os.environ.get(var, "")
@@ -34,12 +34,13 @@ if not SECRET_KEY:
         raise ImproperlyConfigured(
             "SECRET_KEY is not set. Set it to a long random string, or set DEBUG=1 for development."
         )
-    # The same in every process, which find clients' tokens by it. `check --deploy` knows what the prefix means.
+    # It is the same in every process, because processes find clients' tokens by it. `check --deploy` recognises the prefix.
     SECRET_KEY = "django-insecure-for-development-only-as-it-stands-in-the-source-code"  # noqa: S105
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-# The path that all of it lives under, for HTTP here and for WebSockets in `changesource.limits.gate`. No header says it.
+# The path below which everything is served: HTTP by the line below, WebSockets by `changesource.limits.gate`. No header can
+# set it.
 ROOT_PATH = env.str("ROOT_PATH", default="")
 FORCE_SCRIPT_NAME = ROOT_PATH or None
 
@@ -66,13 +67,13 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    # Who made a change of a client, for its history.
+    # Records which user changed a client.
     "simple_history.middleware.HistoryRequestMiddleware",
     "changesource.limits.log_ins.TooManyLogInsMiddleware",
 ]
 
 AUTHENTICATION_BACKENDS = [
-    # Before a password is looked at.
+    # Limits log-ins before a password is checked.
     "changesource.limits.log_ins.LogInLimits",
     "django.contrib.auth.backends.ModelBackend",
 ]
@@ -96,7 +97,7 @@ TEMPLATES = [
 
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # Several processes share the file: wait for the writer instead of failing, and let readers go on meanwhile.
+    # Several processes share the file: wait for the writer instead of failing, and let readers continue meanwhile.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
         "transaction_mode": "IMMEDIATE",
@@ -115,22 +116,21 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-# Whether people and zero-cache come over TLS, which a proxy in front ends, or `manage.py serve --endpoint ssl:…`.
+# Whether people and zero-cache connect over TLS, which a proxy in front ends, or `manage.py serve --endpoint ssl:…`.
 TLS = env.bool("TLS", default=not DEBUG)
 SECURE_SSL_REDIRECT = TLS
-# Load balancers ask from near by, without TLS, and count a redirect as a failure.
+# Load balancers are near, ask without TLS, and count a redirect as a failure.
 SECURE_REDIRECT_EXEMPT = [rf"^({re.escape(ROOT_PATH.lstrip('/'))}/)?(healthz|readyz)$"]
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=30 * 24 * 3600) if TLS else 0
 SESSION_COOKIE_SECURE = TLS
 CSRF_COOKIE_SECURE = TLS
-# A proxy that says how the request came to it. Only then: anybody could send the header.
+# The proxy says how a request reached it. This needs a setting, because any client can send the header.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("PROXY_HEADERS", default=False) else None
-# What all subdomains do, and what browsers ship with (HSTS preload), is for the owner of a domain to say, not for one
-# service in it.
+# The owner of a domain decides about HSTS on all its subdomains and about HSTS preload, not one service in the domain.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
-# What our pages may load and do: files of our own, and nothing that stands in a page. `data:` is for images in admin's own
-# style sheets. The name is that of Django 6.0, which has this middleware itself.
+# What our pages may load and do: they may use our own files, and no script or style inside a page. `data:` is for images in
+# admin's own style sheets. The setting has this name in Django 6.0, which has the middleware itself.
 SECURE_CSP = {
     "default-src": ["'none'"],
     "script-src": ["'self'"],
@@ -144,12 +144,12 @@ SECURE_CSP = {
 }
 
 STATIC_URL = "static/"
-# WhiteNoise serves the files of the installed apps where they are; nothing has to be collected.
+# WhiteNoise serves the files of the installed apps from where they are, so there is no need to collect them.
 WHITENOISE_USE_FINDERS = True
 
 # A table with many columns is one form in admin.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000
-# All fields of a form together. The largest is a table with 1,000 columns, a mapping and permissions.
+# For all fields of a form together. The largest form is a table with 1,000 columns, a mapping and permissions.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20
 
 REST_FRAMEWORK = {
@@ -159,7 +159,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
 }
 
-# MongoDB: the name that an app's `source` refers to, and its URI. URIs stay out of the Django database.
+# The MongoDB sources: the name that an app's `source` refers to → the URI. URIs are never stored in the Django database.
 MONGODB_URI_PREFIX = "MONGODB_URI_"
 CHANGESOURCE_SOURCES = {
     name.removeprefix(MONGODB_URI_PREFIX).lower(): uri
@@ -169,12 +169,12 @@ CHANGESOURCE_SOURCES = {
 if default_uri := env.str("MONGODB_URI", default=""):
     CHANGESOURCE_SOURCES["default"] = default_uri
 
-# Redis: the change log and the doorbell. Empty: both live in the process of `manage.py serve`.
+# Redis holds the change log and carries the doorbell. If the URL is empty, both are in the process of `manage.py serve`.
 REDIS_URL = env.str("REDIS_URL", default="")
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        # No timeout of redis-py's own: it would end the layer's waiting for messages, and swallow cancellations.
+        # No timeout of redis-py's own: it would end the layer's wait for messages, and swallow cancellations.
         "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}], "prefix": "changesource"},
     }
     if REDIS_URL
@@ -236,10 +236,10 @@ LOGGING = {
     "loggers": {
         "changesource": {"level": LOG_LEVEL},
         "zerosources": {"level": LOG_LEVEL},
-        # Django's own handlers of these would write lines in another way: what comes in, as it came.
+        # Django's own handlers of these loggers would write the text of requests unescaped.
         "django": {"handlers": [], "level": "INFO"},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
-        # Its tracebacks while Redis is away say nothing that changesource.log does not, and nobody relies on the layer.
+        # Its tracebacks while Redis is away say nothing that changesource.log does not say, and nothing depends on the layer.
         "channels_redis": {"level": "CRITICAL"},
     },
 }

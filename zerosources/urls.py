@@ -1,4 +1,4 @@
-"""HTTP routes."""
+"""The HTTP routes."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -1,6 +1,7 @@
-"""The servers that development and tests need, out of PyPI wheels: no Docker, no root, nothing outside the project."""
+"""The servers that development and tests need, from PyPI wheels: without Docker, without root, and with no file outside the
+project."""
 
 from pathlib import Path
 
-# Ignored by Git: data of servers, npm packages.
+# Holds the servers' data and npm packages. Git ignores it.
 EMBEDDED_DIR = Path(__file__).resolve().parent.parent.parent / ".embedded"

@@ -1,4 +1,4 @@
-"""`python -m zerosources.embedded`: runs the whole system with sample data until Ctrl-C."""
+"""`python -m zerosources.embedded` runs the whole system with sample data until Ctrl-C."""
 
 import argparse
 import sys
@@ -12,16 +12,16 @@ from zerosources.embedded.server import ServerError
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m zerosources.embedded", description="Run everything, with sample data."
+        prog="python -m zerosources.embedded", description="Run the whole system with sample data."
     )
-    parser.add_argument("--redis", action="store_true", help="with Redis, a watcher and two stream servers")
-    parser.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds instead of running on")
+    parser.add_argument("--redis", action="store_true", help="run Redis, a watcher and two stream servers as well")
+    parser.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds; without it, run until Ctrl-C")
     parser.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
         default=EMBEDDED_DIR / "run",
-        help="where data and logs are (default: %(default)s)",
+        help="the folder for data and logs (default: %(default)s)",
     )
     options = parser.parse_args()
 

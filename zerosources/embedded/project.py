@@ -17,20 +17,20 @@ STREAM_PATH = "/changes/v0/stream"
 def project_environment(
     database_path: Path, *, mongodb_uri: str, secret_key: str, redis_url: str = ""
 ) -> dict[str, str]:
-    """The environment variables of the project's processes: those of this process, and its settings.
+    """Returns the environment variables of the project's processes: those of this process, and the settings.
 
     Args:
-        database_path: the SQLite file of Django's own database.
-        mongodb_uri: the default source.
+        database_path: The SQLite file of Django's own database.
+        mongodb_uri: The URI of the default source.
         secret_key: Django's SECRET_KEY; the processes of one project share it.
-        redis_url: empty to keep the change log in the process of `manage.py serve`.
+        redis_url: The URL of Redis; empty to keep the change log in the process of `manage.py serve`.
     """
     return {
         **os.environ,
-        # Tests have settings of their own; what runs here is the real thing.
+        # Tests have settings of their own, but these processes run with the real ones.
         "DJANGO_SETTINGS_MODULE": "zerosources.settings",
         "DEBUG": "1",
-        # Whatever .env says of production.
+        # Overrides a .env for production.
         "TLS": "0",
         "SECRET_KEY": secret_key,
         "DATABASE_URL": f"sqlite:///{quote(str(database_path))}",
@@ -40,10 +40,10 @@ def project_environment(
 
 
 def manage(environment: Mapping[str, str], *arguments: str) -> str:
-    """Run a command of manage.py. Returns what it has printed.
+    """Runs a command of manage.py, and returns its output.
 
     Raises:
-        ServerError: it failed; the message holds its output.
+        ServerError: The command failed; the message holds its output.
     """
     done = subprocess.run(
         [sys.executable, str(MANAGE), *arguments],
@@ -80,7 +80,7 @@ class ServeCommand(ProjectServer):
         return f"http://{HOST}:{self.port}"
 
     def stream_url(self, token: str) -> str:
-        """Where zero-cache connects, with the client's token."""
+        """Returns the URL to which zero-cache connects, with the client's token."""
         return f"ws://zero-cache:{quote(token, safe='')}@{HOST}:{self.port}{STREAM_PATH}"
 
     def command(self) -> list[str]:
@@ -99,5 +99,5 @@ class WatchChangesCommand(ProjectServer):
         return [sys.executable, str(MANAGE), "watch_changes"]
 
     def is_ready(self) -> bool:
-        """Running is all that can be asked of it from outside."""
+        """Whether it runs, which is all that can be seen from outside."""
         return self.is_running

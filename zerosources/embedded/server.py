@@ -1,4 +1,4 @@
-"""What all embedded servers have in common."""
+"""The base class of all embedded servers."""
 
 import abc
 import http.client
@@ -21,28 +21,28 @@ HTTP_TIMEOUT_SECONDS = 1
 
 
 class ServerError(Exception):
-    """A server did not start, or ended when it was needed. The message holds the end of its log."""
+    """A server did not start, or ended while it was needed. The message holds the end of its log."""
 
 
 class Server(abc.ABC):
-    """One server with its data folder, its log file and its port, all kept over restarts.
+    """One server with its data folder, its log file and its port, which it keeps over restarts.
 
-    As a context manager it is started on entry and stopped on exit.
+    As a context manager, it starts on entry and stops on exit.
 
     Args:
-        data_dir: the server's own folder; made if it is missing.
-        port: a TCP port; a free one by default.
+        data_dir: The server's own folder, which is created if it is missing.
+        port: A TCP port; by default a free one.
     """
 
     name: str
     stop_signal = signal.SIGTERM
     grace_seconds = 10.0
     unprivileged = False
-    # A start takes one or two seconds; a loaded machine with two cores may need much longer.
+    # A start takes one or two seconds. A loaded machine with two cores may need much longer.
     start_seconds = 90.0
-    # Consecutive ports that the server listens on.
+    # The number of consecutive ports on which the server listens.
     port_count = 1
-    # Whether something starts it again when it ends while it is waited for.
+    # Whether a supervisor starts it again if it ends while a caller waits for it.
     is_supervised = False
 
     def __init__(self, data_dir: Path | str, *, port: int | None = None) -> None:
@@ -65,14 +65,14 @@ class Server(abc.ABC):
         return dict(os.environ)
 
     def prepare(self) -> None:
-        """Make what the server needs before its process can start."""
+        """Creates what the server needs before its process can start."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
 
     def start(self, *, wait: bool = True) -> None:
-        """Start the server and, if `wait`, return when it answers. No effect if it runs already.
+        """Starts the server and, if `wait`, returns when it answers. Does not start a server that runs already.
 
         Raises:
-            ServerError: it ended, or did not answer in time. It has been stopped then.
+            ServerError: The server ended, or did not answer in time and was stopped.
         """
         if not self.is_running:
             self.launch()
@@ -80,9 +80,9 @@ class Server(abc.ABC):
             self.wait_until_ready()
 
     def launch(self) -> None:
-        """Start the server's process. The one before must have ended."""
+        """Starts the server's process. The previous process must have ended."""
         if self._process is not None:
-            # Takes in its status and closes its pipes, if it has ended without anyone asking.
+            # Reads its status and closes its pipes if it has ended without being asked to.
             self._process.stop()
         self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         self.prepare()
@@ -97,13 +97,13 @@ class Server(abc.ABC):
         )
 
     def wait_until_ready(self, timeout: float | None = None) -> None:
-        """Return when the server answers.
+        """Returns when the server answers.
 
         Args:
-            timeout: in seconds; the server's own by default.
+            timeout: A time in seconds; by default `start_seconds`.
 
         Raises:
-            ServerError: it ended, or did not answer in time. It has been stopped then.
+            ServerError: The server ended, or did not answer in time and was stopped.
         """
         seconds = self.start_seconds if timeout is None else timeout
         deadline = time.monotonic() + seconds
@@ -119,17 +119,17 @@ class Server(abc.ABC):
             raise
 
     def stop(self) -> None:
-        """Ask the server to end, and wait until it and all its processes have. No effect if it does not run."""
+        """Asks the server to end, and waits until it and all its processes have ended. Does nothing if it does not run."""
         if self._process is not None:
             self._process.stop()
 
     def kill(self) -> None:
-        """SIGKILL the server, and wait until it and all its processes have ended."""
+        """Sends SIGKILL to the server, and waits until it and all its processes have ended."""
         if self._process is not None:
             self._process.kill()
 
     def restart(self) -> None:
-        """Stop and start again, with the same port and data."""
+        """Stops the server and starts it again, with the same port and data."""
         self.stop()
         self.start()
 
@@ -142,7 +142,7 @@ class Server(abc.ABC):
         """The process id of the server itself, not of its guard.
 
         Raises:
-            ServerError: it has never been started.
+            ServerError: The server has never been started.
         """
         if self._process is None:
             raise ServerError(f"{self.name} has not been started.")
@@ -150,7 +150,7 @@ class Server(abc.ABC):
 
     @property
     def exit_status(self) -> int | None:
-        """128 + N if signal N ended the server, None while it runs or before it has been started."""
+        """The exit status of the server, 128 + N if signal N ended it. None while it runs, and before it was started."""
         return None if self._process is None else self._process.exit_status
 
     @property
@@ -160,12 +160,12 @@ class Server(abc.ABC):
         return self._port
 
     def check_running(self) -> None:
-        """Raises ServerError if the server has ended, or has never been started."""
+        """Raises `ServerError` if the server has ended, or has never been started."""
         if not self.is_running:
             raise ServerError(f"{self.name} ended with status {self.exit_status}. {self._log_excerpt()}")
 
     def log_tail(self) -> str:
-        """The end of what the server has written to its log since it was last started."""
+        """Returns the end of what the server has written to its log since it was last started."""
         if not self.log_path.exists():
             return ""
         with self.log_path.open("rb") as log:
@@ -187,7 +187,7 @@ class Server(abc.ABC):
 
 
 def answers_http(port: int, path: str = "/") -> bool:
-    """Whether a GET on this port of this machine is answered with 200 within a second."""
+    """Whether this port of this machine answers a GET with 200 within a second."""
     connection = http.client.HTTPConnection(HOST, port, timeout=HTTP_TIMEOUT_SECONDS)
     try:
         connection.request("GET", path)

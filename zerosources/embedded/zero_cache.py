@@ -14,18 +14,18 @@ from zerosources.embedded.servers import PostgresServer
 class ZeroCache(Server):
     """A single-node zero-cache with a custom change source.
 
-    It listens on all addresses and cannot be told otherwise; its admin password is a new one for each instance.
+    It always listens on all addresses. Each instance has a new admin password.
 
     Args:
-        upstream_url: the stream's `ws://` or `wss://` URL, path and credentials included. zero-cache writes it to its
+        upstream_url: The stream's `ws://` or `wss://` URL, with its path and credentials. zero-cache writes it to its
             log.
-        postgres: holds this instance's own database, which is named after `data_dir`.
+        postgres: The server of this instance's own database, which is named after `data_dir`.
         app_id: ZERO_APP_ID.
         shard_num: ZERO_SHARD_NUM.
-        port: of clients; the two after it are used as well.
-        env: more environment variables, such as ZERO_MUTATE_URL; they win over the ones set here.
-        supervise: start it again a second after it ends, as it counts on. It ends with status 14 to be started again
-            with an empty replica, and with 255 on errors.
+        port: The port for clients. zero-cache uses the two ports after it as well.
+        env: More environment variables, such as ZERO_MUTATE_URL. They take precedence over those set here.
+        supervise: Whether it is started again a second after it ends, which zero-cache relies on. It ends with status
+            14 to be started again with an empty replica, and with 255 on errors.
     """
 
     name = "zero-cache"
@@ -48,7 +48,7 @@ class ZeroCache(Server):
         self.upstream_url = upstream_url
         self.replica_path = self.data_dir / "replica.db"
         self.admin_password = secrets.token_urlsafe()
-        # The status of each end that was not asked for, in order. Only kept with `supervise`.
+        # The exit statuses of the processes that ended without being asked to, in order. Kept only with `supervise`.
         self.exit_statuses: list[int] = []
         self._postgres = postgres
         self._app_id = app_id
@@ -58,7 +58,7 @@ class ZeroCache(Server):
         self._has_database = False
         self._supervisor: threading.Thread | None = None
         self._stopping = threading.Event()
-        # Held while the process is replaced, so that `stop` never misses one that is just being started.
+        # Held while the process is replaced, so that `stop` never misses a process that is just being started.
         self._process_lock = threading.Lock()
 
     @property
@@ -67,7 +67,7 @@ class ZeroCache(Server):
 
     @property
     def restarts(self) -> int:
-        """How often the supervisor has started it again."""
+        """The number of times that it ended and the supervisor started it again."""
         return len(self.exit_statuses)
 
     def command(self) -> list[str]:
@@ -89,9 +89,9 @@ class ZeroCache(Server):
             "ZERO_APP_ID": self._app_id,
             "ZERO_SHARD_NUM": str(self._shard_num),
             "ZERO_NUM_SYNC_WORKERS": "1",
-            # It would draw one, and does not start with one that begins with a hyphen.
+            # Otherwise zero-cache generates an id, and it cannot start with one that begins with a hyphen.
             "ZERO_TASK_ID": f"{self.name}-{secrets.token_hex(8)}",
-            # How long it leaves the stream to an older instance; there is none.
+            # How long zero-cache waits for an older instance to give up the stream; there is none.
             "ZERO_CHANGE_STREAMER_STARTUP_DELAY_MS": "0",
             "ZERO_LOG_FORMAT": "json",
             "ZERO_ENABLE_TELEMETRY": "false",
@@ -104,7 +104,7 @@ class ZeroCache(Server):
 
     def prepare(self) -> None:
         super().prepare()
-        # Once: a supervised zero-cache has to come back while PostgreSQL is down as well.
+        # Only once: a supervised zero-cache has to be started again even while PostgreSQL is down.
         if not self._has_database:
             self._postgres.create_database(self._database)
             self._has_database = True

@@ -225,7 +225,7 @@ def _messages_of(check: SourceCheck) -> Iterator[CheckMessage]:
 
 @register()
 def check_channel_layer(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E004: no channel layer, by which sessions hear of new changes."""
+    """E004: there is no channel layer, which tells sessions of new changes."""
     if getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("BACKEND"):
         return []
     return [

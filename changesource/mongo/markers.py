@@ -62,7 +62,7 @@ class AccessMarker:
 
 @dataclass(frozen=True, slots=True)
 class PublishMarker:
-    """The marker of a publish: the version's number, and the nonce by which it knows its marker."""
+    """The marker of a publish: the version's number, and the nonce that identifies its marker."""
 
     number: int
     nonce: str

@@ -278,8 +278,8 @@ def _index_problems(table: Table, problem: _MakeProblem) -> Iterator[Problem]:
             elif columns[name].type == "json":
                 yield problem(
                     "indexes",
-                    f"The column {name!r} is json, by which no query finds rows. Give the value that queries look for a "
-                    "column of its own.",
+                    f"The column {name!r} is json, and no query can look for such a value. Give the value that queries look "
+                    "for a column of its own.",
                 )
 
 

@@ -1,5 +1,5 @@
-"""Indexes that the queries of an app can use, judging by its definition: for the columns by which
-relationships lead from table to table, and for those that permissions compare. Pure."""
+"""Indexes that the queries of an app can use, judging by its definition: for the columns that
+relationships connect, and for those that permissions compare. Pure."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def _given_field(column: Column, projection: Mapping[str, Any], shape: Shape) ->
 
 
 def _given_name(column: Column, projection: Mapping[str, Any]) -> str:
-    """The one of its names by which the projection has the column. For a column of `_id`, `"id": 1`
+    """The one of its two names that the projection uses for the column. For a column of `_id`, `"id": 1`
     means `_id`, which is included."""
     given = {path.partition(".")[0]: value for path, value in projection.items() if not _is_zero(value)}
     is_id = column.server_name == ID and ID not in projection and _is_one(given.get(column.name))

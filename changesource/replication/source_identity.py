@@ -33,7 +33,7 @@ ID_DROP_SECONDS = 30.0
 """How long the change stream may take to show a dropped id. Nothing is sent until then."""
 
 ANOTHER_DATABASE = "another database is behind the URI of its source"
-ID_GONE = "its source no longer has the id by which it was known: another database is behind the URI"
+ID_GONE = "its source no longer has the id that identified it: another database is behind the URI"
 CLOCK_BEHIND = "its source has not reached what was read from it before: it was restored or replaced"
 
 
@@ -113,7 +113,7 @@ class SourceIdentity:
         if found is None or found != self._source_id:
             await self._compare(database, position)
         if position is not None and not await reaches(database, position):
-            await self._begin_anew(found or "", CLOCK_BEHIND)
+            await self._start_over(found or "", CLOCK_BEHIND)
 
     async def doubt(self, database: Database) -> str:
         """Returns why `check` would raise `SourceInDoubt`, or an empty text. Changes nothing, and
@@ -150,13 +150,13 @@ class SourceIdentity:
                 self._source_id = await queries.sources.keep_source_id(self._base_nonce, found)
         elif found is None:
             if not await self._was_removed(database, position, known):
-                await self._begin_anew("", ID_GONE)
+                await self._start_over("", ID_GONE)
             self._source_id = known
             await self._restore(database)
         elif found == known:
             self._source_id = known
         else:
-            await self._begin_anew(found, ANOTHER_DATABASE)
+            await self._start_over(found, ANOTHER_DATABASE)
 
     async def _write_first_id(self, database: Database) -> str | None:
         """Gives an id to a source that had none, and returns it; None if this is not allowed."""
@@ -210,7 +210,7 @@ class SourceIdentity:
         except InvalidWatermark:
             return None
 
-    async def _begin_anew(self, source_id: str, reason: str) -> None:
+    async def _start_over(self, source_id: str, reason: str) -> None:
         if not await queries.sources.start_over(self._app_id, self._base_nonce, source_id, reason):
             raise SourceInDoubt(f"App {self._app_id}: {in_doubt(self._app_id, reason)}")
         logger.error("app %s starts over: %s", self._app_id, reason, extra={"action": "start-over"})

@@ -95,7 +95,7 @@ class Permissions:
 
 
 def parse_permissions(text: str) -> Permissions:
-    """Parses the permissions of a table. Without text there are no rules, and nobody may do anything."""
+    """Parses the permissions of a table. Without text there are no rules, and nothing is allowed."""
     problems: list[PermissionProblem] = []
     rules: dict[str, tuple[Rule, ...]] = dict.fromkeys(ACTIONS, ())
     try:

@@ -40,7 +40,7 @@ class SnapshotProgress:
         """The progress in one line of the log."""
         state = self.state
         if state.began_at is None:
-            return "waits for its turn (SNAPSHOTS_PER_APP)"
+            return "waits for a slot (SNAPSHOTS_PER_APP)"
         seconds = max(time.monotonic() - self._began, 0.001)
         text = f"{state.rows} rows, {state.documents} of about {state.total_documents} documents"
         text += f", {state.rows / seconds:.0f} rows/s"

@@ -366,7 +366,7 @@ def _key_value(column: _CompiledColumn, value: object) -> JsonScalar:
 
 
 def describe_id(document_id: object) -> str:
-    """The text by which people find a document. It is the same for all forms of its `_id`."""
+    """The text that identifies a document to people. It is the same for all forms of its `_id`."""
     try:
         text = convert("string", normal_id(document_id))
     except DoesNotFit:

@@ -80,7 +80,7 @@ def test_another_server_takes_over(deploy: Deploy) -> None:
     check_protocol(proxy)
 
 
-def test_a_publish_that_begins_anew(deploy: Deploy) -> None:
+def test_a_publish_that_starts_over(deploy: Deploy) -> None:
     """`publish --reset` ends open streams with `reset-required`, once; the snapshot that follows has a higher watermark."""
     deployment = deploy(SCHEMA)
     fill(deployment.database, 50)

@@ -25,7 +25,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, settings) -> None:
 
 @pytest.fixture
 def progress() -> SnapshotProgress:
-    """Of a snapshot that waits for its turn."""
+    """A snapshot that waits for a slot."""
     app: App = build_app()
     return SnapshotProgress("shop", 3, Client.objects.create_for_apps("cache", [app]).pk)
 
@@ -73,7 +73,7 @@ async def test_the_log_tells_how_far_a_snapshot_is(
     """The log tells of the wait, then of rows, total, rate and time left."""
     caplog.set_level(logging.INFO, "changesource.sessions.snapshot_progress")
     async with shown(progress):
-        await until(lambda each: "waits for its turn" in caplog.text)
+        await until(lambda each: "waits for a slot" in caplog.text)
         progress.begin()
         progress.state.rows, progress.state.documents, progress.state.total_documents = 40, 20, 100
         await until(lambda each: "left" in caplog.text)

@@ -17,7 +17,7 @@ FormatDate = Callable[[int, TimeZone], str]
 """Milliseconds since the epoch, as text. Raises `MqlError` for a year without four digits."""
 
 Part = Callable[[Moment, int], str]
-"""Takes a moment, and the seconds by which its clock is ahead of UTC."""
+"""Takes a moment, and how many seconds its clock is ahead of UTC."""
 
 
 def _year_text(year: int) -> str:

@@ -42,11 +42,11 @@ def test_hosts_without_a_password() -> None:
 def test_a_run_against_a_given_mongodb(mongo_server: MongoServer) -> None:
     """Tests run in databases of their own, which are gone afterwards, while others stay; what cannot run says why."""
     tests = [
-        "tests/mongo/test_documents.py::test_scan",
+        "tests/mongo/test_documents.py::test_a_scan_reads_every_document_once_in_the_order_of_id",
         "tests/mongo/test_pre_images.py",
-        "tests/mongo/test_source.py::test_replica_set",
-        "tests/mongo/test_source.py::test_standalone",
-        "tests/mongo/test_source.py::test_inspection_of_a_server_that_fails",
+        "tests/mongo/test_source.py::test_a_replica_set_reports_its_name_and_version",
+        "tests/mongo/test_source.py::test_a_standalone_is_refused_with_the_remedy",
+        "tests/mongo/test_source.py::test_an_interrupted_inspection_is_retried_and_a_refused_one_is_not",
         "tests/embedded/test_servers.py",
     ]
     with pymongo.MongoClient[dict[str, Any]](mongo_server.uri()) as client:

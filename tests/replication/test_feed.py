@@ -18,7 +18,7 @@ from changesource.log.entries import ChangeLog, Entry, EntryId
 from changesource.log.memory import MemoryLog
 from changesource.mongo import change_stream
 from changesource.mongo.markers import write_marker
-from changesource.mongo.source import Database, current_cluster_time
+from changesource.mongo.source import Database, cluster_time_of
 from changesource.protocol.watermarks import Position
 from changesource.replication import feed, watcher
 from changesource.replication.app_source import AppSource
@@ -94,9 +94,12 @@ async def test_the_log_is_read_from_the_cluster_time_of_the_position_on(database
 async def test_mongodb_is_read_from_the_cluster_time_of_the_position_on(
     database: Database, redis_logs: RedisLogs
 ) -> None:
-    await database.city.insert_one({"_id": "a"})
-    start = Position(await current_cluster_time(database), 9)
-    async with Following(database, redis_logs.open(), start) as following:
+    async with database.client.start_session() as session:
+        await database.city.insert_one({"_id": "a"}, session=session)
+        # Of the write itself: the server's clock may be ahead by now.
+        written_at = session.operation_time
+    assert written_at is not None
+    async with Following(database, redis_logs.open(), Position(cluster_time_of(written_at), 9)) as following:
         await expect_contents(database, following)
 
 

@@ -12,7 +12,7 @@ import pytest
 from changesource.conf import ChangeSourceSettings
 from changesource.limits.bodies import MAX_BODY_BYTES
 from changesource.limits.buckets import MAX_BUCKETS, TokenBuckets
-from changesource.limits.gate import Gate, path_in_project
+from changesource.limits.gate import PAGES_AT_ONCE, Gate, path_in_project
 from changesource.limits.refusals import LOG_LINES_PER_MINUTE
 
 MESSAGE = {"type": "http.request", "body": b"", "more_body": False}
@@ -124,6 +124,88 @@ async def test_machine_paths_have_their_own_buckets() -> None:
     assert [(await site.ask("/healthz"))[0] for _ in range(2)] == [200, 429]
     assert [(await site.ask("/api/zero/query"))[0] for _ in range(50)] == [200] * 50
     assert (await site.ask("/healthz/admin/"))[0] == 429  # not a machine's
+
+
+class SlowPages:
+    """A gate before an application that answers when `finish` is set."""
+
+    def __init__(self) -> None:
+        self.finish = asyncio.Event()
+        self.running = 0
+        machine_paths = {"/healthz": TokenBuckets(0)}
+        self.gate = Gate(self._application, ChangeSourceSettings(), machine_paths)
+
+    async def _application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body", False):
+            pass
+        self.running += 1
+        try:
+            await self.finish.wait()
+        finally:
+            self.running -= 1
+
+    def ask(self, path: str = "/admin/", *, is_whole: bool = True) -> asyncio.Task[None]:
+        """A request. One that is not whole never sends the rest of its body."""
+        messages = iter([{"type": "http.request", "body": b"a", "more_body": not is_whole}])
+
+        async def receive() -> dict[str, Any]:
+            for message in messages:
+                return message
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(message: dict[str, Any]) -> None:
+            pass
+
+        scope = {"type": "http", "path": path, "headers": [], "client": ["192.0.2.1", 1]}
+        return asyncio.create_task(self.gate(scope, receive, send))
+
+    async def settle(self) -> int:
+        """How many requests the application answers once nothing moves any more."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return self.running
+
+
+async def test_few_pages_are_made_at_a_time() -> None:
+    """Others wait, in their order. Machines do not wait for pages, and take no slot from them."""
+    site = SlowPages()
+    machines = [site.ask("/healthz") for _ in range(PAGES_AT_ONCE + 1)]
+    assert await site.settle() == PAGES_AT_ONCE + 1
+    pages = [site.ask() for _ in range(3 * PAGES_AT_ONCE)]
+    assert await site.settle() == 2 * PAGES_AT_ONCE + 1
+    machines.append(site.ask("/healthz"))
+    assert await site.settle() == 2 * PAGES_AT_ONCE + 2
+    site.finish.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*machines, *pages)
+
+
+async def test_a_page_whose_request_ends_gives_its_slot_back() -> None:
+    """Cancelled while it waits, or while it is made."""
+    site = SlowPages()
+    for _ in range(3):
+        pages = [site.ask() for _ in range(2 * PAGES_AT_ONCE)]
+        assert await site.settle() == PAGES_AT_ONCE
+        for page in reversed(pages):
+            page.cancel()
+        await asyncio.gather(*pages, return_exceptions=True)
+    pages = [site.ask() for _ in range(2 * PAGES_AT_ONCE)]
+    site.finish.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*pages)
+
+
+async def test_bodies_that_trickle_in_hold_no_slot() -> None:
+    """Any number of them."""
+    site = SlowPages()
+    trickling = [site.ask(is_whole=False) for _ in range(PAGES_AT_ONCE)]
+    assert await site.settle() == 0
+    site.ask()
+    assert await site.settle() == 1
+    for request in trickling:
+        request.cancel()
+    site.finish.set()
 
 
 async def test_without_admin_only_machine_paths_and_websockets_are_served() -> None:

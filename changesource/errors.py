@@ -171,6 +171,17 @@ class InvalidUpstreamMessage(ChangeSourceError):
     code = "CS403"
 
 
+class InvalidTransform(ChangeSourceError):
+    """A request for named queries is not in the protocol. The message names the place and repeats nothing of the request."""
+
+    code = "CS404"
+
+    def __init__(self, message: str, query_ids: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.query_ids = query_ids
+        """The ids of the queries that could be read: only their clients are told."""
+
+
 class TokenRefused(ChangeSourceError):
     """A token opens no stream. The message says why, for our own log, and repeats nothing of the token."""
 
@@ -187,6 +198,12 @@ class InvalidJwtSettings(ChangeSourceError):
     """The settings for JWTs cannot be used as they are. The message names the setting and repeats nothing of its value."""
 
     code = "CS602"
+
+
+class CallerRefused(ChangeSourceError):
+    """What a user presented proves nothing. The message says why, for our own log, and repeats nothing of it."""
+
+    code = "CS604"
 
 
 class KeysUnavailable(ChangeSourceError):

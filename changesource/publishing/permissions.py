@@ -7,9 +7,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from changesource.mql import Filter, Related, walk
 from changesource.protocol.frames import PermissionsRow
-from changesource.rules.checks import RuleScope
+from changesource.rules.checks import RuleScope, has_all_tables
 from changesource.rules.syntax import Rule, parse_permissions
 from changesource.rules.zero_condition import NOBODY, any_of, zero_condition
 from changesource.tables.definition import AppDefinition, Table
@@ -49,16 +48,5 @@ def _actions(scope: RuleScope, table: Table) -> dict[str, Any]:
 
 
 def _policy(scope: RuleScope, table: Table, rules: Iterable[Rule]) -> list[list[Any]]:
-    conditions = [zero_condition(scope, table, rule) for rule in rules if _has_all_tables(scope, table, rule.filter)]
+    conditions = [zero_condition(scope, table, rule) for rule in rules if has_all_tables(scope, table, rule.filter)]
     return [["allow", condition] for condition in any_of([one for one in conditions if one != NOBODY])]
-
-
-def _has_all_tables(scope: RuleScope, table: Table, filter: Filter) -> bool:
-    for part in walk(filter):
-        if isinstance(part, Related):
-            relationship = scope.relationship(table, part.relationship)
-            if relationship is None:
-                return False
-            if not _has_all_tables(scope, scope.tables[relationship.destination], part.filter):
-                return False
-    return True

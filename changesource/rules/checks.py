@@ -67,6 +67,19 @@ class RuleScope:
         return next((column for column in table.columns if column.name == name), None)
 
 
+def has_all_tables(scope: RuleScope, table: Table, filter: Filter) -> bool:
+    """Whether all relationships that `filter` follows from `table` are there. In the part of an app that a client sees, some
+    are not."""
+    for part in walk(filter):
+        if isinstance(part, Related):
+            relationship = scope.relationship(table, part.relationship)
+            if relationship is None:
+                return False
+            if not has_all_tables(scope, scope.tables[relationship.destination], part.filter):
+                return False
+    return True
+
+
 def permission_problems(scope: RuleScope, table: Table) -> Iterator[PermissionProblem]:
     """What is wrong with the permissions of `table`, each problem with its place inside them."""
     permissions = parse_permissions(table.permissions)

@@ -25,7 +25,7 @@ from changesource.mql import (
     Variable,
     VariableCondition,
 )
-from changesource.rules.checks import RuleScope
+from changesource.rules.checks import RuleScope, why_not_literal
 from changesource.rules.patterns import like_pattern
 from changesource.rules.syntax import NAMESPACE, Rule
 from changesource.tables.definition import Column, Table
@@ -48,17 +48,18 @@ def any_of(conditions: Sequence[Condition]) -> list[Condition]:
     could stay visible that no rule allows any longer. The planner does not flip a join whose `flip` is given
     (planner-builder.ts).
     """
-    return [_without_flips(condition, under_or=len(conditions) > 1) for condition in conditions]
+    return [without_flips(condition, under_or=len(conditions) > 1) for condition in conditions]
 
 
-def _without_flips(condition: Condition, *, under_or: bool = False) -> Condition:
+def without_flips(condition: Condition, *, under_or: bool = False) -> Condition:
+    """`condition` with `flip: false` on each EXISTS under an OR, as `any_of` explains."""
     match condition:
         case {"type": "and" | "or" as kind, "conditions": parts}:
             under_or = under_or or (kind == "or" and len(parts) > 1)
-            return {**condition, "conditions": [_without_flips(part, under_or=under_or) for part in parts]}
+            return {**condition, "conditions": [without_flips(part, under_or=under_or) for part in parts]}
         case {"type": "correlatedSubquery", "op": op, "related": {"subquery": subquery} as related}:
             if "where" in subquery:
-                subquery = {**subquery, "where": _without_flips(subquery["where"])}
+                subquery = {**subquery, "where": without_flips(subquery["where"])}
             unflipped = {**condition, "related": {**related, "subquery": subquery}}
             return {**unflipped, "flip": False} if under_or and op == "EXISTS" else unflipped
         case _:
@@ -72,17 +73,17 @@ def zero_condition(scope: RuleScope, table: Table, rule: Rule) -> Condition:
     with "or null" is.
     """
     needed = [_simple("IS NOT", _static(variable), _literal(None)) for variable in rule.variables]
-    return _all([*needed, _condition(scope, table, rule.filter, negated=False)])
+    return all_of([*needed, _condition(scope, table, rule.filter, negated=False)])
 
 
 def _condition(scope: RuleScope, table: Table, filter: Filter, *, negated: bool) -> Condition:
     match filter:
         case And(members):
             parts = [_condition(scope, table, member, negated=negated) for member in members]
-            return _any(parts) if negated else _all(parts)
+            return either(parts) if negated else all_of(parts)
         case Or(members):
             parts = [_condition(scope, table, member, negated=negated) for member in members]
-            return _all(parts) if negated else _any(parts)
+            return all_of(parts) if negated else either(parts)
         case Nor(members):
             return _condition(scope, table, Or(members), negated=not negated)
         case Not(member):
@@ -111,11 +112,20 @@ def _column(column: Column, filter: Filter, *, negated: bool) -> Condition:
         case In(_, Variable() as variable, _):
             return _comparison(value, "IN", _static(variable), column.optional, negated=negated)
         case In(_, tuple() as values, _):
-            return _membership(value, values, column.optional, negated=negated)
+            fitting = [member for member in values if _fits(column, member)]
+            return _membership(value, fitting, column.optional, negated=negated)
         case Compare(_, operator, operand):
+            if not _fits(column, operand):
+                return EVERYBODY if negated else NOBODY
             return _ordered(value, operator, operand, column.optional, negated=negated)
         case _:
             raise TypeError(f"{type(filter).__name__} is not about a column")
+
+
+def _fits(column: Column, operand: Any) -> bool:
+    """Whether the column may hold `operand`, which a claim of the caller may have given. If not, no comparison holds, as in
+    MongoDB. To SQLite, every text is greater than every number, and the number 5 equals the text "5" of a column."""
+    return operand is None or isinstance(operand, Variable) or not why_not_literal(column.type, operand)
 
 
 def _ordered(value: Condition, operator: str, operand: Any, may_be_null: bool, *, negated: bool) -> Condition:
@@ -131,7 +141,7 @@ def _comparison(value: Condition, operator: str, right: Condition, may_be_null: 
     if not negated:
         return _simple(operator, value, right)
     opposite = _simple(_OPPOSITES[operator], value, right)
-    return _any([opposite, _null(value)]) if may_be_null else opposite
+    return either([opposite, _null(value)]) if may_be_null else opposite
 
 
 def _membership(value: Condition, values: Sequence[Any], may_be_null: bool, *, negated: bool) -> Condition:
@@ -142,7 +152,7 @@ def _membership(value: Condition, values: Sequence[Any], may_be_null: bool, *, n
         parts.append(_comparison(value, "IN", _literal(literals), may_be_null, negated=negated))
     if None in values:
         parts.append(_null(value, negated=negated))
-    return _all(parts) if negated else _any(parts)
+    return all_of(parts) if negated else either(parts)
 
 
 # Claims
@@ -153,7 +163,7 @@ def _claim(value: Condition, filter: Filter, *, negated: bool) -> Condition:
     match filter:
         case And(members):
             parts = [_claim(value, member, negated=negated) for member in members]
-            return _any(parts) if negated else _all(parts)
+            return either(parts) if negated else all_of(parts)
         case Not(member):
             return _claim(value, member, negated=not negated)
         case Exists():
@@ -166,7 +176,7 @@ def _claim(value: Condition, filter: Filter, *, negated: bool) -> Condition:
             return _simple("NOT IN" if negated else "IN", _literal(operand), value)
         case ElemMatchValue(_, In(_, tuple() as values, _)):
             parts = [_simple("NOT IN" if negated else "IN", _literal(member), value) for member in values]
-            return _all(parts) if negated else _any(parts)
+            return all_of(parts) if negated else either(parts)
         case _:
             raise TypeError(f"{type(filter).__name__} is not in a rule without problems")
 
@@ -215,14 +225,16 @@ def _server_names(table: Table, names: Sequence[str]) -> list[str]:
 # Parts
 
 
-def _all(parts: Sequence[Condition]) -> Condition:
+def all_of(parts: Sequence[Condition]) -> Condition:
+    """All of `parts` hold, without those that always do."""
     parts = [part for part in parts if part != EVERYBODY]
     if NOBODY in parts:
         return NOBODY
     return parts[0] if len(parts) == 1 else {"type": "and", "conditions": parts}
 
 
-def _any(parts: Sequence[Condition]) -> Condition:
+def either(parts: Sequence[Condition]) -> Condition:
+    """One of `parts` holds, without those that never do."""
     parts = [part for part in parts if part != NOBODY]
     if EVERYBODY in parts:
         return EVERYBODY

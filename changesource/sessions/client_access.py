@@ -77,6 +77,11 @@ class ClientAccess:
         self.coming: tuple[CompiledVersion, ...] = ()
 
     @property
+    def publications(self) -> tuple[str, ...]:
+        """Those that zero-cache asked for; empty for everything."""
+        return self._publications
+
+    @property
     def scope(self) -> str:
         """A digest of what the rows depend on besides the stored access: the attributes in the
         token, and the publications that were asked for. Empty when there are neither."""

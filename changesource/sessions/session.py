@@ -239,6 +239,7 @@ class Session:
                 client_id=self.identity.client_id,
                 access_number=result.view.access_number,
                 scope=self._access.scope,
+                publications=self._access.publications,
             )
         )
         await snapshot.commit()

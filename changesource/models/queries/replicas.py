@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import Max, Q, QuerySet, Value
@@ -16,6 +17,10 @@ from changesource.models.database_threads import STREAMS
 from changesource.models.queries import pruning
 from changesource.models.replica import Replica
 from changesource.models.version import Version
+
+RECENT = timedelta(minutes=1)
+"""A replica that was in use within this time counts as one that answers queries now. Open streams note
+their replicas several times a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class ReplicaRecord:
     access_number: int
     scope: str
     acknowledged: str = ""
+    publications: tuple[str, ...] = ()
 
 
 @STREAMS.query
@@ -57,6 +63,7 @@ def register_replica(record: ReplicaRecord) -> None:
                 "client": Client.objects.filter(pk=record.client_id or 0).first(),
                 "access_number": record.access_number,
                 "scope": record.scope,
+                "publications": list(record.publications),
                 "last_seen_at": timezone.now(),
             },
         )
@@ -68,19 +75,15 @@ def register_replica(record: ReplicaRecord) -> None:
 def find_replica(app_id: str, shard_num: int, replica_version: str) -> ReplicaRecord | None:
     """The replica as it was registered, or None if it never was."""
     replica = _replicas(app_id, shard_num, replica_version).first()
-    if replica is None:
-        return None
-    return ReplicaRecord(
-        app_id,
-        shard_num,
-        replica_version,
-        replica.snapshot_end,
-        replica.version_number,
-        replica.client_id,
-        replica.access_number,
-        replica.scope,
-        replica.acknowledged,
-    )
+    return None if replica is None else _record(app_id, replica)
+
+
+@STREAMS.query
+def recent_replicas(app_id: str, shard_num: int, client_id: int) -> list[ReplicaRecord]:
+    """The client's replicas of the shard that were in use within `RECENT`, the last one first."""
+    since = timezone.now() - RECENT
+    found = Replica.objects.filter(app__app_id=app_id, shard_num=shard_num, client=client_id, last_seen_at__gte=since)
+    return [_record(app_id, replica) for replica in found.order_by("-last_seen_at")]
 
 
 @STREAMS.query
@@ -113,6 +116,21 @@ def newest_watermark_of_client(app_id: str, client_id: int, shard_num: int) -> s
 
 def _replicas(app_id: str, shard_num: int, replica_version: str) -> QuerySet[Replica]:
     return Replica.objects.filter(app__app_id=app_id, shard_num=shard_num, replica_version=replica_version)
+
+
+def _record(app_id: str, replica: Replica) -> ReplicaRecord:
+    return ReplicaRecord(
+        app_id,
+        replica.shard_num,
+        replica.replica_version,
+        replica.snapshot_end,
+        replica.version_number,
+        replica.client_id,
+        replica.access_number,
+        replica.scope,
+        replica.acknowledged,
+        tuple(replica.publications),
+    )
 
 
 def _newest_of(replicas: QuerySet[Replica]) -> str:

@@ -1,0 +1,390 @@
+"""ZQL in Python: queries over the published tables of an app, as Zero's AST.
+
+A query is built as in TypeScript, so that Zero's documentation applies. Only the spelling differs: `order_by` is `orderBy`,
+`where_exists` is `whereExists`, and `and_`, `or_` and `not_` have an underscore, because Python reserves the words.
+
+    q.message.where("roomId", args.roomId).related("sender").order_by("createdAt", "desc").limit(100)
+    q.message.where(lambda e: e.or_(e.cmp("pinned", True), e.exists("mentions", lambda m: m.where("userId", user))))
+
+The AST has the names of the schema; `restriction` makes server names of them. Comparisons follow SQL, as in Zero: nothing is
+equal to null, and `!=` is not true of null. Only IS and IS NOT compare with null.
+
+What TypeScript's compiler finds is found here when the query is built, and raises `InvalidQuery`: names that the app does
+not have, operators, and values that the column never holds. A value is a string, number, boolean or null, or a list of
+these after IN and NOT IN. So no argument of a caller can become an operator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Final
+
+from changesource.queries.errors import InvalidQuery
+from changesource.rules.checks import RuleScope
+from changesource.tables.definition import Column, Table
+from changesource.tables.relationships import Connection
+from changesource.tables.values import MAX_SAFE_INTEGER
+
+Ast = dict[str, Any]
+"""Zero: zero-protocol/ast.ts, `astSchema`."""
+Condition = dict[str, Any]
+"""Zero: zero-protocol/ast.ts, `conditionSchema`."""
+
+OPERATORS: Final = frozenset(
+    ["=", "!=", "IS", "IS NOT", "<", ">", "<=", ">=", "LIKE", "NOT LIKE", "ILIKE", "NOT ILIKE", "IN", "NOT IN"]
+)
+_OPPOSITES: Final = {
+    "=": "!=",
+    "<": ">=",
+    ">": "<=",
+    "IN": "NOT IN",
+    "LIKE": "NOT LIKE",
+    "ILIKE": "NOT ILIKE",
+    "IS": "IS NOT",
+    "EXISTS": "NOT EXISTS",
+}
+_NEGATED: Final = {**_OPPOSITES, **{opposite: operator for operator, opposite in _OPPOSITES.items()}}
+
+_TRUE: Final[Condition] = {"type": "and", "conditions": []}
+_FALSE: Final[Condition] = {"type": "or", "conditions": []}
+_SUBQUERY_PREFIX: Final = "zsubq_"
+"""Zero's prefix for the aliases of subqueries in conditions (`SUBQ_PREFIX`)."""
+_GIVEN: Final[Any] = object()
+
+
+class Tables:
+    """The tables of an app. `tables.message`, or `tables["message"]` for a name that Python cannot spell, begins a query."""
+
+    def __init__(self, scope: RuleScope) -> None:
+        self._scope = scope
+
+    def __getattr__(self, name: str) -> Query:
+        if name.startswith("__"):  # Python itself asks for these
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> Query:
+        table = self._scope.tables.get(name)
+        if table is None:
+            raise InvalidQuery(f"There is no table {name!r}.{_did_you_mean(name, self._scope.tables)}")
+        return Query(self._scope, table, {"table": table.name})
+
+
+class Query:
+    """A query over one table. It never changes: each method returns another query. `ast` is what zero-cache would run, with
+    the names of the schema."""
+
+    __slots__ = ("_junction", "_scope", "_table", "ast")
+
+    def __init__(self, scope: RuleScope, table: Table, ast: Ast, junction: str = "") -> None:
+        self._scope = scope
+        self._table = table
+        self._junction = junction
+        self.ast = ast
+
+    def where(self, column_or_condition: Any, operator_or_value: Any = _GIVEN, value: Any = _GIVEN) -> Query:
+        """Keeps the rows for which `column = value` or `column operator value` holds, or the condition that a function makes
+        with an `Expressions`. Conditions of several calls have to hold together."""
+        expressions = Expressions(self._scope, self._table)
+        if callable(column_or_condition):
+            condition = column_or_condition(expressions)
+        elif operator_or_value is _GIVEN:
+            raise InvalidQuery("where takes a column and a value, a column, an operator and a value, or a function.")
+        else:
+            condition = expressions.cmp(column_or_condition, operator_or_value, value)
+        existing = self.ast.get("where")
+        if existing is not None:
+            condition = _and(existing, condition)
+        return self._with(where=_simplified(_checked_condition(condition)))
+
+    def where_exists(
+        self, relationship: str, query: Callable[[Query], Query] | None = None, *, flip: bool | None = None
+    ) -> Query:
+        """Keeps the rows that have a related row, one that `query` finds if it is given."""
+        return self.where(lambda e: e.exists(relationship, query, flip=flip))
+
+    def related(self, relationship: str, query: Callable[[Query], Query] | None = None) -> Query:
+        """Also syncs the rows that the relationship leads to, those that `query` finds if it is given."""
+        if relationship.startswith(_SUBQUERY_PREFIX):
+            raise InvalidQuery(
+                f"The name of a relationship must not begin with {_SUBQUERY_PREFIX!r}, which Zero reserves."
+            )
+        *junctions, last = _connections(self._scope, self._table, relationship)
+        subquery = _subquery(
+            self._scope, last.destination, relationship, query, junction=relationship if junctions else ""
+        )
+        step: Ast = {"system": "client", "correlation": _correlation(last), "subquery": subquery}
+        for junction in junctions:
+            through = {"table": junction.destination, "alias": relationship, "related": [step]}
+            step = {
+                "system": "client",
+                "correlation": _correlation(junction),
+                "hidden": True,
+                "subquery": through,
+            }
+        return self._with(related=[*self.ast.get("related", ()), step])
+
+    def order_by(self, column: str, direction: str = "asc") -> Query:
+        """Sorts by `column`, after what earlier calls sort by. `direction` is asc or desc."""
+        self._refuse_in_junction("order_by")
+        if direction not in ("asc", "desc"):
+            raise InvalidQuery(f"order_by {column!r}: the direction is asc or desc.")
+        _column(self._table, column)
+        return self._with(orderBy=[*self.ast.get("orderBy", ()), [column, direction]])
+
+    def limit(self, count: int) -> Query:
+        """Keeps the first `count` rows."""
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**31:
+            raise InvalidQuery("A limit is a whole number from 0 to 2,147,483,647.")
+        self._refuse_in_junction("limit")
+        return self._with(limit=count)
+
+    def start(self, row: Mapping[str, Any], *, inclusive: bool = False) -> Query:
+        """Keeps the rows that sort after `row`, which has values for columns that the query sorts by, or from it on."""
+        for name, value in row.items():
+            column = _column(self._table, name)
+            _refuse_misfit(column, "IS", value)
+        return self._with(start={"row": dict(row), "exclusive": not inclusive})
+
+    def one(self) -> Query:
+        """Keeps the first row, which the client gets by itself and not in a list."""
+        return self._with(limit=1)
+
+    def _with(self, **members: Any) -> Query:
+        return Query(self._scope, self._table, {**self.ast, **members}, self._junction)
+
+    def _refuse_in_junction(self, method: str) -> None:
+        if self._junction:
+            raise InvalidQuery(
+                f"{method}: Zero does not support it behind the junction of the relationship {self._junction!r}."
+            )
+
+
+class Expressions:
+    """Makes the conditions of one table. Conditions that are None are left out, which suits optional arguments."""
+
+    def __init__(self, scope: RuleScope, table: Table) -> None:
+        self._scope = scope
+        self._table = table
+
+    def cmp(self, column: str, operator_or_value: Any, value: Any = _GIVEN) -> Condition:
+        """`column = value`, or `column operator value`."""
+        operator, value = ("=", operator_or_value) if value is _GIVEN else (operator_or_value, value)
+        if not isinstance(operator, str) or operator not in OPERATORS:
+            raise InvalidQuery(
+                f"{column!r}: {operator!r} is not an operator. There are {', '.join(sorted(OPERATORS))}."
+            )
+        found = _column(self._table, column)
+        value = list(value) if isinstance(value, tuple) else value
+        _refuse_misfit(found, operator, value)
+        left = {"type": "column", "name": found.name}
+        return {"type": "simple", "left": left, "right": {"type": "literal", "value": value}, "op": operator}
+
+    def cmp_lit(self, left: Any, operator: str, right: Any) -> Condition:
+        """Compares two values, neither of which is a column: for claims and arguments."""
+        if operator not in OPERATORS:
+            raise InvalidQuery(f"{operator!r} is not an operator. There are {', '.join(sorted(OPERATORS))}.")
+        for value in (left, right):
+            for scalar in value if isinstance(value, list) else [value]:
+                _refuse_scalar(scalar, "cmp_lit")
+        if (operator in ("IN", "NOT IN")) != isinstance(right, list):
+            raise InvalidQuery("cmp_lit: IN and NOT IN take a list on the right, and other operators do not.")
+        return {
+            "type": "simple",
+            "left": {"type": "literal", "value": left},
+            "right": {"type": "literal", "value": right},
+            "op": operator,
+        }
+
+    def and_(self, *conditions: Condition | None) -> Condition:
+        """All of them hold. Without any, it always holds."""
+        return _and(*conditions)
+
+    def or_(self, *conditions: Condition | None) -> Condition:
+        """One of them holds. Without any, it never holds."""
+        return _or(*conditions)
+
+    def not_(self, condition: Condition) -> Condition:
+        """The opposite, as in SQL: neither a comparison with null nor its opposite holds."""
+        return _not(_checked_condition(condition))
+
+    def exists(
+        self, relationship: str, query: Callable[[Query], Query] | None = None, *, flip: bool | None = None
+    ) -> Condition:
+        """There is a related row, one that `query` finds if it is given. The client gets this row too.
+
+        With `flip`, zero-cache begins at the related rows (Zero's documentation, "Join flipping"). Inside an OR that is
+        switched off; see `rules.zero_condition`.
+        """
+        *junctions, last = _connections(self._scope, self._table, relationship)
+        alias = f"zhidden_{relationship}" if junctions else relationship
+        subquery = _subquery(
+            self._scope,
+            last.destination,
+            f"{_SUBQUERY_PREFIX}{alias}",
+            query,
+            junction=relationship if junctions else "",
+        )
+        for name in ("related", "start"):
+            if name in subquery:
+                raise InvalidQuery(f"exists {relationship!r}: the query of an exists has no {name}.")
+        condition = _exists(last, subquery, flip)
+        for junction in junctions:
+            through = {
+                "table": junction.destination,
+                "alias": f"{_SUBQUERY_PREFIX}{relationship}",
+                "where": condition,
+            }
+            condition = _exists(junction, through, flip)
+        return condition
+
+
+def _exists(connection: Connection, subquery: Ast, flip: bool | None) -> Condition:
+    return {
+        "type": "correlatedSubquery",
+        "related": {"system": "client", "correlation": _correlation(connection), "subquery": subquery},
+        "op": "EXISTS",
+        **({} if flip is None else {"flip": flip}),
+    }
+
+
+def _subquery(
+    scope: RuleScope, table: str, alias: str, query: Callable[[Query], Query] | None, *, junction: str
+) -> Ast:
+    start = Query(scope, scope.tables[table], {"table": table, "alias": alias}, junction)
+    found = start if query is None else query(start)
+    if not isinstance(found, Query) or found.ast["table"] != table or found.ast.get("alias") != alias:
+        raise InvalidQuery(
+            f"The function for {alias.removeprefix(_SUBQUERY_PREFIX)!r} returns the query that it was given."
+        )
+    return found.ast
+
+
+def _connections(scope: RuleScope, table: Table, relationship: str) -> tuple[Connection, ...]:
+    found = scope.relationship(table, relationship)
+    if found is None:
+        hint = _did_you_mean(relationship, scope.relationships.get(table.name, {}))
+        raise InvalidQuery(f"The table {table.name!r} has no relationship {relationship!r}.{hint}")
+    return found.connections
+
+
+def _correlation(connection: Connection) -> Ast:
+    return {"parentField": list(connection.source_columns), "childField": list(connection.destination_columns)}
+
+
+def _column(table: Table, name: str) -> Column:
+    for column in table.columns:
+        if column.name == name:
+            return column
+    hint = _did_you_mean(name, [column.name for column in table.columns])
+    raise InvalidQuery(f"The table {table.name!r} has no column {name!r}.{hint}")
+
+
+def _did_you_mean(name: object, names: Any) -> str:
+    close = get_close_matches(str(name), list(names), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+# Values
+
+
+def _refuse_misfit(column: Column, operator: str, value: Any) -> None:
+    if operator in ("IN", "NOT IN"):
+        if not isinstance(value, list):
+            raise InvalidQuery(f"{column.name!r}: {operator} takes a list.")
+        if None in value:
+            raise InvalidQuery(f"{column.name!r}: {operator} never finds null. Compare with IS and null.")
+        for member in value:
+            _refuse_other_kind(column, member)
+        return
+    _refuse_scalar(value, repr(column.name))
+    if value is not None:
+        if "LIKE" in operator and column.type != "string":
+            raise InvalidQuery(f"{column.name!r}: {operator} compares text, and this is a {column.type} column.")
+        _refuse_other_kind(column, value)
+
+
+def _refuse_other_kind(column: Column, value: Any) -> None:
+    _refuse_scalar(value, repr(column.name))
+    if column.type == "json":
+        raise InvalidQuery(f"{column.name!r}: a json column can only be compared with null.")
+    if kind_of(value) != column.type:
+        raise InvalidQuery(f"{column.name!r}: a {column.type} column is never compared with a {kind_of(value)}.")
+
+
+def _refuse_scalar(value: Any, place: str) -> None:
+    """Refuses what is not one value of JSON that zero-cache takes, and repeats nothing of it."""
+    match value:
+        case None | bool():
+            return
+        case str():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise InvalidQuery(f"{place}: the text has half a surrogate pair, which is not a character.") from error
+        case int():
+            if abs(value) > MAX_SAFE_INTEGER:
+                raise InvalidQuery(f"{place}: no number column holds integers beyond ±(2^53 - 1).")
+        case float():
+            if not math.isfinite(value):
+                raise InvalidQuery(f"{place}: a number column holds finite numbers only.")
+        case _:
+            raise InvalidQuery(f"{place}: compare with a string, a number, true or false, or null.")
+
+
+def kind_of(value: Any) -> str:
+    """The type of the columns that hold such values."""
+    if isinstance(value, bool):
+        return "boolean"
+    return "string" if isinstance(value, str) else "number"
+
+
+# Conditions, as in zql/src/query/expression.ts
+
+
+def _checked_condition(condition: Any) -> Condition:
+    if not isinstance(condition, dict) or condition.get("type") not in ("simple", "and", "or", "correlatedSubquery"):
+        raise InvalidQuery("A condition comes from cmp, and_, or_, not_ or exists.")
+    return condition
+
+
+def _and(*conditions: Condition | None) -> Condition:
+    parts = [_checked_condition(condition) for condition in conditions if condition is not None and condition != _TRUE]
+    if len(parts) == 1:
+        return parts[0]
+    return _FALSE if _FALSE in parts else {"type": "and", "conditions": parts}
+
+
+def _or(*conditions: Condition | None) -> Condition:
+    parts = [_checked_condition(condition) for condition in conditions if condition is not None and condition != _FALSE]
+    if len(parts) == 1:
+        return parts[0]
+    return _TRUE if _TRUE in parts else {"type": "or", "conditions": parts}
+
+
+def _not(condition: Condition) -> Condition:
+    match condition:
+        case {"type": "and" | "or" as kind, "conditions": parts}:
+            return {"type": "or" if kind == "and" else "and", "conditions": [_not(part) for part in parts]}
+        case _:
+            return {**condition, "op": _NEGATED[condition["op"]]}
+
+
+def _simplified(condition: Condition) -> Condition:
+    if condition["type"] not in ("and", "or"):
+        return condition
+    kind, parts = condition["type"], condition["conditions"]
+    if len(parts) == 1:
+        return _simplified(parts[0])
+    flat = _flattened(kind, [_simplified(part) for part in parts])
+    if kind == "and" and _FALSE in flat:
+        return _FALSE
+    if kind == "or" and _TRUE in flat:
+        return _TRUE
+    return {"type": kind, "conditions": flat}
+
+
+def _flattened(kind: str, parts: Sequence[Condition]) -> list[Condition]:
+    return [inner for part in parts for inner in (part["conditions"] if part["type"] == kind else [part])]

@@ -1,0 +1,118 @@
+"""Named queries become ASTs that the replicas of one deployment can run."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from changesource.protocol.transforms import Answer, QueryRequest, refused, transformed
+from changesource.queries.builder import Ast, Condition, Tables
+from changesource.queries.errors import ApplicationError
+from changesource.queries.registry import Caller, NamedQuery, Registry
+from changesource.queries.restriction import Restriction
+from changesource.rules.checks import RuleScope
+from changesource.tables.definition import AppDefinition
+
+logger = logging.getLogger(__name__)
+
+ReplicaTables = Mapping[str, frozenset[str]]
+"""Server name of a table → server names of its columns."""
+
+
+def replica_tables(definition: AppDefinition) -> ReplicaTables:
+    """What a replica of `definition` has."""
+    return {table.server_name: frozenset(column.server_name for column in table.columns) for table in definition.tables}
+
+
+@dataclass(frozen=True, slots=True)
+class Transformed:
+    """The answer to one query. `name` is that of a query of the app, empty if there is none. `outcome` is `ast`, `refused`
+    for an error that is meant for the client, or `failed`."""
+
+    answer: Answer
+    name: str
+    outcome: str
+    seconds: float
+
+
+class Transformer:
+    """Answers for one app as one deployment sees it.
+
+    Args:
+        definition: the version in force, as far as the deployment sees it. Its names and its rules count.
+        replicas: what the replicas have that the deployment may be running. An AST with a table or a column that a replica
+            lacks would stop the client group there, with all its queries.
+    """
+
+    def __init__(self, definition: AppDefinition, replicas: Iterable[ReplicaTables], registry: Registry) -> None:
+        self._app_id = definition.app_id
+        self._registry = registry
+        self._replicas = tuple(replicas)
+        scope = RuleScope(definition)
+        self._tables = Tables(scope)
+        self._restriction = Restriction(scope)
+
+    def transform(self, queries: Sequence[QueryRequest], caller: Caller) -> list[Transformed]:
+        """An answer to each of `queries`, in their order. What is wrong with one is an error of that one."""
+        return [self._transformed(query, caller) for query in queries]
+
+    def _ast(self, named: NamedQuery, argument: Any, caller: Caller) -> Ast:
+        """The AST of one query, with server names and rules. Raises `ApplicationError`, and what its function raises."""
+        query = named.build(self._tables, argument, caller)
+        ast = self._restriction.restricted(query.ast, caller.claims)
+        for table, columns in names_in(ast):
+            if any(
+                not columns <= replica.get(table, frozenset()) or table not in replica for replica in self._replicas
+            ):
+                raise ApplicationError(
+                    "The data for this query is being changed. Ask again in some seconds.",
+                    details={"type": "NotYetInReplica"},
+                )
+        return ast
+
+    def _transformed(self, query: QueryRequest, caller: Caller) -> Transformed:
+        began = time.perf_counter()
+        name = ""
+        try:
+            found = self._registry.find(self._app_id, query.name)
+            name = found.name
+            answer, outcome = transformed(query, self._ast(found, query.argument, caller)), "ast"
+        except ApplicationError as error:
+            answer, outcome = refused(query, error.message, error.details), "refused"
+        except Exception:
+            # Whatever a query function raises is an error of this query, and none of its text leaves the server.
+            error_id = uuid.uuid4().hex[:12]
+            logger.exception("the query %s of %s failed (error %s)", name, self._app_id, error_id)
+            message = f"The query failed. The server's log has the reason under {error_id}."
+            answer, outcome = refused(query, message), "failed"
+        return Transformed(answer, name, outcome, time.perf_counter() - began)
+
+
+def names_in(ast: Ast) -> Iterator[tuple[str, frozenset[str]]]:
+    """Each table that `ast` reads, with the columns that it names there."""
+    columns = {name for name, _ in ast.get("orderBy", ())} | set(ast.get("start", {}).get("row", ()))
+    for part in [*_conditions(ast.get("where")), *ast.get("related", ())]:
+        step = part.get("related", part) if isinstance(part, dict) else part
+        if "correlation" in step:
+            columns.update(step["correlation"]["parentField"])
+            child = frozenset(step["correlation"]["childField"])
+            yield step["subquery"]["table"], child
+            yield from names_in(step["subquery"])
+        else:
+            columns.update(side["name"] for side in (part["left"], part["right"]) if side["type"] == "column")
+    yield ast["table"], frozenset(columns)
+
+
+def _conditions(condition: Condition | None) -> Iterator[Condition]:
+    match condition:
+        case None:
+            return
+        case {"conditions": parts}:
+            for part in parts:
+                yield from _conditions(part)
+        case _:
+            yield condition

@@ -10,6 +10,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     initial = True
 
     dependencies = [
@@ -18,269 +19,125 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="App",
+            name='App',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "app_id",
-                    models.CharField(
-                        help_text="zero-cache's ZERO_APP_ID: lower case letters, digits and underscores.",
-                        max_length=63,
-                        unique=True,
-                        validators=[
-                            django.core.validators.RegexValidator(
-                                "\\A[a-z0-9_]+\\Z", "Use lower case letters, digits and underscores only."
-                            )
-                        ],
-                        verbose_name="app id",
-                    ),
-                ),
-                (
-                    "source",
-                    models.CharField(
-                        default="default",
-                        help_text="Name of the MongoDB database: MONGODB_URI is default, MONGODB_URI_<NAME> is the name in lower case.",
-                        max_length=63,
-                        validators=[
-                            django.core.validators.RegexValidator(
-                                "\\A[a-z0-9_]+\\Z", "Use lower case letters, digits and underscores only."
-                            )
-                        ],
-                    ),
-                ),
-                (
-                    "relationships",
-                    models.JSONField(
-                        blank=True,
-                        default=dict,
-                        help_text="The relationships of Zero's schema, as they stand in its JSON form.",
-                        validators=[changesource.models.app.validate_json_object],
-                    ),
-                ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("updated_at", models.DateTimeField(auto_now=True)),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('app_id', models.CharField(help_text="zero-cache's ZERO_APP_ID: lower case letters, digits and underscores.", max_length=63, unique=True, validators=[django.core.validators.RegexValidator('\\A[a-z0-9_]+\\Z', 'Use lower case letters, digits and underscores only.')], verbose_name='app id')),
+                ('source', models.CharField(default='default', help_text='Name of the MongoDB database: MONGODB_URI is default, MONGODB_URI_<NAME> is the name in lower case.', max_length=63, validators=[django.core.validators.RegexValidator('\\A[a-z0-9_]+\\Z', 'Use lower case letters, digits and underscores only.')])),
+                ('relationships', models.JSONField(blank=True, default=dict, help_text="The relationships of Zero's schema, as they stand in its JSON form.", validators=[changesource.models.app.validate_json_object])),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
             ],
             options={
-                "ordering": ["app_id"],
-                "permissions": [("publish_app", "Can publish app")],
+                'ordering': ['app_id'],
+                'permissions': [('publish_app', 'Can publish app')],
             },
         ),
         migrations.CreateModel(
-            name="Client",
+            name='Client',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "name",
-                    models.CharField(
-                        max_length=100, unique=True, validators=[changesource.models.client.validate_printable]
-                    ),
-                ),
-                ("token_digest", models.CharField(editable=False, max_length=64, unique=True)),
-                (
-                    "is_active",
-                    models.BooleanField(default=True, help_text="Off: its token is refused.", verbose_name="active"),
-                ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("last_seen_at", models.DateTimeField(blank=True, editable=False, null=True)),
-                (
-                    "apps",
-                    models.ManyToManyField(
-                        help_text="The apps that this client may read.", related_name="clients", to="changesource.app"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=100, unique=True, validators=[changesource.models.client.validate_printable])),
+                ('token_digest', models.CharField(editable=False, max_length=64, unique=True)),
+                ('is_active', models.BooleanField(default=True, help_text='Off: its token is refused.', verbose_name='active')),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('last_seen_at', models.DateTimeField(blank=True, editable=False, null=True)),
+                ('apps', models.ManyToManyField(help_text='The apps that this client may read.', related_name='clients', to='changesource.app')),
             ],
             options={
-                "ordering": ["name"],
+                'ordering': ['name'],
             },
         ),
         migrations.CreateModel(
-            name="Table",
+            name='Table',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", models.CharField(help_text="The name that Zero queries are written with.", max_length=63)),
-                (
-                    "server_name",
-                    models.CharField(
-                        blank=True,
-                        help_text="The name in zero-cache's replica (serverName). Empty: the same as the name.",
-                        max_length=63,
-                    ),
-                ),
-                (
-                    "collection",
-                    models.CharField(
-                        blank=True,
-                        help_text="The MongoDB collection. Empty: the same as the server name.",
-                        max_length=255,
-                    ),
-                ),
-                (
-                    "primary_key",
-                    models.JSONField(
-                        default=changesource.models.table.default_primary_key,
-                        help_text="Names of columns: the column of the field _id.",
-                        validators=[changesource.models.table.validate_names],
-                    ),
-                ),
-                (
-                    "position",
-                    models.PositiveIntegerField(default=0, help_text="Tables are shown and published in this order."),
-                ),
-                (
-                    "app",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="tables", to="changesource.app"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(help_text='The name that Zero queries are written with.', max_length=63)),
+                ('server_name', models.CharField(blank=True, help_text="The name in zero-cache's replica (serverName). Empty: the same as the name.", max_length=63)),
+                ('collection', models.CharField(blank=True, help_text='The MongoDB collection. Empty: the same as the server name.', max_length=255)),
+                ('primary_key', models.JSONField(default=changesource.models.table.default_primary_key, help_text='Names of columns: the column of the field _id.', validators=[changesource.models.table.validate_names])),
+                ('position', models.PositiveIntegerField(default=0, help_text='Tables are shown and published in this order.')),
+                ('app', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tables', to='changesource.app')),
             ],
             options={
-                "ordering": ["app", "position", "pk"],
+                'ordering': ['app', 'position', 'pk'],
             },
         ),
         migrations.CreateModel(
-            name="Column",
+            name='Column',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", models.CharField(max_length=63)),
-                ("server_name", models.CharField(blank=True, max_length=63)),
-                ("field", models.CharField(blank=True, max_length=255)),
-                (
-                    "type",
-                    models.CharField(
-                        choices=[("string", "string"), ("number", "number"), ("boolean", "boolean"), ("json", "json")],
-                        default="string",
-                        max_length=7,
-                    ),
-                ),
-                ("optional", models.BooleanField(default=False)),
-                ("position", models.PositiveIntegerField(default=0)),
-                (
-                    "table",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="columns", to="changesource.table"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=63)),
+                ('server_name', models.CharField(blank=True, max_length=63)),
+                ('field', models.CharField(blank=True, max_length=255)),
+                ('type', models.CharField(choices=[('string', 'string'), ('number', 'number'), ('boolean', 'boolean'), ('json', 'json')], default='string', max_length=7)),
+                ('optional', models.BooleanField(default=False)),
+                ('position', models.PositiveIntegerField(default=0)),
+                ('table', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='columns', to='changesource.table')),
             ],
             options={
-                "ordering": ["table", "position", "pk"],
+                'ordering': ['table', 'position', 'pk'],
             },
         ),
         migrations.CreateModel(
-            name="Version",
+            name='Version',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("number", models.PositiveIntegerField()),
-                ("definition", models.JSONField(help_text="AppDefinition.to_json().")),
-                ("published_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "app",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="versions", to="changesource.app"
-                    ),
-                ),
-                (
-                    "published_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('number', models.PositiveIntegerField()),
+                ('definition', models.JSONField(help_text='AppDefinition.to_json().')),
+                ('published_at', models.DateTimeField(auto_now_add=True)),
+                ('app', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='versions', to='changesource.app')),
+                ('published_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
-                "ordering": ["app", "-number"],
+                'ordering': ['app', '-number'],
             },
         ),
         migrations.CreateModel(
-            name="Replica",
+            name='Replica',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("shard_num", models.PositiveIntegerField(verbose_name="shard")),
-                (
-                    "replica_version",
-                    models.CharField(help_text="Watermark at which its snapshot began.", max_length=37),
-                ),
-                (
-                    "snapshot_end",
-                    models.CharField(
-                        help_text="Watermark that the snapshot's rows are of: it streams on from here.", max_length=37
-                    ),
-                ),
-                (
-                    "version_number",
-                    models.PositiveIntegerField(help_text="The published version that its snapshot was made of."),
-                ),
-                (
-                    "acknowledged",
-                    models.CharField(
-                        blank=True, help_text="The last watermark that zero-cache has stored.", max_length=37
-                    ),
-                ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("last_seen_at", models.DateTimeField()),
-                (
-                    "app",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="replicas", to="changesource.app"
-                    ),
-                ),
-                (
-                    "client",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="replicas",
-                        to="changesource.client",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('shard_num', models.PositiveIntegerField(verbose_name='shard')),
+                ('replica_version', models.CharField(help_text='Watermark at which its snapshot began.', max_length=37)),
+                ('snapshot_end', models.CharField(help_text="Watermark that the snapshot's rows are of: it streams on from here.", max_length=37)),
+                ('version_number', models.PositiveIntegerField(help_text='The published version that its snapshot was made of.')),
+                ('acknowledged', models.CharField(blank=True, help_text='The last watermark that zero-cache has stored.', max_length=37)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('last_seen_at', models.DateTimeField()),
+                ('app', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='replicas', to='changesource.app')),
+                ('client', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='replicas', to='changesource.client')),
             ],
             options={
-                "ordering": ["-last_seen_at"],
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("app", "shard_num", "replica_version"), name="replica_unique_in_app"
-                    )
-                ],
+                'ordering': ['-last_seen_at'],
+                'constraints': [models.UniqueConstraint(fields=('app', 'shard_num', 'replica_version'), name='replica_unique_in_app')],
             },
         ),
         migrations.CreateModel(
-            name="RowErrorRecord",
+            name='RowErrorRecord',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("table", models.CharField(max_length=63)),
-                ("document_id", models.CharField(help_text="The _id, cut where it is long.", max_length=200)),
-                ("column", models.CharField(blank=True, max_length=63)),
-                ("reason", models.CharField(max_length=500)),
-                ("count", models.PositiveBigIntegerField(default=1)),
-                ("first_seen", models.DateTimeField()),
-                ("last_seen", models.DateTimeField()),
-                (
-                    "app",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="row_errors", to="changesource.app"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('table', models.CharField(max_length=63)),
+                ('document_id', models.CharField(help_text='The _id, cut where it is long.', max_length=200)),
+                ('column', models.CharField(blank=True, max_length=63)),
+                ('reason', models.CharField(max_length=500)),
+                ('count', models.PositiveBigIntegerField(default=1)),
+                ('first_seen', models.DateTimeField()),
+                ('last_seen', models.DateTimeField()),
+                ('app', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='row_errors', to='changesource.app')),
             ],
             options={
-                "verbose_name": "row error",
-                "ordering": ["-last_seen", "-pk"],
-                "indexes": [models.Index(fields=["app", "-last_seen"], name="row_error_newest_in_app")],
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("app", "table", "document_id", "column"), name="row_error_unique_in_app"
-                    )
-                ],
+                'verbose_name': 'row error',
+                'ordering': ['-last_seen', '-pk'],
+                'indexes': [models.Index(fields=['app', '-last_seen'], name='row_error_newest_in_app')],
+                'constraints': [models.UniqueConstraint(fields=('app', 'table', 'document_id', 'column'), name='row_error_unique_in_app')],
             },
         ),
         migrations.AddConstraint(
-            model_name="table",
-            constraint=models.UniqueConstraint(fields=("app", "name"), name="table_name_unique_in_app"),
+            model_name='table',
+            constraint=models.UniqueConstraint(fields=('app', 'name'), name='table_name_unique_in_app'),
         ),
         migrations.AddConstraint(
-            model_name="version",
-            constraint=models.UniqueConstraint(fields=("app", "number"), name="version_number_unique_in_app"),
+            model_name='version',
+            constraint=models.UniqueConstraint(fields=('app', 'number'), name='version_number_unique_in_app'),
         ),
     ]

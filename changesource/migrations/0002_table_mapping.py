@@ -5,26 +5,20 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("changesource", "0001_initial"),
+        ('changesource', '0001_initial'),
     ]
 
     operations = [
         migrations.AddField(
-            model_name="table",
-            name="mapping",
-            field=models.TextField(
-                blank=True,
-                help_text='What becomes of a document before the columns are taken from it, in MongoDB\'s language as Extended JSON: {"filter": …, "projection": …} or {"pipeline": […]}. Empty: the document as it is.',
-            ),
+            model_name='table',
+            name='mapping',
+            field=models.TextField(blank=True, help_text='What becomes of a document before the columns are taken from it, in MongoDB\'s language as Extended JSON: {"filter": …, "projection": …} or {"pipeline": […]}. Empty: the document as it is.'),
         ),
         migrations.AlterField(
-            model_name="table",
-            name="primary_key",
-            field=models.JSONField(
-                default=changesource.models.table.default_primary_key,
-                help_text="Names of columns. A key that does not come from _id alone needs pre-images of the collection.",
-                validators=[changesource.models.table.validate_names],
-            ),
+            model_name='table',
+            name='primary_key',
+            field=models.JSONField(default=changesource.models.table.default_primary_key, help_text='Names of columns. A key that does not come from _id alone needs pre-images of the collection.', validators=[changesource.models.table.validate_names]),
         ),
     ]

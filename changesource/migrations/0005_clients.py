@@ -17,7 +17,8 @@ from django.utils.crypto import salted_hmac
 def move_clients(apps, schema_editor):
     """Each token becomes a credential, each app of a client a grant of all its tables."""
     Client, Grant, Credential, AccessVersion, Replica = (
-        apps.get_model("changesource", name) for name in ("Client", "Grant", "Credential", "AccessVersion", "Replica")
+        apps.get_model("changesource", name)
+        for name in ("Client", "Grant", "Credential", "AccessVersion", "Replica")
     )
     for client in Client.objects.all():
         # As models.credential does it: both are made of the digest, which is all that there is.
@@ -42,258 +43,145 @@ def move_clients_back(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("changesource", "0004_table_permissions"),
+        ('changesource', '0004_table_permissions'),
     ]
 
     operations = [
         migrations.AddField(
-            model_name="app",
-            name="publications",
-            field=models.JSONField(
-                blank=True,
-                default=dict,
-                help_text='Groups of tables that a zero-cache may ask for (ZERO_APP_PUBLICATIONS): {"mobile": ["order", "item"]}.',
-                validators=[changesource.models.app.validate_json_object],
-            ),
+            model_name='app',
+            name='publications',
+            field=models.JSONField(blank=True, default=dict, help_text='Groups of tables that a zero-cache may ask for (ZERO_APP_PUBLICATIONS): {"mobile": ["order", "item"]}.', validators=[changesource.models.app.validate_json_object]),
         ),
         migrations.AddField(
-            model_name="client",
-            name="attributes",
-            field=models.JSONField(
-                blank=True,
-                default=dict,
-                help_text='What row filters know of this client: {"tenant": "acme"} is $client.tenant.',
-                validators=[changesource.models.app.validate_json_object],
-            ),
+            model_name='client',
+            name='attributes',
+            field=models.JSONField(blank=True, default=dict, help_text='What row filters know of this client: {"tenant": "acme"} is $client.tenant.', validators=[changesource.models.app.validate_json_object]),
         ),
         migrations.AddField(
-            model_name="client",
-            name="accepts_jwt",
-            field=models.BooleanField(
-                default=False,
-                help_text="On: it also connects by JWTs of the issuer in JWT_ISSUER whose claim JWT_CLIENT_CLAIM (sub) is its name. Off: by its credentials only.",
-                verbose_name="accepts JWTs",
-            ),
+            model_name='client',
+            name='accepts_jwt',
+            field=models.BooleanField(default=False, help_text='On: it also connects by JWTs of the issuer in JWT_ISSUER whose claim JWT_CLIENT_CLAIM (sub) is its name. Off: by its credentials only.', verbose_name='accepts JWTs'),
         ),
         migrations.AddField(
-            model_name="client",
-            name="expires_at",
-            field=models.DateTimeField(
-                blank=True,
-                help_text="From then on it is as if it were not active. Empty: never.",
-                null=True,
-                verbose_name="expires",
-            ),
+            model_name='client',
+            name='expires_at',
+            field=models.DateTimeField(blank=True, help_text='From then on it is as if it were not active. Empty: never.', null=True, verbose_name='expires'),
         ),
         migrations.AddField(
-            model_name="replica",
-            name="access_number",
-            field=models.PositiveIntegerField(
-                default=0, help_text="What the client might read when its snapshot was made, by number."
-            ),
+            model_name='replica',
+            name='access_number',
+            field=models.PositiveIntegerField(default=0, help_text='What the client might read when its snapshot was made, by number.'),
         ),
         migrations.AddField(
-            model_name="replica",
-            name="scope",
-            field=models.CharField(
-                blank=True,
-                editable=False,
-                help_text="What else its rows depend on, as a digest; see streaming.session.",
-                max_length=64,
-            ),
+            model_name='replica',
+            name='scope',
+            field=models.CharField(blank=True, editable=False, help_text='What else its rows depend on, as a digest; see streaming.session.', max_length=64),
         ),
         migrations.AddField(
-            model_name="table",
-            name="filter_columns",
-            field=models.JSONField(
-                blank=True,
-                default=list,
-                help_text="Names of the columns that the row filters of clients may ask for. With any, the collection has to record pre-images.",
-                validators=[changesource.models.table.validate_names],
-            ),
+            model_name='table',
+            name='filter_columns',
+            field=models.JSONField(blank=True, default=list, help_text='Names of the columns that the row filters of clients may ask for. With any, the collection has to record pre-images.', validators=[changesource.models.table.validate_names]),
         ),
         migrations.AlterField(
-            model_name="client",
-            name="is_active",
-            field=models.BooleanField(
-                default=True,
-                help_text="Off: it is refused, and its open streams end within seconds.",
-                verbose_name="active",
-            ),
+            model_name='client',
+            name='is_active',
+            field=models.BooleanField(default=True, help_text='Off: it is refused, and its open streams end within seconds.', verbose_name='active'),
         ),
         migrations.AlterField(
-            model_name="client",
-            name="last_seen_at",
-            field=models.DateTimeField(blank=True, editable=False, null=True, verbose_name="last seen"),
+            model_name='client',
+            name='last_seen_at',
+            field=models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last seen'),
         ),
         migrations.CreateModel(
-            name="Credential",
+            name='Credential',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "label",
-                    models.CharField(
-                        blank=True,
-                        help_text="Where it is used, for people.",
-                        max_length=100,
-                        validators=[changesource.models.client.validate_printable],
-                    ),
-                ),
-                ("lookup", models.CharField(editable=False, max_length=64, unique=True)),
-                ("hash", models.CharField(editable=False, max_length=256)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "expires_at",
-                    models.DateTimeField(blank=True, help_text="Empty: never.", null=True, verbose_name="expires"),
-                ),
-                ("revoked_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="revoked")),
-                ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="last used")),
-                (
-                    "client",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="credentials",
-                        to="changesource.client",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('label', models.CharField(blank=True, help_text='Where it is used, for people.', max_length=100, validators=[changesource.models.client.validate_printable])),
+                ('lookup', models.CharField(editable=False, max_length=64, unique=True)),
+                ('hash', models.CharField(editable=False, max_length=256)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('expires_at', models.DateTimeField(blank=True, help_text='Empty: never.', null=True, verbose_name='expires')),
+                ('revoked_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='revoked')),
+                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last used')),
+                ('client', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='credentials', to='changesource.client')),
             ],
             options={
-                "ordering": ["client", "-created_at"],
+                'ordering': ['client', '-created_at'],
             },
         ),
         migrations.CreateModel(
-            name="Grant",
+            name='Grant',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("all_tables", models.BooleanField(default=True, help_text="Also those that are published later.")),
-                (
-                    "tables",
-                    models.JSONField(
-                        blank=True,
-                        default=list,
-                        help_text="Names of the tables, unless it may read all. Others are not in its schema at all.",
-                        validators=[changesource.models.table.validate_names],
-                    ),
-                ),
-                (
-                    "shards",
-                    models.CharField(
-                        blank=True,
-                        help_text="The shards (ZERO_SHARD_NUM) that it may be, with commas. Empty: any.",
-                        max_length=255,
-                        validators=[
-                            django.core.validators.RegexValidator(
-                                "\\A(\\s*\\d{1,9}\\s*(,\\s*\\d{1,9}\\s*)*)?\\Z",
-                                "Write numbers with commas between them, as 0, 1.",
-                            )
-                        ],
-                    ),
-                ),
-                (
-                    "row_filters",
-                    models.TextField(
-                        blank=True,
-                        help_text='Which rows of a table it may read: {"order": {"tenantId": "$client.tenant"}}, by the name of the table. A filter asks for filter columns of the table.',
-                        validators=[changesource.models.client.validate_row_filters],
-                    ),
-                ),
-                (
-                    "app",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="grants", to="changesource.app"
-                    ),
-                ),
-                (
-                    "client",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="grants", to="changesource.client"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('all_tables', models.BooleanField(default=True, help_text='Also those that are published later.')),
+                ('tables', models.JSONField(blank=True, default=list, help_text='Names of the tables, unless it may read all. Others are not in its schema at all.', validators=[changesource.models.table.validate_names])),
+                ('shards', models.CharField(blank=True, help_text='The shards (ZERO_SHARD_NUM) that it may be, with commas. Empty: any.', max_length=255, validators=[django.core.validators.RegexValidator('\\A(\\s*\\d{1,9}\\s*(,\\s*\\d{1,9}\\s*)*)?\\Z', 'Write numbers with commas between them, as 0, 1.')])),
+                ('row_filters', models.TextField(blank=True, help_text='Which rows of a table it may read: {"order": {"tenantId": "$client.tenant"}}, by the name of the table. A filter asks for filter columns of the table.', validators=[changesource.models.client.validate_row_filters])),
+                ('app', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='grants', to='changesource.app')),
+                ('client', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='grants', to='changesource.client')),
             ],
             options={
-                "ordering": ["client", "app"],
+                'ordering': ['client', 'app'],
             },
         ),
         migrations.CreateModel(
-            name="Refusal",
+            name='Refusal',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("address", models.CharField(max_length=64)),
-                ("client", models.CharField(blank=True, max_length=100)),
-                (
-                    "code",
-                    models.PositiveIntegerField(
-                        help_text="The WebSocket close code, or the HTTP status before there is a WebSocket."
-                    ),
-                ),
-                ("reason", models.CharField(max_length=200)),
-                ("count", models.PositiveBigIntegerField()),
-                ("first_seen", models.DateTimeField()),
-                ("last_seen", models.DateTimeField(db_index=True)),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('address', models.CharField(max_length=64)),
+                ('client', models.CharField(blank=True, max_length=100)),
+                ('code', models.PositiveIntegerField(help_text='The WebSocket close code, or the HTTP status before there is a WebSocket.')),
+                ('reason', models.CharField(max_length=200)),
+                ('count', models.PositiveBigIntegerField()),
+                ('first_seen', models.DateTimeField()),
+                ('last_seen', models.DateTimeField(db_index=True)),
             ],
             options={
-                "verbose_name": "refused connection",
-                "ordering": ["-last_seen"],
-                "constraints": [
-                    models.UniqueConstraint(fields=("address", "client", "code", "reason"), name="refusal_unique")
-                ],
+                'verbose_name': 'refused connection',
+                'ordering': ['-last_seen'],
+                'constraints': [models.UniqueConstraint(fields=('address', 'client', 'code', 'reason'), name='refusal_unique')],
             },
         ),
         migrations.CreateModel(
-            name="AccessVersion",
+            name='AccessVersion',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("number", models.PositiveIntegerField()),
-                ("access", models.JSONField()),
-                ("nonce", models.CharField(default=changesource.models.version.new_nonce, max_length=32, unique=True)),
-                ("cluster_time", models.BigIntegerField(blank=True, null=True)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                (
-                    "app",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="access_versions",
-                        to="changesource.app",
-                    ),
-                ),
-                (
-                    "client",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="access_versions",
-                        to="changesource.client",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('number', models.PositiveIntegerField()),
+                ('access', models.JSONField()),
+                ('nonce', models.CharField(default=changesource.models.version.new_nonce, max_length=32, unique=True)),
+                ('cluster_time', models.BigIntegerField(blank=True, null=True)),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('app', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='access_versions', to='changesource.app')),
+                ('client', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='access_versions', to='changesource.client')),
             ],
             options={
-                "ordering": ["client", "app", "-number"],
-                "constraints": [
-                    models.UniqueConstraint(fields=("client", "app", "number"), name="access_number_unique_in_client")
-                ],
+                'ordering': ['client', 'app', '-number'],
+                'constraints': [models.UniqueConstraint(fields=('client', 'app', 'number'), name='access_number_unique_in_client')],
             },
         ),
         migrations.AddConstraint(
-            model_name="grant",
-            constraint=models.UniqueConstraint(fields=("client", "app"), name="grant_unique_in_client"),
+            model_name='grant',
+            constraint=models.UniqueConstraint(fields=('client', 'app'), name='grant_unique_in_client'),
         ),
         migrations.AlterField(
-            model_name="client",
-            name="token_digest",
+            model_name='client',
+            name='token_digest',
             field=models.CharField(editable=False, max_length=64, null=True, unique=True),
         ),
         migrations.RunPython(move_clients, move_clients_back),
         migrations.RemoveField(
-            model_name="client",
-            name="apps",
+            model_name='client',
+            name='apps',
         ),
         migrations.RemoveField(
-            model_name="client",
-            name="token_digest",
+            model_name='client',
+            name='token_digest',
         ),
         migrations.AddField(
-            model_name="client",
-            name="apps",
-            field=models.ManyToManyField(related_name="clients", through="changesource.Grant", to="changesource.app"),
+            model_name='client',
+            name='apps',
+            field=models.ManyToManyField(related_name='clients', through='changesource.Grant', to='changesource.app'),
         ),
     ]

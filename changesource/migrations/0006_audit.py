@@ -10,192 +10,80 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("changesource", "0005_clients"),
+        ('changesource', '0005_clients'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="HistoricalClient",
+            name='HistoricalClient',
             fields=[
-                ("id", models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name="ID")),
-                (
-                    "name",
-                    models.CharField(
-                        db_index=True, max_length=100, validators=[changesource.models.client.validate_printable]
-                    ),
-                ),
-                (
-                    "attributes",
-                    models.JSONField(
-                        blank=True,
-                        default=dict,
-                        help_text='What row filters know of this client: {"tenant": "acme"} is $client.tenant.',
-                        validators=[changesource.models.app.validate_json_object],
-                    ),
-                ),
-                (
-                    "is_active",
-                    models.BooleanField(
-                        default=True,
-                        help_text="Off: it is refused, and its open streams end within seconds.",
-                        verbose_name="active",
-                    ),
-                ),
-                (
-                    "accepts_jwt",
-                    models.BooleanField(
-                        default=False,
-                        help_text="On: it also connects by JWTs of the issuer in JWT_ISSUER whose claim JWT_CLIENT_CLAIM (sub) is its name. Off: by its credentials only.",
-                        verbose_name="accepts JWTs",
-                    ),
-                ),
-                (
-                    "expires_at",
-                    models.DateTimeField(
-                        blank=True,
-                        help_text="From then on it is as if it were not active. Empty: never.",
-                        null=True,
-                        verbose_name="expires",
-                    ),
-                ),
-                ("created_at", models.DateTimeField(blank=True, editable=False)),
-                ("history_user_id", models.CharField(blank=True, default="", max_length=150, verbose_name="user")),
-                ("history_id", models.AutoField(primary_key=True, serialize=False)),
-                ("history_date", models.DateTimeField(db_index=True)),
-                ("history_change_reason", models.CharField(max_length=100, null=True)),
-                (
-                    "history_type",
-                    models.CharField(choices=[("+", "Created"), ("~", "Changed"), ("-", "Deleted")], max_length=1),
-                ),
+                ('id', models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name='ID')),
+                ('name', models.CharField(db_index=True, max_length=100, validators=[changesource.models.client.validate_printable])),
+                ('attributes', models.JSONField(blank=True, default=dict, help_text='What row filters know of this client: {"tenant": "acme"} is $client.tenant.', validators=[changesource.models.app.validate_json_object])),
+                ('is_active', models.BooleanField(default=True, help_text='Off: it is refused, and its open streams end within seconds.', verbose_name='active')),
+                ('accepts_jwt', models.BooleanField(default=False, help_text='On: it also connects by JWTs of the issuer in JWT_ISSUER whose claim JWT_CLIENT_CLAIM (sub) is its name. Off: by its credentials only.', verbose_name='accepts JWTs')),
+                ('expires_at', models.DateTimeField(blank=True, help_text='From then on it is as if it were not active. Empty: never.', null=True, verbose_name='expires')),
+                ('created_at', models.DateTimeField(blank=True, editable=False)),
+                ('history_user_id', models.CharField(blank=True, default='', max_length=150, verbose_name='user')),
+                ('history_id', models.AutoField(primary_key=True, serialize=False)),
+                ('history_date', models.DateTimeField(db_index=True)),
+                ('history_change_reason', models.CharField(max_length=100, null=True)),
+                ('history_type', models.CharField(choices=[('+', 'Created'), ('~', 'Changed'), ('-', 'Deleted')], max_length=1)),
             ],
             options={
-                "verbose_name": "historical client",
-                "verbose_name_plural": "historical clients",
-                "ordering": ("-history_date", "-history_id"),
-                "get_latest_by": ("history_date", "history_id"),
+                'verbose_name': 'historical client',
+                'verbose_name_plural': 'historical clients',
+                'ordering': ('-history_date', '-history_id'),
+                'get_latest_by': ('history_date', 'history_id'),
             },
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
         migrations.CreateModel(
-            name="HistoricalCredential",
+            name='HistoricalCredential',
             fields=[
-                ("id", models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name="ID")),
-                (
-                    "label",
-                    models.CharField(
-                        blank=True,
-                        help_text="Where it is used, for people.",
-                        max_length=100,
-                        validators=[changesource.models.client.validate_printable],
-                    ),
-                ),
-                ("created_at", models.DateTimeField(blank=True, editable=False)),
-                (
-                    "expires_at",
-                    models.DateTimeField(blank=True, help_text="Empty: never.", null=True, verbose_name="expires"),
-                ),
-                ("revoked_at", models.DateTimeField(blank=True, editable=False, null=True, verbose_name="revoked")),
-                ("history_user_id", models.CharField(blank=True, default="", max_length=150, verbose_name="user")),
-                ("history_id", models.AutoField(primary_key=True, serialize=False)),
-                ("history_date", models.DateTimeField(db_index=True)),
-                ("history_change_reason", models.CharField(max_length=100, null=True)),
-                (
-                    "history_type",
-                    models.CharField(choices=[("+", "Created"), ("~", "Changed"), ("-", "Deleted")], max_length=1),
-                ),
-                (
-                    "client",
-                    models.ForeignKey(
-                        blank=True,
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="+",
-                        to="changesource.client",
-                    ),
-                ),
+                ('id', models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name='ID')),
+                ('label', models.CharField(blank=True, help_text='Where it is used, for people.', max_length=100, validators=[changesource.models.client.validate_printable])),
+                ('created_at', models.DateTimeField(blank=True, editable=False)),
+                ('expires_at', models.DateTimeField(blank=True, help_text='Empty: never.', null=True, verbose_name='expires')),
+                ('revoked_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='revoked')),
+                ('history_user_id', models.CharField(blank=True, default='', max_length=150, verbose_name='user')),
+                ('history_id', models.AutoField(primary_key=True, serialize=False)),
+                ('history_date', models.DateTimeField(db_index=True)),
+                ('history_change_reason', models.CharField(max_length=100, null=True)),
+                ('history_type', models.CharField(choices=[('+', 'Created'), ('~', 'Changed'), ('-', 'Deleted')], max_length=1)),
+                ('client', models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='changesource.client')),
             ],
             options={
-                "verbose_name": "historical credential",
-                "verbose_name_plural": "historical credentials",
-                "ordering": ("-history_date", "-history_id"),
-                "get_latest_by": ("history_date", "history_id"),
+                'verbose_name': 'historical credential',
+                'verbose_name_plural': 'historical credentials',
+                'ordering': ('-history_date', '-history_id'),
+                'get_latest_by': ('history_date', 'history_id'),
             },
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
         migrations.CreateModel(
-            name="HistoricalGrant",
+            name='HistoricalGrant',
             fields=[
-                ("id", models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name="ID")),
-                ("all_tables", models.BooleanField(default=True, help_text="Also those that are published later.")),
-                (
-                    "tables",
-                    models.JSONField(
-                        blank=True,
-                        default=list,
-                        help_text="Names of the tables, unless it may read all. Others are not in its schema at all.",
-                        validators=[changesource.models.table.validate_names],
-                    ),
-                ),
-                (
-                    "shards",
-                    models.CharField(
-                        blank=True,
-                        help_text="The shards (ZERO_SHARD_NUM) that it may be, with commas. Empty: any.",
-                        max_length=255,
-                        validators=[
-                            django.core.validators.RegexValidator(
-                                "\\A(\\s*\\d{1,9}\\s*(,\\s*\\d{1,9}\\s*)*)?\\Z",
-                                "Write numbers with commas between them, as 0, 1.",
-                            )
-                        ],
-                    ),
-                ),
-                (
-                    "row_filters",
-                    models.TextField(
-                        blank=True,
-                        help_text='Which rows of a table it may read: {"order": {"tenantId": "$client.tenant"}}, by the name of the table. A filter asks for filter columns of the table.',
-                        validators=[changesource.models.client.validate_row_filters],
-                    ),
-                ),
-                ("history_user_id", models.CharField(blank=True, default="", max_length=150, verbose_name="user")),
-                ("history_id", models.AutoField(primary_key=True, serialize=False)),
-                ("history_date", models.DateTimeField(db_index=True)),
-                ("history_change_reason", models.CharField(max_length=100, null=True)),
-                (
-                    "history_type",
-                    models.CharField(choices=[("+", "Created"), ("~", "Changed"), ("-", "Deleted")], max_length=1),
-                ),
-                (
-                    "app",
-                    models.ForeignKey(
-                        blank=True,
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="+",
-                        to="changesource.app",
-                    ),
-                ),
-                (
-                    "client",
-                    models.ForeignKey(
-                        blank=True,
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="+",
-                        to="changesource.client",
-                    ),
-                ),
+                ('id', models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name='ID')),
+                ('all_tables', models.BooleanField(default=True, help_text='Also those that are published later.')),
+                ('tables', models.JSONField(blank=True, default=list, help_text='Names of the tables, unless it may read all. Others are not in its schema at all.', validators=[changesource.models.table.validate_names])),
+                ('shards', models.CharField(blank=True, help_text='The shards (ZERO_SHARD_NUM) that it may be, with commas. Empty: any.', max_length=255, validators=[django.core.validators.RegexValidator('\\A(\\s*\\d{1,9}\\s*(,\\s*\\d{1,9}\\s*)*)?\\Z', 'Write numbers with commas between them, as 0, 1.')])),
+                ('row_filters', models.TextField(blank=True, help_text='Which rows of a table it may read: {"order": {"tenantId": "$client.tenant"}}, by the name of the table. A filter asks for filter columns of the table.', validators=[changesource.models.client.validate_row_filters])),
+                ('history_user_id', models.CharField(blank=True, default='', max_length=150, verbose_name='user')),
+                ('history_id', models.AutoField(primary_key=True, serialize=False)),
+                ('history_date', models.DateTimeField(db_index=True)),
+                ('history_change_reason', models.CharField(max_length=100, null=True)),
+                ('history_type', models.CharField(choices=[('+', 'Created'), ('~', 'Changed'), ('-', 'Deleted')], max_length=1)),
+                ('app', models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='changesource.app')),
+                ('client', models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='changesource.client')),
             ],
             options={
-                "verbose_name": "historical grant",
-                "verbose_name_plural": "historical grants",
-                "ordering": ("-history_date", "-history_id"),
-                "get_latest_by": ("history_date", "history_id"),
+                'verbose_name': 'historical grant',
+                'verbose_name_plural': 'historical grants',
+                'ordering': ('-history_date', '-history_id'),
+                'get_latest_by': ('history_date', 'history_id'),
             },
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),

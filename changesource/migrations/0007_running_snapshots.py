@@ -5,52 +5,29 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("changesource", "0006_audit"),
+        ('changesource', '0006_audit'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="RunningSnapshot",
+            name='RunningSnapshot',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "token",
-                    models.CharField(
-                        editable=False, help_text="By which its process knows it.", max_length=32, unique=True
-                    ),
-                ),
-                ("shard_num", models.PositiveIntegerField(verbose_name="shard")),
-                ("asked_at", models.DateTimeField(help_text="When zero-cache asked for it.")),
-                ("began_at", models.DateTimeField(blank=True, help_text="Empty: it waits for its turn.", null=True)),
-                ("noted_at", models.DateTimeField()),
-                ("rows", models.PositiveBigIntegerField(default=0, help_text="Sent until now.")),
-                ("documents", models.PositiveBigIntegerField(default=0, help_text="Read until now.")),
-                (
-                    "total_documents",
-                    models.PositiveBigIntegerField(default=0, help_text="About how many there are to read."),
-                ),
-                (
-                    "app",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="running_snapshots",
-                        to="changesource.app",
-                    ),
-                ),
-                (
-                    "client",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="running_snapshots",
-                        to="changesource.client",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('token', models.CharField(editable=False, help_text='By which its process knows it.', max_length=32, unique=True)),
+                ('shard_num', models.PositiveIntegerField(verbose_name='shard')),
+                ('asked_at', models.DateTimeField(help_text='When zero-cache asked for it.')),
+                ('began_at', models.DateTimeField(blank=True, help_text='Empty: it waits for its turn.', null=True)),
+                ('noted_at', models.DateTimeField()),
+                ('rows', models.PositiveBigIntegerField(default=0, help_text='Sent until now.')),
+                ('documents', models.PositiveBigIntegerField(default=0, help_text='Read until now.')),
+                ('total_documents', models.PositiveBigIntegerField(default=0, help_text='About how many there are to read.')),
+                ('app', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='running_snapshots', to='changesource.app')),
+                ('client', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='running_snapshots', to='changesource.client')),
             ],
             options={
-                "ordering": ["asked_at", "pk"],
+                'ordering': ['asked_at', 'pk'],
             },
         ),
     ]

@@ -5,62 +5,37 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("changesource", "0007_running_snapshots"),
+        ('changesource', '0007_running_snapshots'),
     ]
 
     operations = [
         migrations.AddField(
-            model_name="version",
-            name="reason",
-            field=models.CharField(
-                blank=True, help_text="Why it begins anew, if nobody published it. Replicas are told.", max_length=200
-            ),
+            model_name='version',
+            name='reason',
+            field=models.CharField(blank=True, help_text='Why it begins anew, if nobody published it. Replicas are told.', max_length=200),
         ),
         migrations.AddField(
-            model_name="version",
-            name="source_id",
-            field=models.CharField(
-                blank=True,
-                editable=False,
-                help_text="By which the database is known again that it streams from, of one without a marker. Empty: not known.",
-                max_length=64,
-            ),
+            model_name='version',
+            name='source_id',
+            field=models.CharField(blank=True, editable=False, help_text='By which the database is known again that it streams from, of one without a marker. Empty: not known.', max_length=64),
         ),
         migrations.CreateModel(
-            name="AwaitedReplica",
+            name='AwaitedReplica',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("shard_num", models.PositiveIntegerField(verbose_name="shard")),
-                (
-                    "watermark",
-                    models.CharField(blank=True, help_text="The newest that its former replicas had.", max_length=37),
-                ),
-                ("reason", models.CharField(max_length=200)),
-                ("is_fault", models.BooleanField()),
-                ("told_at", models.DateTimeField()),
-                (
-                    "app",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="awaited_replicas",
-                        to="changesource.app",
-                    ),
-                ),
-                (
-                    "client",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="awaited_replicas",
-                        to="changesource.client",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('shard_num', models.PositiveIntegerField(verbose_name='shard')),
+                ('watermark', models.CharField(blank=True, help_text='The newest that its former replicas had.', max_length=37)),
+                ('reason', models.CharField(max_length=200)),
+                ('is_fault', models.BooleanField()),
+                ('told_at', models.DateTimeField()),
+                ('app', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='awaited_replicas', to='changesource.app')),
+                ('client', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='awaited_replicas', to='changesource.client')),
             ],
             options={
-                "ordering": ["-told_at"],
-                "constraints": [
-                    models.UniqueConstraint(fields=("app", "client", "shard_num"), name="awaited_replica_unique_in_app")
-                ],
+                'ordering': ['-told_at'],
+                'constraints': [models.UniqueConstraint(fields=('app', 'client', 'shard_num'), name='awaited_replica_unique_in_app')],
             },
         ),
     ]

@@ -8,85 +8,62 @@ from django.db import migrations, models
 
 def note_origins(apps, schema_editor):
     """Names in grants mean the tables that stream now."""
-    Version = apps.get_model("changesource", "Version")
-    for grant in apps.get_model("changesource", "Grant").objects.all():
-        newest = Version.objects.filter(app=grant.app, cluster_time__isnull=False).order_by("-number").first()
+    Version = apps.get_model('changesource', 'Version')
+    for grant in apps.get_model('changesource', 'Grant').objects.all():
+        newest = Version.objects.filter(app=grant.app, cluster_time__isnull=False).order_by('-number').first()
         if newest is None:
             continue
         definition = newest.definition
-        origins = {table["name"]: f"{definition['source']}.{table['collection']}" for table in definition["tables"]}
+        origins = {table['name']: f"{definition['source']}.{table['collection']}" for table in definition['tables']}
         names = set(_filtered(grant.row_filters) if grant.all_tables else grant.tables)
         grant.origins = {name: origins[name] for name in sorted(names) if name in origins}
-        grant.save(update_fields=["origins"])
+        grant.save(update_fields=['origins'])
 
 
 def _filtered(row_filters):
     try:
-        filters = json.loads(row_filters or "{}")
+        filters = json.loads(row_filters or '{}')
     except ValueError:
         return ()
     return filters if isinstance(filters, dict) else ()
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("changesource", "0009_unverified_watermarks"),
+        ('changesource', '0009_unverified_watermarks'),
     ]
 
     operations = [
         migrations.AddField(
-            model_name="grant",
-            name="origins",
-            field=models.JSONField(
-                blank=True,
-                default=dict,
-                editable=False,
-                help_text="Name of a table → the source and the collection that it showed when it was granted.",
-            ),
+            model_name='grant',
+            name='origins',
+            field=models.JSONField(blank=True, default=dict, editable=False, help_text='Name of a table → the source and the collection that it showed when it was granted.'),
         ),
         migrations.AddField(
-            model_name="historicalgrant",
-            name="origins",
-            field=models.JSONField(
-                blank=True,
-                default=dict,
-                editable=False,
-                help_text="Name of a table → the source and the collection that it showed when it was granted.",
-            ),
+            model_name='historicalgrant',
+            name='origins',
+            field=models.JSONField(blank=True, default=dict, editable=False, help_text='Name of a table → the source and the collection that it showed when it was granted.'),
         ),
         migrations.RunPython(note_origins, migrations.RunPython.noop),
         migrations.AlterField(
-            model_name="grant",
-            name="all_tables",
-            field=models.BooleanField(
-                default=True,
-                help_text="Also those that are published later. With row filters: only the tables that have one.",
-            ),
+            model_name='grant',
+            name='all_tables',
+            field=models.BooleanField(default=True, help_text='Also those that are published later. With row filters: only the tables that have one.'),
         ),
         migrations.AlterField(
-            model_name="grant",
-            name="row_filters",
-            field=models.TextField(
-                blank=True,
-                help_text='Which rows of a table it may read: {"order": {"tenantId": "$client.tenant"}}, by the name of the table. A filter asks for filter columns of the table; {} shares the table whole. Tables without a filter are not shown, unless they are chosen above.',
-                validators=[changesource.models.client.validate_row_filters],
-            ),
+            model_name='grant',
+            name='row_filters',
+            field=models.TextField(blank=True, help_text='Which rows of a table it may read: {"order": {"tenantId": "$client.tenant"}}, by the name of the table. A filter asks for filter columns of the table; {} shares the table whole. Tables without a filter are not shown, unless they are chosen above.', validators=[changesource.models.client.validate_row_filters]),
         ),
         migrations.AlterField(
-            model_name="historicalgrant",
-            name="all_tables",
-            field=models.BooleanField(
-                default=True,
-                help_text="Also those that are published later. With row filters: only the tables that have one.",
-            ),
+            model_name='historicalgrant',
+            name='all_tables',
+            field=models.BooleanField(default=True, help_text='Also those that are published later. With row filters: only the tables that have one.'),
         ),
         migrations.AlterField(
-            model_name="historicalgrant",
-            name="row_filters",
-            field=models.TextField(
-                blank=True,
-                help_text='Which rows of a table it may read: {"order": {"tenantId": "$client.tenant"}}, by the name of the table. A filter asks for filter columns of the table; {} shares the table whole. Tables without a filter are not shown, unless they are chosen above.',
-                validators=[changesource.models.client.validate_row_filters],
-            ),
+            model_name='historicalgrant',
+            name='row_filters',
+            field=models.TextField(blank=True, help_text='Which rows of a table it may read: {"order": {"tenantId": "$client.tenant"}}, by the name of the table. A filter asks for filter columns of the table; {} shares the table whole. Tables without a filter are not shown, unless they are chosen above.', validators=[changesource.models.client.validate_row_filters]),
         ),
     ]

@@ -5,19 +5,15 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("changesource", "0010_grant_origins"),
+        ('changesource', '0010_grant_origins'),
     ]
 
     operations = [
         migrations.AddField(
-            model_name="table",
-            name="indexes",
-            field=models.JSONField(
-                blank=True,
-                default=list,
-                help_text="Names of the columns of each index that zero-cache keeps beside that of the primary key.",
-                validators=[changesource.models.table.validate_indexes],
-            ),
+            model_name='table',
+            name='indexes',
+            field=models.JSONField(blank=True, default=list, help_text='Names of the columns of each index that zero-cache keeps beside that of the primary key.', validators=[changesource.models.table.validate_indexes]),
         ),
     ]

@@ -9,409 +9,240 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("changesource", "0011_table_indexes"),
+        ('changesource', '0011_table_indexes'),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name="app",
-            name="app_id",
-            field=models.CharField(
-                help_text="The ZERO_APP_ID of zero-cache: lower-case letters, digits and underscores.",
-                max_length=63,
-                unique=True,
-                validators=[
-                    django.core.validators.RegexValidator(
-                        "\\A[a-z0-9_]+\\Z", "Use only lower-case letters, digits and underscores."
-                    )
-                ],
-                verbose_name="app id",
-            ),
+            model_name='app',
+            name='app_id',
+            field=models.CharField(help_text='The ZERO_APP_ID of zero-cache: lower-case letters, digits and underscores.', max_length=63, unique=True, validators=[django.core.validators.RegexValidator('\\A[a-z0-9_]+\\Z', 'Use only lower-case letters, digits and underscores.')], verbose_name='app id'),
         ),
         migrations.AlterField(
-            model_name="app",
-            name="publications",
-            field=models.JSONField(
-                blank=True,
-                default=dict,
-                help_text='Groups of tables that a zero-cache can ask for (ZERO_APP_PUBLICATIONS): {"mobile": ["order", "item"]}.',
-                validators=[changesource.models.app.validate_json_object],
-            ),
+            model_name='app',
+            name='publications',
+            field=models.JSONField(blank=True, default=dict, help_text='Groups of tables that a zero-cache can ask for (ZERO_APP_PUBLICATIONS): {"mobile": ["order", "item"]}.', validators=[changesource.models.app.validate_json_object]),
         ),
         migrations.AlterField(
-            model_name="app",
-            name="relationships",
-            field=models.JSONField(
-                blank=True,
-                default=dict,
-                help_text="The relationships of the Zero schema, as in its JSON form.",
-                validators=[changesource.models.app.validate_json_object],
-            ),
+            model_name='app',
+            name='relationships',
+            field=models.JSONField(blank=True, default=dict, help_text='The relationships of the Zero schema, as in its JSON form.', validators=[changesource.models.app.validate_json_object]),
         ),
         migrations.AlterField(
-            model_name="app",
-            name="source",
-            field=models.CharField(
-                default="default",
-                help_text="The MongoDB database, by the name of its setting: MONGODB_URI is default, MONGODB_URI_<NAME> is the name in lower case.",
-                max_length=63,
-                validators=[
-                    django.core.validators.RegexValidator(
-                        "\\A[a-z0-9_]+\\Z", "Use only lower-case letters, digits and underscores."
-                    )
-                ],
-            ),
+            model_name='app',
+            name='source',
+            field=models.CharField(default='default', help_text='The MongoDB database, by the name of its setting: MONGODB_URI is default, MONGODB_URI_<NAME> is the name in lower case.', max_length=63, validators=[django.core.validators.RegexValidator('\\A[a-z0-9_]+\\Z', 'Use only lower-case letters, digits and underscores.')]),
         ),
         migrations.AlterField(
-            model_name="awaitedreplica",
-            name="watermark",
-            field=models.CharField(
-                blank=True, help_text="The newest watermark that its former replicas had.", max_length=37
-            ),
+            model_name='awaitedreplica',
+            name='watermark',
+            field=models.CharField(blank=True, help_text='The newest watermark that its former replicas had.', max_length=37),
         ),
         migrations.AlterField(
-            model_name="client",
-            name="accepts_jwt",
-            field=models.BooleanField(
-                default=False,
-                help_text="If this is on, the client may also connect with a JWT from JWT_ISSUER whose claim JWT_CLIENT_CLAIM (sub) is its name. If it is off, only its credentials count.",
-                verbose_name="accepts JWTs",
-            ),
+            model_name='client',
+            name='accepts_jwt',
+            field=models.BooleanField(default=False, help_text='If this is on, the client may also connect with a JWT from JWT_ISSUER whose claim JWT_CLIENT_CLAIM (sub) is its name. If it is off, only its credentials count.', verbose_name='accepts JWTs'),
         ),
         migrations.AlterField(
-            model_name="client",
-            name="attributes",
-            field=models.JSONField(
-                blank=True,
-                default=dict,
-                help_text='What row filters know about this client: {"tenant": "acme"} becomes $client.tenant.',
-                validators=[changesource.models.app.validate_json_object],
-            ),
+            model_name='client',
+            name='attributes',
+            field=models.JSONField(blank=True, default=dict, help_text='What row filters know about this client: {"tenant": "acme"} becomes $client.tenant.', validators=[changesource.models.app.validate_json_object]),
         ),
         migrations.AlterField(
-            model_name="client",
-            name="expires_at",
-            field=models.DateTimeField(
-                blank=True,
-                help_text="From this time on the client counts as inactive. Leave it empty for never.",
-                null=True,
-                verbose_name="expires",
-            ),
+            model_name='client',
+            name='expires_at',
+            field=models.DateTimeField(blank=True, help_text='From this time on the client counts as inactive. Leave it empty for never.', null=True, verbose_name='expires'),
         ),
         migrations.AlterField(
-            model_name="client",
-            name="is_active",
-            field=models.BooleanField(
-                default=True,
-                help_text="If this is off, the client is refused, and its open streams end within seconds.",
-                verbose_name="active",
-            ),
+            model_name='client',
+            name='is_active',
+            field=models.BooleanField(default=True, help_text='If this is off, the client is refused, and its open streams end within seconds.', verbose_name='active'),
         ),
         migrations.AlterField(
-            model_name="grant",
-            name="all_tables",
-            field=models.BooleanField(
-                default=True,
-                help_text="Tables that are published later are included. With row filters: only tables that have one.",
-            ),
+            model_name='grant',
+            name='all_tables',
+            field=models.BooleanField(default=True, help_text='Tables that are published later are included. With row filters: only tables that have one.'),
         ),
         migrations.AlterField(
-            model_name="grant",
-            name="row_filters",
-            field=models.TextField(
-                blank=True,
-                help_text='Which rows it may read, by the name of the table: {"order": {"tenantId": "$client.tenant"}}. A filter uses the filter columns of its table; {} shares the whole table. Tables without a filter are not shown, unless they are chosen above.',
-                validators=[changesource.models.client.validate_row_filters],
-            ),
+            model_name='grant',
+            name='row_filters',
+            field=models.TextField(blank=True, help_text='Which rows it may read, by the name of the table: {"order": {"tenantId": "$client.tenant"}}. A filter uses the filter columns of its table; {} shares the whole table. Tables without a filter are not shown, unless they are chosen above.', validators=[changesource.models.client.validate_row_filters]),
         ),
         migrations.AlterField(
-            model_name="grant",
-            name="shards",
-            field=models.CharField(
-                blank=True,
-                help_text="The shards (ZERO_SHARD_NUM) that it may be, separated by commas. Leave it empty for any.",
-                max_length=255,
-                validators=[
-                    django.core.validators.RegexValidator(
-                        "\\A(\\s*\\d{1,9}\\s*(,\\s*\\d{1,9}\\s*)*)?\\Z",
-                        "Write numbers separated by commas, such as 0, 1.",
-                    )
-                ],
-            ),
+            model_name='grant',
+            name='shards',
+            field=models.CharField(blank=True, help_text='The shards (ZERO_SHARD_NUM) that it may be, separated by commas. Leave it empty for any.', max_length=255, validators=[django.core.validators.RegexValidator('\\A(\\s*\\d{1,9}\\s*(,\\s*\\d{1,9}\\s*)*)?\\Z', 'Write numbers separated by commas, such as 0, 1.')]),
         ),
         migrations.AlterField(
-            model_name="grant",
-            name="tables",
-            field=models.JSONField(
-                blank=True,
-                default=list,
-                help_text="Names of the tables, if it may not read all. The client does not learn that others exist.",
-                validators=[changesource.models.table.validate_names],
-            ),
+            model_name='grant',
+            name='tables',
+            field=models.JSONField(blank=True, default=list, help_text='Names of the tables, if it may not read all. The client does not learn that others exist.', validators=[changesource.models.table.validate_names]),
         ),
         migrations.AlterField(
-            model_name="historicalclient",
-            name="accepts_jwt",
-            field=models.BooleanField(
-                default=False,
-                help_text="If this is on, the client may also connect with a JWT from JWT_ISSUER whose claim JWT_CLIENT_CLAIM (sub) is its name. If it is off, only its credentials count.",
-                verbose_name="accepts JWTs",
-            ),
+            model_name='historicalclient',
+            name='accepts_jwt',
+            field=models.BooleanField(default=False, help_text='If this is on, the client may also connect with a JWT from JWT_ISSUER whose claim JWT_CLIENT_CLAIM (sub) is its name. If it is off, only its credentials count.', verbose_name='accepts JWTs'),
         ),
         migrations.AlterField(
-            model_name="historicalclient",
-            name="attributes",
-            field=models.JSONField(
-                blank=True,
-                default=dict,
-                help_text='What row filters know about this client: {"tenant": "acme"} becomes $client.tenant.',
-                validators=[changesource.models.app.validate_json_object],
-            ),
+            model_name='historicalclient',
+            name='attributes',
+            field=models.JSONField(blank=True, default=dict, help_text='What row filters know about this client: {"tenant": "acme"} becomes $client.tenant.', validators=[changesource.models.app.validate_json_object]),
         ),
         migrations.AlterField(
-            model_name="historicalclient",
-            name="expires_at",
-            field=models.DateTimeField(
-                blank=True,
-                help_text="From this time on the client counts as inactive. Leave it empty for never.",
-                null=True,
-                verbose_name="expires",
-            ),
+            model_name='historicalclient',
+            name='expires_at',
+            field=models.DateTimeField(blank=True, help_text='From this time on the client counts as inactive. Leave it empty for never.', null=True, verbose_name='expires'),
         ),
         migrations.AlterField(
-            model_name="historicalclient",
-            name="is_active",
-            field=models.BooleanField(
-                default=True,
-                help_text="If this is off, the client is refused, and its open streams end within seconds.",
-                verbose_name="active",
-            ),
+            model_name='historicalclient',
+            name='is_active',
+            field=models.BooleanField(default=True, help_text='If this is off, the client is refused, and its open streams end within seconds.', verbose_name='active'),
         ),
         migrations.AlterField(
-            model_name="historicalgrant",
-            name="all_tables",
-            field=models.BooleanField(
-                default=True,
-                help_text="Tables that are published later are included. With row filters: only tables that have one.",
-            ),
+            model_name='historicalgrant',
+            name='all_tables',
+            field=models.BooleanField(default=True, help_text='Tables that are published later are included. With row filters: only tables that have one.'),
         ),
         migrations.AlterField(
-            model_name="historicalgrant",
-            name="row_filters",
-            field=models.TextField(
-                blank=True,
-                help_text='Which rows it may read, by the name of the table: {"order": {"tenantId": "$client.tenant"}}. A filter uses the filter columns of its table; {} shares the whole table. Tables without a filter are not shown, unless they are chosen above.',
-                validators=[changesource.models.client.validate_row_filters],
-            ),
+            model_name='historicalgrant',
+            name='row_filters',
+            field=models.TextField(blank=True, help_text='Which rows it may read, by the name of the table: {"order": {"tenantId": "$client.tenant"}}. A filter uses the filter columns of its table; {} shares the whole table. Tables without a filter are not shown, unless they are chosen above.', validators=[changesource.models.client.validate_row_filters]),
         ),
         migrations.AlterField(
-            model_name="historicalgrant",
-            name="shards",
-            field=models.CharField(
-                blank=True,
-                help_text="The shards (ZERO_SHARD_NUM) that it may be, separated by commas. Leave it empty for any.",
-                max_length=255,
-                validators=[
-                    django.core.validators.RegexValidator(
-                        "\\A(\\s*\\d{1,9}\\s*(,\\s*\\d{1,9}\\s*)*)?\\Z",
-                        "Write numbers separated by commas, such as 0, 1.",
-                    )
-                ],
-            ),
+            model_name='historicalgrant',
+            name='shards',
+            field=models.CharField(blank=True, help_text='The shards (ZERO_SHARD_NUM) that it may be, separated by commas. Leave it empty for any.', max_length=255, validators=[django.core.validators.RegexValidator('\\A(\\s*\\d{1,9}\\s*(,\\s*\\d{1,9}\\s*)*)?\\Z', 'Write numbers separated by commas, such as 0, 1.')]),
         ),
         migrations.AlterField(
-            model_name="historicalgrant",
-            name="tables",
-            field=models.JSONField(
-                blank=True,
-                default=list,
-                help_text="Names of the tables, if it may not read all. The client does not learn that others exist.",
-                validators=[changesource.models.table.validate_names],
-            ),
+            model_name='historicalgrant',
+            name='tables',
+            field=models.JSONField(blank=True, default=list, help_text='Names of the tables, if it may not read all. The client does not learn that others exist.', validators=[changesource.models.table.validate_names]),
         ),
         migrations.AlterField(
-            model_name="replica",
-            name="access_number",
-            field=models.PositiveIntegerField(
-                default=0, help_text="The access version of its snapshot: what the client was allowed to read."
-            ),
+            model_name='replica',
+            name='access_number',
+            field=models.PositiveIntegerField(default=0, help_text='The access version of its snapshot: what the client was allowed to read.'),
         ),
         migrations.AlterField(
-            model_name="replica",
-            name="acknowledged",
-            field=models.CharField(
-                blank=True, help_text="The newest watermark that its zero-cache is known to have stored.", max_length=37
-            ),
+            model_name='replica',
+            name='acknowledged',
+            field=models.CharField(blank=True, help_text='The newest watermark that its zero-cache is known to have stored.', max_length=37),
         ),
         migrations.AlterField(
-            model_name="replica",
-            name="replica_version",
-            field=models.CharField(help_text="The watermark at which its snapshot began.", max_length=37),
+            model_name='replica',
+            name='replica_version',
+            field=models.CharField(help_text='The watermark at which its snapshot began.', max_length=37),
         ),
         migrations.AlterField(
-            model_name="replica",
-            name="scope",
-            field=models.CharField(
-                blank=True,
-                editable=False,
-                help_text="A digest of what else its rows depend on; see sessions.client_access.",
-                max_length=64,
-            ),
+            model_name='replica',
+            name='scope',
+            field=models.CharField(blank=True, editable=False, help_text='A digest of what else its rows depend on; see sessions.client_access.', max_length=64),
         ),
         migrations.AlterField(
-            model_name="replica",
-            name="snapshot_end",
-            field=models.CharField(
-                help_text="The watermark of the snapshot's rows, from which streaming continues.", max_length=37
-            ),
+            model_name='replica',
+            name='snapshot_end',
+            field=models.CharField(help_text="The watermark of the snapshot's rows, from which streaming continues.", max_length=37),
         ),
         migrations.AlterField(
-            model_name="replica",
-            name="version_number",
-            field=models.PositiveIntegerField(help_text="The published version of its snapshot."),
+            model_name='replica',
+            name='version_number',
+            field=models.PositiveIntegerField(help_text='The published version of its snapshot.'),
         ),
         migrations.AlterField(
-            model_name="rowerrorrecord",
-            name="document_id",
-            field=models.CharField(help_text="The _id, truncated if it is long.", max_length=200),
+            model_name='rowerrorrecord',
+            name='document_id',
+            field=models.CharField(help_text='The _id, truncated if it is long.', max_length=200),
         ),
         migrations.AlterField(
-            model_name="runningsnapshot",
-            name="began_at",
-            field=models.DateTimeField(blank=True, help_text="Empty while it is waiting for a slot.", null=True),
+            model_name='runningsnapshot',
+            name='began_at',
+            field=models.DateTimeField(blank=True, help_text='Empty while it is waiting for a slot.', null=True),
         ),
         migrations.AlterField(
-            model_name="runningsnapshot",
-            name="documents",
-            field=models.PositiveBigIntegerField(default=0, help_text="Documents read so far."),
+            model_name='runningsnapshot',
+            name='documents',
+            field=models.PositiveBigIntegerField(default=0, help_text='Documents read so far.'),
         ),
         migrations.AlterField(
-            model_name="runningsnapshot",
-            name="rows",
-            field=models.PositiveBigIntegerField(default=0, help_text="Rows sent so far."),
+            model_name='runningsnapshot',
+            name='rows',
+            field=models.PositiveBigIntegerField(default=0, help_text='Rows sent so far.'),
         ),
         migrations.AlterField(
-            model_name="runningsnapshot",
-            name="token",
-            field=models.CharField(
-                editable=False, help_text="Identifies the snapshot to its process.", max_length=32, unique=True
-            ),
+            model_name='runningsnapshot',
+            name='token',
+            field=models.CharField(editable=False, help_text='Identifies the snapshot to its process.', max_length=32, unique=True),
         ),
         migrations.AlterField(
-            model_name="runningsnapshot",
-            name="total_documents",
-            field=models.PositiveBigIntegerField(default=0, help_text="Estimated number of documents to read."),
+            model_name='runningsnapshot',
+            name='total_documents',
+            field=models.PositiveBigIntegerField(default=0, help_text='Estimated number of documents to read.'),
         ),
         migrations.AlterField(
-            model_name="table",
-            name="collection",
-            field=models.CharField(
-                blank=True,
-                help_text="The MongoDB collection. Leave it empty if it is the same as the server name.",
-                max_length=255,
-            ),
+            model_name='table',
+            name='collection',
+            field=models.CharField(blank=True, help_text='The MongoDB collection. Leave it empty if it is the same as the server name.', max_length=255),
         ),
         migrations.AlterField(
-            model_name="table",
-            name="filter_columns",
-            field=models.JSONField(
-                blank=True,
-                default=list,
-                help_text="Names of the columns that row filters of clients may use. If there are any, the collection has to record pre-images.",
-                validators=[changesource.models.table.validate_names],
-            ),
+            model_name='table',
+            name='filter_columns',
+            field=models.JSONField(blank=True, default=list, help_text='Names of the columns that row filters of clients may use. If there are any, the collection has to record pre-images.', validators=[changesource.models.table.validate_names]),
         ),
         migrations.AlterField(
-            model_name="table",
-            name="indexes",
-            field=models.JSONField(
-                blank=True,
-                default=list,
-                help_text="Column names of each index that zero-cache keeps besides the primary key's.",
-                validators=[changesource.models.table.validate_indexes],
-            ),
+            model_name='table',
+            name='indexes',
+            field=models.JSONField(blank=True, default=list, help_text="Column names of each index that zero-cache keeps besides the primary key's.", validators=[changesource.models.table.validate_indexes]),
         ),
         migrations.AlterField(
-            model_name="table",
-            name="mapping",
-            field=models.TextField(
-                blank=True,
-                help_text='How documents are filtered and transformed before columns are taken from them, in MongoDB\'s language as Extended JSON: {"filter": …, "projection": …} or {"pipeline": […]}. Leave it empty to use documents as they are.',
-            ),
+            model_name='table',
+            name='mapping',
+            field=models.TextField(blank=True, help_text='How documents are filtered and transformed before columns are taken from them, in MongoDB\'s language as Extended JSON: {"filter": …, "projection": …} or {"pipeline": […]}. Leave it empty to use documents as they are.'),
         ),
         migrations.AlterField(
-            model_name="table",
-            name="name",
-            field=models.CharField(help_text="The name of the table in Zero queries.", max_length=63),
+            model_name='table',
+            name='name',
+            field=models.CharField(help_text='The name of the table in Zero queries.', max_length=63),
         ),
         migrations.AlterField(
-            model_name="table",
-            name="permissions",
-            field=models.TextField(
-                blank=True,
-                help_text='Who may do what with which rows: {"select": [rule, …], "insert": […], "update": {"before": […], "after": […]}, "delete": […]}. A rule is a filter over the columns, such as {"owner": "$auth.sub"}; {} allows everyone. If this is empty, queries that clients define return no rows.',
-            ),
+            model_name='table',
+            name='permissions',
+            field=models.TextField(blank=True, help_text='Who may do what with which rows: {"select": [rule, …], "insert": […], "update": {"before": […], "after": […]}, "delete": […]}. A rule is a filter over the columns, such as {"owner": "$auth.sub"}; {} allows everyone. If this is empty, queries that clients define return no rows.'),
         ),
         migrations.AlterField(
-            model_name="table",
-            name="position",
-            field=models.PositiveIntegerField(default=0, help_text="Tables are listed and published in this order."),
+            model_name='table',
+            name='position',
+            field=models.PositiveIntegerField(default=0, help_text='Tables are listed and published in this order.'),
         ),
         migrations.AlterField(
-            model_name="table",
-            name="primary_key",
-            field=models.JSONField(
-                default=changesource.models.table.default_primary_key,
-                help_text="Names of columns. A key that does not come from _id alone requires pre-images of the collection.",
-                validators=[changesource.models.table.validate_names],
-            ),
+            model_name='table',
+            name='primary_key',
+            field=models.JSONField(default=changesource.models.table.default_primary_key, help_text='Names of columns. A key that does not come from _id alone requires pre-images of the collection.', validators=[changesource.models.table.validate_names]),
         ),
         migrations.AlterField(
-            model_name="table",
-            name="server_name",
-            field=models.CharField(
-                blank=True,
-                help_text="The name in zero-cache's replica (serverName). Leave it empty if it is the same as the name.",
-                max_length=63,
-            ),
+            model_name='table',
+            name='server_name',
+            field=models.CharField(blank=True, help_text="The name in zero-cache's replica (serverName). Leave it empty if it is the same as the name.", max_length=63),
         ),
         migrations.AlterField(
-            model_name="version",
-            name="cluster_time",
-            field=models.BigIntegerField(
-                blank=True,
-                help_text="The cluster time of its marker, as seconds << 32 | increment. Empty while it is being published.",
-                null=True,
-            ),
+            model_name='version',
+            name='cluster_time',
+            field=models.BigIntegerField(blank=True, help_text='The cluster time of its marker, as seconds << 32 | increment. Empty while it is being published.', null=True),
         ),
         migrations.AlterField(
-            model_name="version",
-            name="nonce",
-            field=models.CharField(
-                default=changesource.models.version.new_nonce,
-                help_text="Identifies its marker.",
-                max_length=32,
-                unique=True,
-            ),
+            model_name='version',
+            name='nonce',
+            field=models.CharField(default=changesource.models.version.new_nonce, help_text='Identifies its marker.', max_length=32, unique=True),
         ),
         migrations.AlterField(
-            model_name="version",
-            name="reason",
-            field=models.CharField(
-                blank=True,
-                help_text="Why the app started over, if no person published this version. zero-caches are told this.",
-                max_length=200,
-            ),
+            model_name='version',
+            name='reason',
+            field=models.CharField(blank=True, help_text='Why the app started over, if no person published this version. zero-caches are told this.', max_length=200),
         ),
         migrations.AlterField(
-            model_name="version",
-            name="source_id",
-            field=models.CharField(
-                blank=True,
-                editable=False,
-                help_text="For a version without a marker: identifies the database that it streams from. Empty if it is not known.",
-                max_length=64,
-            ),
+            model_name='version',
+            name='source_id',
+            field=models.CharField(blank=True, editable=False, help_text='For a version without a marker: identifies the database that it streams from. Empty if it is not known.', max_length=64),
         ),
     ]

@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
+from django.utils.module_loading import autodiscover_modules
 
 
 class ChangeSourceConfig(AppConfig):
@@ -7,6 +8,8 @@ class ChangeSourceConfig(AppConfig):
     verbose_name = "Zero change source"
 
     def ready(self) -> None:
+        autodiscover_modules("queries")
+
         from changesource import checks  # noqa: F401 (registers the system checks)
         from changesource.models.roles import create_groups
 

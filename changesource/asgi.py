@@ -6,6 +6,7 @@ from typing import Any
 
 from channels.routing import ProtocolTypeRouter
 
+from changesource.api.zero import QUERY_PATH
 from changesource.conf import ChangeSourceSettings, load_settings
 from changesource.consumers import ChangeStreamConsumer
 from changesource.daphne.hook import take_over_daphne
@@ -21,7 +22,8 @@ def make_application(http_application: Any, settings: ChangeSourceSettings | Non
     Django has to be set up, which `django.core.asgi.get_asgi_application` does. `settings` default
     to those in Django's settings. From this call on, Daphne's servers in this process are ours.
     Health checks have their own buckets, so that probes and people cannot use up each other's
-    requests.
+    requests. The requests that zero-cache forwards for all its users come from one address, so they are
+    not counted: each needs a credential, and without one it is held.
     """
     settings = settings or load_settings()
     take_over_daphne()
@@ -29,4 +31,5 @@ def make_application(http_application: Any, settings: ChangeSourceSettings | Non
     router = ProtocolTypeRouter(
         {"http": http_application, "websocket": ChangeStreamConsumer.as_asgi(), "lifespan": lifespan}
     )
-    return Gate(router, settings, machine_paths={"/healthz": health, "/readyz": health})
+    machine_paths = {"/healthz": health, "/readyz": health, QUERY_PATH: TokenBuckets(0)}
+    return Gate(router, settings, machine_paths)

@@ -206,6 +206,12 @@ class CallerRefused(ChangeSourceError):
     code = "CS604"
 
 
+class DeploymentRefused(ChangeSourceError):
+    """A zero-cache asks for what its client may not have, or without the names of its app and shard."""
+
+    code = "CS605"
+
+
 class KeysUnavailable(ChangeSourceError):
     """The keys at JWT_JWKS_URL could not be fetched. Known keys stay in use; check whether the URL answers."""
 

@@ -2,8 +2,9 @@
 
 asgiref would run every query in one thread, where anyone can build up a queue: each wrong token and
 each readiness probe queries the database. Queries that end a connection therefore have a thread of
-their own, queries that open one have another, and all others share a third. Each thread has its own
-connection to the database. (Django gives each request of a view a thread.)
+their own, queries that open one have another, and all others share a third. A fourth runs the query
+functions of a project, which may take long. Each thread has its own connection to the database. (Django gives each request of a
+view a thread.)
 """
 
 from __future__ import annotations
@@ -84,8 +85,10 @@ class Query(Generic[Arguments, Result]):
 STREAMS = DatabaseThread("streams")
 AUTHENTICATION = DatabaseThread("authentication")
 REVOCATION = DatabaseThread("revocation")
+NAMED_QUERIES = DatabaseThread("named-queries")
+_THREADS = (STREAMS, AUTHENTICATION, REVOCATION, NAMED_QUERIES)
 
 
 async def close_connections() -> None:
     """Closes the connections of these threads. The next query in a thread opens another one."""
-    await asyncio.gather(*(thread.ask(connections.close_all) for thread in (STREAMS, AUTHENTICATION, REVOCATION)))
+    await asyncio.gather(*(thread.ask(connections.close_all) for thread in _THREADS))

@@ -78,10 +78,9 @@ class ClientView:
     ) -> None:
         self.version = version
         self.access_number = access_number
-        names = _shown_tables(version.definition, access, publications)
         filters = access.row_filters or {}
-        shown = [table for table in version.definition.tables if table.name in names]
-        self.definition = replace(version.definition, tables=tuple(shown))
+        self.definition = shown_definition(version.definition, access, publications)
+        shown = self.definition.tables
         server_names = {table.server_name for table in shown}
         row_filters = {
             table.server_name: RowFilter(table, filters[table.name], access.attributes)
@@ -138,6 +137,12 @@ class ClientView:
                 frames = (_with_nulls(table, frame, columns) for frame in frames)
             selected += frames
         return selected
+
+
+def shown_definition(definition: AppDefinition, access: Access, publications: Sequence[str] = ()) -> AppDefinition:
+    """The part of `definition` that a client with `access` sees, and that it asked for."""
+    names = _shown_tables(definition, access, publications)
+    return replace(definition, tables=tuple(table for table in definition.tables if table.name in names))
 
 
 def _shown_tables(definition: AppDefinition, access: Access, publications: Sequence[str]) -> frozenset[str]:

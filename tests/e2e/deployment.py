@@ -65,6 +65,7 @@ class Deployment:
             "DJANGO_SETTINGS_MODULE": "zerosources.settings",
             "HEARTBEAT_SECONDS": "2",
             "LEASE_SECONDS": "2",
+            "NOTES_APP": self.app_id,  # for tests/e2e/notes_app
             **environment,
         }
         if "DATABASE_URL" in environment:

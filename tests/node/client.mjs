@@ -5,8 +5,10 @@
 // Reads commands from stdin, one JSON object a line:
 //   {"connect": {"server", "schema", "userID"?, "auth"?}}   the first one; `schema` is in Zero's JSON form
 //   {"watch": NAME, "table": TABLE, "calls": [[METHOD, …ARGUMENTS], …]}   a client-defined query: builder[TABLE].METHOD(…)…
+//   the same with "named": QUERY, "args": […]   a named query, of which the client's own copy is builder[TABLE].METHOD(…)…
 //   {"forget": NAME}
 //   {"login": TOKEN}   connects again with this token
+//   {"connectAgain": true}   connects, also from a state that the client does not leave by itself
 //   {"close": true}   so does the end of stdin
 //
 // Prints what happens, one JSON object a line, until {"event": "closed"}:
@@ -45,12 +47,13 @@ print({event: 'closed'});
 // Timers of the client that outlive it would keep the process.
 process.exit();
 
-async function run({connect, watch, table, calls, forget, login}) {
+async function run({connect, watch, table, calls, named, args, forget, login, connectAgain}) {
   if (connect) {
     open(connect);
   } else if (watch) {
     forgetView(watch);
-    const query = calls.reduce((built, [method, ...args]) => built[method](...args), builder[table]);
+    const built = calls.reduce((query, [method, ...given]) => query[method](...given), builder[table]);
+    const query = named ? built.nameAndArgs(named, args) : built;
     const view = zero.materialize(query);
     views.set(watch, view);
     // The rows that it has by now are the listener's first call.
@@ -59,6 +62,8 @@ async function run({connect, watch, table, calls, forget, login}) {
     forgetView(forget);
   } else if (login) {
     await zero.connection.connect({auth: login});
+  } else if (connectAgain) {
+    await zero.connection.connect();
   }
 }
 

@@ -93,6 +93,14 @@ class ZeroClient:
         """Adds the query `table.METHOD(ARGUMENT, …)…`, each of `calls` being a method and its arguments."""
         self._send(watch=name, table=table, calls=calls)
 
+    def watch_named(self, name: str, query: str, args: Sequence[Any], table: str, *calls: Sequence[Any]) -> None:
+        """Adds the named query. The client's own copy of it is `table.METHOD(ARGUMENT, …)…`."""
+        self._send(watch=name, named=query, args=args, table=table, calls=calls)
+
+    def connect_again(self) -> None:
+        """Connects, also from a state that the client does not leave by itself."""
+        self._send(connectAgain=True)
+
     def forget(self, name: str) -> None:
         """Takes the query away."""
         self._send(forget=name)

@@ -1,0 +1,1 @@
+"""A Django app with query functions, as a project that uses the change source has them."""

@@ -3,8 +3,8 @@
 asgiref would run every query in one thread, where anyone can build up a queue: each wrong token and
 each readiness probe queries the database. Queries that end a connection therefore have a thread of
 their own, queries that open one have another, and all others share a third. A fourth runs the query
-functions of a project, which may take long. Each thread has its own connection to the database. (Django gives each request of a
-view a thread.)
+functions of a project, which may take long. Each thread has its own connection to the database.
+(Django gives each request of a view a thread.)
 """
 
 from __future__ import annotations

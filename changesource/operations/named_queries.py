@@ -17,7 +17,7 @@ import logging
 import re
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -71,7 +71,7 @@ class QueryCounters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str, str]] = Counter()
-        self._seconds: Counter[tuple[str, str, str]] = Counter()
+        self._seconds: defaultdict[tuple[str, str, str], float] = defaultdict(float)
 
     def add(self, app_id: str, transformed: Sequence[Transformed]) -> None:
         with self._lock:

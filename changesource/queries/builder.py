@@ -54,6 +54,50 @@ _SUBQUERY_PREFIX: Final = "zsubq_"
 _GIVEN: Final[Any] = object()
 
 
+class Parameter:
+    """Stands for a value that is not known yet, in a query that is only traced (`tracing`): an argument, or what is known of
+    the caller. It can be compared with a column, and with nothing else: a function that has to know the value cannot be
+    traced."""
+
+    def __init__(self, anchor: str, path: tuple[str, ...] = ()) -> None:
+        self.anchor = anchor
+        self.path = path
+
+    @property
+    def value_position(self) -> Ast:
+        """What stands in an AST in its place. Zero's own `static` parameters look alike, and zero-cache takes neither."""
+        return {"type": "parameter", "anchor": self.anchor, "path": list(self.path)}
+
+    def __getattr__(self, name: str) -> Parameter:
+        if name.startswith("__"):  # Python itself asks for these
+            raise AttributeError(name)
+        return Parameter(self.anchor, (*self.path, name))
+
+    def __getitem__(self, name: str) -> Parameter:
+        if not isinstance(name, str):
+            raise self._unknown()
+        return Parameter(self.anchor, (*self.path, name))
+
+    def get(self, name: str, default: None = None) -> Parameter:
+        """What a claim is looked up with."""
+        return self[name]
+
+    def _unknown(self, *_: object) -> UnknownValue:
+        return UnknownValue(f"It depends on the value of {'.'.join((self.anchor, *self.path))}.")
+
+    def _refuse(self, *_: object) -> Any:
+        raise self._unknown()
+
+    __bool__ = __iter__ = __len__ = __contains__ = __str__ = __format__ = __int__ = __float__ = __index__ = _refuse
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __neg__ = __call__ = _refuse
+    __hash__ = object.__hash__
+
+
+class UnknownValue(Exception):
+    """A query function has to know a value that a trace does not have."""
+
+
 class Tables:
     """The tables of an app. `tables.message`, or `tables["message"]` for a name that Python cannot spell, begins a query."""
 
@@ -136,6 +180,9 @@ class Query:
 
     def limit(self, count: int) -> Query:
         """Keeps the first `count` rows."""
+        if isinstance(count, Parameter):
+            self._refuse_in_junction("limit")
+            return self._with(limit=count.value_position)
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**31:
             raise InvalidQuery("A limit is a whole number from 0 to 2,147,483,647.")
         self._refuse_in_junction("limit")
@@ -144,9 +191,9 @@ class Query:
     def start(self, row: Mapping[str, Any], *, inclusive: bool = False) -> Query:
         """Keeps the rows that sort after `row`, which has values for columns that the query sorts by, or from it on."""
         for name, value in row.items():
-            column = _column(self._table, name)
-            _refuse_misfit(column, "IS", value)
-        return self._with(start={"row": dict(row), "exclusive": not inclusive})
+            _refuse_misfit(_column(self._table, name), "IS", value)
+        values = {name: value.value_position if isinstance(value, Parameter) else value for name, value in row.items()}
+        return self._with(start={"row": values, "exclusive": not inclusive})
 
     def one(self) -> Query:
         """Keeps the first row, which the client gets by itself and not in a list."""
@@ -179,8 +226,12 @@ class Expressions:
         found = _column(self._table, column)
         value = list(value) if isinstance(value, tuple) else value
         _refuse_misfit(found, operator, value)
-        left = {"type": "column", "name": found.name}
-        return {"type": "simple", "left": left, "right": {"type": "literal", "value": value}, "op": operator}
+        return {
+            "type": "simple",
+            "left": {"type": "column", "name": found.name},
+            "right": _literal(value),
+            "op": operator,
+        }
 
     def cmp_lit(self, left: Any, operator: str, right: Any) -> Condition:
         """Compares two values, neither of which is a column: for claims and arguments."""
@@ -189,14 +240,9 @@ class Expressions:
         for value in (left, right):
             for scalar in value if isinstance(value, list) else [value]:
                 _refuse_scalar(scalar, "cmp_lit")
-        if (operator in ("IN", "NOT IN")) != isinstance(right, list):
+        if (operator in ("IN", "NOT IN")) != isinstance(right, list) and not isinstance(right, Parameter):
             raise InvalidQuery("cmp_lit: IN and NOT IN take a list on the right, and other operators do not.")
-        return {
-            "type": "simple",
-            "left": {"type": "literal", "value": left},
-            "right": {"type": "literal", "value": right},
-            "op": operator,
-        }
+        return {"type": "simple", "left": _literal(left), "right": _literal(right), "op": operator}
 
     def and_(self, *conditions: Condition | None) -> Condition:
         """All of them hold. Without any, it always holds."""
@@ -290,11 +336,19 @@ def _did_you_mean(name: object, names: Any) -> str:
 # Values
 
 
+def _literal(value: Any) -> Ast:
+    return value.value_position if isinstance(value, Parameter) else {"type": "literal", "value": value}
+
+
 def _refuse_misfit(column: Column, operator: str, value: Any) -> None:
+    if isinstance(value, Parameter):
+        if column.type == "json":
+            raise InvalidQuery(f"{column.name!r}: a json column can only be compared with null.")
+        return
     if operator in ("IN", "NOT IN"):
         if not isinstance(value, list):
             raise InvalidQuery(f"{column.name!r}: {operator} takes a list.")
-        if None in value:
+        if any(member is None for member in value):
             raise InvalidQuery(f"{column.name!r}: {operator} never finds null. Compare with IS and null.")
         for member in value:
             _refuse_other_kind(column, member)
@@ -310,14 +364,14 @@ def _refuse_other_kind(column: Column, value: Any) -> None:
     _refuse_scalar(value, repr(column.name))
     if column.type == "json":
         raise InvalidQuery(f"{column.name!r}: a json column can only be compared with null.")
-    if kind_of(value) != column.type:
+    if not isinstance(value, Parameter) and kind_of(value) != column.type:
         raise InvalidQuery(f"{column.name!r}: a {column.type} column is never compared with a {kind_of(value)}.")
 
 
 def _refuse_scalar(value: Any, place: str) -> None:
     """Refuses what is not one value of JSON that zero-cache takes, and repeats nothing of it."""
     match value:
-        case None | bool():
+        case None | bool() | Parameter():
             return
         case str():
             try:

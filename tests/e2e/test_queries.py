@@ -28,4 +28,4 @@ def test_anonymous(deploy: Deploy) -> None:
     client = ZeroClient(zero_cache.url, SCHEMA, deployment.folder / "client.log")
     deployment.stack.enter_context(client)
     client.watch_named("all", "notes.all", [], "notes")
-    print(client.wait_for_rows("all", lambda rows: ids(rows) == {"a2"}))
+    client.wait_for_rows("all", lambda rows: ids(rows) == {"a2"})

@@ -18,7 +18,6 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from inspect import Parameter
 from typing import Any, Final, TypeVar, get_type_hints
 
@@ -106,16 +105,6 @@ class Registry:
     def apps(self) -> Iterator[str]:
         """The ids of apps for which queries are declared, whether these apps exist or not."""
         yield from self._queries
-
-    def find(self, app_id: str, name: str) -> NamedQuery:
-        """Raises `ApplicationError` with the nearest name. Clients before Zero 0.25 write `a|b` for `a.b`."""
-        of_app = self.of_app(app_id)
-        name = name.replace("|", ".")
-        if (query := of_app.get(name)) is not None:
-            return query
-        close = get_close_matches(name, of_app, n=1) if len(name) <= MAX_NAME_LENGTH else []
-        hint = f". Did you mean {close[0]}?" if close else ""
-        raise ApplicationError(f"Query not found: {name[:MAX_NAME_LENGTH]}{hint}")
 
 
 registry: Final = Registry()

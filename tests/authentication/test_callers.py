@@ -24,7 +24,7 @@ from changesource.errors import CallerRefused, TokenRefused
 from changesource.models import Client as ZeroClient
 from changesource.protocol.requests import MAX_TOKEN_LENGTH
 from changesource.queries.registry import Caller
-from tests.authentication.issuer import AUDIENCE, ISSUER, SECRET, assembled, claims, signed
+from tests.authentication.issuer import AUDIENCE, ISSUER, SECRET, Answer, KeyServer, assembled, claims, jwk, signed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -184,6 +184,19 @@ class TestJwt:
         assert "CS602: USER_JWT_" in caplog.text
         assert token not in caplog.text
         assert SECRET not in caplog.text
+
+    async def test_keys_may_be_at_a_url(
+        self, configure: Any, keys_at_url: KeyServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """If it does not answer, the log names the setting of users."""
+        keys_at_url.publish(jwk("RS256", kid="first"))
+        configure(user_jwt={"jwks_url": keys_at_url.url, "audience": USER_AUDIENCE, "issuer": ISSUER})
+        token = signed("RS256", kid="first", aud=USER_AUDIENCE, sub="ada")
+        assert (await asked(forwarded(token))).user_id == "ada"
+        keys_at_url.answer = Answer(status=500)
+        configure(user_jwt={"jwks_url": f"{keys_at_url.url}?", "audience": USER_AUDIENCE, "issuer": ISSUER})
+        assert "no key" in await refusal(forwarded(token), token)
+        assert "the keys at USER_JWT_JWKS_URL could not be fetched" in caplog.text
 
 
 class TestTwoKindsOfJwts:

@@ -17,6 +17,10 @@ from changesource.errors import InvalidTransform
 MAX_QUERIES: Final = 1_000
 """The limit of one request, which the queries of one client group make up."""
 
+KEPT_SECONDS: Final = 6.0
+"""How long zero-cache may go on with an answer instead of asking again: 5 seconds, and one more (Zero:
+custom-queries/transform-query.ts). By then it has asked for whatever it has to know, if it is made to ask."""
+
 Answer = dict[str, Any]
 
 

@@ -14,8 +14,10 @@ from changesource.log.entries import Entry
 from changesource.models.queries.published import PublishedApp
 from changesource.protocol import closing, frames
 from changesource.protocol.closing import Closing
+from changesource.protocol.transforms import KEPT_SECONDS
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView
+from changesource.queries.registry import registry
 from changesource.replication.feed import Feed
 from changesource.service import StreamService
 from changesource.sessions.acknowledgements import AcknowledgementNotes
@@ -28,13 +30,9 @@ from changesource.sessions.transition import Transition
 
 logger = logging.getLogger(__name__)
 
-REPEAT_SECONDS = 6.0
-"""How long after new rules the permissions are sent once more. Each change of them makes zero-cache ask for
-all named queries again, but it gives a client group that asked within the last 5 seconds what it was
-answered then, by the old rules (Zero: custom-queries/transform-query.ts)."""
 LATELY_SECONDS = 60
 """How far, by the source's clock, a replica may have come since a cutover if its rules were not sent
-once more. A stream that is not interrupted does so after `REPEAT_SECONDS` and a moment."""
+once more. A stream that is not interrupted does so after `KEPT_SECONDS` and a moment."""
 
 
 class Stream:
@@ -157,7 +155,7 @@ class Stream:
             access.note(current)
         if not access.is_in_force:
             try:
-                await access.apply_grant(self._context.database)
+                await access.apply_grant(self._context.database, KEPT_SECONDS if self._has_named_queries else 0.0)
             except (SourceUnreachable, SourceUnusable) as error:
                 logger.warning("%s: a change of what the client may read has to wait: %s", label, error)
             except DatabaseError as error:
@@ -183,11 +181,12 @@ class Stream:
         return self._sender.last.seconds - Position(began).seconds < LATELY_SECONDS
 
     def _repeat_permissions_soon(self) -> None:
-        self._repeats_permissions_at = time.monotonic() + REPEAT_SECONDS
+        self._repeats_permissions_at = time.monotonic() + KEPT_SECONDS
 
     async def _repeat_permissions_if_due(self) -> None:
-        """Sends the rules once more, in another text. Nothing changes if the replica has this
-        text."""
+        """Sends the rules once more, in another text, when zero-cache has forgotten what it was
+        answered by earlier rules. So it asks for all named queries again. Nothing changes if the
+        replica has this text."""
         if self._repeats_permissions_at is None or time.monotonic() < self._repeats_permissions_at:
             return
         self._repeats_permissions_at = None
@@ -196,6 +195,10 @@ class Stream:
         await self._sender.add([row])
         await self._sender.commit(self._feed.position.seconds * 1000)
         self._committed_at = time.monotonic()
+
+    @property
+    def _has_named_queries(self) -> bool:
+        return bool(self._view.version.definition.queries or registry.of_app(self._context.app_id))
 
     async def _commit_if_quiet(self) -> None:
         """Moves the replica's watermark on when nothing else has for a while."""

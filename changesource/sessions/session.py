@@ -226,8 +226,8 @@ class Session:
         await self._access.apply_grant(context.database)
         view = await context.views.view_at(start)
         snapshot = Snapshot(context, self._outlet, progress.state, plain_inserts=self._settings.snapshot_plain_inserts)
-        async with aclosing(self._feed(context, published, start).entries()) as entries:
-            result = await snapshot.send(view, entries)
+        async with aclosing(self._feed(context, published, start).readings()) as readings:
+            result = await snapshot.send(view, readings)
         await context.views.history.check_source(context.database)
         await queries.replicas.register_replica(
             ReplicaRecord(

@@ -17,6 +17,7 @@ from changesource.protocol.closing import Closing
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView
 from changesource.replication.feed import Feed
+from changesource.replication.readings import Reading
 from changesource.service import StreamService
 from changesource.sessions.acknowledgements import AcknowledgementNotes
 from changesource.sessions.barrier import entries_to_barrier
@@ -24,7 +25,7 @@ from changesource.sessions.resume import Reset, reset_after, reset_in_stream
 from changesource.sessions.row_loader import RowLoader
 from changesource.sessions.stream_context import StreamContext
 from changesource.sessions.transactions import TransactionSender
-from changesource.sessions.transition import Transition
+from changesource.sessions.transition import Replayed, Transition
 
 logger = logging.getLogger(__name__)
 
@@ -75,16 +76,17 @@ class Stream:
         Raises `HistoryLost`, `UnknownVersion`, `BarrierNotSeen`, `ClientStalled`, `SourceUnusable`,
         `django.db.Error`.
         """
-        async with aclosing(self._feed.entries()) as entries:
-            async for entry in entries:
-                if not self._sender.is_open or (entry is not None and entry.id.part == 0):
+        async with aclosing(self._feed.readings()) as readings:
+            async for reading in readings:
+                if not self._sender.is_open or (isinstance(reading, Entry) and reading.id.part == 0):
                     if self._service.is_stopping:
                         return closing.going_away()
                     await self._look_for_changes()
                     current = self._service.published(published.app_id)
                     if (reset := reset_in_stream(published, current, self._view, self._access)) is not None:
                         return reset
-                await self._take(entry, entries)
+                if isinstance(reading, Entry):
+                    await self._take(reading, readings)
                 if not self._sender.is_open:
                     if (reset := reset_after(self._feed.position, self._view, self._access)) is not None:
                         return reset
@@ -96,12 +98,13 @@ class Stream:
     def _view(self) -> ClientView:
         return self._sender.view
 
-    async def _take(self, entry: Entry | None, entries: AsyncIterator[Entry | None]) -> None:
-        following = entry
-        while following is not None and (new := await self._views.after(following, self._view)) is not None:
-            following = await self._in_transition(new, following.position, entries)
-        if following is not None:
-            await self._steady(following)
+    async def _take(self, entry: Entry, readings: AsyncIterator[Reading]) -> None:
+        while (new := await self._views.after(entry, self._view)) is not None:
+            replayed = await self._in_transition(new, entry.position, readings)
+            if replayed.following is None:
+                return
+            entry = replayed.following
+        await self._steady(entry)
 
     async def _steady(self, entry: Entry) -> None:
         """Passes an entry on. One that another version rendered never reaches the replica:
@@ -114,15 +117,12 @@ class Stream:
         if await self._sender.send(entry):
             self._committed_at = time.monotonic()
 
-    async def _in_transition(
-        self, new: ClientView, position: Position, entries: AsyncIterator[Entry | None]
-    ) -> Entry | None:
-        """Sends what is different in `new`, at `position`. Gives the entry of the next cutover if
-        that was met before the barrier."""
+    async def _in_transition(self, new: ClientView, position: Position, readings: AsyncIterator[Reading]) -> Replayed:
+        """Sends what is different in `new`, at `position`."""
         started = time.monotonic()
         transition = Transition(self._context, self._sender, self._view, new)
         loader = RowLoader(self._context, self._sender)
-        replayed = await transition.send(position, loader, entries_to_barrier(self._context, entries))
+        replayed = await transition.send(position, loader, entries_to_barrier(self._context, readings))
         await self._sender.commit(position.seconds * 1000)
         self._known = None
         self._committed_at = time.monotonic()
@@ -133,7 +133,7 @@ class Stream:
             self._committed_at - started,
             extra={"action": "view-changed"},
         )
-        return replayed.following
+        return replayed
 
     async def _look_for_changes(self) -> None:
         """Looks whether the client's grant has changed, or another version has been published.

@@ -120,8 +120,8 @@ REMOVALS = (
         REDIS,
         "writing to the log that was read",
         "changesource/replication/watcher.py",
-        "await self._log.append(entry, tail, log_id)\n                            tail",
-        "await self._log.append(entry, tail)\n                            tail",
+        "await self._log.append(entry, tail, log_id)\n                        tail",
+        "await self._log.append(entry, tail)\n                        tail",
         ["tests/faults/test_crash_points.py::test_scenario"],
     ),
     Removal(

@@ -9,6 +9,12 @@ from dataclasses import dataclass, field
 from django.conf import settings
 
 JWT_ALGORITHMS = ("HS256", "RS256", "ES256", "EdDSA")
+DEFAULT_SOURCE = "default"
+
+
+def source_variable(source: str) -> str:
+    """The environment variable that holds the URI of `source`."""
+    return "MONGODB_URI" if source == DEFAULT_SOURCE else f"MONGODB_URI_{source.upper()}"
 
 
 @dataclass(frozen=True, slots=True)

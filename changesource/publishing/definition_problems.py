@@ -15,6 +15,7 @@ from changesource.tables.definition import (
     APP_ID_PATTERN,
     COLUMN_TYPES,
     IDENTIFIER_PATTERN,
+    IDENTIFIER_RULE,
     MAX_ALL_TEXT_LENGTH,
     MAX_APP_ID_LENGTH,
     MAX_COLUMNS,
@@ -346,7 +347,7 @@ def _is_same_for_all(mapping: CompiledPipeline, fields: frozenset[str]) -> bool:
 
 def _why_not_identifier(name: str) -> str:
     if not IDENTIFIER_PATTERN.fullmatch(name):
-        return "Begin with a letter or underscore, and continue with letters, digits, underscores and hyphens."
+        return IDENTIFIER_RULE
     if len(name) > MAX_IDENTIFIER_LENGTH:
         return f"Use at most {MAX_IDENTIFIER_LENGTH} characters."
     return ""

@@ -27,6 +27,7 @@ MAX_APP_ID_LENGTH = 48
 
 IDENTIFIER_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 """Zero: names of tables and columns (change-source/pg/schema/validation.ts)."""
+IDENTIFIER_RULE = "Begin with a letter or underscore, and continue with letters, digits, underscores and hyphens."
 
 MAX_IDENTIFIER_LENGTH = 63
 """PostgreSQL's limit, which Zero's own change source has for the names of tables and columns."""

@@ -11,13 +11,12 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from changesource.conf import load_settings
+from changesource.conf import DEFAULT_SOURCE, load_settings
 from changesource.errors import ChangeSourceError, SourceUnusable, UnknownSource
 from changesource.models import App
-from changesource.models.app import DEFAULT_SOURCE, source_variable
 from changesource.mongo.decoding import decode_batch
 from changesource.mongo.faults import as_source_error
-from changesource.mongo.source import APP_NAME, SERVER_SELECTION_TIMEOUT_MS
+from changesource.mongo.source import APP_NAME, SERVER_SELECTION_TIMEOUT_MS, uri_of
 from changesource.publishing.inference import propose_table
 from changesource.tables.definition import why_not_a_name
 from changesource.tables.values import CODEC_OPTIONS
@@ -96,9 +95,7 @@ def _look_at(source: str, collection: str, sample: int) -> _Collection:
 
 
 def _connect(source: str) -> MongoClient[dict[str, Any]]:
-    uri = load_settings().sources.get(source)
-    if uri is None:
-        raise UnknownSource(f"The source {source!r} has no URI. Set {source_variable(source)}.")
+    uri = uri_of(source, load_settings().sources)
     try:
         client: MongoClient[dict[str, Any]] = MongoClient(
             uri, connect=False, appname=APP_NAME, serverSelectionTimeoutMS=SERVER_SELECTION_TIMEOUT_MS

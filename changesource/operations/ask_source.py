@@ -33,6 +33,6 @@ async def _ask(source: str, question: Callable[[Database], Awaitable[T]]) -> T:
         async with asyncio.timeout(ASK_SECONDS):
             return await question(sources.database(source))
     except TimeoutError as error:
-        raise SourceUnreachable(f"MongoDB did not answer within {ASK_SECONDS:.0f} seconds.") from error
+        raise SourceUnreachable.after(ASK_SECONDS) from error
     finally:
         await sources.close()

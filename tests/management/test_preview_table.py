@@ -80,8 +80,8 @@ def test_a_column_that_is_always_null_is_warned_of_on_stderr(app: App) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("nope", "city"), "CS201: There is no app 'nope'"),
-        (("\ud800", "city"), "CS201: There is no app"),
+        (("nope", "city"), "There is no app 'nope'"),
+        (("\ud800", "city"), "There is no app"),
         (("shop", "nope"), "CS201: shop has no table 'nope'. There are city, place"),
         (("shop", "city", "--limit", "0"), "from 1 to"),
         (("shop", "city", "--limit", "many"), "from 1 to"),

@@ -20,7 +20,7 @@ from changesource.publishing.release import Release
 from changesource.tables.definition import AppDefinition
 
 ESTIMATE_SECONDS = 3.0
-"""A person waits for a page that can be shown without the estimate."""
+"""A person is waiting for a page, which can be shown without the estimate."""
 
 
 @dataclass(frozen=True, slots=True)

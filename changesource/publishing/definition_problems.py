@@ -179,10 +179,10 @@ def _why_not_field(name: str) -> str:
     if not name or "\0" in name:
         return "Name a field of the document."
     if reason := why_not_a_name(name):
-        return f'{reason} Give the field another name by the mapping: {{"projection": {{"name": "$field"}}}}.'
+        return f'{reason} Give the field another name in the mapping: {{"projection": {{"name": "$field"}}}}.'
     if "." in name or name.startswith("$"):
         return (
-            "A column shows a top-level field: no dot inside, no $ in front. Lift a nested one by the mapping: "
+            "A column shows a top-level field: no dot inside, no $ in front. Lift a nested one with the mapping: "
             '{"projection": {"name": "$path.to.field"}}.'
         )
     return ""
@@ -253,8 +253,8 @@ def _filter_column_problems(table: Table, problem: _MakeProblem) -> Iterator[Pro
         elif columns[name].type == "json":
             yield problem(
                 "filter_columns",
-                f"The column {name!r} is json, about which row filters cannot ask. Give the value that they need a column of "
-                "its own.",
+                f"The column {name!r} is json, about which row filters cannot ask. Add a column with only the value that "
+                "they need.",
             )
 
 
@@ -279,8 +279,8 @@ def _index_problems(table: Table, problem: _MakeProblem) -> Iterator[Problem]:
             elif columns[name].type == "json":
                 yield problem(
                     "indexes",
-                    f"The column {name!r} is json, and no query can look for such a value. Give the value that queries look "
-                    "for a column of its own.",
+                    f"The column {name!r} is json, and no query can look for such a value. Add a column with only the "
+                    "value that queries look for.",
                 )
 
 
@@ -309,7 +309,7 @@ def _mapping_problems(table: Table, problem: _MakeProblem) -> Iterator[Problem]:
         yield problem("mapping", error.reason)
         return
     if "source" in specification:
-        yield problem("mapping", "source: The collection has a field of its own, beside the mapping. Remove this.")
+        yield problem("mapping", "source: The collection is named beside the mapping, and not in it. Remove this.")
     shape = mapping.shape()
     for column in table.columns:
         yield from _type_problems(column, shape, problem)

@@ -49,7 +49,7 @@ class Review:
 
     @cached_property
     def differs(self) -> bool:
-        """Whether the draft says anything else than what streams."""
+        """Whether the draft says anything other than what streams."""
         return self.newest is None or self.newest.definition != self.draft.json
 
     @property

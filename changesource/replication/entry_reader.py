@@ -29,7 +29,7 @@ from changesource.replication.version_history import position_of_cutover
 from changesource.tasks import end_tasks
 
 QUIET_SECONDS = 30.0
-"""After how long without an event the position follows the source's clock instead. This is longer
+"""How long there is no event before the position follows the source's clock instead. This is longer
 than the time between two heartbeats, which are events themselves where we may write them."""
 
 

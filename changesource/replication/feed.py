@@ -19,7 +19,7 @@ from changesource.replication.readings import Lull, Reading
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-"""After how long a session looks at the log without having heard the doorbell."""
+"""How often a session looks at the log if it does not hear the doorbell."""
 PATIENCE_SECONDS = 3.0
 """How long a session waits for a log without a leader before it reads MongoDB instead."""
 RETURN_CHECK_SECONDS = 0.5

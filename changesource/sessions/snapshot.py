@@ -147,7 +147,7 @@ class Snapshot:
         return _Start(begin, view, entries_to_now(context, view.version, begin))
 
     async def _reach_barrier(self, view: ClientView, readings: AsyncIterator[Reading]) -> tuple[Position, ClientView]:
-        """The position of the transaction that holds a marker of now, and what is shown there."""
+        """The position of the transaction that holds a marker written now, and what is shown there."""
         position = Position(0)
         async with aclosing(entries_to_barrier(self._context, readings)) as before:
             async for entry in before:
@@ -189,7 +189,7 @@ class _SnapshotLoader(RowLoader):
         self._backfills_at = backfills_at
 
     async def expect(self, collection: str) -> None:
-        """Asks about how many documents there are to read. Only progress depends on it."""
+        """Asks roughly how many documents there are to read. Only progress depends on it."""
         try:
             documents = await estimate_count(self._context.database, collection)
         except (SourceUnreachable, SourceUnusable) as error:  # the scan will say so if it lasts

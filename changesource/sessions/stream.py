@@ -43,7 +43,7 @@ class Stream:
              ▼
         Closing or Reset, between two transactions
 
-    - Steady: passes entries on. Between two transactions, it looks whether a grant or a version has
+    - Steady: passes entries on. Between two transactions, it checks whether a grant or a version has
       changed, and withholds what is about to go.
     - In transition: one transaction makes the replica one of the next view (`transition.py`).
     - It reads from the start of the watermark's cluster time. An entry of an earlier version than
@@ -66,7 +66,7 @@ class Stream:
         self._sender = sender
         self._notes = notes
         self._known: object = None
-        """What `withheld` was worked out from."""
+        """What the withheld tables and columns were worked out from."""
         self._committed_at = time.monotonic()
 
     async def run(self, published: PublishedApp) -> Closing | Reset:
@@ -108,7 +108,7 @@ class Stream:
 
     async def _steady(self, entry: Entry) -> None:
         """Passes an entry on. One that another version rendered never reaches the replica:
-        zero-cache ends for good on a table or column that it does not have."""
+        zero-cache stops for good at a table or column that it does not have."""
         version = self._view.version
         if entry.is_publish or entry.version < version.number:
             return
@@ -136,7 +136,7 @@ class Stream:
         return replayed
 
     async def _look_for_changes(self) -> None:
-        """Looks whether the client's grant has changed, or another version has been published.
+        """Checks whether the client's grant has changed, or another version has been published.
         Either takes effect at a marker; what it takes away is withheld from now on."""
         access, label = self._access, self._context.label
         if (current := self._service.entitlements(access.key)) is not None:
@@ -161,7 +161,7 @@ class Stream:
             self._sender.withhold(access.withheld(self._view))
 
     async def _commit_if_quiet(self) -> None:
-        """Moves the replica's watermark on when nothing else has for a while."""
+        """Advances the replica's watermark when nothing else has for a while."""
         is_quiet = time.monotonic() - self._committed_at > self._service.settings.quiet_commit_seconds
         if is_quiet and self._feed.position.number > self._sender.last.number:
             await self._sender.send_empty(self._feed.position, self._feed.position.seconds * 1000)

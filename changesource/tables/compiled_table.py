@@ -290,7 +290,7 @@ class CompiledTable:
             return row
         reason = (
             f"the row is larger than {MAX_ROW_BYTES // 2**20} MiB as JSON; "
-            "leave columns out, or shorten them by the mapping"
+            "leave columns out, or shorten them in the mapping"
         )
         self._add_error(errors, document, "", reason, budget)
         return None
@@ -324,7 +324,7 @@ def _check_size(value: object, budget: Budget) -> None:
     except MqlError as error:
         raise DoesNotFit(error.message) from error
     if size > MAX_ROW_BYTES:
-        raise DoesNotFit(f"the value is larger than {MAX_ROW_BYTES >> 20} MiB; shorten it by the mapping")
+        raise DoesNotFit(f"the value is larger than {MAX_ROW_BYTES >> 20} MiB; shorten it in the mapping")
 
 
 _NOTHING: Document = {}

@@ -8,7 +8,7 @@ JSON of a schema, the same as `name` unless given).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
@@ -124,6 +124,11 @@ class Table:
             object.__setattr__(self, "mapping", normal_mapping_text(self.mapping))
         with suppress(MqlError):
             object.__setattr__(self, "permissions", normal_mapping_text(self.permissions))
+
+    def server_names(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The server names of the columns with these names, in their order."""
+        by_name = {column.name: column.server_name for column in self.columns}
+        return tuple(by_name[name] for name in names)
 
 
 @dataclass(frozen=True, slots=True)

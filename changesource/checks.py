@@ -30,10 +30,10 @@ from changesource.authentication.claims import attribute_claims
 from changesource.authentication.json_web_tokens import are_confusable
 from changesource.authentication.keys import keys_of_settings
 from changesource.authentication.remote_keys import is_safe_url
-from changesource.conf import JWT_ALGORITHMS, JwtSettings, load_settings
+from changesource.conf import JWT_ALGORITHMS, JwtSettings, load_settings, source_variable
 from changesource.errors import InvalidJwtSettings, InvalidUserAuthentication
 from changesource.models import App, Grant, Version
-from changesource.models.app import SOURCE_PATTERN, source_variable
+from changesource.models.app import SOURCE_PATTERN
 from changesource.mongo.source import FIXED_OPTIONS
 from changesource.operations.source_report import SourceCheck, check_source, published_collections
 from changesource.publishing.grants import find_not_shown

@@ -119,7 +119,7 @@ def finish_publish(version: Version) -> Version:
         Version.objects.abandon(version.nonce)
         raise
     if not Version.objects.confirm(version.nonce, cluster_time):
-        raise PublishUnderWay("The publish took too long, and a reader of the stream gave it up. Publish again.")
+        raise PublishUnderWay("The publish took too long, and a reader of the stream ended it. Publish again.")
     version.cluster_time = cluster_time
     return version
 

@@ -210,16 +210,11 @@ def _exists(scope: RuleScope, source: Table, connection: Connection, condition: 
     if condition != EVERYBODY:
         subquery["where"] = condition
     correlation = {
-        "parentField": _server_names(source, connection.source_columns),
-        "childField": _server_names(destination, connection.destination_columns),
+        "parentField": list(source.server_names(connection.source_columns)),
+        "childField": list(destination.server_names(connection.destination_columns)),
     }
     related = {"system": "permissions", "correlation": correlation, "subquery": subquery}
     return {"type": "correlatedSubquery", "op": "EXISTS", "related": related}
-
-
-def _server_names(table: Table, names: Sequence[str]) -> list[str]:
-    server_names = {column.name: column.server_name for column in table.columns}
-    return [server_names[name] for name in names]
 
 
 # Parts

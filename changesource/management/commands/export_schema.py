@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from changesource.errors import ChangeSourceError, InvalidDefinition
-from changesource.models import App
+from changesource.errors import ChangeSourceError
+from changesource.management.arguments import named_app
 from changesource.publishing.exported import ExportedFile, export_draft, export_version
 from changesource.publishing.exports import EXPORT_FORMATS
 
@@ -57,8 +57,6 @@ class Command(BaseCommand):
             raise CommandError(f"{output} cannot be written: {exc.strerror}.") from exc
 
     def _export(self, app_id: str, format_name: str, number: int | None, *, draft: bool) -> ExportedFile:
-        app = App.objects.find(app_id)
-        if app is None:
-            raise InvalidDefinition(f"There is no app {app_id!r}. Create it in admin or with load_schema.")
+        app = named_app(app_id)
         export_format = EXPORT_FORMATS[format_name]
         return export_draft(app, export_format) if draft else export_version(app, export_format, number)

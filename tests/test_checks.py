@@ -14,6 +14,8 @@ from pymongo.common import URI_OPTIONS_VALIDATOR_MAP
 import tests
 from changesource import checks
 from changesource.models import Client
+from changesource.queries import Caller, Query, Tables, query
+from changesource.queries.registry import Registry
 from tests.authentication.issuer import AUDIENCE, ISSUER, SECRET, pem
 from tests.models.builders import build_app, publish, set_grant
 
@@ -371,3 +373,36 @@ def test_tables_that_row_filters_leave_out_are_a_warning(settings) -> None:
     assert ids([message]) == ["W012"]
     assert message.msg.startswith("Client acme does not see all of shop. 'city': no row filter.")
     assert checks.check_grants(None) == []
+
+
+@pytest.mark.django_db
+def test_query_functions_are_compared_with_the_published_apps(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where the database may be queried. A function that depends on the values of its arguments says nothing."""
+    registry = Registry()
+    monkeypatch.setattr(checks, "registry", registry)
+    assert checks.check_query_functions(None, databases=["default"]) == []
+
+    @query("cities.all", app="shop", registry=registry)
+    def fitting(q: Tables) -> Query:
+        return q.city
+
+    @query("cities.byName", app="shop", registry=registry)
+    def misspelled(q: Tables) -> Query:
+        return q.city.where("naem", "Ulm")
+
+    @query("cities.chosen", app="shop", registry=registry)
+    def chosen(q: Tables, caller: Caller) -> Query:
+        return q.city if caller.user_id == "ada" else q.town
+
+    @query("all", app="gone", registry=registry)
+    def of_no_app(q: Tables) -> Query:
+        return q.city
+
+    assert checks.check_query_functions(None) == []
+    assert ids(checks.check_query_functions(None, databases=["default"])) == ["W014", "W014"]
+    publish(build_app("shop"))
+    missing, misfit = checks.check_query_functions(None, databases=["default"])
+    assert ids([missing, misfit]) == ["W014", "W013"]
+    assert "'gone'" in missing.msg
+    assert misfit.msg.startswith("shop: the query cities.byName, which is tests.test_checks.")
+    assert "no column 'naem'. Did you mean 'name'?" in misfit.msg

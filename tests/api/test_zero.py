@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -38,7 +37,7 @@ class Service:
 
 
 @pytest.fixture(autouse=True)
-def service(settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+def service(settings, monkeypatch: pytest.MonkeyPatch) -> Service:
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
     user_jwt = {"secret": SECRET, "issuer": ISSUER, "audience": AUDIENCE}
     settings.CHANGESOURCE = {**settings.CHANGESOURCE, "user_jwt": user_jwt}
@@ -50,7 +49,7 @@ def service(settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
         return service
 
     monkeypatch.setattr(zero, "running_service", running)
-    yield service
+    return service
 
 
 @pytest.fixture

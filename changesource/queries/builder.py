@@ -75,18 +75,19 @@ class Parameter:
 
     def __getitem__(self, name: str) -> Parameter:
         if not isinstance(name, str):
-            raise self._unknown()
+            raise self.unknown()
         return Parameter(self.anchor, (*self.path, name))
 
     def get(self, name: str, default: None = None) -> Parameter:
         """What a claim is looked up with."""
         return self[name]
 
-    def _unknown(self, *_: object) -> UnknownValue:
+    def unknown(self) -> UnknownValue:
+        """What is raised where the value would have to be known."""
         return UnknownValue(f"It depends on the value of {'.'.join((self.anchor, *self.path))}.")
 
     def _refuse(self, *_: object) -> Any:
-        raise self._unknown()
+        raise self.unknown()
 
     __bool__ = __iter__ = __len__ = __contains__ = __str__ = __format__ = __int__ = __float__ = __index__ = _refuse
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
@@ -138,10 +139,10 @@ class Query:
             raise InvalidQuery("where takes a column and a value, a column, an operator and a value, or a function.")
         else:
             condition = expressions.cmp(column_or_condition, operator_or_value, value)
+        # None is refused, too: a function that forgets its `return` must not show all rows.
+        condition = _checked_condition(condition)
         existing = self.ast.get("where")
-        if existing is not None:
-            condition = _and(existing, condition)
-        return self._with(where=_simplified(_checked_condition(condition)))
+        return self._with(where=_simplified(condition if existing is None else _and(existing, condition)))
 
     def where_exists(
         self, relationship: str, query: Callable[[Query], Query] | None = None, *, flip: bool | None = None
@@ -175,7 +176,8 @@ class Query:
         self._refuse_in_junction("order_by")
         if direction not in ("asc", "desc"):
             raise InvalidQuery(f"order_by {column!r}: the direction is asc or desc.")
-        _column(self._table, column)
+        if _column(self._table, column).type == "json":
+            raise InvalidQuery(f"order_by {column!r}: a json column has no order. Sort by another.")
         return self._with(orderBy=[*self.ast.get("orderBy", ()), [column, direction]])
 
     def limit(self, count: int) -> Query:
@@ -190,6 +192,10 @@ class Query:
 
     def start(self, row: Mapping[str, Any], *, inclusive: bool = False) -> Query:
         """Keeps the rows that sort after `row`, which has values for columns that the query sorts by, or from it on."""
+        if isinstance(row, Parameter):
+            raise row.unknown()
+        if not isinstance(row, Mapping):
+            raise InvalidQuery("start takes a row: a value for each column that the query sorts by.")
         for name, value in row.items():
             _refuse_misfit(_column(self._table, name), "IS", value)
         values = {name: value.value_position if isinstance(value, Parameter) else value for name, value in row.items()}
@@ -219,10 +225,7 @@ class Expressions:
     def cmp(self, column: str, operator_or_value: Any, value: Any = _GIVEN) -> Condition:
         """`column = value`, or `column operator value`."""
         operator, value = ("=", operator_or_value) if value is _GIVEN else (operator_or_value, value)
-        if not isinstance(operator, str) or operator not in OPERATORS:
-            raise InvalidQuery(
-                f"{column!r}: {operator!r} is not an operator. There are {', '.join(sorted(OPERATORS))}."
-            )
+        _refuse_other_operator(operator, f"{column!r}: ")
         found = _column(self._table, column)
         value = list(value) if isinstance(value, tuple) else value
         _refuse_misfit(found, operator, value)
@@ -235,13 +238,18 @@ class Expressions:
 
     def cmp_lit(self, left: Any, operator: str, right: Any) -> Condition:
         """Compares two values, neither of which is a column: for claims and arguments."""
-        if operator not in OPERATORS:
-            raise InvalidQuery(f"{operator!r} is not an operator. There are {', '.join(sorted(OPERATORS))}.")
-        for value in (left, right):
-            for scalar in value if isinstance(value, list) else [value]:
-                _refuse_scalar(scalar, "cmp_lit")
+        _refuse_other_operator(operator)
+        right = list(right) if isinstance(right, tuple) else right
         if (operator in ("IN", "NOT IN")) != isinstance(right, list) and not isinstance(right, Parameter):
             raise InvalidQuery("cmp_lit: IN and NOT IN take a list on the right, and other operators do not.")
+        _refuse_scalar(left, "cmp_lit")
+        if isinstance(right, list):
+            _refuse_null_member(right, operator, "cmp_lit")
+            for member in right:
+                _refuse_scalar(member, "cmp_lit")
+        else:
+            _refuse_scalar(right, "cmp_lit")
+            _refuse_other_pair(left, operator, right)
         return {"type": "simple", "left": _literal(left), "right": _literal(right), "op": operator}
 
     def and_(self, *conditions: Condition | None) -> Condition:
@@ -302,9 +310,8 @@ def _subquery(
     start = Query(scope, scope.tables[table], {"table": table, "alias": alias}, junction)
     found = start if query is None else query(start)
     if not isinstance(found, Query) or found.ast["table"] != table or found.ast.get("alias") != alias:
-        raise InvalidQuery(
-            f"The function for {alias.removeprefix(_SUBQUERY_PREFIX)!r} returns the query that it was given."
-        )
+        name = junction or alias.removeprefix(_SUBQUERY_PREFIX)
+        raise InvalidQuery(f"The function for {name!r} returns the query that it was given.")
     return found.ast
 
 
@@ -340,6 +347,13 @@ def _literal(value: Any) -> Ast:
     return value.value_position if isinstance(value, Parameter) else {"type": "literal", "value": value}
 
 
+def _refuse_other_operator(operator: Any, place: str = "") -> None:
+    if isinstance(operator, Parameter):
+        raise operator.unknown()
+    if not isinstance(operator, str) or operator not in OPERATORS:
+        raise InvalidQuery(f"{place}{operator!r} is not an operator. There are {', '.join(sorted(OPERATORS))}.")
+
+
 def _refuse_misfit(column: Column, operator: str, value: Any) -> None:
     if isinstance(value, Parameter):
         if column.type == "json":
@@ -348,8 +362,7 @@ def _refuse_misfit(column: Column, operator: str, value: Any) -> None:
     if operator in ("IN", "NOT IN"):
         if not isinstance(value, list):
             raise InvalidQuery(f"{column.name!r}: {operator} takes a list.")
-        if any(member is None for member in value):
-            raise InvalidQuery(f"{column.name!r}: {operator} never finds null. Compare with IS and null.")
+        _refuse_null_member(value, operator, repr(column.name))
         for member in value:
             _refuse_other_kind(column, member)
         return
@@ -358,6 +371,32 @@ def _refuse_misfit(column: Column, operator: str, value: Any) -> None:
         if "LIKE" in operator and column.type != "string":
             raise InvalidQuery(f"{column.name!r}: {operator} compares text, and this is a {column.type} column.")
         _refuse_other_kind(column, value)
+        _refuse_pattern(value, operator, repr(column.name))
+
+
+def _refuse_other_pair(left: Any, operator: str, right: Any) -> None:
+    """Refuses two values for which zero-cache has no answer but an exception, which stops the client group."""
+    if left is None or right is None or isinstance(left, Parameter) or isinstance(right, Parameter):
+        return
+    kinds = kind_of(left), kind_of(right)
+    if "LIKE" in operator and kinds != ("string", "string"):
+        raise InvalidQuery(f"cmp_lit: {operator} compares text.")
+    if operator in ("<", ">", "<=", ">=") and kinds[0] != kinds[1]:
+        raise InvalidQuery(f"cmp_lit: a {kinds[0]} and a {kinds[1]} have no order.")
+    _refuse_pattern(right, operator, "cmp_lit")
+
+
+def _refuse_pattern(value: Any, operator: str, place: str) -> None:
+    """Refuses a pattern at which zero-cache throws (zql/builder/like.ts)."""
+    if "LIKE" in operator and (len(value) - len(value.rstrip("\\"))) % 2:
+        raise InvalidQuery(
+            f"{place}: a pattern ends with a backslash, which has nothing to escape. Write two of them for one."
+        )
+
+
+def _refuse_null_member(values: list[Any], operator: str, place: str) -> None:
+    if any(value is None for value in values):
+        raise InvalidQuery(f"{place}: {operator} never finds null. Compare with IS and null.")
 
 
 def _refuse_other_kind(column: Column, value: Any) -> None:

@@ -16,7 +16,9 @@ from tests.rules.schema import ISSUE, RELATIONSHIPS, app, column, connection, ke
 AWKWARD = replace(ISSUE, name="my-class", server_name="t", columns=(key(), column("is-it", "boolean")))
 SCOPE = RuleScope(
     replace(
-        app({**RELATIONSHIPS, "member": {**RELATIONSHIPS["member"], "zsubq_x": [connection("issueId", "issue", "id")]}}),
+        app(
+            {**RELATIONSHIPS, "member": {**RELATIONSHIPS["member"], "zsubq_x": [connection("issueId", "issue", "id")]}}
+        ),
         tables=(*app().tables, AWKWARD),
     )
 )

@@ -90,8 +90,21 @@ def test_names_are_paths_of_properties(registry: Registry, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [" ", "a b", "a.", ".a", "a..b", "1a", "a|b", "a-b", "é", "a\n", "__proto__", "a.__proto__.b"]
-    + ["a" * (MAX_NAME_LENGTH + 1)],
+    [
+        " ",
+        "a b",
+        "a.",
+        ".a",
+        "a..b",
+        "1a",
+        "a|b",
+        "a-b",
+        "é",
+        "a\n",
+        "__proto__",
+        "a.__proto__",
+        "a" * (MAX_NAME_LENGTH + 1),
+    ],
 )
 def test_other_names_are_refused(registry: Registry, name: str) -> None:
     """They would not reach a function of the client's object."""
@@ -136,7 +149,7 @@ def something_else(q: Tables, arguments: Search) -> Query:
     return q.issue.where("text", arguments.text)
 
 
-def no_annotation(q, args):  # type: ignore[no-untyped-def]
+def no_annotation(q, args):
     return q.issue.where("text", args.text)
 
 
@@ -144,11 +157,11 @@ def no_model(q: Tables, args: dict[str, Any]) -> Query:
     return q.issue.where("text", args["text"])
 
 
-def an_object(q: Tables, args: Search()) -> Query:  # type: ignore[valid-type]
+def an_object(q: Tables, args: Search()) -> Query:
     return q.issue
 
 
-def unknown_model(q: Tables, args: "Nowhere") -> Query:  # type: ignore[name-defined]  # noqa: F821
+def unknown_model(q: Tables, args: "Nowhere") -> Query:  # noqa: F821
     return q.issue
 
 

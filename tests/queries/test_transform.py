@@ -83,7 +83,11 @@ def test_queries_become_asts(registry: Registry) -> None:
                 "where": {
                     "type": "and",
                     "conditions": [
-                        {**OWN, "left": {"type": "column", "name": "number_in_replica"}, "right": {**OWN["right"], "value": 1}},
+                        {
+                            **OWN,
+                            "left": {"type": "column", "name": "number_in_replica"},
+                            "right": {**OWN["right"], "value": 1},
+                        },
                         OWN,
                     ],
                 },
@@ -180,7 +184,9 @@ def test_the_same_questions_have_the_same_answers(registry: Registry) -> None:
     names = ["issues", "numbered", "forbids", "misspelt", "unknown"]
     answers = [query_response("u1", [each.answer for each in ask(registry, *names, caller=caller)]) for _ in range(3)]
     assert answers[0] == answers[1] == answers[2]
-    again = [each.answer for each in ask(make_registry(), *names, caller=Caller("u1", dict(reversed(caller.claims.items()))))]
+    again = [
+        each.answer for each in ask(make_registry(), *names, caller=Caller("u1", dict(reversed(caller.claims.items()))))
+    ]
     assert query_response("u1", again) == answers[0]
 
 
@@ -200,7 +206,11 @@ def queries() -> Iterator[tuple[str, Any, list[tuple[str, str]]]]:
     key = [("issues", "")]
     yield "where", lambda q: q.issue.where("text", "a"), [*key, ("issues", "text_in_replica")]
     nested = lambda e: e.or_(e.cmp("flag", True), e.and_(e.cmp("text", "a"), e.cmp("number", 1)))  # noqa: E731
-    yield "nested where", lambda q: q.issue.where(nested), [("issues", f"{name}_in_replica") for name in ("flag", "text")]
+    yield (
+        "nested where",
+        lambda q: q.issue.where(nested),
+        [("issues", f"{name}_in_replica") for name in ("flag", "text")],
+    )
     yield "order", lambda q: q.issue.order_by("number"), [*key, ("issues", "number_in_replica")]
     yield "start", lambda q: q.issue.start({"flag": True}), [*key, ("issues", "flag_in_replica")]
     members = [*key, ("members", ""), ("members", "issueId_in_replica"), ("issues", "key")]
@@ -213,12 +223,16 @@ def queries() -> Iterator[tuple[str, Any, list[tuple[str, str]]]]:
     inner = [("members", "level_in_replica"), ("issues", "text_in_replica")]
     yield (
         "in a subquery",
-        lambda q: q.issue.related("members", lambda m: m.order_by("level").related("issue", lambda i: i.where("text", "a"))),
+        lambda q: q.issue.related(
+            "members", lambda m: m.order_by("level").related("issue", lambda i: i.where("text", "a"))
+        ),
         inner,
     )
     yield (
         "in an exists under an or",
-        lambda q: q.issue.where(lambda e: e.or_(e.cmp("flag", True), e.exists("labels", lambda x: x.where("text", "a")))),
+        lambda q: q.issue.where(
+            lambda e: e.or_(e.cmp("flag", True), e.exists("labels", lambda x: x.where("text", "a")))
+        ),
         [("labels", "text_in_replica"), ("labellings", "issueId_in_replica")],
     )
 

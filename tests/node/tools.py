@@ -101,6 +101,15 @@ def evaluate_permissions(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]
     return _tools.ask("evaluate_permissions", cases=cases)
 
 
+def build_queries(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What ZQL's own builder makes of each case; build_query.mjs says how a case and an answer look.
+
+    Raises:
+        ToolError: the code failed, or it was given an AST that zero-cache could not read.
+    """
+    return _tools.ask("build_query", cases=cases)
+
+
 def _ask_about_replica(tool: str, **request: Any) -> list[dict[str, Any]]:
     try:
         return _tools.ask(tool, **request)

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from changesource.queries.builder import Ast, Query, Tables
 from changesource.queries.restriction import Restriction
 from changesource.rules.checks import RuleScope
+from changesource.tables.definition import AppDefinition
 from tests.rules.schema import ISSUE, LABEL, LABELLING, MEMBER, app
 
 EVERYBODY: list[Any] = [{}]
@@ -46,3 +48,8 @@ def _exists_in_condition(condition: dict[str, Any], *, under_or: bool) -> Iterat
         yield from exists_in(condition["related"]["subquery"])
     for part in condition.get("conditions", ()):
         yield from _exists_in_condition(part, under_or=under_or or condition["type"] == "or")
+
+
+def with_open_rules(definition: AppDefinition, permissions: str = json.dumps({"select": EVERYBODY})) -> AppDefinition:
+    """The app with these permissions for each table."""
+    return replace(definition, tables=tuple(replace(table, permissions=permissions) for table in definition.tables))

@@ -110,6 +110,15 @@ def build_queries(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return _tools.ask("build_query", cases=cases)
 
 
+def handle_query_requests(**asked: Any) -> list[dict[str, Any]]:
+    """What @rocicorp/zero answers; handle_query_request.mjs says what is asked, and how the answers look.
+
+    Raises:
+        ToolError: the code failed, or it was given an answer that zero-cache could not read.
+    """
+    return _tools.ask("handle_query_request", **asked)
+
+
 def _ask_about_replica(tool: str, **request: Any) -> list[dict[str, Any]]:
     try:
         return _tools.ask(tool, **request)

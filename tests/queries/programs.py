@@ -1,5 +1,5 @@
-"""Queries as data, which both builders follow: ours, and ZQL's own in tests/node/build_query.mjs, which says how they look. And
-strategies for them, over any app."""
+"""Queries as data, which both builders follow: ours, and ZQL's own in tests/node/build_query.mjs, which says how they look.
+And strategies for them, over any app."""
 
 from dataclasses import replace
 from typing import Any
@@ -127,7 +127,8 @@ RICH = {
         "labellings": [connection("id", "labelId", "labelling")],
     },
 }
-"""Relationships of the app of tests/rules/schema.py: with a junction both ways, with two columns, and back to the same table."""
+"""Relationships of the app of tests/rules/schema.py: with a junction both ways, with two columns, and from a
+table to itself."""
 
 
 def _has_names_for_javascript(definition: AppDefinition) -> bool:

@@ -119,6 +119,15 @@ def handle_query_requests(**asked: Any) -> list[dict[str, Any]]:
     return _tools.ask("handle_query_request", **asked)
 
 
+def hydrate_asts(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What zero-cache syncs in each case; hydrate_asts.mjs says how a case and an answer look.
+
+    Raises:
+        ToolError: zero-cache's code failed.
+    """
+    return _tools.ask("hydrate_asts", cases=cases)
+
+
 def _ask_about_replica(tool: str, **request: Any) -> list[dict[str, Any]]:
     try:
         return _tools.ask(tool, **request)

@@ -290,6 +290,20 @@ def test_a_not_exists_is_never_flipped() -> None:
         assert shop.restricted(either)["where"]["conditions"][1]["flip"] is False
 
 
+def test_a_limit_inside_an_exists_is_left_out() -> None:
+    """One row is enough for it. Where zero-cache begins at the related rows, it finds none of them under a limit."""
+    shop = Shop(**OPEN)
+    plain = shop.restricted(shop.tables.issue.where_exists("members"))
+    assert shop.restricted(shop.tables.issue.where_exists("members", lambda m: m.limit(2))) == plain
+    assert shop.restricted(shop.tables.issue.where_exists("members", lambda m: m.one())) == plain
+    labels = shop.restricted(shop.tables.issue.where_exists("labels"))
+    assert shop.restricted(shop.tables.issue.where_exists("labels", lambda label: label.one())) == labels
+    none = shop.restricted(shop.tables.issue.where_exists("members", lambda m: m.limit(0)))
+    assert none["where"]["related"]["subquery"]["limit"] == 0
+    related = shop.restricted(shop.tables.issue.related("members", lambda m: m.limit(2)).limit(3))
+    assert (related["limit"], related["related"][0]["subquery"]["limit"]) == (3, 2)
+
+
 def test_a_rule_that_names_what_a_client_does_not_have_lets_no_one_pass() -> None:
     """The part of an app that one client sees lacks tables, and with them relationships."""
     shop = Shop(issue=[{"$exists": {"relationship": "nothing"}}, {"$nor": [{"$exists": {"relationship": "nothing"}}]}])

@@ -1,5 +1,6 @@
 """Our builder makes the ASTs that ZQL's own builder makes, before and after the names become those of the replica."""
 
+import json
 import re
 from typing import Any
 
@@ -107,6 +108,8 @@ def comparable(value: Any) -> Any:
     value = {name: comparable(member) for name, member in value.items() if name != "flip"}
     if value.get("type") == "correlatedSubquery" and value["related"]["subquery"].get("limit"):
         del value["related"]["subquery"]["limit"]
+    if "conditions" in value:  # Zero sorts them, also by `flip`
+        value["conditions"].sort(key=lambda each: json.dumps(each, sort_keys=True))
     return value
 
 

@@ -59,39 +59,43 @@ class Parameter:
     the caller. It can be compared with a column, and with nothing else: a function that has to know the value cannot be
     traced."""
 
+    # An argument may have any name that does not begin with an underscore, so nothing else here does.
+
     def __init__(self, anchor: str, path: tuple[str, ...] = ()) -> None:
-        self.anchor = anchor
-        self.path = path
+        self._anchor = anchor
+        self._path = path
 
     @property
-    def value_position(self) -> Ast:
+    def _value_position(self) -> Ast:
         """What stands in an AST in its place. Zero's own `static` parameters look alike, and zero-cache takes neither."""
-        return {"type": "parameter", "anchor": self.anchor, "path": list(self.path)}
+        return {"type": "parameter", "anchor": self._anchor, "path": list(self._path)}
 
     def __getattr__(self, name: str) -> Parameter:
         if name.startswith("__"):  # Python itself asks for these
             raise AttributeError(name)
-        return Parameter(self.anchor, (*self.path, name))
+        return Parameter(self._anchor, (*self._path, name))
 
     def __getitem__(self, name: str) -> Parameter:
         if not isinstance(name, str):
-            raise self.unknown()
-        return Parameter(self.anchor, (*self.path, name))
+            raise self._unknown()
+        return Parameter(self._anchor, (*self._path, name))
 
-    def get(self, name: str, default: None = None) -> Parameter:
-        """What a claim is looked up with."""
-        return self[name]
+    def __call__(self, *arguments: object) -> Parameter:
+        """`get` is what a claim is looked up with. Other methods need the value."""
+        match self._path, arguments:
+            case (*before, "get"), (str() as name, *_):
+                return Parameter(self._anchor, (*before, name))
+        raise self._unknown()
 
-    def unknown(self) -> UnknownValue:
-        """What is raised where the value would have to be known."""
-        return UnknownValue(f"It depends on the value of {'.'.join((self.anchor, *self.path))}.")
+    def _unknown(self) -> UnknownValue:
+        return UnknownValue(f"It depends on the value of {'.'.join((self._anchor, *self._path))}.")
 
     def _refuse(self, *_: object) -> Any:
-        raise self.unknown()
+        raise self._unknown()
 
     __bool__ = __iter__ = __len__ = __contains__ = __str__ = __format__ = __int__ = __float__ = __index__ = _refuse
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __neg__ = __call__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __neg__ = _refuse
     __hash__ = object.__hash__
 
 
@@ -184,7 +188,7 @@ class Query:
         """Keeps the first `count` rows."""
         if isinstance(count, Parameter):
             self._refuse_in_junction("limit")
-            return self._with(limit=count.value_position)
+            return self._with(limit=count._value_position)
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**31:
             raise InvalidQuery("A limit is a whole number from 0 to 2,147,483,647.")
         self._refuse_in_junction("limit")
@@ -193,12 +197,12 @@ class Query:
     def start(self, row: Mapping[str, Any], *, inclusive: bool = False) -> Query:
         """Keeps the rows that sort after `row`, which has values for columns that the query sorts by, or from it on."""
         if isinstance(row, Parameter):
-            raise row.unknown()
+            raise row._unknown()
         if not isinstance(row, Mapping):
             raise InvalidQuery("start takes a row: a value for each column that the query sorts by.")
         for name, value in row.items():
             _refuse_misfit(_column(self._table, name), "IS", value)
-        values = {name: value.value_position if isinstance(value, Parameter) else value for name, value in row.items()}
+        values = {name: value._value_position if isinstance(value, Parameter) else value for name, value in row.items()}
         return self._with(start={"row": values, "exclusive": not inclusive})
 
     def one(self) -> Query:
@@ -344,12 +348,12 @@ def _did_you_mean(name: object, names: Any) -> str:
 
 
 def _literal(value: Any) -> Ast:
-    return value.value_position if isinstance(value, Parameter) else {"type": "literal", "value": value}
+    return value._value_position if isinstance(value, Parameter) else {"type": "literal", "value": value}
 
 
 def _refuse_other_operator(operator: Any, place: str = "") -> None:
     if isinstance(operator, Parameter):
-        raise operator.unknown()
+        raise operator._unknown()
     if not isinstance(operator, str) or operator not in OPERATORS:
         raise InvalidQuery(f"{place}{operator!r} is not an operator. There are {', '.join(sorted(OPERATORS))}.")
 

@@ -76,8 +76,8 @@ def test_apps_have_queries_of_their_own(registry: Registry) -> None:
     query("all", app="shop", registry=registry)(issues)
     query("all", app="blog", registry=registry)(mine)
     assert list(registry.apps()) == ["shop", "blog"]
-    assert registry.find("shop", "all").function is issues
-    assert registry.find("blog", "all").function is mine
+    assert registry.of_app("shop")["all"].function is issues
+    assert registry.of_app("blog")["all"].function is mine
     assert registry.of_app("other") == {}
 
 
@@ -85,7 +85,7 @@ def test_apps_have_queries_of_their_own(registry: Registry) -> None:
 def test_names_are_paths_of_properties(registry: Registry, name: str) -> None:
     """As `defineQueries` takes them."""
     query(name, app="shop", registry=registry)(issues)
-    assert registry.find("shop", name).name == name
+    assert registry.of_app("shop")[name].name == name
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_name_is_given_once(registry: Registry) -> None:
         "tests.queries.test_registry.mine: the app 'shop' has a query 'all' already, in "
         "tests.queries.test_registry.issues. Give one of them another name."
     )
-    assert registry.find("shop", "all").function is issues
+    assert registry.of_app("shop")["all"].function is issues
 
 
 async def waits(q: Tables) -> Query:
@@ -216,38 +216,7 @@ def test_a_lambda_has_no_name(registry: Registry) -> None:
     with pytest.raises(InvalidDeclaration, match="is not a name for a query"):
         query(app="shop", registry=registry)(lambda q: q.issue)
     query("all", app="shop", registry=registry)(lambda q: q.issue)
-    assert registry.find("shop", "all").build(TABLES, None, VISITOR).ast == {"table": "issue"}
-
-
-# Names that clients send
-
-
-def test_older_clients_separate_words_by_bars(registry: Registry) -> None:
-    """And newer ones by dots."""
-    query("a.b.c", app="shop", registry=registry)(issues)
-    assert registry.find("shop", "a|b|c") is registry.find("shop", "a.b.c") is registry.find("shop", "a.b|c")
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("messages.byRom", "Query not found: messages.byRom. Did you mean messages.byRoom?"),
-        ("messages|byRom", "Query not found: messages.byRom. Did you mean messages.byRoom?"),
-        ("xyz", "Query not found: xyz"),
-        ("", "Query not found: "),
-        ("__proto__", "Query not found: __proto__"),
-        ("\ud800", "Query not found: \ud800"),
-        ("messages.byRoom" * 20, f"Query not found: {('messages.byRoom' * 20)[:MAX_NAME_LENGTH]}"),
-    ],
-)
-def test_a_name_that_is_not_there_gets_the_nearest(registry: Registry, name: str, message: str) -> None:
-    """Without looking for one that is near to a name of any length."""
-    query("messages.byRoom", app="shop", registry=registry)(issues)
-    query("messages.byRom", app="blog", registry=registry)(issues)
-    with pytest.raises(ApplicationError) as refused:
-        registry.find("shop", name)
-    assert refused.value.message == message
-    assert refused.value.details is None
+    assert registry.of_app("shop")["all"].build(TABLES, None, VISITOR).ast == {"table": "issue"}
 
 
 # Calls
@@ -255,7 +224,7 @@ def test_a_name_that_is_not_there_gets_the_nearest(registry: Registry, name: str
 
 def build(registry: Registry, function: Callable[..., Any], argument: Any = None, caller: Caller = VISITOR) -> Any:
     query("it", app="shop", registry=registry)(function)
-    return registry.find("shop", "it").build(TABLES, argument, caller).ast
+    return registry.of_app("shop")["it"].build(TABLES, argument, caller).ast
 
 
 def test_a_function_gets_what_it_takes(registry: Registry) -> None:

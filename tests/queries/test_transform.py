@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from changesource.protocol.transforms import QueryRequest, query_response
 from changesource.queries.builder import Query, Tables
 from changesource.queries.errors import ApplicationError
-from changesource.queries.registry import Caller, Registry, query
+from changesource.queries.registry import MAX_NAME_LENGTH, Caller, Registry, query
 from changesource.queries.transform import Transformed, Transformer, names_in, replica_tables
 from tests.queries.shop import OPEN, scope
 
@@ -124,6 +124,38 @@ def test_what_is_wrong_with_one_query_is_an_error_of_that_one(registry: Registry
         },
     ]
     json.loads(query_response("u1", [each.answer for each in found]))
+
+
+def test_older_clients_separate_words_by_bars() -> None:
+    """And newer ones by dots. The answer has the name that was sent."""
+    registry = Registry()
+    query("a.b.c", app="shop", registry=registry)(lambda q: q.issue)
+    found = ask(registry, "a|b|c", "a.b.c", "a.b|c")
+    assert [each.outcome for each in found] == ["ast"] * 3
+    assert [each.answer["name"] for each in found] == ["a|b|c", "a.b.c", "a.b|c"]
+    assert {each.name for each in found} == {"a.b.c"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("messages.byRom", "Query not found: messages.byRom. Did you mean messages.byRoom?"),
+        ("messages|byRom", "Query not found: messages.byRom. Did you mean messages.byRoom?"),
+        ("xyz", "Query not found: xyz"),
+        ("", "Query not found: "),
+        ("__proto__", "Query not found: __proto__"),
+        ("\ud800", "Query not found: \ud800"),
+        ("messages.byRoom" * 20, f"Query not found: {('messages.byRoom' * 20)[:MAX_NAME_LENGTH]}"),
+    ],
+)
+def test_a_name_that_is_not_there_gets_the_nearest(name: str, message: str) -> None:
+    """Of the queries of its app, and without looking for one that is near to a name of any length."""
+    registry = Registry()
+    query("messages.byRoom", app="shop", registry=registry)(lambda q: q.issue)
+    query("messages.byRom", app="blog", registry=registry)(lambda q: q.issue)
+    (found,) = ask(registry, name)
+    assert found.answer == {"error": "app", "id": "q0", "name": name, "message": message}
+    assert (found.name, found.outcome) == ("", "refused")
 
 
 def test_the_text_of_an_exception_stays_inside(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,7 @@ from changesource.tables.definition import AppDefinition
 @dataclass(frozen=True, slots=True)
 class Trace:
     """What is known of a query function over one schema. `ast` is what it builds, with the names of the schema and with
-    `Parameter.value_position` where values will be: anchors are `args`, and `caller` with the paths `user_id` and
+    `Parameter._value_position` where values will be: anchors are `args`, and `caller` with the paths `user_id` and
     `claims.<claim>`. `problem` is why it cannot work with this schema. Neither is known if the function has to know values:
     `unknown` says which."""
 

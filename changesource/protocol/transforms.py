@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+import orjson
+
 from changesource.errors import InvalidTransform
 
 MAX_QUERIES: Final = 1_000
@@ -82,7 +84,11 @@ def refused(query: QueryRequest, message: str, details: Any = None) -> Answer:
 
 def query_response(user_id: str | None, answers: Sequence[Answer]) -> bytes:
     """The whole answer. zero-cache compares `user_id` with the user that the client says it is."""
-    return json.dumps({"kind": "QueryResponse", "userID": user_id, "queries": answers}, allow_nan=False).encode()
+    response = {"kind": "QueryResponse", "userID": user_id, "queries": answers}
+    try:
+        return orjson.dumps(response)
+    except TypeError:  # a name that the client made up has half a surrogate pair, or an integer more than 64 bits
+        return json.dumps(response, allow_nan=False).encode()
 
 
 def transform_failed(error: InvalidTransform) -> bytes:

@@ -12,7 +12,7 @@ A table without rules shows nobody anything. A rule that names a table or a clai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -40,10 +40,23 @@ class Restriction:
     def __init__(self, scope: RuleScope) -> None:
         self._scope = scope
         self._rules: dict[str, tuple[Rule, ...]] = {}
+        self._server_names: dict[str, Mapping[str, str]] = {}
+
+    def for_caller(self, claims: Claims) -> Callable[[Ast], Ast]:
+        """A function that gives an AST, which `builder` made over the same scope, server names and the rules for a caller
+        with `claims`. What it works out for one query serves the next."""
+        return _OneCaller(self, self._scope, claims).query
 
     def restricted(self, ast: Ast, claims: Claims) -> Ast:
-        """`ast`, which `builder` made over the same scope, with server names and the rules for a caller with `claims`."""
-        return _OneCaller(self, self._scope, claims).query(ast)
+        """One AST as `for_caller` gives it."""
+        return self.for_caller(claims)(ast)
+
+    def server_names(self, table: Table) -> Mapping[str, str]:
+        """Name of a column → its server name."""
+        names = self._server_names.get(table.name)
+        if names is None:
+            names = self._server_names[table.name] = {column.name: column.server_name for column in table.columns}
+        return names
 
     def rules(self, table: Table) -> tuple[Rule, ...]:
         """The select rules of `table` that have all the tables they ask for."""
@@ -74,7 +87,7 @@ class _OneCaller:
 
     def _subquery(self, ast: Ast) -> Ast:
         table = self._scope.tables[ast["table"]]
-        names = _server_names(table)
+        names = self._restriction.server_names(table)
         own = self._condition(ast["where"], names, table) if "where" in ast else EVERYBODY
         where = all_of([own, self._rule(table)])
         return {
@@ -106,7 +119,7 @@ class _OneCaller:
         return {**step, "correlation": self._correlation(step, names), "subquery": self.query(subquery)}
 
     def _correlation(self, step: Ast, names: Mapping[str, str]) -> Ast:
-        destination = _server_names(self._scope.tables[step["subquery"]["table"]])
+        destination = self._restriction.server_names(self._scope.tables[step["subquery"]["table"]])
         return {
             "parentField": [names[name] for name in step["correlation"]["parentField"]],
             "childField": [destination[name] for name in step["correlation"]["childField"]],
@@ -132,10 +145,6 @@ class _OneCaller:
                 return {**condition, "left": {**left, "name": names[name]}}
             case _:
                 return condition
-
-
-def _server_names(table: Table) -> dict[str, str]:
-    return {column.name: column.server_name for column in table.columns}
 
 
 def _start(start: Ast, names: Mapping[str, str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -54,14 +54,19 @@ class Transformer:
         self._app_id = definition.app_id
         self._written = written_queries(definition)
         self._registry = registry
-        self._replicas = tuple(replicas)
+        self._missing = _missing(replica_tables(definition), replicas)
         scope = RuleScope(definition)
         self._tables = Tables(scope)
         self._restriction = Restriction(scope)
 
     def transform(self, queries: Sequence[QueryRequest], caller: Caller) -> list[Transformed]:
         """An answer to each of `queries`, in their order. What is wrong with one is an error of that one."""
-        return [self._transformed(query, caller) for query in queries]
+        restricted = self._restriction.for_caller(caller.claims)
+        return [self._transformed(query, caller, restricted) for query in queries]
+
+    def _is_everywhere(self, table: str, columns: frozenset[str]) -> bool:
+        missing = self._missing.get(table)
+        return missing is None or (bool(missing.columns) and not columns & missing.columns)
 
     def _find(self, name: str) -> NamedQuery | WrittenQuery:
         """Raises `ApplicationError` with the nearest name. Clients before Zero 0.25 write `a|b` for `a.b`."""
@@ -74,27 +79,26 @@ class Transformer:
         hint = f". Did you mean {close[0]}?" if close else ""
         raise ApplicationError(f"Query not found: {name[:MAX_NAME_LENGTH]}{hint}")
 
-    def _ast(self, named: NamedQuery | WrittenQuery, argument: Any, caller: Caller) -> Ast:
+    def _ast(
+        self, named: NamedQuery | WrittenQuery, argument: Any, caller: Caller, restricted: Callable[[Ast], Ast]
+    ) -> Ast:
         """The AST of one query, with server names and rules. Raises `ApplicationError`, and what its function raises."""
         query = named.build(self._tables, argument, caller)
-        ast = self._restriction.restricted(query.ast, caller.claims)
-        for table, columns in names_in(ast):
-            if any(
-                not columns <= replica.get(table, frozenset()) or table not in replica for replica in self._replicas
-            ):
-                raise ApplicationError(
-                    "The data for this query is being changed. Ask again in some seconds.",
-                    details={"type": "NotYetInReplica"},
-                )
+        ast = restricted(query.ast)
+        if self._missing and any(not self._is_everywhere(table, columns) for table, columns in names_in(ast)):
+            raise ApplicationError(
+                "The data for this query is being changed. Ask again in some seconds.",
+                details={"type": "NotYetInReplica"},
+            )
         return ast
 
-    def _transformed(self, query: QueryRequest, caller: Caller) -> Transformed:
+    def _transformed(self, query: QueryRequest, caller: Caller, restricted: Callable[[Ast], Ast]) -> Transformed:
         began = time.perf_counter()
         name = ""
         try:
             found = self._find(query.name)
             name = found.name
-            answer, outcome = transformed(query, self._ast(found, query.argument, caller)), "ast"
+            answer, outcome = transformed(query, self._ast(found, query.argument, caller, restricted)), "ast"
         except ApplicationError as error:
             answer, outcome = refused(query, error.message, error.details), "refused"
         except Exception:
@@ -104,6 +108,27 @@ class Transformer:
             message = f"The query failed. The server's log has the reason under {error_id}."
             answer, outcome = refused(query, message), "failed"
         return Transformed(answer, name, outcome, time.perf_counter() - began)
+
+
+@dataclass(frozen=True, slots=True)
+class _MissingColumns:
+    """Server names of the columns of a table that some replica lacks. Without any, it lacks the whole table."""
+
+    columns: frozenset[str]
+
+
+def _missing(wanted: ReplicaTables, replicas: Iterable[ReplicaTables]) -> dict[str, _MissingColumns]:
+    """What some of `replicas` lack, by table. Hardly ever is there anything, and then no AST has to be looked at."""
+    missing: dict[str, _MissingColumns] = {}
+    for replica in replicas:
+        for table, columns in wanted.items():
+            lacks = columns - replica.get(table, frozenset())
+            known = missing.get(table)
+            if table not in replica or (known is not None and not known.columns):
+                missing[table] = _MissingColumns(frozenset())
+            elif lacks:
+                missing[table] = _MissingColumns(lacks | (known.columns if known else frozenset()))
+    return missing
 
 
 def names_in(ast: Ast) -> Iterator[tuple[str, frozenset[str]]]:

@@ -164,4 +164,4 @@ def test_answers_are_in_the_order_of_the_queries() -> None:
 
 def test_a_visitor_has_no_user_id() -> None:
     """null, and not left out: zero-cache would trust the client then."""
-    assert query_response(None, []) == b'{"kind": "QueryResponse", "userID": null, "queries": []}'
+    assert query_response(None, []) == b'{"kind":"QueryResponse","userID":null,"queries":[]}'

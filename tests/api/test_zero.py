@@ -14,6 +14,7 @@ from changesource.api import zero
 from changesource.limits.limits import Limits
 from changesource.models import App, Client
 from changesource.protocol.transforms import MAX_QUERIES
+from changesource.queries.restriction import NO_ROW
 from tests.authentication.issuer import AUDIENCE, ISSUER, SECRET
 from tests.models.builders import build_app, publish, set_grant
 from tests.node.client import signed_token
@@ -90,7 +91,7 @@ async def test_the_answer_is_for_the_user_of_the_token(token: str) -> None:
     assert answer["queries"][0]["ast"]["where"]["right"]["value"] == "ada"
     status, answer = await ask(key=token)
     assert (status, answer["userID"]) == (200, None)
-    assert answer["queries"][0]["ast"]["where"] == {"type": "or", "conditions": []}
+    assert answer["queries"][0]["ast"]["where"] == NO_ROW
 
 
 async def test_an_empty_list_has_an_empty_answer(token: str) -> None:

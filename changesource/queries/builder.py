@@ -17,7 +17,7 @@ these after IN and NOT IN. So no argument of a caller can become an operator.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -54,36 +54,48 @@ _SUBQUERY_PREFIX: Final = "zsubq_"
 _GIVEN: Final[Any] = object()
 
 
+ParameterPath = tuple[str, tuple[str, ...]]
+"""An anchor, which is `args` or `caller`, and the names that lead from there to a value."""
+
+
+class ParametersSeen:
+    """What one trace assumes and learns: `nulls` are the parameters that are None in it, and `looked_at` has every parameter
+    that the function came by, in the order in which it did."""
+
+    def __init__(self, nulls: Collection[ParameterPath] = ()) -> None:
+        self.nulls = nulls
+        self.looked_at: dict[ParameterPath, None] = {}
+
+
 class Parameter:
     """Stands for a value that is not known yet, in a query that is only traced (`tracing`): an argument, or what is known of
     the caller. It can be compared with a column, and with nothing else: a function that has to know the value cannot be
-    traced."""
+    traced. Its own attributes have underscores, because arguments may have any other names."""
 
-    def __init__(self, anchor: str, path: tuple[str, ...] = ()) -> None:
-        self.anchor = anchor
-        self.path = path
+    def __init__(self, anchor: str, path: tuple[str, ...] = (), seen: ParametersSeen | None = None) -> None:
+        self._parameter: ParameterPath = (anchor, path)
+        self._seen = ParametersSeen() if seen is None else seen
 
-    @property
-    def value_position(self) -> Ast:
-        """What stands in an AST in its place. Zero's own `static` parameters look alike, and zero-cache takes neither."""
-        return {"type": "parameter", "anchor": self.anchor, "path": list(self.path)}
-
-    def __getattr__(self, name: str) -> Parameter:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # Python itself asks for these
             raise AttributeError(name)
-        return Parameter(self.anchor, (*self.path, name))
+        anchor, path = self._parameter
+        inner = (anchor, (*path, name))
+        self._seen.looked_at[inner] = None
+        return None if inner in self._seen.nulls else Parameter(*inner, self._seen)
 
-    def __getitem__(self, name: str) -> Parameter:
+    def __getitem__(self, name: str) -> Any:
         if not isinstance(name, str):
             raise self._unknown()
-        return Parameter(self.anchor, (*self.path, name))
+        return self.__getattr__(name)
 
-    def get(self, name: str, default: None = None) -> Parameter:
+    def get(self, name: str, default: None = None) -> Any:
         """What a claim is looked up with."""
         return self[name]
 
     def _unknown(self, *_: object) -> UnknownValue:
-        return UnknownValue(f"It depends on the value of {'.'.join((self.anchor, *self.path))}.")
+        anchor, path = self._parameter
+        return UnknownValue(f"It depends on the value of {'.'.join((anchor, *path))}.")
 
     def _refuse(self, *_: object) -> Any:
         raise self._unknown()
@@ -92,6 +104,13 @@ class Parameter:
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __neg__ = __call__ = _refuse
     __hash__ = object.__hash__
+
+
+def value_position(parameter: Parameter) -> Ast:
+    """What stands in an AST in the place of a parameter. Zero's own `static` parameters look alike, and zero-cache takes
+    neither."""
+    anchor, path = parameter._parameter
+    return {"type": "parameter", "anchor": anchor, "path": list(path)}
 
 
 class UnknownValue(Exception):
@@ -118,15 +137,24 @@ class Tables:
 
 class Query:
     """A query over one table. It never changes: each method returns another query. `ast` is what zero-cache would run, with
-    the names of the schema."""
+    the names of the schema. `ones` has the paths of relationships that lead to where `one` was called, which the AST does not
+    tell: `()` is the query itself."""
 
-    __slots__ = ("_junction", "_scope", "_table", "ast")
+    __slots__ = ("_junction", "_scope", "_table", "ast", "ones")
 
-    def __init__(self, scope: RuleScope, table: Table, ast: Ast, junction: str = "") -> None:
+    def __init__(
+        self,
+        scope: RuleScope,
+        table: Table,
+        ast: Ast,
+        junction: str = "",
+        ones: frozenset[tuple[str, ...]] = frozenset(),
+    ) -> None:
         self._scope = scope
         self._table = table
         self._junction = junction
         self.ast = ast
+        self.ones = ones
 
     def where(self, column_or_condition: Any, operator_or_value: Any = _GIVEN, value: Any = _GIVEN) -> Query:
         """Keeps the rows for which `column = value` or `column operator value` holds, or the condition that a function makes
@@ -159,7 +187,7 @@ class Query:
         subquery = _subquery(
             self._scope, last.destination, relationship, query, junction=relationship if junctions else ""
         )
-        step: Ast = {"system": "client", "correlation": _correlation(last), "subquery": subquery}
+        step: Ast = {"system": "client", "correlation": _correlation(last), "subquery": subquery.ast}
         for junction in junctions:
             through = {"table": junction.destination, "alias": relationship, "related": [step]}
             step = {
@@ -168,7 +196,9 @@ class Query:
                 "hidden": True,
                 "subquery": through,
             }
-        return self._with(related=[*self.ast.get("related", ()), step])
+        found = self._with(related=[*self.ast.get("related", ()), step])
+        found.ones = self.ones | {(relationship, *path) for path in subquery.ones}
+        return found
 
     def order_by(self, column: str, direction: str = "asc") -> Query:
         """Sorts by `column`, after what earlier calls sort by. `direction` is asc or desc."""
@@ -182,7 +212,7 @@ class Query:
         """Keeps the first `count` rows."""
         if isinstance(count, Parameter):
             self._refuse_in_junction("limit")
-            return self._with(limit=count.value_position)
+            return self._with(limit=value_position(count))
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**31:
             raise InvalidQuery("A limit is a whole number from 0 to 2,147,483,647.")
         self._refuse_in_junction("limit")
@@ -192,15 +222,17 @@ class Query:
         """Keeps the rows that sort after `row`, which has values for columns that the query sorts by, or from it on."""
         for name, value in row.items():
             _refuse_misfit(_column(self._table, name), "IS", value)
-        values = {name: value.value_position if isinstance(value, Parameter) else value for name, value in row.items()}
+        values = {name: value_position(value) if isinstance(value, Parameter) else value for name, value in row.items()}
         return self._with(start={"row": values, "exclusive": not inclusive})
 
     def one(self) -> Query:
         """Keeps the first row, which the client gets by itself and not in a list."""
-        return self._with(limit=1)
+        found = self._with(limit=1)
+        found.ones = self.ones | {()}
+        return found
 
     def _with(self, **members: Any) -> Query:
-        return Query(self._scope, self._table, {**self.ast, **members}, self._junction)
+        return Query(self._scope, self._table, {**self.ast, **members}, self._junction, self.ones)
 
     def _refuse_in_junction(self, method: str) -> None:
         if self._junction:
@@ -272,7 +304,7 @@ class Expressions:
             f"{_SUBQUERY_PREFIX}{alias}",
             query,
             junction=relationship if junctions else "",
-        )
+        ).ast
         for name in ("related", "start"):
             if name in subquery:
                 raise InvalidQuery(f"exists {relationship!r}: the query of an exists has no {name}.")
@@ -298,14 +330,14 @@ def _exists(connection: Connection, subquery: Ast, flip: bool | None) -> Conditi
 
 def _subquery(
     scope: RuleScope, table: str, alias: str, query: Callable[[Query], Query] | None, *, junction: str
-) -> Ast:
+) -> Query:
     start = Query(scope, scope.tables[table], {"table": table, "alias": alias}, junction)
     found = start if query is None else query(start)
     if not isinstance(found, Query) or found.ast["table"] != table or found.ast.get("alias") != alias:
         raise InvalidQuery(
             f"The function for {alias.removeprefix(_SUBQUERY_PREFIX)!r} returns the query that it was given."
         )
-    return found.ast
+    return found
 
 
 def _connections(scope: RuleScope, table: Table, relationship: str) -> tuple[Connection, ...]:
@@ -337,7 +369,7 @@ def _did_you_mean(name: object, names: Any) -> str:
 
 
 def _literal(value: Any) -> Ast:
-    return value.value_position if isinstance(value, Parameter) else {"type": "literal", "value": value}
+    return value_position(value) if isinstance(value, Parameter) else {"type": "literal", "value": value}
 
 
 def _refuse_misfit(column: Column, operator: str, value: Any) -> None:

@@ -90,13 +90,20 @@ class Registry:
         self._queries: dict[str, dict[str, NamedQuery]] = {}
 
     def add(self, query: NamedQuery) -> None:
-        """Raises `InvalidDeclaration` if the app has a query of this name."""
+        """Raises `InvalidDeclaration` if the app has a query of this name, or one whose path leads through it."""
         of_app = self._queries.setdefault(query.app_id, {})
         if (other := of_app.get(query.name)) is not None:
             raise InvalidDeclaration(
                 f"{_place(query.function)}: the app {query.app_id!r} has a query {query.name!r} already, in "
                 f"{_place(other.function)}. Give one of them another name."
             )
+        for other_name, other in of_app.items():
+            first, second = sorted((query.name, other_name), key=len)
+            if second.startswith(f"{first}."):
+                raise InvalidDeclaration(
+                    f"{_place(query.function)}: names are paths, and so the app {query.app_id!r} cannot have both {first!r} "
+                    f"and {second!r}, which {_place(other.function)} declares one of. Give one of them another name."
+                )
         of_app[query.name] = query
 
     def of_app(self, app_id: str) -> Mapping[str, NamedQuery]:

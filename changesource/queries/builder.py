@@ -369,7 +369,11 @@ def _did_you_mean(name: object, names: Any) -> str:
 
 
 def _literal(value: Any) -> Ast:
-    return value_position(value) if isinstance(value, Parameter) else {"type": "literal", "value": value}
+    if isinstance(value, Parameter):
+        return value_position(value)
+    if isinstance(value, list):
+        value = [value_position(member) if isinstance(member, Parameter) else member for member in value]
+    return {"type": "literal", "value": value}
 
 
 def _refuse_misfit(column: Column, operator: str, value: Any) -> None:

@@ -35,6 +35,9 @@ from changesource.tables.definition import AppDefinition, Column, Table
 JSON_TYPE: Final = "ReadonlyJSONValue"
 _TYPES: Final = ("Condition", "LiteralValue", JSON_TYPE, "QueryDefinition")
 _SUBQUERY_PREFIX: Final = "zsubq_"
+_OF_EVERY_OBJECT: Final = frozenset(
+    ["constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString", "toString", "valueOf"]
+)
 _JUNCTION_PREFIX: Final = "zsubq_zhidden_"
 
 KEEP_CONNECTED: Final = """\
@@ -443,8 +446,11 @@ class _BodyPrinter:
         row = ", ".join(
             f"{key(name)}: {self._start_value(value, _column(table, name))}" for name, value in start["row"].items()
         )
+        object_ = f"{{ {row} }}" if row else "{}"
+        if _OF_EVERY_OBJECT & {column.name for column in table.columns}:
+            object_ = f"{object_} as never"  # to TypeScript, it has these members even if it does not mention them
         options = [] if start["exclusive"] else ["{ inclusive: true }"]
-        return Call(".start", [f"{{ {row} }}" if row else "{}", *options])
+        return Call(".start", [object_, *options])
 
     def _start_value(self, value: Any, column: Column) -> str:
         if not isinstance(value, dict):
@@ -453,7 +459,8 @@ class _BodyPrinter:
         if found.own_kinds == {column.type} and not found.may_be_undefined and not found.may_be_null:
             return found.code
         self._refuse_other_kinds(found, column.type, column.name)
-        return f"{found.operand} as {column.type}"
+        code = f"({found.operand} ?? null)" if found.may_be_undefined else found.operand  # JSON has no undefined
+        return f"{code} as {column.type}"
 
     def _related(self, step: Ast, ones: frozenset[tuple[str, ...]]) -> Call:
         subquery = step["subquery"]

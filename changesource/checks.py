@@ -25,11 +25,13 @@ from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, PyMongoError
 from redis.connection import SSLConnection, parse_url
 
+from changesource.authentication.callers import authentication_at
 from changesource.authentication.claims import attribute_claims
+from changesource.authentication.json_web_tokens import are_confusable
 from changesource.authentication.keys import keys_of_settings
 from changesource.authentication.remote_keys import is_safe_url
-from changesource.conf import JWT_ALGORITHMS, load_settings
-from changesource.errors import InvalidJwtSettings
+from changesource.conf import JWT_ALGORITHMS, JwtSettings, load_settings
+from changesource.errors import InvalidJwtSettings, InvalidUserAuthentication
 from changesource.models import App, Grant, Version
 from changesource.models.app import SOURCE_PATTERN, source_variable
 from changesource.mongo.source import FIXED_OPTIONS
@@ -239,57 +241,71 @@ def check_channel_layer(app_configs: Sequence[AppConfig] | None, **kwargs: Any) 
 
 @register()
 def check_jwt(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E006: a key that cannot be used, E007: a JWKS URL without TLS, E008: no audience or no
-    issuer, E009: an algorithm that is unknown or has no key, E010: JWT_ATTRIBUTES or
-    JWT_CLIENT_CLAIM is invalid. W008: settings without keys."""
-    jwt = load_settings().jwt
-    if jwt.is_on:
-        return [*_key_problems(), *_jwt_problems()]
-    if jwt.audience or jwt.issuer or jwt.attributes:
-        return [
-            Warning(
-                "There are settings for JWTs but no keys, so no JWT is accepted.",
-                hint="Set JWT_SECRET, JWT_KEYS, JWT_KEYS_FILE or JWT_JWKS_URL, or remove the other JWT_ settings.",
-                id="changesource.W008",
+    """Of the settings for JWTs of clients (`JWT_`) and of users (`USER_JWT_`), E006: a key that
+    cannot be used, E007: a JWKS URL without TLS, E008: no audience or no issuer, E009: an algorithm
+    that is unknown or has no key, E010: JWT_ATTRIBUTES or JWT_CLIENT_CLAIM is invalid. W008:
+    settings without keys. E016: both have one audience."""
+    settings = load_settings()
+    problems = [problem for jwt in (settings.jwt, settings.user_jwt) for problem in _problems_of_jwts(jwt)]
+    if are_confusable(settings.user_jwt, settings.jwt):
+        problems.append(
+            Error(
+                "JWT_AUDIENCE and USER_JWT_AUDIENCE are the same, so no JWT is accepted: a user whose sub is the name of a "
+                "client could open its change stream.",
+                hint="Let the issuer give JWTs of users another audience, and set USER_JWT_AUDIENCE to it.",
+                id="changesource.E016",
             )
-        ]
-    return []
+        )
+    return problems
 
 
-def _key_problems() -> Iterator[CheckMessage]:
-    jwt = load_settings().jwt
+def _problems_of_jwts(jwt: JwtSettings) -> Iterator[CheckMessage]:
+    if jwt.is_on:
+        yield from _key_problems(jwt)
+        yield from _claim_problems(jwt)
+    elif jwt.audience or jwt.issuer or jwt.attributes:
+        names = ", ".join(f"{jwt.prefix}_{name}" for name in ("SECRET", "KEYS", "KEYS_FILE"))
+        yield Warning(
+            f"There are settings {jwt.prefix}_… for JWTs but no keys, so no JWT is accepted.",
+            hint=f"Set {names} or {jwt.prefix}_JWKS_URL, or remove the other {jwt.prefix}_ settings.",
+            id="changesource.W008",
+        )
+
+
+def _key_problems(jwt: JwtSettings) -> Iterator[CheckMessage]:
     try:
         algorithms = {key.algorithm for key in keys_of_settings(jwt)}
     except InvalidJwtSettings as error:
         yield Error(
             str(error.args[0]),
-            hint="JWT_SECRET is a random text of at least 32 bytes; JWT_KEYS, and the file at JWT_KEYS_FILE, hold PEM blocks "
-            "BEGIN PUBLIC KEY (RSA with at least 2048 bits, P-256, Ed25519) or a JWK set.",
+            hint=f"{jwt.prefix}_SECRET is a random text of at least 32 bytes; {jwt.prefix}_KEYS, and the file at "
+            f"{jwt.prefix}_KEYS_FILE, hold PEM blocks BEGIN PUBLIC KEY (RSA with at least 2048 bits, P-256, Ed25519) or a "
+            "JWK set.",
             id="changesource.E006",
         )
         return
     if jwt.jwks_url and not is_safe_url(jwt.jwks_url):
         yield Error(
-            "JWT_JWKS_URL is not an https URL.",
+            f"{jwt.prefix}_JWKS_URL is not an https URL.",
             hint="Write https://…; http:// is only for an issuer on this machine (localhost, 127.0.0.1, [::1]).",
             id="changesource.E007",
         )
     unknown = set(jwt.algorithms) - set(JWT_ALGORITHMS)
     if unknown or not (jwt.jwks_url or algorithms & set(jwt.algorithms)):
         yield Error(
-            "JWT_ALGORITHMS names an unknown algorithm, or none for which there is a key.",
+            f"{jwt.prefix}_ALGORITHMS names an unknown algorithm, or none for which there is a key.",
             hint=f"Name some of {', '.join(JWT_ALGORITHMS)}, separated by commas. By default, all with keys are accepted.",
             id="changesource.E009",
         )
 
 
-def _jwt_problems() -> Iterator[CheckMessage]:
-    jwt = load_settings().jwt
-    for name, value in (("JWT_AUDIENCE", jwt.audience), ("JWT_ISSUER", jwt.issuer)):
+def _claim_problems(jwt: JwtSettings) -> Iterator[CheckMessage]:
+    for name, value in (("audience", jwt.audience), ("issuer", jwt.issuer)):
         if not value:
+            setting = f"{jwt.prefix}_{name.upper()}"
             yield Error(
-                f"There are keys for JWTs, but {name} is not set, so no JWT is accepted.",
-                hint=f"Set {name} to the {name[4:7].lower()} of the tokens for this service.",
+                f"There are keys for JWTs, but {setting} is not set, so no JWT is accepted.",
+                hint=f"Set {setting} to the {name} of the tokens for this service.",
                 id="changesource.E008",
             )
     try:
@@ -301,6 +317,24 @@ def _jwt_problems() -> Iterator[CheckMessage]:
             str(error.args[0]),
             hint="For example: JWT_ATTRIBUTES=tenant=org_id,region=https://example.com/region and JWT_CLIENT_CLAIM=sub.",
             id="changesource.E010",
+        )
+
+
+@register()
+def check_user_authentication(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E017: USER_AUTHENTICATION names something that cannot be imported, or cannot be asked."""
+    return [problem for path in load_settings().user_authentication for problem in _authentication_problems(path)]
+
+
+def _authentication_problems(path: str) -> Iterator[CheckMessage]:
+    try:
+        authentication_at(path)
+    except InvalidUserAuthentication as error:
+        yield Error(
+            f"USER_AUTHENTICATION: {error.args[0]}",
+            hint="Name functions (request) -> Caller | None, or subclasses of rest_framework.authentication."
+            "BaseAuthentication, as package.module.name, separated by commas without spaces.",
+            id="changesource.E017",
         )
 
 

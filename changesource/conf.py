@@ -9,13 +9,19 @@ from dataclasses import dataclass, field
 from django.conf import settings
 
 JWT_ALGORITHMS = ("HS256", "RS256", "ES256", "EdDSA")
+USER_AUTHENTICATION = (
+    "changesource.authentication.callers.jwt_caller",
+    "changesource.authentication.callers.session_caller",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class JwtSettings:
-    """Who signs JWTs for clients, and what their claims mean. Without keys, no JWT opens a
-    stream."""
+    """Who signs JWTs, and what their claims mean: JWTs with which clients open streams, or those of
+    the users of named queries. Without keys, no JWT is accepted."""
 
+    prefix: str = "JWT"
+    """What the names of these settings begin with: `JWT` for clients, `USER_JWT` for users."""
     secret: str = field(default="", repr=False)
     """The secret for HS256, which the issuer has as well: 32 bytes or more."""
     keys: str = field(default="", repr=False)
@@ -31,7 +37,7 @@ class JwtSettings:
     issuer: str = ""
     """What `iss` has to be."""
     client_claim: str = "sub"
-    """The claim that holds the client's name."""
+    """The claim that holds the client's name. A user's id is always in `sub`."""
     attributes: tuple[str, ...] = ()
     """Pairs `<attribute>=<claim>`: the claims that become attributes of the client, for its row
     filters."""
@@ -64,6 +70,11 @@ class ChangeSourceSettings:
     """Compress the stream when zero-cache offers it (permessage-deflate)."""
     jwt: JwtSettings = field(default_factory=JwtSettings)
     """JWTs, with which clients may connect instead of the tokens of credentials."""
+    user_jwt: JwtSettings = field(default_factory=lambda: JwtSettings(prefix="USER_JWT"))
+    """JWTs, by which users of named queries are known. They open no stream."""
+    user_authentication: tuple[str, ...] = USER_AUTHENTICATION
+    """Dotted paths of what tells who the user behind a request is, in the order in which they are
+    asked: functions `(request) -> Caller | None`, or REST framework's authentication classes."""
     root_path: str = ""
     """The path that the project lives under, with a leading slash and no trailing one; empty for
     the whole host."""
@@ -106,8 +117,12 @@ def load_settings() -> ChangeSourceSettings:
     """The settings from Django's: `CHANGESOURCE_SOURCES`, `REDIS_URL`, and the dict `CHANGESOURCE`
     for the rest. A setting that the project does not set has its default."""
     values = getattr(settings, "CHANGESOURCE", {})
+    jwts = {
+        "jwt": JwtSettings(**values.get("jwt", {})),
+        "user_jwt": JwtSettings(**values.get("user_jwt", {}), prefix="USER_JWT"),
+    }
     return ChangeSourceSettings(
         sources=getattr(settings, "CHANGESOURCE_SOURCES", {}),
         redis_url=getattr(settings, "REDIS_URL", ""),
-        **{**values, "jwt": JwtSettings(**values.get("jwt", {}))},
+        **{**values, **jwts},
     )

@@ -212,8 +212,14 @@ class DeploymentRefused(ChangeSourceError):
     code = "CS605"
 
 
+class InvalidUserAuthentication(ChangeSourceError):
+    """USER_AUTHENTICATION names something that cannot tell who a user is. The message names the path."""
+
+    code = "CS606"
+
+
 class KeysUnavailable(ChangeSourceError):
-    """The keys at JWT_JWKS_URL could not be fetched. Known keys stay in use; check whether the URL answers."""
+    """The keys at a JWKS URL could not be fetched. Known keys stay in use; check whether the URL answers."""
 
     code = "CS603"
 

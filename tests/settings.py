@@ -7,9 +7,9 @@ os.environ["SECRET_KEY"] = "for tests only"
 os.environ["DEBUG"] = "0"
 os.environ["TLS"] = "0"
 os.environ["ALLOWED_HOSTS"] = "testserver,localhost,127.0.0.1"
-for name in ("REDIS_URL", "DATABASE_URL", "MONGODB_URI", "SECRET_KEY_FALLBACKS"):
+for name in ("REDIS_URL", "DATABASE_URL", "MONGODB_URI", "SECRET_KEY_FALLBACKS", "USER_AUTHENTICATION"):
     os.environ.pop(name, None)
-for name in [name for name in os.environ if name.startswith("JWT_")]:
+for name in [name for name in os.environ if name.startswith(("JWT_", "USER_JWT_"))]:
     del os.environ[name]
 
 from zerosources.settings import *  # noqa: E402, F403 (after the environment)

@@ -1,6 +1,7 @@
 """System checks: each misconfiguration has its id, and no message holds a secret."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from django.core.checks import CheckMessage
 from pymongo.common import URI_OPTIONS_VALIDATOR_MAP
 
+import tests
 from changesource import checks
 from changesource.models import Client
 from tests.authentication.issuer import AUDIENCE, ISSUER, SECRET, pem
@@ -143,6 +145,17 @@ def of_jwt(settings: Any, **values: Any) -> list[str]:
     return ids(checks.check_jwt(None))
 
 
+def of_user_jwt(settings: Any, **values: Any) -> list[str]:
+    """The same of the settings for users. Each message names them, and those for clients in no place."""
+    user_jwt = {"audience": AUDIENCE, "issuer": ISSUER, **values}
+    settings.CHANGESOURCE = {**settings.CHANGESOURCE, "user_jwt": user_jwt}
+    messages = checks.check_jwt(None)
+    for message in messages:
+        assert "USER_JWT_" in message.msg
+        assert not re.search(r"(?<!USER_)JWT_[A-Z]", f"{message.msg} {message.hint}")
+    return ids(messages)
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -177,6 +190,80 @@ def test_good_jwt_settings(settings, values: dict[str, Any]) -> None:
 def test_bad_jwt_settings(settings, values: dict[str, Any], expected: list[str]) -> None:
     """Each mistake has its id."""
     assert of_jwt(settings, **values) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"secret": SECRET}, []),
+        ({"secret": "31 bytes are not long enough..."}, ["E006"]),
+        ({"secret": pem("ES256")}, ["E006"]),
+        ({"keys": "secret"}, ["E006"]),
+        ({"keys_file": "/nowhere/secret.pem"}, ["E006"]),
+        ({"jwks_url": "http://me:secret@issuer.example.com/jwks"}, ["E007"]),
+        ({"secret": SECRET, "audience": "", "issuer": ""}, ["E008", "E008"]),
+        ({"secret": SECRET, "algorithms": ("RS256",)}, ["E009"]),
+        ({}, ["W008"]),
+    ],
+)
+def test_settings_for_users_jwts(settings, values: dict[str, Any], expected: list[str]) -> None:
+    """They have the ids of those for clients."""
+    assert of_user_jwt(settings, **values) == expected
+
+
+@pytest.mark.parametrize(
+    ("clients", "users", "expected"),
+    [
+        ({"secret": SECRET}, {"secret": SECRET, "audience": "users"}, []),
+        ({"secret": SECRET}, {"secret": SECRET}, ["E016"]),
+        ({"secret": SECRET}, {"keys": pem("ES256"), "issuer": "https://other.example.com"}, ["E016"]),
+        ({"secret": SECRET, "audience": ""}, {"secret": SECRET, "audience": ""}, ["E008", "E008"]),
+        ({}, {"secret": SECRET}, ["W008"]),
+    ],
+)
+def test_jwts_of_clients_and_of_users_have_different_audiences(
+    settings, clients: dict[str, Any], users: dict[str, Any], expected: list[str]
+) -> None:
+    """Else nothing would tell one from the other."""
+    both = {"audience": AUDIENCE, "issuer": ISSUER}
+    settings.CHANGESOURCE = {**settings.CHANGESOURCE, "jwt": both | clients, "user_jwt": both | users}
+    assert ids(checks.check_jwt(None)) == expected
+
+
+def of_user_authentication(settings: Any, *paths: str) -> list[CheckMessage]:
+    settings.CHANGESOURCE = {**settings.CHANGESOURCE, "user_authentication": paths}
+    return checks.check_user_authentication(None)
+
+
+def test_user_authentication_names_functions_and_classes(settings) -> None:
+    """Those of the default, REST framework's, or none."""
+    assert checks.check_user_authentication(None) == []
+    assert of_user_authentication(settings, "rest_framework.authentication.TokenAuthentication") == []
+    assert of_user_authentication(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("nowhere.at_all", "No module named 'nowhere'"),
+        ("tests.test_checks.at_all", "does not define"),
+        ("session_caller", "doesn't look like a module path"),
+        (" tests.test_checks.ids", "No module named ' tests'"),
+        ("tests.test_checks.URI", "neither a function"),
+        ("tests.test_checks.Path", "neither a function"),
+        ("tests.failing_module.function", "ZeroDivisionError"),
+    ],
+)
+def test_a_path_in_user_authentication_that_leads_nowhere(
+    settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str, reason: str
+) -> None:
+    """The message names it, and what is wrong with it."""
+    (tmp_path / "failing_module.py").write_text("secret = 1 / 0")
+    monkeypatch.setattr("tests.__path__", [*tests.__path__, str(tmp_path)])
+    messages = of_user_authentication(settings, path, "changesource.authentication.callers.jwt_caller")
+    assert ids(messages) == ["E017"]
+    assert messages[0].msg.startswith(f"USER_AUTHENTICATION: {path!r} ")
+    assert reason in messages[0].msg
 
 
 def test_no_jwt_settings() -> None:

@@ -21,7 +21,16 @@ SETTINGS = (ROOT / "zerosources" / "settings.py").read_text()
 NEEDED = {"SECRET_KEY", "ALLOWED_HOSTS", "MONGODB_URI", "REDIS_URL"}
 """What every deployment says for itself: the example has no default of these, but an example."""
 AWKWARD = "$a#b=c d\\n'e\"f ${HOME} $(id) %s $"
-SECRETS = ("SECRET_KEY", "JWT_SECRET", "JWT_KEYS", "REDIS_URL", "MONGODB_URI", "MONGODB_URI_ARCHIVE")
+SECRETS = (
+    "SECRET_KEY",
+    "JWT_SECRET",
+    "JWT_KEYS",
+    "USER_JWT_SECRET",
+    "USER_JWT_KEYS",
+    "REDIS_URL",
+    "MONGODB_URI",
+    "MONGODB_URI_ARCHIVE",
+)
 
 SHOWN = """
 import json, sys
@@ -101,11 +110,13 @@ def test_a_quoted_value_of_the_file(project: Path, value: str) -> None:
 
 
 def values_of_secrets(found: dict[str, Any]) -> list[Any]:
-    jwt, sources = found["CHANGESOURCE"]["jwt"], found["CHANGESOURCE_SOURCES"]
+    own, sources = found["CHANGESOURCE"], found["CHANGESOURCE_SOURCES"]
     return [
         found["SECRET_KEY"],
-        jwt["secret"],
-        jwt["keys"],
+        own["jwt"]["secret"],
+        own["jwt"]["keys"],
+        own["user_jwt"]["secret"],
+        own["user_jwt"]["keys"],
         found["REDIS_URL"],
         sources["default"],
         sources["archive"],

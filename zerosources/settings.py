@@ -199,6 +199,24 @@ CHANGESOURCE = {
         "client_claim": env.str("JWT_CLIENT_CLAIM", default="sub"),
         "attributes": tuple(env.list("JWT_ATTRIBUTES", default=[])),
     },
+    "user_jwt": {
+        "secret": env.str("USER_JWT_SECRET", default=""),
+        "keys": env.str("USER_JWT_KEYS", default=""),
+        "keys_file": env.str("USER_JWT_KEYS_FILE", default=""),
+        "jwks_url": env.str("USER_JWT_JWKS_URL", default=""),
+        "algorithms": tuple(env.list("USER_JWT_ALGORITHMS", default=["HS256", "RS256", "ES256", "EdDSA"])),
+        "audience": env.str("USER_JWT_AUDIENCE", default=""),
+        "issuer": env.str("USER_JWT_ISSUER", default=""),
+    },
+    "user_authentication": tuple(
+        env.list(
+            "USER_AUTHENTICATION",
+            default=[
+                "changesource.authentication.callers.jwt_caller",
+                "changesource.authentication.callers.session_caller",
+            ],
+        )
+    ),
     "root_path": ROOT_PATH,
     "admin": env.bool("ADMIN", default=True),
     "requests_per_address": env.int("REQUESTS_PER_ADDRESS", default=1200),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 from django import forms
@@ -25,11 +26,13 @@ from changesource.conf import load_settings
 from changesource.errors import ChangeSourceError
 from changesource.models import App, AwaitedReplica, Replica, RowErrorRecord, RunningSnapshot, Table, Version
 from changesource.models.app import DEFAULT_SOURCE
-from changesource.models.draft import table_definition
+from changesource.models.draft import draft_definition, table_definition
 from changesource.models.roles import may_view, may_view_draft
 from changesource.operations.publisher import publish_app
 from changesource.publishing.definition_problems import find_publication_problems
 from changesource.publishing.review import Review
+from changesource.queries.written import find_query_problems
+from changesource.tables.definition import AppDefinition
 
 
 class AppForm(forms.ModelForm):
@@ -44,9 +47,11 @@ class AppForm(forms.ModelForm):
         "it may read.",
     )
 
+    queries = JsonObjectField(rows=12, help_text=App._meta.get_field("queries").help_text)
+
     class Meta:
         model = App
-        fields = ["app_id", "source", "relationships", "publications"]
+        fields = ["app_id", "source", "relationships", "publications", "queries"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,6 +67,14 @@ class AppForm(forms.ModelForm):
         if problems := list(find_publication_problems(publications, tables)):
             raise ValidationError(problems)
         return publications
+
+    def clean_queries(self) -> Any:
+        queries = self.cleaned_data["queries"]
+        draft = draft_definition(self.instance) if self.instance.pk else AppDefinition("", "", ())
+        relationships = self.cleaned_data.get("relationships", {})
+        if problems := list(find_query_problems(replace(draft, relationships=relationships, queries=queries))):
+            raise ValidationError([str(problem) for problem in problems])
+        return queries
 
 
 class TableInline(admin.TabularInline):
@@ -131,7 +144,7 @@ class AppAdmin(PublishingPages, SourceCheckPage):
         return links_of_app(app, with_draft=False)
 
     def get_fields(self, request: HttpRequest, obj: App | None = None) -> Any:
-        return ["app_id", "source", "relationships", "publications"] + (
+        return ["app_id", "source", "relationships", "publications", "queries"] + (
             ["state", "links", *self._export_fields(request, obj)] if obj else []
         )
 

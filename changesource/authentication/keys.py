@@ -51,12 +51,13 @@ def keys_of_settings(settings: JwtSettings) -> tuple[VerificationKey, ...]:
     """
     keys: list[VerificationKey] = []
     if settings.secret:
-        keys.append(_secret_key(settings.secret.encode(), None, "JWT_SECRET"))
+        keys.append(_secret_key(settings.secret.encode(), None, f"{settings.prefix}_SECRET"))
     if settings.keys:
         # Some files of environment variables have them on one line.
-        keys += _read_keys(settings.keys.replace("\\n", "\n"), "JWT_KEYS")
+        keys += _read_keys(settings.keys.replace("\\n", "\n"), f"{settings.prefix}_KEYS")
     if settings.keys_file:
-        keys += _read_keys(_file_text(settings.keys_file), "JWT_KEYS_FILE")
+        setting = f"{settings.prefix}_KEYS_FILE"
+        keys += _read_keys(_file_text(settings.keys_file, setting), setting)
     return tuple(keys)
 
 
@@ -78,12 +79,12 @@ def _read_keys(text: str, setting: str) -> Iterator[VerificationKey]:
     yield from keys
 
 
-def _file_text(path: str) -> str:
+def _file_text(path: str, setting: str) -> str:
     try:
         with Path(path).open(encoding="utf-8") as file:
             return file.read(MAX_KEYS_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise InvalidJwtSettings(f"JWT_KEYS_FILE cannot be read ({type(error).__name__}).") from error
+        raise InvalidJwtSettings(f"{setting} cannot be read ({type(error).__name__}).") from error
 
 
 def _key_of_pem(block: str, label: str, setting: str) -> VerificationKey:
@@ -161,7 +162,9 @@ def _secret_key(secret: bytes, kid: str | None, setting: str) -> VerificationKey
     try:
         jwt.get_algorithm_by_name("HS256").prepare_key(secret)
     except jwt.InvalidKeyError as error:
-        raise InvalidJwtSettings(f"{setting} gives HS256 what looks like a public key; see JWT_KEYS.") from error
+        raise InvalidJwtSettings(
+            f"{setting} gives HS256 what looks like a public key. Public keys go into the setting that ends in _KEYS."
+        ) from error
     return VerificationKey(kid, "HS256", secret)
 
 

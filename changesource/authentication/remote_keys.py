@@ -50,8 +50,10 @@ class RemoteKeys:
     """The issuer's keys, fetched when they are needed: in a thread, one fetch at a time. If a fetch
     fails, the known keys stay in use. Any event loop may use it."""
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic, setting: str = "JWT_JWKS_URL") -> None:
+        """`setting` is the name of the setting that holds `url`, for messages."""
         self._url = url
+        self._setting = setting
         self._clock = clock
         self._lock = threading.Lock()
         self._keys: tuple[VerificationKey, ...] = ()
@@ -84,11 +86,11 @@ class RemoteKeys:
 
     def _run(self, fetch: Future[None]) -> None:
         try:
-            keys = public_keys(fetch_text(self._url))
+            keys = public_keys(fetch_text(self._url, self._setting))
             with self._lock:
                 self._keys, self._fetched_at = keys, self._clock()
         except (KeysUnavailable, InvalidJwtSettings) as error:
-            logger.error("the keys at JWT_JWKS_URL could not be fetched, those known stay in use: %s", error)
+            logger.error("the keys at %s could not be fetched, those known stay in use: %s", self._setting, error)
         finally:
             with self._lock:
                 self._fetch = None
@@ -96,15 +98,15 @@ class RemoteKeys:
 
 
 @lru_cache(maxsize=4)
-def remote_keys(url: str) -> RemoteKeys:
-    """The keys at `url`, which all streams of this process share."""
-    return RemoteKeys(url)
+def remote_keys(url: str, setting: str) -> RemoteKeys:
+    """The keys at `url`, the value of `setting`, which all tokens of this process share."""
+    return RemoteKeys(url, setting=setting)
 
 
-def fetch_text(url: str) -> bytes:
+def fetch_text(url: str, setting: str = "JWT_JWKS_URL") -> bytes:
     """The body of a GET of `url`. Raises `KeysUnavailable`, which does not repeat the URL."""
     if not is_safe_url(url):
-        raise KeysUnavailable("JWT_JWKS_URL is not an https URL.")
+        raise KeysUnavailable(f"{setting} is not an https URL.")
     ends_at = time.monotonic() + 2 * TIMEOUT_SECONDS
     try:
         request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 (is_safe_url knows its scheme)

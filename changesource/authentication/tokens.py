@@ -26,5 +26,5 @@ async def authenticate(token: str) -> Identity:
     if len(token) > MAX_TOKEN_LENGTH:
         raise TokenRefused(f"the token is longer than {MAX_TOKEN_LENGTH} characters")
     if is_jwt(token):
-        return await identity_of_jwt(token, load_settings().jwt)
+        return await identity_of_jwt(token, load_settings())
     return await identity_of_credential(token)

@@ -70,8 +70,9 @@ extend(ARGV[2], ARGV[3])
 local slots, slots_of = 0, {}
 for _, ticket in ipairs(redis.call('SMEMBERS', given)) do
   local group = redis.call('HGET', groups, ticket)
-  slots, slots_of[group] = slots + 1, (slots_of[group] or 0) + 1
+  slots_of[group] = (slots_of[group] or 0) + 1
 end
+for _, count in pairs(slots_of) do slots = slots + math.min(count, limit_of_group) end
 while slots < limit do
   local next, next_group, fewest, longest
   local queue = redis.call('ZRANGE', waiting, 0, -1, 'WITHSCORES')

@@ -39,7 +39,7 @@ class Semaphores(Protocol):
 
     async def renew(self, tickets: Collection[Ticket]) -> None:
         """Goes on holding the slots of `tickets`. A slot that got lost is taken again, even beyond
-        the limits."""
+        the limits. What a group holds beyond its own limit takes no slot from other groups."""
 
     async def release(self, ticket: Ticket) -> None:
         """Gives up the slot of `ticket`, or its place in the queue, if it has one."""
@@ -114,11 +114,14 @@ class _Semaphore:
 
     def give(self, limit: int, limit_of_group: int) -> None:
         """Gives the free slots to the tickets that come next."""
-        while len(self.holders) < limit and (name := self._next(limit_of_group)) is not None:
+        while self._taken(limit_of_group) < limit and (name := self._next(limit_of_group)) is not None:
             self.now += 1
             group = self.waiting.pop(name).group
             self.holders[name] = group
             self.served_at[group] = self.now
+
+    def _taken(self, limit_of_group: int) -> int:
+        return sum(min(slots, limit_of_group) for slots in Counter(self.holders.values()).values())
 
     def _next(self, limit_of_group: int) -> str | None:
         slots = Counter(self.holders.values())

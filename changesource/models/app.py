@@ -72,6 +72,13 @@ class App(models.Model):
         validators=[validate_json_object],
         help_text='Groups of tables that a zero-cache can ask for (ZERO_APP_PUBLICATIONS): {"mobile": ["order", "item"]}.',
     )
+    queries = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_json_object],
+        help_text='Named queries: {"rooms.byKind": {"args": {"kind": "string"}, "table": "room", "where": {"kind": '
+        '"$args.kind"}, "related": [{"relationship": "members"}], "orderBy": [["name", "asc"]], "limit": 5}}.',
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -22,6 +22,7 @@ def draft_definition(app: App) -> definition.AppDefinition:
         ),
         relationships=app.relationships,
         publications=app.publications,
+        queries=app.queries,
     )
 
 

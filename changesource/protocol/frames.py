@@ -248,6 +248,13 @@ class PermissionsRow:
     permissions: str | None = None
     hash: str | None = None
 
+    @property
+    def again(self) -> PermissionsRow:
+        """The same rules in another text. A change of the text alone makes zero-cache ask for named
+        queries again."""
+        text = '{"tables":{}}' if self.permissions is None else f"{self.permissions} "
+        return PermissionsRow(text, f"{self.hash} again")
+
 
 def permissions_row(app_id: str, shard_num: int, row: PermissionsRow) -> bytes:
     """The only row of permissions, which has to exist from the start and is never deleted.

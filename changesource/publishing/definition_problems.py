@@ -10,6 +10,9 @@ from typing import TypeVar
 
 from changesource.mql import CompiledPipeline, MqlError, Shape, compile_pipeline, read_mapping_text
 from changesource.protocol.requests import MAX_PUBLICATION_LENGTH, MAX_PUBLICATIONS, PUBLICATION_PATTERN
+from changesource.queries.registry import registry
+from changesource.queries.tracing import find_trace_problems
+from changesource.queries.written import find_query_problems
 from changesource.rules.checks import RuleScope, permission_problems
 from changesource.tables.definition import (
     APP_ID_PATTERN,
@@ -89,6 +92,10 @@ def _app_problems(app: AppDefinition) -> Iterator[Problem]:
             yield Problem("permissions", str(problem), table=table.name)
     for message in find_publication_problems(app.publications, {table.name for table in app.tables}):
         yield Problem("publications", message)
+    for query_problem in find_query_problems(app):
+        yield Problem("queries", str(query_problem))
+    for message in find_trace_problems(app, registry):
+        yield Problem("queries", message)
 
 
 def _app_size_problems(app: AppDefinition) -> Iterator[Problem]:
@@ -97,12 +104,12 @@ def _app_size_problems(app: AppDefinition) -> Iterator[Problem]:
     of_tables = [problem for table in app.tables for problem in _table_size_problems(table)]
     yield from of_tables
     texts = [table.mapping for table in app.tables] + [table.permissions for table in app.tables]
-    texts += [json.dumps(app.relationships), json.dumps(app.publications)]
+    texts += [json.dumps(app.relationships), json.dumps(app.publications), json.dumps(app.queries)]
     if sum(map(len, texts)) > MAX_ALL_TEXT_LENGTH and not of_tables:
         yield Problem(
             "tables",
-            f"The mappings, permissions, relationships and publications of an app have at most {MAX_ALL_TEXT_LENGTH:,} "
-            "characters together. Shorten them, or split the app into several.",
+            f"The mappings, permissions, relationships, publications and queries of an app have at most "
+            f"{MAX_ALL_TEXT_LENGTH:,} characters together. Shorten them, or split the app into several.",
         )
 
 

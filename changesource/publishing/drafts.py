@@ -21,18 +21,20 @@ def replace_draft(app_id: str, schema: Schema, source: str = "") -> App:
     """Replaces the draft of the app by the tables and relationships of `schema`. The app is created
     if it does not exist.
 
-    An app keeps its source if `source` is empty, and its publications, filter columns and indexes
-    where `schema` does not mention them; a new app gets the source `default`. On an error nothing
+    An app keeps its source if `source` is empty, and its publications, queries, filter columns and
+    indexes where `schema` does not mention them; a new app gets the source `default`. On an error nothing
     changes. Raises `InvalidDefinition` with every reason why the new draft could not be published.
     """
     relationships = dict(schema.relationships)
     publications = None if schema.publications is None else dict(schema.publications)
+    named_queries = None if schema.queries is None else dict(schema.queries)
     _check_fields(
         App(
             app_id=app_id,
             source=source or DEFAULT_SOURCE,
             relationships=relationships,
             publications=publications or {},
+            queries=named_queries or {},
         )
     )
     with transaction.atomic():
@@ -41,6 +43,7 @@ def replace_draft(app_id: str, schema: Schema, source: str = "") -> App:
         app.source = source or app.source
         app.relationships = relationships
         app.publications = app.publications if publications is None else publications
+        app.queries = app.queries if named_queries is None else named_queries
         app.save()
         tables = list(_with_what_is_kept(schema, draft_definition(app)))
         app.tables.all().delete()
@@ -62,6 +65,7 @@ def replace_draft_by_version(version: Version) -> App:
         definition.tables,
         definition.relationships,
         definition.publications,
+        definition.queries,
         without_filter_columns=names,
         without_indexes=names,
     )

@@ -28,7 +28,7 @@ def export_version(
     app: App, export_format: ExportFormat, number: int | None = None, *, legacy_queries: bool | None = None
 ) -> ExportedFile:
     """The version of `app` with this number, by default the one in force. `legacy_queries` is that
-    of `ExportOptions`, and the named queries are those of this process.
+    of `ExportOptions`, and the query functions are those of this process.
 
     Raises `UnknownVersion` if there is none, and `InvalidDefinition` if the format cannot express
     it.

@@ -20,8 +20,17 @@ def permissions_row_of(definition: AppDefinition) -> PermissionsRow:
     permissions = compile_permissions(definition)
     if permissions is None:
         return PermissionsRow()
-    text = json.dumps(permissions, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(permissions, ensure_ascii=False, separators=(",", ":")) + _blanks_for(definition)
     return PermissionsRow(text, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _blanks_for(definition: AppDefinition) -> str:
+    """White space that changes with the named queries of an app, and means nothing. zero-cache asks for named queries again
+    when the text of its permissions changes."""
+    if not definition.queries:
+        return ""
+    digest = hashlib.sha256(json.dumps(dict(definition.queries), sort_keys=True).encode()).digest()
+    return "".join(" \t\r\n"[byte >> shift & 3] for byte in digest[:4] for shift in (6, 4, 2, 0))
 
 
 def compile_permissions(definition: AppDefinition) -> dict[str, Any] | None:

@@ -31,7 +31,7 @@ class Schema:
     """The content of a schema file and of the files beside it. It is not checked here whether it
     can be published.
 
-    `publications` is None if no file mentions them: a draft then keeps its own. It also keeps the
+    `publications` and `queries` are None if no file mentions them: a draft then keeps its own. It also keeps the
     filter columns and the indexes of a table that has none here, unless the table's name is in
     `without_filter_columns` or `without_indexes`.
     """
@@ -39,6 +39,7 @@ class Schema:
     tables: tuple[Table, ...]
     relationships: Mapping[str, Any]
     publications: Mapping[str, Any] | None = None
+    queries: Mapping[str, Any] | None = None
     without_filter_columns: frozenset[str] = frozenset()
     without_indexes: frozenset[str] = frozenset()
 

@@ -1,4 +1,4 @@
-"""What is known of the arguments of a query function from its Pydantic model: the JSON values that clients send.
+"""What is known of the arguments of a query: the JSON values that clients send.
 
 A function reads attributes of the model, and a client has the JSON that the model is made of. `steps` leads from one to the
 other.
@@ -14,6 +14,9 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, RootModel, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from changesource.queries.registry import NamedQuery
+from changesource.queries.written import ArgumentType, WrittenQuery
 
 Schema = Mapping[str, Any]
 """A JSON schema."""
@@ -39,16 +42,25 @@ class Step:
 
 
 class Arguments:
-    """The arguments of one query function. Without a `model`, it takes none."""
+    """The arguments of one query: those of a function have a `model`, those of a written query a `schema`. Without either, it
+    takes none."""
 
-    def __init__(self, model: type[BaseModel] | None) -> None:
+    def __init__(self, model: type[BaseModel] | None, schema: Schema | None = None) -> None:
         self._model = model
+        self._schema = schema
+        self.are_taken = model is not None or schema is not None
+
+    @classmethod
+    def of(cls, named: NamedQuery | WrittenQuery) -> Arguments:
+        if isinstance(named, NamedQuery):
+            return cls(named.arguments)
+        return cls(None, _written_schema(named.arguments) if named.arguments else None)
 
     @cached_property
     def schema(self) -> Schema:
         """The JSON schema of what clients send. `{}` allows everything, which is all that is known of some models."""
         if self._model is None:
-            return {}
+            return self._schema or {}
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
@@ -61,6 +73,8 @@ class Arguments:
     @property
     def may_be_left_out(self) -> bool:
         """A client may send no argument at all."""
+        if not self.are_taken:
+            return False
         resolved = self.resolved(self.schema)
         return resolved.get("type") == "object" and not resolved.get("required")
 
@@ -191,6 +205,15 @@ class Arguments:
                             yield from ({**first, key: value} for value in values[1:])
                 case {"type": "object"} | {"type": "array"}:
                     yield {} if each["type"] == "object" else []
+
+
+def _written_schema(arguments: Mapping[str, ArgumentType]) -> Schema:
+    properties: dict[str, Schema] = {}
+    for name, kind in arguments.items():
+        one: Schema = {"type": "array", "items": {"type": kind.kind}} if kind.is_list else {"type": kind.kind}
+        properties[name] = {"anyOf": [one, {"type": "null"}], "default": None} if kind.is_optional else one
+    required = [name for name, kind in arguments.items() if not kind.is_optional]
+    return {"type": "object", "properties": properties, "required": required}
 
 
 def _is_null(schema: Schema) -> bool:

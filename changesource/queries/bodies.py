@@ -15,8 +15,10 @@ from typing import Any, Final
 
 from changesource.queries.arguments import Arguments, UnclearArgument
 from changesource.queries.builder import Ast, Parameter, ParameterPath, Tables
+from changesource.queries.errors import InvalidQuery
 from changesource.queries.registry import Caller, NamedQuery
 from changesource.queries.tracing import Trace, trace
+from changesource.queries.written import WrittenQuery
 
 MAX_BRANCHES: Final = 4
 """On how many values that may be null a body may depend. Each doubles its length."""
@@ -56,12 +58,14 @@ class Unusable:
     reason: str
 
 
-def body_of(named: NamedQuery, tables: Tables) -> Body | NoBody | Unusable:
-    """What the function of `named` builds over `tables`."""
+def body_of(named: NamedQuery | WrittenQuery, tables: Tables) -> Body | NoBody | Unusable:
+    """What `named` builds over `tables`, which are those of a written query."""
+    if isinstance(named, WrittenQuery):
+        return _written_body(named, tables)
     traced = trace(named, tables)
     if traced.ast is None:
         return Unusable(traced.problem) if traced.problem else NoBody(traced.unknown)
-    arguments = Arguments(named.arguments)
+    arguments = Arguments.of(named)
     try:
         for anchor, path in traced.looked_at:
             _refuse_unclear(arguments, anchor, path)
@@ -76,6 +80,14 @@ def body_of(named: NamedQuery, tables: Tables) -> Body | NoBody | Unusable:
         return _checked(named, tables, arguments, body, traced)
     except UnclearArgument as error:
         return NoBody(str(error))
+
+
+def _written_body(named: WrittenQuery, tables: Tables) -> Body | Unusable:
+    try:
+        query = named.trace(tables)
+    except InvalidQuery as error:
+        return Unusable(error.message)
+    return Built(query.ast, query.ones)
 
 
 def shown_path(path: ParameterPath) -> str:

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from inspect import Parameter
 from typing import Any, Final, TypeVar, get_type_hints
 
@@ -97,13 +96,8 @@ class Registry:
                 f"{_place(query.function)}: the app {query.app_id!r} has a query {query.name!r} already, in "
                 f"{_place(other.function)}. Give one of them another name."
             )
-        for other_name, other in of_app.items():
-            first, second = sorted((query.name, other_name), key=len)
-            if second.startswith(f"{first}."):
-                raise InvalidDeclaration(
-                    f"{_place(query.function)}: names are paths, and so the app {query.app_id!r} cannot have both {first!r} "
-                    f"and {second!r}, which {_place(other.function)} declares one of. Give one of them another name."
-                )
+        if (conflict := find_path_conflict([*of_app, query.name])) is not None:
+            raise InvalidDeclaration(f"{_place(query.function)}: {path_conflict_message(*conflict)}")
         of_app[query.name] = query
 
     def of_app(self, app_id: str) -> Mapping[str, NamedQuery]:
@@ -114,15 +108,21 @@ class Registry:
         """The ids of apps for which queries are declared, whether these apps exist or not."""
         yield from self._queries
 
-    def find(self, app_id: str, name: str) -> NamedQuery:
-        """Raises `ApplicationError` with the nearest name. Clients before Zero 0.25 write `a|b` for `a.b`."""
-        of_app = self.of_app(app_id)
-        name = name.replace("|", ".")
-        if (query := of_app.get(name)) is not None:
-            return query
-        close = get_close_matches(name, of_app, n=1) if len(name) <= MAX_NAME_LENGTH else []
-        hint = f". Did you mean {close[0]}?" if close else ""
-        raise ApplicationError(f"Query not found: {name[:MAX_NAME_LENGTH]}{hint}")
+
+def find_path_conflict(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two of `names` of which the second leads through the first. Names are paths in the object that `defineQueries` takes,
+    where one thing cannot be both a query and an object of queries."""
+    known = set(names)
+    for name in sorted(known):
+        parts = name.split(".")
+        for length in range(1, len(parts)):
+            if (outer := ".".join(parts[:length])) in known:
+                return outer, name
+    return None
+
+
+def path_conflict_message(outer: str, inner: str) -> str:
+    return f"Names are paths, and so there cannot be both {outer!r} and {inner!r}. Give one of them another name."
 
 
 registry: Final = Registry()

@@ -7,13 +7,15 @@ to know it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 from changesource.queries.builder import Ast, Parameter, ParameterPath, ParametersSeen, Tables, UnknownValue
 from changesource.queries.errors import ApplicationError
-from changesource.queries.registry import Caller, NamedQuery
+from changesource.queries.registry import Caller, NamedQuery, Registry
+from changesource.rules.checks import RuleScope
+from changesource.tables.definition import AppDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +54,11 @@ def trace(named: NamedQuery, tables: Tables, nulls: Collection[ParameterPath] = 
         return Trace(
             unknown=f"It raised {type(error).__name__} for arguments without values.", looked_at=tuple(seen.looked_at)
         )
+
+
+def find_trace_problems(app: AppDefinition, registry: Registry) -> Iterator[str]:
+    """Why query functions that are declared for `app` could not work with it."""
+    tables = Tables(RuleScope(app))
+    for named in registry.of_app(app.app_id).values():
+        if problem := trace(named, tables).problem:
+            yield f"{named.name}, which is {named.function.__module__}.{named.function.__qualname__}: {problem}"

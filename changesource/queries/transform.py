@@ -7,13 +7,15 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from changesource.protocol.transforms import Answer, QueryRequest, refused, transformed
 from changesource.queries.builder import Ast, Condition, Tables
 from changesource.queries.errors import ApplicationError
-from changesource.queries.registry import Caller, NamedQuery, Registry
+from changesource.queries.registry import MAX_NAME_LENGTH, Caller, NamedQuery, Registry
 from changesource.queries.restriction import Restriction
+from changesource.queries.written import WrittenQuery, written_queries
 from changesource.rules.checks import RuleScope
 from changesource.tables.definition import AppDefinition
 
@@ -50,6 +52,7 @@ class Transformer:
 
     def __init__(self, definition: AppDefinition, replicas: Iterable[ReplicaTables], registry: Registry) -> None:
         self._app_id = definition.app_id
+        self._written = written_queries(definition)
         self._registry = registry
         self._replicas = tuple(replicas)
         scope = RuleScope(definition)
@@ -60,7 +63,18 @@ class Transformer:
         """An answer to each of `queries`, in their order. What is wrong with one is an error of that one."""
         return [self._transformed(query, caller) for query in queries]
 
-    def _ast(self, named: NamedQuery, argument: Any, caller: Caller) -> Ast:
+    def _find(self, name: str) -> NamedQuery | WrittenQuery:
+        """Raises `ApplicationError` with the nearest name. Clients before Zero 0.25 write `a|b` for `a.b`."""
+        name = name.replace("|", ".")
+        of_functions = self._registry.of_app(self._app_id)
+        found = self._written.get(name) or of_functions.get(name)
+        if found is not None:
+            return found
+        close = get_close_matches(name, [*self._written, *of_functions], n=1) if len(name) <= MAX_NAME_LENGTH else []
+        hint = f". Did you mean {close[0]}?" if close else ""
+        raise ApplicationError(f"Query not found: {name[:MAX_NAME_LENGTH]}{hint}")
+
+    def _ast(self, named: NamedQuery | WrittenQuery, argument: Any, caller: Caller) -> Ast:
         """The AST of one query, with server names and rules. Raises `ApplicationError`, and what its function raises."""
         query = named.build(self._tables, argument, caller)
         ast = self._restriction.restricted(query.ast, caller.claims)
@@ -78,7 +92,7 @@ class Transformer:
         began = time.perf_counter()
         name = ""
         try:
-            found = self._registry.find(self._app_id, query.name)
+            found = self._find(query.name)
             name = found.name
             answer, outcome = transformed(query, self._ast(found, query.argument, caller)), "ast"
         except ApplicationError as error:

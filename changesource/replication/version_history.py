@@ -107,6 +107,10 @@ class VersionHistory:
         versions = [version for version in await self._stored() if version.cluster_time is not None]
         return tuple([await self._get(version) for version in versions if version.number > number])
 
+    async def began_at(self, number: int) -> int:
+        """Returns the cluster time of the marker with which a version began, 0 if it has none."""
+        return next((version.cluster_time or 0 for version in await self._stored() if version.number == number), 0)
+
     async def check_source(self, database: Database, position: Position | None = None) -> None:
         """Does what `SourceIdentity.check` does."""
         if self.source is not None:

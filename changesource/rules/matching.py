@@ -36,7 +36,15 @@ from changesource.tables.relationships import Connection, Relationship
 Row = Mapping[str, Any]
 """Name of a column → the JSON value that the row has in it. A column that is not there is null."""
 
-Claims = Mapping[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class ByNamespace:
+    """The values of variables where a rule has several namespaces: namespace → its values."""
+
+    values: Mapping[str, Mapping[str, Any]]
+
+
+Claims = Mapping[str, Any] | ByNamespace
 """The values of variables in the namespace of a rule: the claims of the caller, or the attributes of a client."""
 RelatedRows = Callable[[Connection, Row], Iterable[Row]]
 """Gives the rows to which a connection leads from a row."""
@@ -82,7 +90,7 @@ def bound(rule: Rule, claims: Claims) -> Filter:
 
 def value_of(variable: Variable, claims: Claims) -> Any:
     """The value of a claim; None for a missing one."""
-    value: Any = claims
+    value: Any = claims.values[variable.namespace] if isinstance(claims, ByNamespace) else claims
     for name in variable.path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value

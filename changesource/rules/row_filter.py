@@ -44,7 +44,7 @@ class RowFilter:
     def __init__(self, table: Table, source: object, attributes: Mapping[str, Any]) -> None:
         self._columns = table.filter_columns
         columns = {column.name: column for column in table.columns}
-        rule = parse_rule(source, namespace=NAMESPACE)
+        rule = parse_rule(source, namespaces=(NAMESPACE,))
         filter = bound(rule, attributes)
         if any(_has_misfit(columns[name], value) for name, value in _attributes_by_column(rule.filter, attributes)):
             filter = NOTHING
@@ -82,7 +82,7 @@ class RowFilter:
 def row_filter_problems(definition: AppDefinition, table: Table, source: object) -> Iterator[MqlError]:
     """What is wrong with a filter of `table`, each problem with its place inside."""
     try:
-        rule = parse_rule(source, namespace=NAMESPACE)
+        rule = parse_rule(source, namespaces=(NAMESPACE,))
     except MqlError as error:
         yield error
         return

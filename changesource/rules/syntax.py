@@ -43,7 +43,7 @@ ACTIONS: Final = ("select", "insert", "update.before", "update.after", "delete")
 
 _LOGICAL: Final[Mapping[str, type[And | Or | Nor]]] = {"$and": And, "$or": Or, "$nor": Nor}
 _WHAT_IT_IS: Final = "Permissions are a JSON object with lists of rules under select, insert, update and delete."
-_VARIABLE_PATTERN: Final = re.compile(r"\$(auth|client)\.(.*)", re.DOTALL)
+_VARIABLE_PATTERN: Final = re.compile(r"\$(auth|client|args)\.(.*)", re.DOTALL)
 
 _NAMES_OF_EVERY_OBJECT: Final = frozenset(
     {
@@ -115,10 +115,10 @@ def parse_permissions(text: str) -> Permissions:
     return Permissions(rules, tuple(problems))
 
 
-def parse_rule(source: object, place: str = "", namespace: str = NAMESPACE) -> Rule:
-    """Parses a rule whose variables are of `namespace`. Raises `MqlError` with the place inside the rule."""
+def parse_rule(source: object, place: str = "", namespaces: tuple[str, ...] = (NAMESPACE,)) -> Rule:
+    """Parses a rule whose variables are of `namespaces`. Raises `MqlError` with the place inside the rule."""
     check_nesting(source)
-    filter = _parse(source, namespace)
+    filter = _parse(source, namespaces)
     return Rule(place, source, filter, tuple(sorted(_needed_variables(filter), key=str)))
 
 
@@ -144,77 +144,81 @@ def _list_of_rules(rules: object, *place: str) -> list[Any]:
 # One rule
 
 
-def _parse(source: object, namespace: str) -> Filter:
+def _parse(source: object, namespaces: tuple[str, ...]) -> Filter:
     if not isinstance(source, Mapping):
         raise MqlError('A rule is an object, as in {"owner": "$auth.sub"}.')
     conditions = []
     for name, value in source.items():
         try:
-            conditions.append(_parse_entry(name, value, namespace))
+            conditions.append(_parse_entry(name, value, namespaces))
         except MqlError as error:
             # Errors of the parser of filters have their place already.
             raise (error if error.place[:1] == (name,) else error.within(name)) from error
     return conditions[0] if len(conditions) == 1 else And(tuple(conditions))
 
 
-def _parse_entry(name: str, value: Any, namespace: str) -> Filter:
+def _parse_entry(name: str, value: Any, namespaces: tuple[str, ...]) -> Filter:
     if name in _LOGICAL:
-        return _LOGICAL[name](tuple(_parse_members(value, namespace)))
+        return _LOGICAL[name](tuple(_parse_members(value, namespaces)))
     if name == "$exists":
-        return _parse_related(value, namespace)
-    variable = _variable(name, namespace)
+        return _parse_related(value, namespaces)
+    variable = _variable(name, namespaces)
     if variable is not None:
-        return VariableCondition(variable, parse_value_filter(_with_variables(value, namespace)))
-    return parse_filter({name: _with_variables(value, namespace)})
+        return VariableCondition(variable, parse_value_filter(_with_variables(value, namespaces)))
+    return parse_filter({name: _with_variables(value, namespaces)})
 
 
-def _parse_members(members: Any, namespace: str) -> Iterator[Filter]:
+def _parse_members(members: Any, namespaces: tuple[str, ...]) -> Iterator[Filter]:
     if not isinstance(members, list) or not members:
         raise MqlError("This takes an array of one rule or more.")
     for index, member in enumerate(members):
         try:
-            yield _parse(member, namespace)
+            yield _parse(member, namespaces)
         except MqlError as error:
             raise error.within(f"[{index}]") from error
 
 
-def _parse_related(argument: Any, namespace: str) -> Filter:
+def _parse_related(argument: Any, namespaces: tuple[str, ...]) -> Filter:
     if not isinstance(argument, Mapping) or not {"relationship"} <= argument.keys() <= {"relationship", "where"}:
         raise MqlError('Write {"relationship": "members", "where": {…}}; where may be left out.')
     relationship = argument["relationship"]
     if not isinstance(relationship, str):
         raise MqlError("Write the name of a relationship.", ("relationship",))
     try:
-        return Related(relationship, _parse(argument.get("where", {}), namespace))
+        return Related(relationship, _parse(argument.get("where", {}), namespaces))
     except MqlError as error:
         raise error.within("where") from error
 
 
-def _with_variables(value: Any, namespace: str) -> Any:
+def _with_variables(value: Any, namespaces: tuple[str, ...]) -> Any:
     """`value` with a `Variable` in place of each text that names one."""
     if isinstance(value, str):
-        variable = _variable(value, namespace)
+        variable = _variable(value, namespaces)
         return value if variable is None else variable
     if isinstance(value, list):
-        return [_with_variables(member, namespace) for member in value]
+        return [_with_variables(member, namespaces) for member in value]
     if isinstance(value, dict):
-        return {name: _with_variables(member, namespace) for name, member in value.items()}
+        return {name: _with_variables(member, namespaces) for name, member in value.items()}
     return value
 
 
-def _variable(text: str, namespace: str) -> Variable | None:
+def _variable(text: str, namespaces: tuple[str, ...]) -> Variable | None:
     match = _VARIABLE_PATTERN.fullmatch(text)
     if match is None:
         return None
-    if match[1] != namespace:
-        raise MqlError(f"{text!r}: only ${namespace}.<name> can be named here.")
+    if match[1] not in namespaces:
+        raise MqlError(f"{text!r}: only {_listed(namespaces)} can be named here.")
     path = tuple(match[2].split("."))
     for name in path:
         if not name or "\0" in name:
-            raise MqlError(f"{text!r}: a name is missing. Write ${namespace}.<name>.")
+            raise MqlError(f"{text!r}: a name is missing. Write ${match[1]}.<name>.")
         if name in _NAMES_OF_EVERY_OBJECT:
             raise MqlError(f"{text!r}: {name} is something that every object has in JavaScript. Use another claim.")
     return Variable(match[1], path)
+
+
+def _listed(namespaces: tuple[str, ...]) -> str:
+    return " and ".join(f"${namespace}.<name>" for namespace in namespaces)
 
 
 # What a rule needs

@@ -254,7 +254,10 @@ def _literal(value: Any) -> Condition:
 
 
 def _static(variable: Variable) -> Condition:
-    if variable.namespace != NAMESPACE:
-        raise TypeError(f"zero-cache knows no {variable}")
     field = variable.path[0] if len(variable.path) == 1 else list(variable.path)
-    return {"type": "static", "anchor": "authData", "field": field}
+    # zero-cache knows the anchor authData alone; what is traced of a named query never gets there.
+    return {
+        "type": "static",
+        "anchor": "authData" if variable.namespace == NAMESPACE else variable.namespace,
+        "field": field,
+    }

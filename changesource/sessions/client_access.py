@@ -176,6 +176,10 @@ class ClientAccess:
         """The number of the access version in force at a position. Raises `UnknownVersion`."""
         return number_in_force(self.entitlements.versions, position)
 
+    def began_at(self, number: int) -> int:
+        """The cluster time of the marker with which an access version began, 0 if it has none."""
+        return next((each.cluster_time or 0 for each in self.entitlements.versions if each.number == number), 0)
+
     @property
     def _newest(self) -> StoredAccess | None:
         return self.entitlements.versions[-1] if self.entitlements.versions else None

@@ -12,7 +12,7 @@ from django.db import Error as DatabaseError
 from changesource.errors import SourceUnreachable, SourceUnusable, UnknownVersion
 from changesource.log.entries import Entry
 from changesource.models.queries.published import PublishedApp
-from changesource.protocol import closing
+from changesource.protocol import closing, frames
 from changesource.protocol.closing import Closing
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView
@@ -27,6 +27,14 @@ from changesource.sessions.transactions import TransactionSender
 from changesource.sessions.transition import Transition
 
 logger = logging.getLogger(__name__)
+
+REPEAT_SECONDS = 6.0
+"""How long after new rules the permissions are sent once more. Each change of them makes zero-cache ask for
+all named queries again, but it gives a client group that asked within the last 5 seconds what it was
+answered then, by the old rules (Zero: custom-queries/transform-query.ts)."""
+LATELY_SECONDS = 60
+"""How far, by the source's clock, a replica may have come since a cutover if its rules were not sent
+once more. A stream that is not interrupted does so after `REPEAT_SECONDS` and a moment."""
 
 
 class Stream:
@@ -67,6 +75,7 @@ class Stream:
         self._known: object = None
         """What `withheld` was worked out from."""
         self._committed_at = time.monotonic()
+        self._repeats_permissions_at: float | None = None
 
     async def run(self, published: PublishedApp) -> Closing | Reset:
         """Streams until the process stops or the replica may not continue. The app is `published`
@@ -75,6 +84,8 @@ class Stream:
         Raises `HistoryLost`, `UnknownVersion`, `BarrierNotSeen`, `ClientStalled`, `SourceUnusable`,
         `django.db.Error`.
         """
+        if await self._changed_lately():
+            self._repeat_permissions_soon()
         async with aclosing(self._feed.entries()) as entries:
             async for entry in entries:
                 if not self._sender.is_open or (entry is not None and entry.id.part == 0):
@@ -88,6 +99,7 @@ class Stream:
                 if not self._sender.is_open:
                     if (reset := reset_after(self._feed.position, self._view, self._access)) is not None:
                         return reset
+                    await self._repeat_permissions_if_due()
                     await self._commit_if_quiet()
                 await self._notes.note_if_due()
         return closing.going_away()
@@ -126,6 +138,8 @@ class Stream:
         await self._sender.commit(position.seconds * 1000)
         self._known = None
         self._committed_at = time.monotonic()
+        if transition.changes_permissions:
+            self._repeat_permissions_soon()
         logger.info(
             "%s: version %d in force after %.2f s",
             self._context.label,
@@ -159,6 +173,29 @@ class Stream:
         if known != self._known:
             self._known = known
             self._sender.withhold(access.withheld(self._view))
+
+    async def _changed_lately(self) -> bool:
+        """Whether the rules of the replica's last cutover may not have been sent once more."""
+        began = max(
+            await self._views.history.began_at(self._view.version.number),
+            self._access.began_at(self._view.access_number),
+        )
+        return self._sender.last.seconds - Position(began).seconds < LATELY_SECONDS
+
+    def _repeat_permissions_soon(self) -> None:
+        self._repeats_permissions_at = time.monotonic() + REPEAT_SECONDS
+
+    async def _repeat_permissions_if_due(self) -> None:
+        """Sends the rules once more, in another text. Nothing changes if the replica has this
+        text."""
+        if self._repeats_permissions_at is None or time.monotonic() < self._repeats_permissions_at:
+            return
+        self._repeats_permissions_at = None
+        row = frames.permissions_row(self._context.app_id, self._context.shard_num, self._view.permissions.again)
+        await self._sender.begin(self._feed.position)
+        await self._sender.add([row])
+        await self._sender.commit(self._feed.position.seconds * 1000)
+        self._committed_at = time.monotonic()
 
     async def _commit_if_quiet(self) -> None:
         """Moves the replica's watermark on when nothing else has for a while."""

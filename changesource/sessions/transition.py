@@ -110,6 +110,12 @@ class Transition:
         await sender.add([permissions])
         return replayed
 
+    @property
+    def changes_permissions(self) -> bool:
+        """Whether other rules begin here than the replica had. `Stream` then sends them once
+        more."""
+        return self._old is not None and self._old.permissions != self._new.permissions
+
     def _schema(self) -> Iterator[bytes]:
         if self._old is None:
             for spec in frames.zero_tables(self._context.app_id, self._context.shard_num):

@@ -63,7 +63,7 @@ and the client group. It disconnects each client that meets a larger key (seen w
 MAX_TEXT_LENGTH = 50_000
 """The limit of a table's mapping or permissions, in characters. Every process that streams parses and compiles them."""
 MAX_ALL_TEXT_LENGTH = 500_000
-"""The limit of all mappings, permissions, relationships and publications of an app together."""
+"""The limit of all mappings, permissions, relationships, publications and queries of an app together."""
 
 
 def why_not_a_name(name: str) -> str:
@@ -129,7 +129,8 @@ class Table:
 class AppDefinition:
     """Everything that one published version of an app says. `source` is a key of the setting that holds URIs.
 
-    `publications` are the groups of tables that a zero-cache may ask for: name → names of tables.
+    `publications` are the groups of tables that a zero-cache may ask for: name → names of tables. `queries` are the named
+    queries that are written with the app (`queries.written`), by name.
     """
 
     app_id: str
@@ -137,6 +138,7 @@ class AppDefinition:
     tables: tuple[Table, ...]
     relationships: Mapping[str, Any] = field(default_factory=dict)
     publications: Mapping[str, Any] = field(default_factory=dict)
+    queries: Mapping[str, Any] = field(default_factory=dict)
 
     def origins(self) -> dict[str, str]:
         """Name of a table → where its documents are, as `source.collection`. A grant that names a table means these."""
@@ -172,6 +174,7 @@ class AppDefinition:
             ],
             "relationships": dict(self.relationships),
             **({"publications": dict(self.publications)} if self.publications else {}),
+            **({"queries": dict(self.queries)} if self.queries else {}),
         }
 
     @classmethod
@@ -205,4 +208,5 @@ class AppDefinition:
             ),
             relationships=stored["relationships"],
             publications=stored.get("publications", {}),
+            queries=stored.get("queries", {}),
         )

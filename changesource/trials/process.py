@@ -36,7 +36,7 @@ CONCURRENT_TRIALS = 2
 """How many trials a process runs at once: they share the machine with its streams."""
 WAIT_SECONDS = 5.0
 """How long another trial waits for one of them to end."""
-SECRETS = ("SECRET_KEY", "DATABASE_URL", "REDIS_URL", "MONGODB_URI", "JWT_")
+SECRETS = ("SECRET_KEY", "DATABASE_URL", "REDIS_URL", "MONGODB_URI", "JWT_", "USER_JWT_")
 """The prefixes of the environment variables that a trial does not get."""
 
 _slots = threading.BoundedSemaphore(CONCURRENT_TRIALS)

@@ -279,7 +279,7 @@ class TestKeysAtUrl:
         configure(jwks_url=keys_at_url.url)
         # Of this server alone, and asked again at once: that it is asked rarely is shown in test_remote_keys.
         keys = RemoteKeys(keys_at_url.url)
-        monkeypatch.setattr(json_web_tokens, "remote_keys", lambda url: keys)
+        monkeypatch.setattr(json_web_tokens, "remote_keys", lambda url, setting: keys)
         monkeypatch.setattr(remote_keys, "RETRY_SECONDS", 0)
         return keys
 

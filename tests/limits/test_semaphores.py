@@ -80,6 +80,22 @@ async def test_a_group_leaves_slots_to_others(open_semaphores: OpenSemaphores) -
     assert [await semaphores.acquire(ticket, 3, 2) for ticket in greedy[1:]] == [True, True, False, False]
 
 
+async def test_what_a_group_holds_beyond_its_limit_takes_no_slot_from_others(open_semaphores: OpenSemaphores) -> None:
+    """Processes that counted alone, because Redis was away, gave one group a slot each. When they share a Redis again, another
+    group need not wait until all of these are released."""
+    one, another = open_semaphores(), open_semaphores()
+    semaphore = uuid.uuid4().hex
+    greedy = [Ticket(semaphore, f"greedy {i}", "greedy") for i in range(6)]
+    other = [Ticket(semaphore, f"other {i}", "other") for i in range(3)]
+    await one.renew(greedy[:3])
+    await another.renew(greedy[3:])
+    assert [await one.acquire(ticket, 4, 3) for ticket in other] == [True, False, False]
+    assert all([await one.acquire(ticket, 4, 3) for ticket in greedy])
+    for ticket in greedy[:5]:
+        await one.release(ticket)
+    assert [await one.acquire(ticket, 4, 3) for ticket in other] == [True, True, True]
+
+
 async def test_the_group_with_the_fewest_slots_comes_first(open_semaphores: OpenSemaphores) -> None:
     """A free slot goes to the group that has none, even if another group has waited longer."""
     semaphores = open_semaphores()

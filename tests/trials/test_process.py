@@ -124,7 +124,15 @@ def test_an_error_of_the_language_keeps_its_code_and_place() -> None:
 
 def test_a_trial_gets_no_secrets_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in its environment nor on its command line."""
-    for name in ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL", "REDIS_URL", "MONGODB_URI_EU", "JWT_SECRET"):
+    for name in (
+        "SECRET_KEY",
+        "SECRET_KEY_FALLBACKS",
+        "DATABASE_URL",
+        "REDIS_URL",
+        "MONGODB_URI_EU",
+        "JWT_SECRET",
+        "USER_JWT_KEYS",
+    ):
         monkeypatch.setenv(name, "top secret")
     monkeypatch.setenv("SSL_CERT_FILE", "/certificates")
     environment, arguments = run_trial({"trial": "tell_environment", "sources": {"default": "top secret"}}).items

@@ -1,5 +1,5 @@
-"""`manage.py load_schema FILE [--mappings FILE] [--permissions FILE] --app APP [--source SOURCE]
-[--publish]`."""
+"""`manage.py load_schema FILE [--mappings FILE] [--permissions FILE] [--publications FILE]
+[--queries FILE] --app APP [--source SOURCE] [--publish]`."""
 
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from changesource.publishing.drafts import replace_draft
 from changesource.publishing.mapping_file import apply_mappings
 from changesource.publishing.permission_file import apply_permissions
 from changesource.publishing.publication_file import apply_publications
+from changesource.publishing.query_file import apply_queries
 from changesource.publishing.schema_file import Schema, read_schema
 
 
@@ -37,6 +38,12 @@ class Command(BaseCommand):
             help="groups of tables that a zero-cache can ask for, JSON in UTF-8 (default: those that the app has)",
         )
         parser.add_argument(
+            "--queries",
+            metavar="FILE",
+            type=Path,
+            help="named queries, JSON in UTF-8 (default: those that the app has)",
+        )
+        parser.add_argument(
             "--app", required=True, help="the app id (ZERO_APP_ID); the app is created if it does not exist"
         )
         parser.add_argument(
@@ -53,13 +60,14 @@ class Command(BaseCommand):
         mappings: Path | None,
         permissions: Path | None,
         publications: Path | None,
+        queries: Path | None,
         app: str,
         source: str,
         publish: bool,
         **options: Any,
     ) -> None:
         try:
-            schema = _read(file, mappings, permissions, publications)
+            schema = _read(file, mappings, permissions, publications, queries)
             self._load(schema, app, source, then_publish=publish)
         except OSError as exc:
             raise CommandError(f"{exc.filename} cannot be read: {exc.strerror}.") from exc
@@ -83,12 +91,10 @@ class Command(BaseCommand):
         self.stderr.write(self.style.WARNING(text))
 
 
-def _read(file: Path, mappings: Path | None, permissions: Path | None, publications: Path | None) -> Schema:
+def _read(file: Path, *others: Path | None) -> Schema:
+    """The schema in `file` with what is in files of mappings, permissions, publications and queries, in this order."""
     schema = read_schema(file.read_bytes())
-    if mappings is not None:
-        schema = apply_mappings(schema, mappings.read_bytes())
-    if permissions is not None:
-        schema = apply_permissions(schema, permissions.read_bytes())
-    if publications is not None:
-        schema = apply_publications(schema, publications.read_bytes())
+    for path, apply in zip(others, (apply_mappings, apply_permissions, apply_publications, apply_queries), strict=True):
+        if path is not None:
+            schema = apply(schema, path.read_bytes())
     return schema

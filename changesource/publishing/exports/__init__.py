@@ -17,15 +17,16 @@ from changesource.tables.definition import AppDefinition
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What an export depends on besides the definition: the named queries of the app, by name, and whether clients may also
-    define queries themselves. By default they may if there are no named queries."""
+    """What an export depends on besides the definition: the query functions of the app, by name, and whether clients may also
+    define queries themselves. By default they may if the app has no named queries."""
 
     queries: Mapping[str, NamedQuery] = field(default_factory=dict)
     legacy_queries: bool | None = None
 
-    @property
-    def has_legacy_queries(self) -> bool:
-        return not self.queries if self.legacy_queries is None else self.legacy_queries
+    def has_legacy_queries(self, definition: AppDefinition) -> bool:
+        if self.legacy_queries is None:
+            return not self.queries and not definition.queries
+        return self.legacy_queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,9 @@ EXPORT_FORMATS: Mapping[str, ExportFormat] = {
             "Zero schema, JSON",
             "schema.json",
             "application/json",
-            lambda definition, options: _text(zero_schema(definition, legacy_queries=options.has_legacy_queries)),
+            lambda definition, options: _text(
+                zero_schema(definition, legacy_queries=options.has_legacy_queries(definition))
+            ),
         ),
         ExportFormat(
             "typescript",
@@ -69,7 +72,7 @@ EXPORT_FORMATS: Mapping[str, ExportFormat] = {
             "schema.ts",
             "text/plain; charset=utf-8",
             lambda definition, options: typescript_schema(
-                definition, options.queries, legacy_queries=options.has_legacy_queries
+                definition, options.queries, legacy_queries=options.has_legacy_queries(definition)
             ),
         ),
         ExportFormat(

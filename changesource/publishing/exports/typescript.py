@@ -16,6 +16,7 @@ from changesource.publishing.exports.typescript_text import (
     type_name,
 )
 from changesource.queries.registry import NamedQuery
+from changesource.queries.written import WrittenQuery, written_queries
 from changesource.tables.definition import AppDefinition, Column, Table
 from changesource.tables.relationships import Connection, Relationship
 
@@ -30,7 +31,8 @@ def typescript_schema(
 ) -> str:
     """The text of a module that exports `schema`, its type `Schema`, a type for the rows of each
     table, the query builder `zql`, and what `typescript_queries` makes of the named queries of the
-    app, by name, if there are any. It compiles with `tsc --strict`.
+    app, if there are any: those that are written with it, and `queries`, which are functions, by
+    name. It compiles with `tsc --strict`.
 
     `legacy_queries`: clients may also define queries themselves (`enableLegacyQueries`).
 
@@ -38,7 +40,8 @@ def typescript_schema(
     """
     relationships = relationships_by_table(definition)
     names = [table.name for table in definition.tables]
-    of_queries = typescript_queries(definition, queries) if queries else None
+    all_queries: dict[str, NamedQuery | WrittenQuery] = {**(queries or {}), **written_queries(definition)}
+    of_queries = typescript_queries(definition, all_queries) if all_queries else None
     constants = distinct(names, _constant_name)
     return "\n".join(
         [

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from changesource.errors import InvalidDefinition
 from changesource.publishing.exports.typescript_text import (
     WIDTH,
     Arrow,
@@ -28,7 +29,8 @@ from changesource.publishing.exports.typescript_text import (
 from changesource.queries.arguments import Arguments, Schema, Step
 from changesource.queries.bodies import Body, Built, IfNull, NoBody, Unusable, body_of, shown_path
 from changesource.queries.builder import Ast, Condition, Tables
-from changesource.queries.registry import NamedQuery
+from changesource.queries.registry import NamedQuery, find_path_conflict, path_conflict_message
+from changesource.queries.written import WrittenQuery
 from changesource.rules.checks import RuleScope
 from changesource.tables.definition import AppDefinition, Column, Table
 
@@ -94,9 +96,15 @@ class TypescriptQueries:
     text: str
 
 
-def typescript_queries(definition: AppDefinition, queries: Mapping[str, NamedQuery]) -> TypescriptQueries:
+def typescript_queries(
+    definition: AppDefinition, queries: Mapping[str, NamedQuery | WrittenQuery]
+) -> TypescriptQueries:
     """Types for the arguments of `queries` (by name), the type of the context if one of them looks at it, `queries` itself
-    and `keepConnected`. The module has to have `schema`, `Schema` and `zql` of `definition`."""
+    and `keepConnected`. The module has to have `schema`, `Schema` and `zql` of `definition`.
+
+    Raises `InvalidDefinition` if a name leads through another one, as `a.b` does through `a`."""
+    if (conflict := find_path_conflict(queries)) is not None:
+        raise InvalidDefinition(f"queries: {path_conflict_message(*conflict)}")
     scope = RuleScope(definition)
     printed = [_printed(named, scope) for named in queries.values()]
     names = distinct(
@@ -139,14 +147,14 @@ class _Printed:
     is_unusable: bool = False
 
 
-def _printed(named: NamedQuery, scope: RuleScope) -> _Printed:
-    arguments = Arguments(named.arguments)
+def _printed(named: NamedQuery | WrittenQuery, scope: RuleScope) -> _Printed:
+    arguments = Arguments.of(named)
     blank = _Printed(
         named.name,
-        argument_type(arguments, arguments.schema) if named.arguments is not None else "",
+        argument_type(arguments, arguments.schema) if arguments.are_taken else "",
         tuple(_members_of_type(arguments, arguments.resolved(arguments.schema), ())),
         arguments.may_be_left_out,
-        named.takes_caller,
+        isinstance(named, NamedQuery) and named.takes_caller,
     )
     match body_of(named, Tables(scope)):
         case NoBody(reason):

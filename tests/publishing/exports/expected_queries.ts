@@ -32,6 +32,11 @@ export type EverythingArgs = {
   readonly free: ReadonlyJSONValue;
   readonly path?: string;
 };
+export type WrittenByCustomerArgs = {
+  readonly customer: string;
+  readonly prices: readonly number[];
+  readonly least?: number | null;
+};
 
 // What queries know of the user. Give it to Zero as `context`. The server decides by what it knows itself.
 // `userID` is null for a visitor who has not logged in.
@@ -138,6 +143,30 @@ export const queries = defineQueriesWithType<Schema>()({
   ),
   missing: {
     // missing.table is left out. It does not work with this schema: There is no table 'nope'.
+  },
+  written: {
+    byCustomer: defineQuery(({ args, ctx }: Given<WrittenByCustomerArgs, Context>) =>
+      zql["order-items"]
+        .where(({ cmpLit }) => cmpLit(args.least, "IS NOT", null))
+        .where(({ cmpLit }) => cmpLit(ctx.claims.role as LiteralValue | undefined, "IS NOT", null))
+        .where("customer", args.customer)
+        .where("price", "IN", args.prices)
+        .where(({ cmp, or }) =>
+          or(
+            cmp("price", ">=", args.least ?? undefined),
+            cmp("class", "!=", ctx.claims.role as string | undefined),
+          ),
+        )
+        .related("buyer")
+        .orderBy("price", "desc")
+        .limit(5),
+    ),
+    labelled: defineQuery((_: Given) =>
+      zql.customer
+        .whereExists("labels", (q) => q.where("_id", "x"))
+        .related("labels", (q) => q.where("_id", "IS NOT", null))
+        .one(),
+    ),
   },
 });
 

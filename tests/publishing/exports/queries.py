@@ -156,3 +156,26 @@ def everything(q: Tables, args: Everything, caller: Caller) -> Query:
 @query("missing.table", app=APP, registry=registry)
 def missing(q: Tables) -> Query:
     return q.nope
+
+
+WRITTEN = {
+    "written.byCustomer": {
+        "args": {"customer": "string", "prices": "number[]", "least": "number?"},
+        "table": "order-items",
+        "where": {
+            "customer": "$args.customer",
+            "price": {"$in": "$args.prices"},
+            "$or": [{"price": {"$gte": "$args.least"}}, {"class": {"$ne": "$auth.role"}}],
+        },
+        "related": [{"relationship": "buyer"}],
+        "orderBy": [["price", "desc"]],
+        "limit": 5,
+    },
+    "written.labelled": {
+        "table": "customer",
+        "where": {"$exists": {"relationship": "labels", "where": {"_id": "x"}}},
+        "related": [{"relationship": "labels", "where": {"_id": {"$ne": None}}}],
+        "one": True,
+    },
+}
+"""Queries as the definition of an app has them."""

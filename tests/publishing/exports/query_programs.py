@@ -34,7 +34,7 @@ class Values(BaseModel):
     maybe_number: float | None
     page: Page = Page(size=3)
     nested: Page
-    free: dict[str, str] = {}  # noqa: RUF012 (pydantic copies it)
+    free: dict[str, str] = {}
 
 
 Step = Callable[[Any, Any, Any], Any]
@@ -53,9 +53,7 @@ arguments = st.fixed_dictionaries(
         "flag": st.booleans(),
         "flags": st.lists(st.booleans(), max_size=2),
         "maybe_number": st.none() | numbers,
-        "nested": st.fixed_dictionaries(
-            {}, optional={"size": st.integers(0, 5), "cursor": st.none() | texts}
-        ),
+        "nested": st.fixed_dictionaries({}, optional={"size": st.integers(0, 5), "cursor": st.none() | texts}),
     },
     optional={
         "level": st.sampled_from(["low", "high"]),

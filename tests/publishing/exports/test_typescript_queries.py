@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,22 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from changesource.errors import InvalidDefinition
 from changesource.publishing.exports.typescript import typescript_schema
 from changesource.queries import ApplicationError, Caller
-from changesource.queries.bodies import NoBody, body_of
+from changesource.queries.arguments import Arguments
+from changesource.queries.bodies import NoBody, body_of, evaluated
 from changesource.queries.builder import Ast, _simplified
 from changesource.queries.registry import NamedQuery
+from changesource.queries.written import WrittenQuery, written_queries
+from changesource.tables.definition import AppDefinition
 from tests.node.tools import run_queries
 from tests.publishing.exports.definitions import EVERYTHING
-from tests.publishing.exports.queries import registry
-from tests.publishing.exports.query_programs import SCOPE, TABLES, arguments, callers, named_queries
+from tests.publishing.exports.queries import WRITTEN, registry
+from tests.publishing.exports.query_programs import SCOPE, TABLES, arguments, callers, named_queries, numbers, texts
 from tests.publishing.exports.test_typescript import Folder
 
+DEFINITION = replace(EVERYTHING, queries=WRITTEN)
 QUERIES = registry.of_app("shop")
 
 REGISTERED = """
@@ -92,16 +98,16 @@ export const c = zero.run(queries.orders.mine());
 """
 
 
-def exported(path: Path, queries: Mapping[str, NamedQuery] = QUERIES) -> Folder:
+def exported(path: Path, queries: Mapping[str, NamedQuery] = QUERIES, definition: AppDefinition = DEFINITION) -> Folder:
     """A folder with `schema.ts`."""
     found = Folder(path, [])
-    (path / "schema.ts").write_text(typescript_schema(EVERYTHING, queries, legacy_queries=False))
+    (path / "schema.ts").write_text(typescript_schema(definition, queries, legacy_queries=False))
     return found
 
 
 def test_text() -> None:
     """What people get to see."""
-    text = typescript_schema(EVERYTHING, QUERIES, legacy_queries=False)
+    text = typescript_schema(DEFINITION, QUERIES, legacy_queries=False)
     assert text.partition("export const zql")[2] == Path(__file__).with_name("expected_queries.ts").read_text()
 
 
@@ -114,13 +120,13 @@ def test_an_export_without_queries_is_as_before() -> None:
 
 def test_queries_that_all_need_another_schema_compile(tmp_path: Path) -> None:
     """Nothing is imported or declared for nothing."""
-    assert exported(tmp_path, {"missing.table": QUERIES["missing.table"]}).compile() == ""
+    assert exported(tmp_path, {"missing.table": QUERIES["missing.table"]}, EVERYTHING).compile() == ""
 
 
 @pytest.mark.not_fast
 @pytest.mark.parametrize("registered", [False, True])
 def test_filled_placeholders_compile(tmp_path: Path, registered: bool) -> None:
-    """An app that fills in what is missing compiles, whether it has made the schema and the context Zero's defaults or not."""
+    """An app that fills in what is missing compiles, whether or not the schema and the context are Zero's defaults there."""
     folder = exported(tmp_path)
     (tmp_path / "use.ts").write_text(USE)
     if registered:
@@ -171,7 +177,7 @@ def test_bodies_build_what_the_functions_build(
 ) -> None:
     """For random functions, arguments and callers, the exported body under Node gives the AST of our builder. It compiles."""
     path = tmp_path_factory.mktemp("queries")
-    folder = exported(path, queries)
+    folder = exported(path, queries, EVERYTHING)
     known = [named for named in queries.values() if not isinstance(body_of(named, TABLES), NoBody)]
     cases = [(named, argument, caller) for named in known for argument, caller in values]
     answers = run_queries(path / "schema.ts", [case(*each) for each in cases])
@@ -186,13 +192,43 @@ def test_bodies_build_what_the_functions_build(
         assert folder.compile() == ""
 
 
-def case(named: NamedQuery, argument: Any, caller: Caller) -> dict[str, Any]:
+@pytest.mark.not_fast
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_written_queries_build_what_their_filters_say(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """The bodies of queries that are written with the app are those of their filters, with arguments and claims as values."""
+    path = tmp_path_factory.mktemp("written")
+    exported(path)
+    caller = data.draw(callers)
+    argument = data.draw(
+        st.fixed_dictionaries(
+            {"customer": texts, "prices": st.lists(numbers, max_size=3)}, optional={"least": st.none() | numbers}
+        )
+    )
+    written = written_queries(DEFINITION)
+    answers = run_queries(path / "schema.ts", [case(named, argument, caller) for named in written.values()])
+    for named, answer in zip(written.values(), answers, strict=True):
+        expected = evaluated(body_of(named, TABLES), Arguments.of(named), argument, caller)
+        assert settled(answer["ast"]) == settled(json.loads(json.dumps(expected.ast))), named.name
+        assert answer["format"]["singular"] == (named.name == "written.labelled")
+
+
+def test_a_name_that_leads_through_another_is_refused() -> None:
+    """An object cannot be a query as well."""
+    written = {"customers.all.old": WRITTEN["written.labelled"]}
+    with pytest.raises(InvalidDefinition, match=r"cannot be both 'customers\.all' and 'customers\.all\.old'"):
+        typescript_schema(replace(EVERYTHING, queries=written), QUERIES)
+
+
+def case(named: NamedQuery | WrittenQuery, argument: Any, caller: Caller) -> dict[str, Any]:
     return {"name": named.name, "args": argument, "ctx": {"userID": caller.user_id, "claims": dict(caller.claims)}}
 
 
 def settled(part: Any) -> Any:
-    """An AST whose conditions cannot be simplified further: Zero simplifies once for each `where`, and a body has not the same
-    number of them. `system` is always client."""
+    """An AST whose conditions cannot be simplified further: Zero simplifies once for each `where`, of which a body may
+    have another number."""
     if isinstance(part, list):
         return [settled(each) for each in part]
     if not isinstance(part, dict):

@@ -98,6 +98,49 @@ export const c = zero.run(queries.orders.mine());
 """
 
 
+KEEP_CONNECTED = """
+import {mock} from "node:test";
+
+mock.timers.enable({apis: ["setTimeout", "Date"], now: 1e12});
+mock.method(Math, "random", () => 1);
+const {keepConnected} = await import(process.argv[1]);
+const listeners = new Set();
+const tries = [];
+const go = state => {
+  zero.connection.state.current = state;
+  listeners.forEach(listener => listener(state));
+};
+const pass = seconds => {
+  for (let step = 0; step < seconds * 10; step++) mock.timers.tick(100);
+};
+const zero = {
+  connection: {
+    state: {
+      current: {name: "error"},
+      subscribe: listener => (listeners.add(listener), () => listeners.delete(listener)),
+    },
+    connect: async () => {
+      tries.push((Date.now() - 1e12) / 1000);
+      go({name: "connecting"});
+      go({name: "error"});
+    },
+  },
+};
+const stop = keepConnected(zero);
+pass(100);
+go({name: "connected"});
+pass(200);
+go({name: "needs-auth"});
+pass(200);
+go({name: "error"});
+pass(2);
+stop();
+go({name: "error"});
+pass(200);
+console.log(JSON.stringify(tries), listeners.size);
+"""
+
+
 def exported(path: Path, queries: Mapping[str, NamedQuery] = QUERIES, definition: AppDefinition = DEFINITION) -> Folder:
     """A folder with `schema.ts`."""
     found = Folder(path, [])
@@ -190,6 +233,17 @@ def test_bodies_build_what_the_functions_build(
         assert_singular(answer["format"], query.ones, query.ast["table"])
     if data.draw(st.booleans()):  # tsc takes longer than all the rest
         assert folder.compile() == ""
+
+
+@pytest.mark.not_fast
+def test_keep_connected_tries_again_less_and_less_often_until_it_is_stopped(tmp_path: Path) -> None:
+    """It waits twice as long each time, half a minute at most. It begins again after a minute without errors, and does nothing
+    in other states."""
+    folder = exported(tmp_path)
+    output = folder._node("--input-type=module", "--eval", KEEP_CONNECTED, str(tmp_path / "schema.ts"))
+    tries, listeners = output.split()
+    assert json.loads(tries) == [0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 61.5, 91.5, 500.5, 501.5]
+    assert listeners == "0"
 
 
 @pytest.mark.not_fast

@@ -32,6 +32,10 @@ export type EverythingArgs = {
   readonly free: ReadonlyJSONValue;
   readonly path?: string;
 };
+export type MisfitsValueArgs = { readonly number: number; readonly texts: readonly string[] };
+export type MisfitsListArgs = { readonly number: number; readonly texts: readonly string[] };
+export type MisfitsLimitArgs = { readonly number: number; readonly texts: readonly string[] };
+export type MisfitsWholeArgs = { readonly number: number; readonly texts: readonly string[] };
 export type WrittenByCustomerArgs = {
   readonly customer: string;
   readonly prices: readonly number[];
@@ -141,6 +145,16 @@ export const queries = defineQueriesWithType<Schema>()({
       )
       .limit(args.page.size ?? 20),
   ),
+  misfits: {
+    // misfits.value has no body. Its function cannot be followed: args.number is never a string, which _id holds.
+    value: unfilled("misfits.value"),
+    // misfits.list has no body. Its function cannot be followed: args.texts is never a list of values that price holds.
+    list: unfilled("misfits.list"),
+    // misfits.limit has no body. Its function cannot be followed: args.texts is a limit, and may be something else than a number.
+    limit: unfilled("misfits.limit"),
+    // misfits.whole has no body. Its function cannot be followed: caller.claims is compared as a whole.
+    whole: unfilled("misfits.whole"),
+  },
   missing: {
     // missing.table is left out. It does not work with this schema: There is no table 'nope'.
   },
@@ -176,6 +190,16 @@ export type ToFill = {
     readonly search: QueryDefinition<any, CustomersSearchArgs, any, any, any>;
     // eslint-disable-next-line @typescript-eslint/no-explicit-any
     readonly ofKind: QueryDefinition<any, CustomersOfKindArgs, any, any, any>;
+  };
+  readonly misfits: {
+    // eslint-disable-next-line @typescript-eslint/no-explicit-any
+    readonly value: QueryDefinition<any, MisfitsValueArgs, any, any, any>;
+    // eslint-disable-next-line @typescript-eslint/no-explicit-any
+    readonly list: QueryDefinition<any, MisfitsListArgs, any, any, any>;
+    // eslint-disable-next-line @typescript-eslint/no-explicit-any
+    readonly limit: QueryDefinition<any, MisfitsLimitArgs, any, any, any>;
+    // eslint-disable-next-line @typescript-eslint/no-explicit-any
+    readonly whole: QueryDefinition<any, MisfitsWholeArgs, any, any, any>;
   };
 };
 

@@ -153,6 +153,31 @@ def everything(q: Tables, args: Everything, caller: Caller) -> Query:
     )
 
 
+class Misfits(BaseModel):
+    number: int
+    texts: list[str]
+
+
+@query("misfits.value", app=APP, registry=registry)
+def misfit(q: Tables, args: Misfits) -> Query:
+    return q.customer.where("_id", args.number)
+
+
+@query("misfits.list", app=APP, registry=registry)
+def misfit_list(q: Tables, args: Misfits) -> Query:
+    return q["order-items"].where("price", "IN", args.texts)
+
+
+@query("misfits.limit", app=APP, registry=registry)
+def misfit_limit(q: Tables, args: Misfits) -> Query:
+    return q.customer.limit(args.texts)
+
+
+@query("misfits.whole", app=APP, registry=registry)
+def misfit_whole(q: Tables, args: Misfits, caller: Caller) -> Query:
+    return q.customer.where("_id", caller.claims)
+
+
 @query("missing.table", app=APP, registry=registry)
 def missing(q: Tables) -> Query:
     return q.nope

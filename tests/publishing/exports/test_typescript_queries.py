@@ -41,14 +41,16 @@ declare module "@rocicorp/zero" {
 USE = """
 import {Zero, defineQueries, defineQuery} from "@rocicorp/zero";
 import {
-  keepConnected, queries as generated, schema, zql, type Context, type CustomersSearchArgs, type ToFill,
+  keepConnected, queries as generated, schema, zql, type Context, type CustomersSearchArgs, type MisfitsValueArgs, type ToFill,
 } from "./schema.ts";
 
+const misfit = defineQuery((_: {args: MisfitsValueArgs}) => zql.customer);
 export const queries = defineQueries(generated, {
   customers: {
     search: defineQuery(({args}: {args: CustomersSearchArgs}) => zql.customer.where("_id", "LIKE", args.text)),
     ofKind: defineQuery(({args}: {args: {readonly kind: "open" | "closed"}}) => zql.customer.where("_id", args.kind)),
   },
+  misfits: {value: misfit, list: misfit, limit: misfit, whole: misfit},
 } satisfies ToFill);
 
 const context: Context = {userID: null, claims: {role: "admin", other: [1]}};
@@ -154,6 +156,21 @@ def test_text() -> None:
     assert text.partition("export const zql")[2] == Path(__file__).with_name("expected_queries.ts").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("misfits.value", "args.number is never a string, which _id holds."),
+        ("misfits.list", "args.texts is never a list of values that price holds."),
+        ("misfits.limit", "args.texts is a limit, and may be something else than a number."),
+        ("misfits.whole", "caller.claims is compared as a whole."),
+    ],
+)
+def test_what_typescript_would_refuse_gets_a_placeholder_with_the_reason(name: str, reason: str) -> None:
+    """The server refuses it for all values, which a trace does not have."""
+    text = typescript_schema(EVERYTHING, {name: QUERIES[name]})
+    assert f"// {name} has no body. Its function cannot be followed: {reason}\n" in text
+
+
 def test_an_export_without_queries_is_as_before() -> None:
     """An app without named queries gets the same bytes, with the queries that clients define themselves."""
     assert typescript_schema(EVERYTHING, {}) == typescript_schema(EVERYTHING)
@@ -237,8 +254,8 @@ def test_bodies_build_what_the_functions_build(
 
 @pytest.mark.not_fast
 def test_keep_connected_tries_again_less_and_less_often_until_it_is_stopped(tmp_path: Path) -> None:
-    """It waits twice as long each time, half a minute at most. It begins again after a minute without errors, and does nothing
-    in other states."""
+    """It waits twice as long each time, half a minute at most. It begins again after a minute without errors, and does
+    nothing in other states."""
     folder = exported(tmp_path)
     output = folder._node("--input-type=module", "--eval", KEEP_CONNECTED, str(tmp_path / "schema.ts"))
     tries, listeners = output.split()

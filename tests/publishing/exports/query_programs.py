@@ -15,6 +15,8 @@ from tests.publishing.exports.definitions import EVERYTHING
 
 SCOPE = RuleScope(EVERYTHING)
 TABLES = Tables(SCOPE)
+RELATED = [table for table in EVERYTHING.tables if SCOPE.relationships.get(table.name)]
+"""Those with most to say in queries."""
 
 
 class Page(BaseModel):
@@ -131,7 +133,7 @@ def comparisons(draw: st.DrawFn, table: Table) -> Step:
 def conditions(draw: st.DrawFn, table: Table, depth: int) -> Step:
     kinds = ["comparison", "optional", *(["and", "or", "not"] if depth else [])]
     if depth and SCOPE.relationships.get(table.name):
-        kinds.append("exists")
+        kinds += ["exists", "not_exists"]
     match draw(st.sampled_from(kinds)):
         case "and" | "or" as kind:
             parts = draw(st.lists(conditions(table, depth - 1), max_size=3))
@@ -143,15 +145,20 @@ def conditions(draw: st.DrawFn, table: Table, depth: int) -> Step:
             given = draw(st.sampled_from(_OPTIONAL))
             inner = draw(comparisons(table))
             return lambda e, args, caller: e.and_(None if given(args, caller) is None else inner(e, args, caller))
-        case "exists":
+        case "exists" | "not_exists" as kind:
+            is_not = kind == "not_exists"
             name = draw(st.sampled_from(sorted(SCOPE.relationships[table.name])))
             flip = draw(st.sampled_from([None, True, False]))
             destination = SCOPE.tables[SCOPE.relationships[table.name][name].destination]
             is_junction = len(SCOPE.relationships[table.name][name].connections) > 1
             steps = draw(st.none() | programs(destination, depth - 1, in_junction=is_junction, in_exists=True))
-            if steps is None:
-                return lambda e, args, caller: e.exists(name, flip=flip)
-            return lambda e, args, caller: e.exists(name, lambda q: _applied(q, steps, args, caller), flip=flip)
+
+            def exists(e: Any, args: Any, caller: Any) -> Any:
+                inner = None if steps is None else lambda q: _applied(q, steps, args, caller)
+                condition = e.exists(name, inner, flip=flip)
+                return e.not_(condition) if is_not else condition
+
+            return exists
         case _:
             return draw(comparisons(table))
 
@@ -239,7 +246,7 @@ def named_queries(draw: st.DrawFn) -> dict[str, NamedQuery]:
     """Some queries by name."""
     found = {}
     for index in range(draw(st.integers(5, 15))):
-        table = draw(st.sampled_from(EVERYTHING.tables))
+        table = draw(st.sampled_from([*EVERYTHING.tables, *RELATED * 5]))
         steps = draw(programs(table, 2))
 
         def function(q: Tables, args: Any, caller: Any, table: Table = table, steps: list[Step] = steps) -> Query:

@@ -41,7 +41,8 @@ declare module "@rocicorp/zero" {
 USE = """
 import {Zero, defineQueries, defineQuery} from "@rocicorp/zero";
 import {
-  keepConnected, queries as generated, schema, zql, type Context, type CustomersSearchArgs, type MisfitsValueArgs, type ToFill,
+  keepConnected, queries as generated, schema, zql, type Context,
+  type CustomersSearchArgs, type MisfitsValueArgs, type ToFill,
 } from "./schema.ts";
 
 const misfit = defineQuery((_: {args: MisfitsValueArgs}) => zql.customer);

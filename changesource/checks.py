@@ -30,13 +30,15 @@ from changesource.authentication.claims import attribute_claims
 from changesource.authentication.json_web_tokens import are_confusable
 from changesource.authentication.keys import keys_of_settings
 from changesource.authentication.remote_keys import is_safe_url
-from changesource.conf import JWT_ALGORITHMS, JwtSettings, load_settings
+from changesource.conf import JWT_ALGORITHMS, JwtSettings, load_settings, source_variable
 from changesource.errors import InvalidJwtSettings, InvalidUserAuthentication
 from changesource.models import App, Grant, Version
-from changesource.models.app import SOURCE_PATTERN, source_variable
+from changesource.models.app import SOURCE_PATTERN
 from changesource.mongo.source import FIXED_OPTIONS
 from changesource.operations.source_report import SourceCheck, check_source, published_collections
 from changesource.publishing.grants import find_not_shown
+from changesource.queries.registry import registry
+from changesource.queries.tracing import find_trace_problems
 from changesource.tables.definition import shown_name
 
 
@@ -186,6 +188,41 @@ def check_published_sources(
     with ThreadPoolExecutor(max(1, len(asked)), thread_name_prefix="check-source") as executor:
         checks = executor.map(check_source, asked.keys(), asked.values())
         return [message for check in checks for message in _messages_of(check)]
+
+
+@register(Tags.database)
+def check_query_functions(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W013: a query function could not work with the published version of its app. W014: query functions
+    are declared for an app that is not there."""
+    declared = list(registry.apps())
+    try:
+        if not declared or not _is_queried(App, databases):
+            return []
+        apps = {app.app_id: app for app in App.objects.only("app_id").filter(app_id__in=declared)}
+        newest = {app_id: Version.objects.newest(app) for app_id, app in apps.items()}
+    except DriverError:
+        return []  # `check_apps` reports it, or `migrate` is about to add what is missing
+    problems: list[CheckMessage] = [
+        Warning(
+            f"There are query functions for the app {app_id!r}, which does not exist.",
+            hint="Name an app by its id in @query(…, app=…), or create the app.",
+            id="changesource.W014",
+        )
+        for app_id in declared
+        if app_id not in apps
+    ]
+    for app_id, version in newest.items():
+        for problem in find_trace_problems(version.to_definition(), registry) if version is not None else ():
+            problems.append(
+                Warning(
+                    f"{app_id}: the query {problem}",
+                    hint="Change the function, or publish the app with what it names.",
+                    id="changesource.W013",
+                )
+            )
+    return problems
 
 
 @register(Tags.database)

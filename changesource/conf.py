@@ -13,6 +13,12 @@ USER_AUTHENTICATION = (
     "changesource.authentication.callers.jwt_caller",
     "changesource.authentication.callers.session_caller",
 )
+DEFAULT_SOURCE = "default"
+
+
+def source_variable(source: str) -> str:
+    """The environment variable that holds the URI of `source`."""
+    return "MONGODB_URI" if source == DEFAULT_SOURCE else f"MONGODB_URI_{source.upper()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,11 @@ class SourceUnreachable(ChangeSourceError):
 
     code = "CS103"
 
+    @classmethod
+    def after(cls, seconds: float) -> SourceUnreachable:
+        """The error for a request that had no answer within `seconds`."""
+        return cls(f"MongoDB did not answer within {seconds:.0f} seconds.")
+
 
 class HistoryLost(ChangeSourceError):
     """The change stream no longer reaches back to the requested position, so only a new snapshot helps.

@@ -14,6 +14,8 @@ from pymongo.common import URI_OPTIONS_VALIDATOR_MAP
 import tests
 from changesource import checks
 from changesource.models import Client
+from changesource.queries import Caller, Query, Tables, query
+from changesource.queries.registry import Registry
 from tests.authentication.issuer import AUDIENCE, ISSUER, SECRET, pem
 from tests.models.builders import build_app, publish, set_grant
 
@@ -36,22 +38,22 @@ def of_uri(settings: Any, uri: str) -> list[str]:
 @pytest.mark.parametrize(
     "uri", [URI, "mongodb://a,b:1/shop", "mongodb+srv://me:secret@nowhere.invalid/shop?srvMaxHosts=1"]
 )
-def test_good_uri(settings, uri: str) -> None:
-    """A URI that PyMongo takes and that names a database is right; nothing connects, nor asks DNS."""
+def test_a_uri_with_a_database_is_accepted(settings, uri: str) -> None:
+    """Nothing connects or asks DNS."""
     assert of_uri(settings, uri) == []
 
 
 @pytest.mark.parametrize("name", ["", "a b", "städte", "a\u202eb", "a\n", "Shop"])
-def test_name_of_a_source(settings, name: str) -> None:
-    """An app's source is lower case letters, digits and underscores: no other name could be used."""
+def test_a_source_has_a_name_of_lower_case_letters_digits_and_underscores(settings, name: str) -> None:
+    """No other name could be used."""
     settings.CHANGESOURCE_SOURCES = {name: URI, "shop_2": URI}
     messages = checks.check_sources(None)
     assert ids(messages) == ["E011"]
     assert str(messages[0].msg).isprintable()
 
 
-def test_no_source(settings) -> None:
-    """No source at all is a warning: the project can be looked at without one."""
+def test_no_source_at_all_is_a_warning(settings) -> None:
+    """The project can be looked at without one."""
     settings.CHANGESOURCE_SOURCES = {}
     assert ids(checks.check_sources(None)) == ["W001"]
 
@@ -69,25 +71,21 @@ def test_no_source(settings) -> None:
         "mongodb://localhost/shop?tls=true&tlsCAFile=/nowhere/secret.pem",
     ],
 )
-def test_bad_uri(settings, uri: str) -> None:
-    """A URI that PyMongo refuses is an error."""
+def test_a_uri_that_pymongo_refuses_is_an_error(settings, uri: str) -> None:
     assert of_uri(settings, uri) == ["E001"]
 
 
 @pytest.mark.parametrize("uri", ["localhost", "mongodb://me:secret@localhost", "mongodb://localhost/?replicaSet=rs0"])
-def test_uri_without_database(settings, uri: str) -> None:
-    """A URI names the database that is published."""
+def test_a_uri_without_a_database_is_an_error(settings, uri: str) -> None:
     assert of_uri(settings, uri) == ["E002"]
 
 
-def test_misspelt_option(settings) -> None:
-    """An option that PyMongo ignores is a warning."""
+def test_an_option_that_pymongo_ignores_is_a_warning(settings) -> None:
     assert of_uri(settings, f"{URI}&replicasett=rs0") == ["W002"]
 
 
 @pytest.mark.parametrize("option", ["timeoutMS=20000", "sockettimeoutms=900", "readPreference=nearest", "w=0"])
-def test_option_that_is_not_used(settings, option: str) -> None:
-    """An option that would change how our commands run is a warning that names it."""
+def test_an_option_that_would_change_how_commands_run_is_a_warning_that_names_it(settings, option: str) -> None:
     settings.CHANGESOURCE_SOURCES = {"default": f"{URI}&{option}"}
     [message] = checks.check_sources(None)
     assert (message.id, option.partition("=")[0].lower() in message.msg.lower()) == ("changesource.W009", True)
@@ -115,28 +113,25 @@ def test_each_source_is_named(settings) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "redis://:secret@localhost:6379/0", "rediss://localhost", "unix:///run/redis"])
-def test_good_redis_url(settings, url: str) -> None:
-    """Redis may be left out."""
+def test_a_redis_url_is_accepted_and_may_be_left_out(settings, url: str) -> None:
     settings.REDIS_URL = url
     assert checks.check_redis(None) == []
 
 
 @pytest.mark.parametrize("url", ["localhost:6379", "http://:secret@localhost", "redis://localhost:secret"])
-def test_bad_redis_url(settings, url: str) -> None:
-    """Anything else is an error."""
+def test_another_url_for_redis_is_an_error(settings, url: str) -> None:
     settings.REDIS_URL = url
     assert ids(checks.check_redis(None)) == ["E003"]
 
 
 @pytest.mark.parametrize("layers", [{}, {"default": {}}, {"other": {"BACKEND": "x"}}])
-def test_no_channel_layer(settings, layers: dict[str, Any]) -> None:
-    """Sessions need the default channel layer."""
+def test_no_default_channel_layer_is_an_error(settings, layers: dict[str, Any]) -> None:
+    """Sessions need it."""
     settings.CHANNEL_LAYERS = layers
     assert ids(checks.check_channel_layer(None)) == ["E004"]
 
 
-def test_channel_layer() -> None:
-    """The project's own settings have one."""
+def test_the_settings_of_the_project_have_a_channel_layer() -> None:
     assert checks.check_channel_layer(None) == []
 
 
@@ -165,7 +160,7 @@ def of_user_jwt(settings: Any, **values: Any) -> list[str]:
         {"jwks_url": "http://localhost:8080/jwks"},
     ],
 )
-def test_good_jwt_settings(settings, values: dict[str, Any]) -> None:
+def test_good_jwt_settings_are_accepted(settings, values: dict[str, Any]) -> None:
     """Nothing is fetched."""
     assert of_jwt(settings, **values) == []
 
@@ -187,8 +182,7 @@ def test_good_jwt_settings(settings, values: dict[str, Any]) -> None:
         ({}, ["W008"]),
     ],
 )
-def test_bad_jwt_settings(settings, values: dict[str, Any], expected: list[str]) -> None:
-    """Each mistake has its id."""
+def test_each_mistake_in_jwt_settings_has_its_id(settings, values: dict[str, Any], expected: list[str]) -> None:
     assert of_jwt(settings, **values) == expected
 
 
@@ -266,13 +260,12 @@ def test_a_path_in_user_authentication_that_leads_nowhere(
     assert reason in messages[0].msg
 
 
-def test_no_jwt_settings() -> None:
-    """JWTs may be left out."""
+def test_jwt_settings_may_be_left_out() -> None:
     assert checks.check_jwt(None) == []
 
 
-def test_secret_key_of_development() -> None:
-    """Without SECRET_KEY all processes of a developer have the same one, which `check --deploy` knows for what it is."""
+def test_all_processes_of_a_developer_have_the_same_secret_key() -> None:
+    """Without `SECRET_KEY`. `check --deploy` knows that key for what it is."""
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "zerosources.settings", "DEBUG": "1", "SECRET_KEY": ""}
     command = [sys.executable, "manage.py", "check", "--deploy", "--tag", "security"]
     checked = subprocess.run(
@@ -285,8 +278,7 @@ def test_secret_key_of_development() -> None:
 
 
 @pytest.mark.django_db
-def test_app_with_unknown_source(settings) -> None:
-    """An app on a source that is not configured is a warning."""
+def test_an_app_on_a_source_that_is_not_configured_is_a_warning(settings) -> None:
     settings.CHANGESOURCE_SOURCES = {"default": URI}
     build_app("shop")
     build_app("old", source="archive")
@@ -295,13 +287,12 @@ def test_app_with_unknown_source(settings) -> None:
     assert "old" in message.msg
 
 
-def test_database_is_left_alone() -> None:
-    """Without `--database` nobody looks into the database: this test may not."""
+def test_no_check_reads_the_database_without_being_asked_to() -> None:
+    """This test may not."""
     assert checks.check_apps(None, databases=None) == []
 
 
-def test_database_that_does_not_answer() -> None:
-    """A database that cannot be opened is an error, not a traceback."""
+def test_a_database_that_does_not_answer_is_an_error_and_not_a_traceback() -> None:
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "zerosources.settings",
@@ -319,8 +310,8 @@ def test_database_that_does_not_answer() -> None:
 
 
 @pytest.mark.django_db
-def test_before_the_first_migrate(monkeypatch) -> None:
-    """A database without tables has nothing wrong with it."""
+def test_a_database_without_tables_has_nothing_wrong_with_it(monkeypatch) -> None:
+    """As before the first `migrate`."""
     monkeypatch.setattr(checks.App._meta, "db_table", "not_yet_there")
     assert checks.check_apps(None, databases=["default"]) == []
 
@@ -342,8 +333,7 @@ def test_before_the_first_migrate(monkeypatch) -> None:
         ("https://example.com/zero", ["E015"]),
     ],
 )
-def test_root_path(settings, path: str, expected: list[str]) -> None:
-    """Where the project lives is a path, or nothing."""
+def test_the_root_path_is_a_path_or_empty(settings, path: str, expected: list[str]) -> None:
     settings.CHANGESOURCE = {**settings.CHANGESOURCE, "root_path": path}
     assert ids(checks.check_root_path(None)) == expected
 
@@ -365,15 +355,15 @@ def test_root_path(settings, path: str, expected: list[str]) -> None:
         ("redis://redis.example.com", ["W010", "W011"]),
     ],
 )
-def test_redis_is_guarded(settings, url: str, expected: list[str]) -> None:
-    """Redis, which is believed, has a password, and TLS where another machine is asked."""
+def test_redis_has_a_password_and_tls_where_it_is_another_machine(settings, url: str, expected: list[str]) -> None:
+    """Everything that Redis says is believed."""
     settings.REDIS_URL = url
     assert ids(checks.check_redis_is_guarded(None)) == expected
 
 
 @pytest.mark.django_db
-def test_grants_that_do_not_show_all(settings) -> None:
-    """What row filters over all tables leave out is a warning; a list leaves out on purpose."""
+def test_tables_that_row_filters_leave_out_are_a_warning(settings) -> None:
+    """A list of tables leaves out others on purpose."""
     settings.CHANGESOURCE_SOURCES = {"default": URI}
     app = build_app("shop")
     publish(app)
@@ -383,3 +373,37 @@ def test_grants_that_do_not_show_all(settings) -> None:
     assert ids([message]) == ["W012"]
     assert message.msg.startswith("Client acme does not see all of shop. 'city': no row filter.")
     assert checks.check_grants(None) == []
+
+
+@pytest.mark.django_db
+def test_query_functions_are_compared_with_the_published_apps(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where the database may be queried. A function that depends on the values of its arguments says nothing."""
+    settings.CHANGESOURCE_SOURCES = {"default": URI}
+    registry = Registry()
+    monkeypatch.setattr(checks, "registry", registry)
+    assert checks.check_query_functions(None, databases=["default"]) == []
+
+    @query("cities.all", app="shop", registry=registry)
+    def fitting(q: Tables) -> Query:
+        return q.city
+
+    @query("cities.byName", app="shop", registry=registry)
+    def misspelled(q: Tables) -> Query:
+        return q.city.where("naem", "Ulm")
+
+    @query("cities.chosen", app="shop", registry=registry)
+    def chosen(q: Tables, caller: Caller) -> Query:
+        return q.city if caller.user_id == "ada" else q.town
+
+    @query("all", app="gone", registry=registry)
+    def of_no_app(q: Tables) -> Query:
+        return q.city
+
+    assert checks.check_query_functions(None) == []
+    assert ids(checks.check_query_functions(None, databases=["default"])) == ["W014", "W014"]
+    publish(build_app("shop"))
+    missing, misfit = checks.check_query_functions(None, databases=["default"])
+    assert ids([missing, misfit]) == ["W014", "W013"]
+    assert "'gone'" in missing.msg
+    assert misfit.msg.startswith("shop: the query cities.byName, which is tests.test_checks.")
+    assert "no column 'naem'. Did you mean 'name'?" in misfit.msg

@@ -22,10 +22,9 @@ from changesource.admin.export_links import links_of_app
 from changesource.admin.json_editor import JsonObjectField
 from changesource.admin.publishing import PublishingPages, may_see_clients, told_to
 from changesource.admin.source_check import SourceCheckPage
-from changesource.conf import load_settings
+from changesource.conf import DEFAULT_SOURCE, load_settings
 from changesource.errors import ChangeSourceError
 from changesource.models import App, AwaitedReplica, Replica, RowErrorRecord, RunningSnapshot, Table, Version
-from changesource.models.app import DEFAULT_SOURCE
 from changesource.models.draft import draft_definition, table_definition
 from changesource.models.roles import may_view, may_view_draft
 from changesource.operations.publisher import publish_app

@@ -8,15 +8,10 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 
+from changesource.conf import DEFAULT_SOURCE
 from changesource.tables.definition import APP_ID_PATTERN, MAX_IDENTIFIER_LENGTH
 
 SOURCE_PATTERN = r"\A[a-z0-9_]+\Z"
-DEFAULT_SOURCE = "default"
-
-
-def source_variable(source: str) -> str:
-    """The environment variable that holds the URI of `source`."""
-    return "MONGODB_URI" if source == DEFAULT_SOURCE else f"MONGODB_URI_{source.upper()}"
 
 
 def validate_json_object(value: Any) -> None:

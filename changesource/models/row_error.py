@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.db import models
 
 from changesource.models.app import App
+from changesource.tables.compiled_table import MAX_DOCUMENT_ID_LENGTH
 
-MAX_DOCUMENT_ID_LENGTH = 200
 MAX_REASON_LENGTH = 500
 
 

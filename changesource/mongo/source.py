@@ -15,6 +15,7 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.server_description import ServerDescription
 from pymongo.write_concern import WriteConcern
 
+from changesource.conf import source_variable
 from changesource.errors import ChangeSourceError, SourceUnreachable, SourceUnusable, UnknownSource
 from changesource.mongo.faults import as_source_error
 from changesource.tables.definition import MARKERS_COLLECTION
@@ -48,6 +49,13 @@ MIN_SPLIT_VERSION = (6, 0, 9)
 """The first version with `$changeStreamSplitLargeEvent`, which 6.1 to 6.3 lack."""
 
 
+def uri_of(name: str, uris: Mapping[str, str]) -> str:
+    """Returns the URI of the source `name`. Raises `UnknownSource` if it has none."""
+    if name not in uris:
+        raise UnknownSource(f"The source {name!r} has no URI. Set {source_variable(name)}.")
+    return uris[name]
+
+
 class Sources:
     """The databases behind the names of sources, one client each. It belongs to one event loop."""
 
@@ -62,10 +70,7 @@ class Sources:
         Reads return what a majority of the replica set has, and writes are acknowledged by a
         majority. So nothing that is sent to zero-cache can be rolled back.
         """
-        uri = self._uris.get(name)
-        if uri is None:
-            variable = "MONGODB_URI" if name == "default" else f"MONGODB_URI_{name.upper()}"
-            raise UnknownSource(f"The source {name!r} has no URI. Set {variable}.")
+        uri = uri_of(name, self._uris)
         try:
             if name not in self._clients:
                 self._clients[name] = AsyncMongoClient(
@@ -145,11 +150,7 @@ async def inspect_source(database: Database) -> SourceReport:
 async def current_cluster_time(database: Database) -> int:
     """Returns a cluster time that covers every write acknowledged before this call, as
     `seconds << 32 | increment`."""
-    reply = await _ask(database, "ping")
-    moment = reply.get("operationTime")
-    if not isinstance(moment, Timestamp):
-        raise SourceUnusable("The server reports no operation time; it is not a member of a replica set.")
-    return cluster_time_of(moment)
+    return _operation_time(await _ask(database, "ping"))
 
 
 async def majority_cluster_time(database: Database) -> int:
@@ -158,9 +159,12 @@ async def majority_cluster_time(database: Database) -> int:
     concern "majority".)"""
     read = {"find": MARKERS_COLLECTION, "limit": 1, "singleBatch": True, "readConcern": {"level": "majority"}}
     try:
-        reply = await database.command(read)
+        return _operation_time(await database.command(read))
     except PyMongoError as error:
         raise as_source_error(error) from error
+
+
+def _operation_time(reply: Mapping[str, Any]) -> int:
     moment = reply.get("operationTime")
     if not isinstance(moment, Timestamp):
         raise SourceUnusable("The server reports no operation time; it is not a member of a replica set.")

@@ -1,4 +1,4 @@
-"""Queries of a source by code that is not asynchronous: commands and admin."""
+"""Lets code that is not asynchronous, in commands and admin, query a source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from changesource.mongo.source import Database, Sources
 T = TypeVar("T")
 
 ASK_SECONDS = 10.0
-"""A person waits for the answer, and a transaction of the Django database may be open meanwhile."""
+"""A person is waiting for the answer, and a transaction of the Django database may be open."""
 
 
 def ask_source(source: str, question: Callable[[Database], Awaitable[T]]) -> T:
@@ -33,6 +33,6 @@ async def _ask(source: str, question: Callable[[Database], Awaitable[T]]) -> T:
         async with asyncio.timeout(ASK_SECONDS):
             return await question(sources.database(source))
     except TimeoutError as error:
-        raise SourceUnreachable(f"MongoDB did not answer within {ASK_SECONDS:.0f} seconds.") from error
+        raise SourceUnreachable.after(ASK_SECONDS) from error
     finally:
         await sources.close()

@@ -171,6 +171,8 @@ def _basis_of(deployment: Deployment) -> _Basis:
             continue  # this replica is about to be built again
         views.append(_View(nonces[number], accesses[access], replica.publications))
     publications = replicas[0].publications if replicas else ()
+    # Of a publish that is under way, too: zero-cache keeps an AST for seconds, and may have the version by then.
+    views += [_View(each.nonce, entitlements.wanted, publications) for each in versions if each.cluster_time is None]
     return _Basis(_View(in_force[-1].nonce, entitlements.wanted, publications), tuple(dict.fromkeys(views)))
 
 

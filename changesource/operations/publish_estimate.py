@@ -20,7 +20,7 @@ from changesource.publishing.release import Release
 from changesource.tables.definition import AppDefinition
 
 ESTIMATE_SECONDS = 3.0
-"""A person waits for a page that can be shown without the estimate."""
+"""A person is waiting for a page, which can be shown without the estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ async def _estimate(
             missing = await collections_without_pre_images(database, with_pre_images) if with_pre_images else []
             documents = {name: await database[name].estimated_document_count() for name in loaded}
     except TimeoutError as error:
-        raise _no_answer() from error
+        raise SourceUnreachable.after(ESTIMATE_SECONDS) from error
     except PyMongoError as error:
         raise as_source_error(error) from error
     return PublishEstimate(documents, tuple(missing), problems)
@@ -73,7 +73,7 @@ async def _collection_problems(database: Database, draft: AppDefinition) -> Coll
         async with asyncio.timeout(ESTIMATE_SECONDS):
             return await _judge_collections(database, draft)
     except TimeoutError:
-        return CollectionProblems.unknown(_no_answer())
+        return CollectionProblems.unknown(SourceUnreachable.after(ESTIMATE_SECONDS))
     except ChangeSourceError as error:
         return CollectionProblems.unknown(error)
 
@@ -86,7 +86,3 @@ async def _judge_collections(database: Database, draft: AppDefinition) -> Collec
     except SourceUnusable as error:
         return CollectionProblems.unknown(error)
     return CollectionProblems.of(draft, kinds)
-
-
-def _no_answer() -> SourceUnreachable:
-    return SourceUnreachable(f"MongoDB did not answer within {ESTIMATE_SECONDS:.0f} seconds.")

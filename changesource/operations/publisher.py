@@ -18,8 +18,11 @@ from changesource.mongo.pre_images import enable_pre_images
 from changesource.mongo.source import Database, current_cluster_time
 from changesource.operations.ask_source import ASK_SECONDS, ask_source
 from changesource.operations.publish_estimate import find_collection_problems
+from changesource.protocol.transforms import KEPT_SECONDS
 from changesource.publishing.review import Review
 from changesource.publishing.versions import ABANDONED_AFTER, begin_publish, is_publish_under_way
+from changesource.queries.registry import registry
+from changesource.queries.transform import replica_tables
 
 logger = logging.getLogger(__name__)
 
@@ -107,14 +110,30 @@ def finish_publish(version: Version) -> Version:
     marker = PublishMarker(version.number, version.nonce)
     source = version.to_definition().source
     try:
+        if _takes_from_queries(version):
+            # None is answered with what goes, from when the version is stored. An earlier answer that names a
+            # table which is gone would stop the whole client group.
+            time.sleep(KEPT_SECONDS)
         cluster_time = ask_source(source, lambda database: _mark(database, app_id, marker))
     except BaseException:
         Version.objects.abandon(version.nonce)
         raise
     if not Version.objects.confirm(version.nonce, cluster_time):
-        raise PublishUnderWay("The publish took too long, and a reader of the stream gave it up. Publish again.")
+        raise PublishUnderWay("The publish took too long, and a reader of the stream ended it. Publish again.")
     version.cluster_time = cluster_time
     return version
+
+
+def _takes_from_queries(version: Version) -> bool:
+    """Whether named queries may read a table or a column that replicas lose with `version`."""
+    newest = Version.objects.newest(version.app)
+    if newest is None:
+        return False
+    old, new = newest.to_definition(), version.to_definition()
+    if not (old.queries or registry.of_app(old.app_id)):
+        return False
+    after = replica_tables(new)
+    return any(not columns <= after.get(table, frozenset()) for table, columns in replica_tables(old).items())
 
 
 async def _mark(database: Database, app_id: str, marker: PublishMarker) -> int:

@@ -48,8 +48,8 @@ KINDS = {
 
 
 class Readiness:
-    """What is missing for one process, worked out at most once a second, whoever asks. Belongs to
-    one event loop."""
+    """What is missing for one process, worked out at most once a second, however many ask. It
+    belongs to one event loop."""
 
     def __init__(self) -> None:
         self._missing: dict[str, str] = {}

@@ -39,7 +39,7 @@ class Access:
 
         An access that an earlier release stored has a list of tables without origins, or row
         filters over all tables. It is read as that release read it, because its replicas hold just
-        that; they then follow to what the grant says now.
+        that; they then make the transition to what the grant says now.
         """
         stored = json.loads(text)
         tables = stored["tables"]
@@ -186,6 +186,6 @@ def _with_nulls(table: CompiledTableFrames, frame: bytes, columns: Iterable[str]
 
 
 def _removal(table: CompiledTableFrames, upsert: bytes) -> bytes:
-    """The removal of the row that a frame inserts. This is rare enough for parsing the frame."""
+    """The removal of the row that a frame inserts. This is rare enough for the frame to be parsed."""
     _, message = orjson.loads(upsert)
     return table.frames.delete({name: message["new"][name] for name in table.table.spec.key})

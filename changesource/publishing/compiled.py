@@ -56,5 +56,5 @@ class CompiledVersion:
 
     @property
     def name(self) -> str:
-        """Names it in log messages."""
+        """What log messages call it."""
         return f"{self.app_id}.v{self.number}"

@@ -18,6 +18,7 @@ from changesource.tables.definition import (
     APP_ID_PATTERN,
     COLUMN_TYPES,
     IDENTIFIER_PATTERN,
+    IDENTIFIER_RULE,
     MAX_ALL_TEXT_LENGTH,
     MAX_APP_ID_LENGTH,
     MAX_COLUMNS,
@@ -189,10 +190,10 @@ def _why_not_field(name: str) -> str:
     if not name or "\0" in name:
         return "Name a field of the document."
     if reason := why_not_a_name(name):
-        return f'{reason} Give the field another name by the mapping: {{"projection": {{"name": "$field"}}}}.'
+        return f'{reason} Give the field another name in the mapping: {{"projection": {{"name": "$field"}}}}.'
     if "." in name or name.startswith("$"):
         return (
-            "A column shows a top-level field: no dot inside, no $ in front. Lift a nested one by the mapping: "
+            "A column shows a top-level field: no dot inside, no $ in front. Lift a nested one with the mapping: "
             '{"projection": {"name": "$path.to.field"}}.'
         )
     return ""
@@ -263,8 +264,8 @@ def _filter_column_problems(table: Table, problem: _MakeProblem) -> Iterator[Pro
         elif columns[name].type == "json":
             yield problem(
                 "filter_columns",
-                f"The column {name!r} is json, about which row filters cannot ask. Give the value that they need a column of "
-                "its own.",
+                f"The column {name!r} is json, about which row filters cannot ask. Add a column with only the value that "
+                "they need.",
             )
 
 
@@ -289,8 +290,8 @@ def _index_problems(table: Table, problem: _MakeProblem) -> Iterator[Problem]:
             elif columns[name].type == "json":
                 yield problem(
                     "indexes",
-                    f"The column {name!r} is json, and no query can look for such a value. Give the value that queries look "
-                    "for a column of its own.",
+                    f"The column {name!r} is json, and no query can look for such a value. Add a column with only the "
+                    "value that queries look for.",
                 )
 
 
@@ -319,7 +320,7 @@ def _mapping_problems(table: Table, problem: _MakeProblem) -> Iterator[Problem]:
         yield problem("mapping", error.reason)
         return
     if "source" in specification:
-        yield problem("mapping", "source: The collection has a field of its own, beside the mapping. Remove this.")
+        yield problem("mapping", "source: The collection is named beside the mapping, and not in it. Remove this.")
     shape = mapping.shape()
     for column in table.columns:
         yield from _type_problems(column, shape, problem)
@@ -357,7 +358,7 @@ def _is_same_for_all(mapping: CompiledPipeline, fields: frozenset[str]) -> bool:
 
 def _why_not_identifier(name: str) -> str:
     if not IDENTIFIER_PATTERN.fullmatch(name):
-        return "Begin with a letter or underscore, and continue with letters, digits, underscores and hyphens."
+        return IDENTIFIER_RULE
     if len(name) > MAX_IDENTIFIER_LENGTH:
         return f"Use at most {MAX_IDENTIFIER_LENGTH} characters."
     return ""

@@ -8,9 +8,9 @@ from dataclasses import replace
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from changesource.conf import DEFAULT_SOURCE
 from changesource.errors import InvalidDefinition
 from changesource.models import App, Column, Table, Version
-from changesource.models.app import DEFAULT_SOURCE
 from changesource.models.draft import draft_definition
 from changesource.publishing.release import Release
 from changesource.publishing.schema_file import Schema

@@ -15,8 +15,8 @@ from changesource.tables.definition import AppDefinition, Table
 
 
 def permissions_row_of(definition: AppDefinition) -> PermissionsRow:
-    """The row that zero-cache reads: the same text for the same rules, and another hash for other
-    ones."""
+    """The row that zero-cache reads. Equal rules have the same text and hash, and others have another
+    hash."""
     permissions = compile_permissions(definition)
     if permissions is None:
         return PermissionsRow()
@@ -37,8 +37,8 @@ def compile_permissions(definition: AppDefinition) -> dict[str, Any] | None:
     """Zero's permissions (zero-schema/compiled-permissions.ts) of a definition without problems;
     None if no table has rules.
 
-    An action without rules is allowed to no one, in zero-cache too. A rule that asks for a table
-    which is not there allows no one either: the definition may be the part that a client sees.
+    Nobody may take an action without rules, in zero-cache too. A rule that asks for a table which
+    does not exist allows nobody either: the definition may be the part that a client sees.
     """
     scope = RuleScope(definition)
     tables = {table.server_name: {"row": _actions(scope, table)} for table in definition.tables if table.permissions}

@@ -38,8 +38,8 @@ class Release:
     """What an app is, or is going to be, once published: its `definition`, and what follows from
     it.
 
-    Everything is worked out when it is first asked for, and then kept, so that whoever shows,
-    checks and publishes one draft hands on one release. `compiled` and what is made of it may only
+    Everything is worked out when it is first asked for, and then kept, so the code that shows,
+    checks and publishes a draft passes one release along. `compiled` and what is made of it may only
     be asked for if there are no `problems`.
     """
 
@@ -82,7 +82,7 @@ class Release:
 
     @cached_property
     def whole_view(self) -> ClientView:
-        """What a client sees that may read everything."""
+        """What a client that may read everything sees."""
         return ClientView(self.compiled, Access())
 
     def refuse_problems(self, heading: str) -> None:

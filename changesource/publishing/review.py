@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 
-from changesource.conf import load_settings
+from changesource.conf import load_settings, source_variable
 from changesource.errors import ClientsCutOff, UnknownSource
 from changesource.models import App, Version
-from changesource.models.app import source_variable
 from changesource.publishing.differences import Difference, compare_releases
 from changesource.publishing.grants import CutOff, find_cut_off
 from changesource.publishing.release import Release
@@ -50,7 +49,7 @@ class Review:
 
     @cached_property
     def differs(self) -> bool:
-        """Whether the draft says anything else than what streams."""
+        """Whether the draft says anything other than what streams."""
         return self.newest is None or self.newest.definition != self.draft.json
 
     @property

@@ -190,16 +190,11 @@ def _columns(table: Table) -> dict[str, _Known]:
 
 
 def _key(table: Table) -> Sequence[str]:
-    return _server_names(table, table.primary_key)
+    return table.server_names(table.primary_key)
 
 
 def _indexes(table: Table) -> Sequence[tuple[str, ...]]:
-    return [_server_names(table, index) for index in table.indexes]
-
-
-def _server_names(table: Table, names: Sequence[str]) -> tuple[str, ...]:
-    server_names = {column.name: column.server_name for column in table.columns}
-    return tuple(server_names[name] for name in names)
+    return [table.server_names(index) for index in table.indexes]
 
 
 def _has_other_rows(old: Table, new: Table) -> bool:

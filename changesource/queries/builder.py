@@ -70,47 +70,52 @@ class ParametersSeen:
 class Parameter:
     """Stands for a value that is not known yet, in a query that is only traced (`tracing`): an argument, or what is known of
     the caller. It can be compared with a column, and with nothing else: a function that has to know the value cannot be
-    traced. Its own attributes have underscores, because arguments may have any other names."""
+    traced."""
+
+    # An argument may have any name that does not begin with an underscore, so nothing else here does.
 
     def __init__(self, anchor: str, path: tuple[str, ...] = (), seen: ParametersSeen | None = None) -> None:
-        self._parameter: ParameterPath = (anchor, path)
+        self._anchor = anchor
+        self._path = path
         self._seen = ParametersSeen() if seen is None else seen
+
+    @property
+    def _value_position(self) -> Ast:
+        """What stands in an AST in its place. Zero's own `static` parameters look alike, and zero-cache takes neither."""
+        return {"type": "parameter", "anchor": self._anchor, "path": list(self._path)}
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # Python itself asks for these
             raise AttributeError(name)
-        anchor, path = self._parameter
-        inner = (anchor, (*path, name))
-        self._seen.looked_at[inner] = None
-        return None if inner in self._seen.nulls else Parameter(*inner, self._seen)
+        return self._inner((*self._path, name))
+
+    def _inner(self, path: tuple[str, ...]) -> Parameter | None:
+        self._seen.looked_at[self._anchor, path] = None
+        return None if (self._anchor, path) in self._seen.nulls else Parameter(self._anchor, path, self._seen)
 
     def __getitem__(self, name: str) -> Any:
         if not isinstance(name, str):
             raise self._unknown()
-        return self.__getattr__(name)
+        return self._inner((*self._path, name))
 
-    def get(self, name: str, default: None = None) -> Any:
-        """What a claim is looked up with."""
-        return self[name]
+    def __call__(self, *arguments: object) -> Any:
+        """`get` is what a claim is looked up with. Other methods need the value."""
+        match self._path, arguments:
+            case (*before, "get"), (str() as name, *_):
+                self._seen.looked_at.pop((self._anchor, self._path), None)
+                return self._inner((*before, name))
+        raise self._unknown()
 
-    def _unknown(self, *_: object) -> UnknownValue:
-        anchor, path = self._parameter
-        return UnknownValue(f"It depends on the value of {'.'.join((anchor, *path))}.")
+    def _unknown(self) -> UnknownValue:
+        return UnknownValue(f"It depends on the value of {'.'.join((self._anchor, *self._path))}.")
 
     def _refuse(self, *_: object) -> Any:
         raise self._unknown()
 
     __bool__ = __iter__ = __len__ = __contains__ = __str__ = __format__ = __int__ = __float__ = __index__ = _refuse
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __neg__ = __call__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __neg__ = _refuse
     __hash__ = object.__hash__
-
-
-def value_position(parameter: Parameter) -> Ast:
-    """What stands in an AST in the place of a parameter. Zero's own `static` parameters look alike, and zero-cache takes
-    neither."""
-    anchor, path = parameter._parameter
-    return {"type": "parameter", "anchor": anchor, "path": list(path)}
 
 
 class UnknownValue(Exception):
@@ -166,10 +171,10 @@ class Query:
             raise InvalidQuery("where takes a column and a value, a column, an operator and a value, or a function.")
         else:
             condition = expressions.cmp(column_or_condition, operator_or_value, value)
+        # None is refused, too: a function that forgets its `return` must not show all rows.
+        condition = _checked_condition(condition)
         existing = self.ast.get("where")
-        if existing is not None:
-            condition = _and(existing, condition)
-        return self._with(where=_simplified(_checked_condition(condition)))
+        return self._with(where=_simplified(condition if existing is None else _and(existing, condition)))
 
     def where_exists(
         self, relationship: str, query: Callable[[Query], Query] | None = None, *, flip: bool | None = None
@@ -205,14 +210,15 @@ class Query:
         self._refuse_in_junction("order_by")
         if direction not in ("asc", "desc"):
             raise InvalidQuery(f"order_by {column!r}: the direction is asc or desc.")
-        _column(self._table, column)
+        if _column(self._table, column).type == "json":
+            raise InvalidQuery(f"order_by {column!r}: a json column has no order. Sort by another.")
         return self._with(orderBy=[*self.ast.get("orderBy", ()), [column, direction]])
 
     def limit(self, count: int) -> Query:
         """Keeps the first `count` rows."""
         if isinstance(count, Parameter):
             self._refuse_in_junction("limit")
-            return self._with(limit=value_position(count))
+            return self._with(limit=count._value_position)
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**31:
             raise InvalidQuery("A limit is a whole number from 0 to 2,147,483,647.")
         self._refuse_in_junction("limit")
@@ -220,9 +226,13 @@ class Query:
 
     def start(self, row: Mapping[str, Any], *, inclusive: bool = False) -> Query:
         """Keeps the rows that sort after `row`, which has values for columns that the query sorts by, or from it on."""
+        if isinstance(row, Parameter):
+            raise row._unknown()
+        if not isinstance(row, Mapping):
+            raise InvalidQuery("start takes a row: a value for each column that the query sorts by.")
         for name, value in row.items():
             _refuse_misfit(_column(self._table, name), "IS", value)
-        values = {name: value_position(value) if isinstance(value, Parameter) else value for name, value in row.items()}
+        values = {name: value._value_position if isinstance(value, Parameter) else value for name, value in row.items()}
         return self._with(start={"row": values, "exclusive": not inclusive})
 
     def one(self) -> Query:
@@ -251,10 +261,7 @@ class Expressions:
     def cmp(self, column: str, operator_or_value: Any, value: Any = _GIVEN) -> Condition:
         """`column = value`, or `column operator value`."""
         operator, value = ("=", operator_or_value) if value is _GIVEN else (operator_or_value, value)
-        if not isinstance(operator, str) or operator not in OPERATORS:
-            raise InvalidQuery(
-                f"{column!r}: {operator!r} is not an operator. There are {', '.join(sorted(OPERATORS))}."
-            )
+        _refuse_other_operator(operator, f"{column!r}: ")
         found = _column(self._table, column)
         value = list(value) if isinstance(value, tuple) else value
         _refuse_misfit(found, operator, value)
@@ -267,13 +274,18 @@ class Expressions:
 
     def cmp_lit(self, left: Any, operator: str, right: Any) -> Condition:
         """Compares two values, neither of which is a column: for claims and arguments."""
-        if operator not in OPERATORS:
-            raise InvalidQuery(f"{operator!r} is not an operator. There are {', '.join(sorted(OPERATORS))}.")
-        for value in (left, right):
-            for scalar in value if isinstance(value, list) else [value]:
-                _refuse_scalar(scalar, "cmp_lit")
+        _refuse_other_operator(operator)
+        right = list(right) if isinstance(right, tuple) else right
         if (operator in ("IN", "NOT IN")) != isinstance(right, list) and not isinstance(right, Parameter):
             raise InvalidQuery("cmp_lit: IN and NOT IN take a list on the right, and other operators do not.")
+        _refuse_scalar(left, "cmp_lit")
+        if isinstance(right, list):
+            _refuse_null_member(right, operator, "cmp_lit")
+            for member in right:
+                _refuse_scalar(member, "cmp_lit")
+        else:
+            _refuse_scalar(right, "cmp_lit")
+            _refuse_other_pair(left, operator, right)
         return {"type": "simple", "left": _literal(left), "right": _literal(right), "op": operator}
 
     def and_(self, *conditions: Condition | None) -> Condition:
@@ -334,9 +346,8 @@ def _subquery(
     start = Query(scope, scope.tables[table], {"table": table, "alias": alias}, junction)
     found = start if query is None else query(start)
     if not isinstance(found, Query) or found.ast["table"] != table or found.ast.get("alias") != alias:
-        raise InvalidQuery(
-            f"The function for {alias.removeprefix(_SUBQUERY_PREFIX)!r} returns the query that it was given."
-        )
+        name = junction or alias.removeprefix(_SUBQUERY_PREFIX)
+        raise InvalidQuery(f"The function for {name!r} returns the query that it was given.")
     return found
 
 
@@ -369,11 +380,16 @@ def _did_you_mean(name: object, names: Any) -> str:
 
 
 def _literal(value: Any) -> Ast:
-    if isinstance(value, Parameter):
-        return value_position(value)
     if isinstance(value, list):
-        value = [value_position(member) if isinstance(member, Parameter) else member for member in value]
-    return {"type": "literal", "value": value}
+        value = [member._value_position if isinstance(member, Parameter) else member for member in value]
+    return value._value_position if isinstance(value, Parameter) else {"type": "literal", "value": value}
+
+
+def _refuse_other_operator(operator: Any, place: str = "") -> None:
+    if isinstance(operator, Parameter):
+        raise operator._unknown()
+    if not isinstance(operator, str) or operator not in OPERATORS:
+        raise InvalidQuery(f"{place}{operator!r} is not an operator. There are {', '.join(sorted(OPERATORS))}.")
 
 
 def _refuse_misfit(column: Column, operator: str, value: Any) -> None:
@@ -384,8 +400,7 @@ def _refuse_misfit(column: Column, operator: str, value: Any) -> None:
     if operator in ("IN", "NOT IN"):
         if not isinstance(value, list):
             raise InvalidQuery(f"{column.name!r}: {operator} takes a list.")
-        if any(member is None for member in value):
-            raise InvalidQuery(f"{column.name!r}: {operator} never finds null. Compare with IS and null.")
+        _refuse_null_member(value, operator, repr(column.name))
         for member in value:
             _refuse_other_kind(column, member)
         return
@@ -394,6 +409,32 @@ def _refuse_misfit(column: Column, operator: str, value: Any) -> None:
         if "LIKE" in operator and column.type != "string":
             raise InvalidQuery(f"{column.name!r}: {operator} compares text, and this is a {column.type} column.")
         _refuse_other_kind(column, value)
+        _refuse_pattern(value, operator, repr(column.name))
+
+
+def _refuse_other_pair(left: Any, operator: str, right: Any) -> None:
+    """Refuses two values for which zero-cache has no answer but an exception, which stops the client group."""
+    if left is None or right is None or isinstance(left, Parameter) or isinstance(right, Parameter):
+        return
+    kinds = kind_of(left), kind_of(right)
+    if "LIKE" in operator and kinds != ("string", "string"):
+        raise InvalidQuery(f"cmp_lit: {operator} compares text.")
+    if operator in ("<", ">", "<=", ">=") and kinds[0] != kinds[1]:
+        raise InvalidQuery(f"cmp_lit: a {kinds[0]} and a {kinds[1]} have no order.")
+    _refuse_pattern(right, operator, "cmp_lit")
+
+
+def _refuse_pattern(value: Any, operator: str, place: str) -> None:
+    """Refuses a pattern at which zero-cache throws (zql/builder/like.ts)."""
+    if "LIKE" in operator and (len(value) - len(value.rstrip("\\"))) % 2:
+        raise InvalidQuery(
+            f"{place}: a pattern ends with a backslash, which has nothing to escape. Write two of them for one."
+        )
+
+
+def _refuse_null_member(values: list[Any], operator: str, place: str) -> None:
+    if any(value is None for value in values):
+        raise InvalidQuery(f"{place}: {operator} never finds null. Compare with IS and null.")
 
 
 def _refuse_other_kind(column: Column, value: Any) -> None:

@@ -31,6 +31,10 @@ Function = TypeVar("Function", bound=Callable[..., Query])
 NAME_PATTERN: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*(?:[.][A-Za-z_$][A-Za-z0-9_$]*)*")
 """Names are paths of properties in the object that `defineQueries` takes."""
 MAX_NAME_LENGTH: Final = 200
+MAX_ISSUES: Final = 10
+"""How many things that are wrong with an argument are told. A list can have one for each member."""
+
+_BY_NAME: Final = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
 class InvalidDeclaration(Exception):
@@ -74,10 +78,12 @@ class NamedQuery:
             return model.model_validate({} if argument is None else argument)
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
-            issues = [{"message": each["msg"], "path": list(each["loc"])} for each in found]
+            told, more = found[:MAX_ISSUES], len(found) - MAX_ISSUES
+            issues = [{"message": each["msg"], "path": list(each["loc"])} for each in told]
+            messages = ", ".join(each["msg"] for each in told) + (f", and {more} more" if more > 0 else "")
             # The form of @rocicorp/zero (zql/src/query/validate-input.ts).
             raise ApplicationError(
-                f"Validation failed for query {self.name}: {', '.join(each['msg'] for each in found)}",
+                f"Validation failed for query {self.name}: {messages}",
                 details={"type": "InputValidationError", "result": {"issues": issues}},
             ) from error
 
@@ -161,13 +167,24 @@ def _named_query(name: str, app_id: str, function: Callable[..., Query]) -> Name
             raise InvalidDeclaration(
                 f"{place}: nothing is given for the parameter {parameter.name!r}. Take args and caller."
             )
+        if parameter.name in ("args", "caller") and parameter.kind not in _BY_NAME:
+            raise InvalidDeclaration(
+                f"{place}: args and caller are given by name. Write def {function.__name__}(q, args, caller), with those "
+                "of them that it needs."
+            )
     names = {parameter.name for parameter in others}
     arguments = _arguments(function, place) if "args" in names else None
     return NamedQuery(name, app_id, function, arguments, "caller" in names)
 
 
 def _arguments(function: Callable[..., Query], place: str) -> type[BaseModel]:
-    model = get_type_hints(function).get("args")
+    try:
+        model = get_type_hints(function).get("args")
+    except NameError as error:
+        raise InvalidDeclaration(
+            f"{place}: its annotations name {error.name!r}, which the module does not have when it is imported. Import the "
+            "model of args outside of `if TYPE_CHECKING`, and define it outside of functions."
+        ) from error
     if not isinstance(model, type) or not issubclass(model, BaseModel):
         raise InvalidDeclaration(f"{place}: annotate args with a subclass of pydantic.BaseModel.")
     return model

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from changesource.queries.builder import Ast, Condition
 from changesource.rules.checks import RuleScope, has_all_tables
@@ -22,6 +22,16 @@ from changesource.rules.matching import Claims, bound
 from changesource.rules.syntax import Rule, parse_permissions
 from changesource.rules.zero_condition import EVERYBODY, NOBODY, all_of, either, without_flips, zero_condition
 from changesource.tables.definition import Table
+
+NO_ROW: Final[Condition] = {
+    "type": "simple",
+    "left": {"type": "literal", "value": 0},
+    "right": {"type": "literal", "value": 1},
+    "op": "=",
+}
+"""Never holds. zero-cache takes an empty OR out of a query before it makes the hash by which it recognizes it
+(zero-protocol/ast.ts, `normalizeAST`). So a query that has come to show nothing, because a claim of the caller changed, would
+have the hash of one that shows everything, and the rows would stay."""
 
 
 class Restriction:
@@ -58,7 +68,9 @@ class _OneCaller:
     def query(self, ast: Ast) -> Ast:
         """A query or a related one, without joins that zero-cache must not flip."""
         found = self._subquery(ast)
-        return {**found, "where": without_flips(found["where"])} if "where" in found else found
+        if "where" not in found:
+            return found
+        return {**found, "where": NO_ROW if found["where"] == NOBODY else without_flips(found["where"])}
 
     def _subquery(self, ast: Ast) -> Ast:
         table = self._scope.tables[ast["table"]]
@@ -110,6 +122,10 @@ class _OneCaller:
                 subquery = self._subquery(step["subquery"])
                 if subquery.get("where") == NOBODY:
                     return NOBODY if condition["op"] == "EXISTS" else EVERYBODY
+                if subquery.get("limit"):
+                    # One row is enough. zero-cache 1.9.0 ignores the limit, but not where its planner begins at the
+                    # related rows: there it would find none (zql/src/ivm/take.ts, `fetch` without a constraint).
+                    del subquery["limit"]
                 related = {**step, "correlation": self._correlation(step, names), "subquery": subquery}
                 return {**condition, "related": related}
             case {"left": {"type": "column", "name": name} as left}:

@@ -8,7 +8,7 @@ to know it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from changesource.queries.builder import Ast, Parameter, ParameterPath, ParametersSeen, Tables, UnknownValue
@@ -21,7 +21,7 @@ from changesource.tables.definition import AppDefinition
 @dataclass(frozen=True, slots=True)
 class Trace:
     """What is known of a query function over one schema. `ast` is what it builds, with the names of the schema and with
-    `builder.value_position` where values will be: anchors are `args`, and `caller` with the paths `user_id` and
+    `Parameter._value_position` where values will be: anchors are `args`, and `caller` with the paths `user_id` and
     `claims.<claim>`. `ones` is that of the query. `problem` is why it cannot work with this schema. Neither is known if the
     function has to know values: `unknown` says which. `looked_at` are the parameters that the function came by.
 
@@ -32,7 +32,7 @@ class Trace:
     ones: frozenset[tuple[str, ...]] = frozenset()
     problem: str = ""
     unknown: str = ""
-    looked_at: tuple[ParameterPath, ...] = ()
+    looked_at: tuple[ParameterPath, ...] = field(default=(), compare=False)
 
 
 def trace(named: NamedQuery, tables: Tables, nulls: Collection[ParameterPath] = ()) -> Trace:

@@ -93,7 +93,7 @@ class WrittenQuery:
         return self._query(tables, lambda rule: replace(rule, filter=bound(rule, values), variables=()))
 
     def trace(self, tables: Tables) -> Query:
-        """The query with `builder.value_position` in place of values, as `tracing.trace` gives it."""
+        """The query with `Parameter._value_position` in place of values, as `tracing.trace` gives it."""
         return self._query(tables, self._with_needed)
 
     def _query(self, tables: Tables, bind: Any) -> Query:

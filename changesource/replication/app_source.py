@@ -1,4 +1,4 @@
-"""The source of one app, as everything that reads it needs it."""
+"""What everything that reads the source of an app needs of it."""
 
 from __future__ import annotations
 

@@ -23,12 +23,13 @@ from changesource.mongo.source import Database, inspect_source, majority_cluster
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.replication.app_source import AppSource
+from changesource.replication.readings import Lull, Reading, entries_among
 from changesource.replication.renderer import EntryContent, Renderer
 from changesource.replication.version_history import position_of_cutover
 from changesource.tasks import end_tasks
 
 QUIET_SECONDS = 30.0
-"""After how long without an event the position follows the source's clock instead. This is longer
+"""How long there is no event before the position follows the source's clock instead. This is longer
 than the time between two heartbeats, which are events themselves where we may write them."""
 
 
@@ -64,7 +65,7 @@ class Numbering:
 class EntryReader:
     """Reads the change stream of one app from `cluster_time` on, inclusive, where `version` is in
     force. Entries get places after `last`. On a replica set, everything up to `known_until` comes
-    before the first None."""
+    before the first lull."""
 
     def __init__(
         self,
@@ -84,8 +85,12 @@ class EntryReader:
         self._numbering = Numbering(last)
         self._renderer = Renderer(source.database, version, source.row_errors)
 
-    async def entries(self) -> AsyncGenerator[Entry | None, None]:
-        """Yields entries, and None whenever the stream has been read to its end. Close the
+    def entries(self) -> AsyncGenerator[Entry, None]:
+        """Yields what `readings` yields, without the lulls."""
+        return entries_among(self.readings())
+
+    async def readings(self) -> AsyncGenerator[Reading, None]:
+        """Yields entries, and a lull whenever the stream has been read to its end. Close the
         generator (`contextlib.aclosing`) to free the cursor.
 
         The next batch is requested while an entry is worked on. Raises `HistoryLost`,
@@ -103,12 +108,12 @@ class EntryReader:
                 splits_large_events=report.can_split_large_events,
                 known_until=self._known_until,
             )
-            async with aclosing(self._entries_of(stream, quiet)) as entries:
-                async for entry in entries:
-                    yield entry
+            async with aclosing(self._readings_of(stream, quiet)) as readings:
+                async for reading in readings:
+                    yield reading
 
-    async def _entries_of(self, stream: ChangeStream, quiet: _QuietStream) -> AsyncGenerator[Entry | None, None]:
-        """Yields the entries of `stream`. Ends where another stream has to be opened, at
+    async def _readings_of(self, stream: ChangeStream, quiet: _QuietStream) -> AsyncGenerator[Reading, None]:
+        """Yields the readings of `stream`. Ends where another stream has to be opened, at
         `self._cluster_time`."""
         assembler = TransactionAssembler()
         request = asyncio.ensure_future(stream.next_batch())
@@ -142,7 +147,7 @@ class EntryReader:
                 if cluster_time is not None and cluster_time > self._numbering.last.cluster_time:
                     yield self._empty_entry(cluster_time)
                 if batch.is_end:
-                    yield None
+                    yield Lull()
         finally:
             await _end(request, stream)
 

@@ -14,11 +14,12 @@ from changesource.log.entries import ChangeLog, Entry, EntryId, Extent
 from changesource.protocol.watermarks import Position
 from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
+from changesource.replication.readings import Lull, Reading
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-"""After how long a session looks at the log without having heard the doorbell."""
+"""How often a session looks at the log if it does not hear the doorbell."""
 PATIENCE_SECONDS = 3.0
 """How long a session waits for a log without a leader before it reads MongoDB instead."""
 RETURN_CHECK_SECONDS = 0.5
@@ -64,8 +65,8 @@ class Feed:
         self._log = log
         self._leaderless_since: float | None = None
 
-    async def entries(self) -> AsyncGenerator[Entry | None, None]:
-        """Yields entries from the cluster time of the start on, inclusive, without an end; None
+    async def readings(self) -> AsyncGenerator[Reading, None]:
+        """Yields entries from the cluster time of the start on, inclusive, without an end; a lull
         when there is nothing for now. Where the feed changes between the log and MongoDB, an open
         transaction begins again with its part 0.
 
@@ -76,27 +77,27 @@ class Feed:
         while True:
             if await self._log_serves():
                 self.reads_from = "log"
-                async for entry in self._from_log():
-                    yield entry
+                async for reading in self._from_log():
+                    yield reading
                 continue
             if not self._has_lost_patience():
-                yield None
+                yield Lull()
                 await self._log.wait(self._log.generation, POLL_SECONDS)
                 continue
             self.reads_from = "MongoDB"
             try:
-                async with aclosing(self._from_mongodb()) as entries:
-                    async for entry in entries:
+                async with aclosing(self._from_mongodb()) as readings:
+                    async for reading in readings:
                         failures = 0
-                        yield entry
+                        yield reading
             except SourceUnreachable as error:
                 delay = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
                 failures += 1
                 logger.warning("feed of %s: %s Trying again in %s s.", self._app_id, error, delay)
-                yield None
+                yield Lull()
                 await asyncio.sleep(delay)
 
-    async def _from_log(self) -> AsyncGenerator[Entry | None, None]:
+    async def _from_log(self) -> AsyncGenerator[Reading, None]:
         """Ends when the log has a hole after what was yielded, is another log, or has no writer."""
         after = EntryId.before(self.position.cluster_time)
         log_id: str | None = None  # places of two logs cannot be compared
@@ -116,7 +117,7 @@ class Feed:
                     self.position = max(self.position, entry.position)
                 yield entry
             if not found:
-                yield None
+                yield Lull()
                 await self._log.wait(generation, POLL_SECONDS)
                 if self._log.generation == generation and not await self._log_serves(log_id):
                     return
@@ -126,20 +127,21 @@ class Feed:
             return entry.position.cluster_time <= self.position.cluster_time
         return entry.previous is not None and entry.previous <= after
 
-    async def _from_mongodb(self) -> AsyncGenerator[Entry | None, None]:
+    async def _from_mongodb(self) -> AsyncGenerator[Reading, None]:
         """Ends when the log has caught up."""
         logger.info("feed of %s: reading MongoDB from %s", self._app_id, self.position.watermark)
         checked_at = time.monotonic()
         check: asyncio.Task[bool] | None = None
         version = await self._source.history.at(self.position)
         reader = EntryReader(self._source, version, self.position.cluster_time, self.position)
-        entries = reader.entries()
+        readings = reader.readings()
         try:
-            async for entry in entries:
-                if entry is not None and entry.is_final:
-                    self.position = max(self.position, entry.position)
-                yield entry
-                if check is not None and check.done() and (entry is None or entry.is_final):
+            async for reading in readings:
+                is_between = isinstance(reading, Lull) or reading.is_final
+                if isinstance(reading, Entry) and reading.is_final:
+                    self.position = max(self.position, reading.position)
+                yield reading
+                if check is not None and check.done() and is_between:
                     if check.result():
                         logger.info("feed of %s: back to the log", self._app_id)
                         return
@@ -152,7 +154,7 @@ class Feed:
         finally:
             if check is not None:
                 check.cancel()
-            await entries.aclose()
+            await readings.aclose()
 
     async def _log_serves(self, log_id: str | None = None) -> bool:
         """Whether the log reaches back to the position and has a writer, or had one until a moment

@@ -16,9 +16,8 @@ from typing import Generic, TypeVar
 Answer = TypeVar("Answer")
 
 LOOKUP_SECONDS = 0.1
-"""The shortest time between two queries, for which a stream may have to wait at a marker. It means
-few enough queries for a small database, and a delay that is not noticed beside that of a
-publish."""
+"""The shortest time between two queries, for which a stream may have to wait at a marker. A small
+database can bear as many queries, and nobody notices the delay beside that of a publish."""
 
 
 class Lookup(Generic[Answer]):

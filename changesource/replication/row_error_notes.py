@@ -22,7 +22,7 @@ class RowErrorSink(Protocol):
         """Takes row errors that have been found."""
 
     def end(self, table: str, document_ids: Iterable[str]) -> None:
-        """Hears that these documents (by their descriptions) have no row errors in `table` now."""
+        """Learns that these documents (by their descriptions) have no row errors in `table` now."""
 
 
 class RowErrorNotes:

@@ -159,11 +159,10 @@ class Watcher:
             try:
                 async with aclosing(reader.entries()) as entries:
                     async for entry in entries:
-                        if entry is not None:
-                            await self._log.append(entry, tail, log_id)
-                            tail = entry.id
-                            if entry.is_final and tail.position.cluster_time > whole.position.cluster_time:
-                                self._has_made_progress, self._longer_lease = True, 1
+                        await self._log.append(entry, tail, log_id)
+                        tail = entry.id
+                        if entry.is_final and tail.position.cluster_time > whole.position.cluster_time:
+                            self._has_made_progress, self._longer_lease = True, 1
             except SourceReplaced:
                 raise  # this log is not continued
             except HistoryLost as error:

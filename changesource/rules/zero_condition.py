@@ -52,7 +52,8 @@ def any_of(conditions: Sequence[Condition]) -> list[Condition]:
 
 
 def without_flips(condition: Condition, *, under_or: bool = False) -> Condition:
-    """`condition` with `flip: false` on each EXISTS under an OR, as `any_of` explains."""
+    """`condition` with `flip: false` on each EXISTS under an OR, as `any_of` explains, and on each NOT EXISTS that asks for a
+    flip: where the planner is switched off, zero-cache would make an EXISTS of it (builder.ts, `applyFilterWithFlips`)."""
     match condition:
         case {"type": "and" | "or" as kind, "conditions": parts}:
             under_or = under_or or (kind == "or" and len(parts) > 1)
@@ -61,7 +62,8 @@ def without_flips(condition: Condition, *, under_or: bool = False) -> Condition:
             if "where" in subquery:
                 subquery = {**subquery, "where": without_flips(subquery["where"])}
             unflipped = {**condition, "related": {**related, "subquery": subquery}}
-            return {**unflipped, "flip": False} if under_or and op == "EXISTS" else unflipped
+            must_not = under_or if op == "EXISTS" else condition.get("flip") is True
+            return {**unflipped, "flip": False} if must_not else unflipped
         case _:
             return condition
 
@@ -210,16 +212,11 @@ def _exists(scope: RuleScope, source: Table, connection: Connection, condition: 
     if condition != EVERYBODY:
         subquery["where"] = condition
     correlation = {
-        "parentField": _server_names(source, connection.source_columns),
-        "childField": _server_names(destination, connection.destination_columns),
+        "parentField": list(source.server_names(connection.source_columns)),
+        "childField": list(destination.server_names(connection.destination_columns)),
     }
     related = {"system": "permissions", "correlation": correlation, "subquery": subquery}
     return {"type": "correlatedSubquery", "op": "EXISTS", "related": related}
-
-
-def _server_names(table: Table, names: Sequence[str]) -> list[str]:
-    server_names = {column.name: column.server_name for column in table.columns}
-    return [server_names[name] for name in names]
 
 
 # Parts

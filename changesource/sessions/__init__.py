@@ -1,6 +1,6 @@
 """From the change log to one WebSocket of one zero-cache.
 
-session           may it, and which view: a snapshot, or the stream
+session           whether the client may connect, and what it gets: a snapshot, or the stream
 resume            every reason for `reset-required`
 snapshot          a transition from nothing, between two barriers
 stream            steady, or in transition

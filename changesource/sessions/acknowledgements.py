@@ -1,4 +1,4 @@
-"""What zero-cache has been sent, and what of it it has acknowledged."""
+"""What was sent to zero-cache, and how much of it zero-cache has acknowledged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Confirmed:
 
 
 class InFlight:
-    """The transactions that are sent and not yet acknowledged.
+    """The transactions that have been sent and not yet acknowledged.
 
     A busy zero-cache acknowledges only the newest, so an acknowledgement confirms everything up to
     its position.
@@ -54,7 +54,7 @@ class InFlight:
         self.newest: Position | None = None
 
     def sent(self, position: Position, rows: int, size: int) -> None:
-        """Counts a transaction in."""
+        """Counts a transaction that is sent."""
         self._sent.append(_Sent(position, rows, size))
         self._bytes += size
 
@@ -105,4 +105,6 @@ class AcknowledgementNotes:
         try:
             await queries.replicas.note_acknowledged(self._app_id, self._shard_num, self._replica_version, newest)
         except DatabaseError as error:  # the next note says the same
-            logger.warning("%s/%d: acknowledgement not kept (%s)", self._app_id, self._shard_num, type(error).__name__)
+            logger.warning(
+                "%s/%d: the acknowledgement was not stored (%s)", self._app_id, self._shard_num, type(error).__name__
+            )

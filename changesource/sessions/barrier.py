@@ -35,28 +35,27 @@ from changesource.mongo.source import majority_cluster_time
 from changesource.protocol.watermarks import Position
 from changesource.publishing.compiled import CompiledVersion
 from changesource.replication.entry_reader import EntryReader
+from changesource.replication.readings import Lull, Reading
 from changesource.sessions.stream_context import StreamContext
 
 BARRIER_SECONDS = 60.0
 """How long the stream may bring no entry at all before a marker is given up."""
 
 
-async def entries_to_barrier(
-    context: StreamContext, entries: AsyncIterator[Entry | None]
-) -> AsyncGenerator[Entry, None]:
+async def entries_to_barrier(context: StreamContext, readings: AsyncIterator[Reading]) -> AsyncGenerator[Entry, None]:
     """Writes a marker when the first entry is asked for; ends with the transaction that holds it.
 
-    Raises `BarrierNotSeen`, `SourceReadOnly` if no marker may be written, and what `entries` raises.
+    Raises `BarrierNotSeen`, `SourceReadOnly` if no marker may be written, and what `readings` raises.
     """
     nonce = await write_marker(context.database, context.app_id, "barrier")
     deadline = time.monotonic() + BARRIER_SECONDS
     is_seen = False
-    async for entry in entries:
-        if entry is not None:
+    async for reading in readings:
+        if isinstance(reading, Entry):
             deadline = time.monotonic() + BARRIER_SECONDS
-            yield entry
-            is_seen = is_seen or nonce in entry.markers
-            if is_seen and entry.is_final:
+            yield reading
+            is_seen = is_seen or nonce in reading.markers
+            if is_seen and reading.is_final:
                 return
         elif time.monotonic() > deadline:
             break
@@ -76,10 +75,10 @@ async def entries_to_now(
     """
     now = await majority_cluster_time(context.database)
     reader = EntryReader(context.source, version, begin.cluster_time, begin, known_until=now)
-    async with aclosing(reader.entries()) as entries:
-        async for entry in entries:
-            if entry is None:
+    async with aclosing(reader.readings()) as readings:
+        async for reading in readings:
+            if isinstance(reading, Lull):
                 return
-            yield entry
-            if entry.is_final and entry.position.cluster_time > now:
+            yield reading
+            if reading.is_final and reading.position.cluster_time > now:
                 return

@@ -74,6 +74,7 @@ class ClientAccess:
         self._attributes = dict(identity.attributes)
         self._publications = tuple(publications)
         self._marked_at: dict[str, float] = {}
+        self._seen_at: dict[str, float] = {}
         self.coming: tuple[CompiledVersion, ...] = ()
 
     @property
@@ -101,8 +102,11 @@ class ClientAccess:
         newest = self._newest
         return newest is not None and newest.cluster_time is not None and newest.access == self.entitlements.wanted
 
-    async def apply_grant(self, database: Database) -> None:
-        """Stores what the grant says as an access version, and writes its marker.
+    async def apply_grant(self, database: Database, marks_after: float = 0.0) -> None:
+        """Stores what the grant says as an access version, and writes its marker, at the earliest
+        `marks_after` seconds after this connection has seen the version. Named queries are answered
+        by the grant at once, and zero-cache has to forget earlier answers before a table goes that
+        they read.
 
         Where no marker may be written, the access version is a base: no replica continues over it.
         Cheap when there is nothing to do. Raises `SourceUnreachable`, `SourceUnusable`,
@@ -115,9 +119,12 @@ class ClientAccess:
             newest = self._newest
         if newest is None or newest.cluster_time is not None:
             return
-        if time.monotonic() - self._marked_at.get(newest.nonce, -MARK_AGAIN_SECONDS) < MARK_AGAIN_SECONDS:
+        now = time.monotonic()
+        if now - self._seen_at.setdefault(newest.nonce, now) < marks_after:
             return
-        self._marked_at = {newest.nonce: time.monotonic()}
+        if now - self._marked_at.get(newest.nonce, -MARK_AGAIN_SECONDS) < MARK_AGAIN_SECONDS:
+            return
+        self._marked_at = {newest.nonce: now}
         try:
             await write_access_marker(database, self.key.app_id, AccessMarker(self.key.client_id, newest.nonce))
         except SourceReadOnly:

@@ -38,8 +38,8 @@ class SnapshotTooSlow(ChangeSourceError):
 class PacedOutlet:
     """Sends in small portions, each within `stall_seconds`, and counts what was sent.
 
-    `least_bytes_per_second` also bounds how long the client may keep us waiting in all: for
-    `stall_seconds`, and as long as everything that was sent takes at that rate. 0 sets no bound.
+    `least_bytes_per_second` also bounds how long the client may keep us waiting in all:
+    `stall_seconds`, plus the time that everything sent takes at that rate. 0 sets no bound.
     The time between two portions does not count, because then the client waits for us, or for
     MongoDB.
     """

@@ -48,8 +48,8 @@ ACCESS_WITHOUT_A_PLACE = Reset(
 )
 APP_IS_GONE = Reset("The app no longer exists.", may_be_a_new_base=True)
 AHEAD_OF_THE_SOURCE = Reset("The replica is ahead of the source: it was built from another one.")
-"""What the request says of its own position. It tells nothing about the source, or about other
-replicas."""
+"""The reset for what a request says of its own position. It says nothing about the source, or about
+other replicas."""
 
 
 def reset_at_resume(

@@ -74,7 +74,7 @@ class RowLoader:
 def _removals(
     extended: ExtendedTable, documents: Sequence[Document], errors: Sequence[RowError], old: ClientView
 ) -> Iterator[bytes]:
-    """Frames that remove the rows of documents whose row a new column has cost."""
+    """Frames that remove the rows of documents that have lost them because of a new column."""
     without_rows = {error.document_id for error in errors if not error.column}
     if not without_rows:
         return
@@ -86,8 +86,8 @@ def _removals(
 
 
 def _fields_of_new_columns(tables: Sequence[ExtendedTable]) -> frozenset[str]:
-    """A document has one of these if a row of it has a value in a new column; empty when any
-    document may have one."""
+    """A document whose row has a value in a new column has at least one of these fields. Empty if
+    any document may have such a row."""
     fields: set[str] = set()
     for table in tables:
         if table.fields is None:

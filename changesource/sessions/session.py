@@ -86,7 +86,7 @@ class Session:
         self._label = f"{request.app_id}/{request.shard_num}"
 
     def receive(self, message: str | bytes) -> Closing | None:
-        """Takes a message from zero-cache; how to close when it is not in the protocol."""
+        """Takes a message from zero-cache. Returns how to close if it is not in the protocol."""
         try:
             acknowledgement = parse_upstream(message)
         except InvalidUpstreamMessage as error:
@@ -110,7 +110,8 @@ class Session:
         self._end(how)
 
     async def run(self) -> Closing | None:
-        """How to close the connection; None to leave that to zero-cache, after `reset-required`."""
+        """Returns how to close the connection, or None to leave that to zero-cache, after
+        `reset-required`."""
         published = self._service.published(self.app_id)
         try:
             entitlements = await self._read_entitlements()
@@ -177,11 +178,11 @@ class Session:
         logger.error("%s: the Django database failed (%s)", self._label, type(error).__name__)
         return await self._refuse(closing.internal_error())
 
-    # In transition from nothing
+    # Snapshots: in transition from nothing
 
     async def _take_snapshot(self, published: PublishedApp) -> Closing:
-        """Sends a snapshot, in one of the app's slots. All that can take long or refuses, and needs
-        no slot, comes before or after that."""
+        """Sends a snapshot, in one of the app's slots. Whatever may take long or refuse, and needs no
+        slot, comes before or after that."""
         progress = SnapshotProgress(self.app_id, self.shard_num, self.identity.client_id)
         async with shown(progress):
             while True:
@@ -212,7 +213,7 @@ class Session:
         await wait_for_the_clock(database, self.app_id, self.identity.client_id, self.shard_num)
 
     async def _send_snapshot(self, published: PublishedApp, progress: SnapshotProgress) -> Closing | None:
-        """How to close; None when the client may no longer have the app."""
+        """Returns how to close, or None if the client may no longer read the app."""
         logger.info("%s: snapshot for client %s", self._label, self.identity.name)
         context = self._context(published)
         start = Position(await current_cluster_time(context.database))
@@ -226,8 +227,8 @@ class Session:
         await self._access.apply_grant(context.database)
         view = await context.views.view_at(start)
         snapshot = Snapshot(context, self._outlet, progress.state, plain_inserts=self._settings.snapshot_plain_inserts)
-        async with aclosing(self._feed(context, published, start).entries()) as entries:
-            result = await snapshot.send(view, entries)
+        async with aclosing(self._feed(context, published, start).readings()) as readings:
+            result = await snapshot.send(view, readings)
         await context.views.history.check_source(context.database)
         await queries.replicas.register_replica(
             ReplicaRecord(
@@ -246,7 +247,7 @@ class Session:
         logger.info("%s: snapshot sent, %d rows, %d bytes", self._label, result.rows, self._outlet.sent_bytes)
         return closing.snapshot_sent()
 
-    # From where a replica is
+    # Resuming from where a replica is
 
     async def _resume(self, published: PublishedApp, resume: Resume) -> Closing | Reset:
         last, version = resume.last_watermark, resume.replica_version
@@ -256,7 +257,7 @@ class Session:
         reset = reset_at_resume(replica, self.identity.client_id, published, self._access)
         if reset is not None:
             return reset
-        assert replica is not None  # noqa: S101 (or it would have been told so)
+        assert replica is not None  # noqa: S101 (otherwise there would be a reset)
         context = self._context(published)
         await context.views.history.check_source(context.database)
         if not await reaches(context.database, last):
@@ -285,10 +286,11 @@ class Session:
         return started_over(published, current) or reset
 
     async def _require_reset(self, reset: Reset) -> None:
-        """Tells zero-cache, once in a connection and never in a hurry. zero-cache then ends it.
+        """Tells zero-cache, once per connection and never in a hurry. zero-cache then closes it.
 
-        This is kept of registered replicas only, and with no position that the source has not
-        given. All else is a client's word, and would cause alarms, rows and waiting for nothing.
+        The reset is noted for registered replicas only, and with no position that the source has not
+        given. Anything else is only a client's word, and would cause alarms, rows and waits for no
+        reason.
         """
         logger.warning("%s: reset-required: %s", self._label, reset.reason, extra={"action": "reset-required"})
         if self._replica is not None:
@@ -311,4 +313,4 @@ class Session:
         try:
             await queries.awaited_replicas.note_reset(notice)
         except DatabaseError as error:  # then no one is told if zero-cache builds no new replica
-            logger.warning("%s: reset-required not kept (%s)", self._label, type(error).__name__)
+            logger.warning("%s: the reset was not stored (%s)", self._label, type(error).__name__)

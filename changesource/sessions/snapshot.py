@@ -57,6 +57,7 @@ from changesource.mongo.source import inspect_source, majority_cluster_time
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView
 from changesource.publishing.compiled import CompiledTableFrames
+from changesource.replication.readings import Reading
 from changesource.replication.slow_documents import rows_in_batches
 from changesource.replication.version_history import FIRST_ORDINAL_AFTER_MARKER
 from changesource.sessions.acknowledgements import InFlight
@@ -108,14 +109,14 @@ class Snapshot:
         self._progress = progress
         self._plain_inserts = plain_inserts
 
-    async def send(self, view: ClientView, entries: AsyncIterator[Entry | None]) -> SnapshotResult:
-        """Sends everything but the commit. `entries` are the feed's, from before the first barrier,
+    async def send(self, view: ClientView, readings: AsyncIterator[Reading]) -> SnapshotResult:
+        """Sends everything but the commit. `readings` are the feed's, from before the first barrier,
         where `view` is shown.
 
         Raises `BarrierNotSeen`, `ClientStalled`, `SnapshotTooSlow`, `django.db.Error`, and what the
         feed and the scan raise.
         """
-        start = await self._begin(view, entries)
+        start = await self._begin(view, readings)
         # zero-cache acknowledges nothing before the commit, and the connection ends with that.
         self._sender = TransactionSender(self._outlet, InFlight(math.inf), start.view, Position(0))
         backfills_at = None if self._plain_inserts else start.begin
@@ -130,12 +131,12 @@ class Snapshot:
         """Ends the transaction that `send` has sent."""
         await self._sender.commit(int(time.time() * 1000))
 
-    async def _begin(self, view: ClientView, entries: AsyncIterator[Entry | None]) -> _Start:
+    async def _begin(self, view: ClientView, readings: AsyncIterator[Reading]) -> _Start:
         context = self._context
         try:
-            position, view = await self._reach_barrier(view, entries)
+            position, view = await self._reach_barrier(view, readings)
             begin = await unused_position(context, position)
-            return _Start(begin, view, entries_to_barrier(context, entries))
+            return _Start(begin, view, entries_to_barrier(context, readings))
         except SourceReadOnly as error:
             if (await inspect_source(context.database)).is_sharded:
                 raise SourceUnusable(
@@ -145,12 +146,10 @@ class Snapshot:
         begin = await unused_position(context, Position(await majority_cluster_time(context.database)))
         return _Start(begin, view, entries_to_now(context, view.version, begin))
 
-    async def _reach_barrier(
-        self, view: ClientView, entries: AsyncIterator[Entry | None]
-    ) -> tuple[Position, ClientView]:
-        """The position of the transaction that holds a marker of now, and what is shown there."""
+    async def _reach_barrier(self, view: ClientView, readings: AsyncIterator[Reading]) -> tuple[Position, ClientView]:
+        """The position of the transaction that holds a marker written now, and what is shown there."""
         position = Position(0)
-        async with aclosing(entries_to_barrier(self._context, entries)) as before:
+        async with aclosing(entries_to_barrier(self._context, readings)) as before:
             async for entry in before:
                 view = await self._context.views.after(entry, view) or view
                 position = entry.position
@@ -190,7 +189,7 @@ class _SnapshotLoader(RowLoader):
         self._backfills_at = backfills_at
 
     async def expect(self, collection: str) -> None:
-        """Asks about how many documents there are to read. Only progress depends on it."""
+        """Asks roughly how many documents there are to read. Only progress depends on it."""
         try:
             documents = await estimate_count(self._context.database, collection)
         except (SourceUnreachable, SourceUnusable) as error:  # the scan will say so if it lasts

@@ -1,4 +1,5 @@
-"""How far a snapshot is: in the log, and in the Django database for the API and admin."""
+"""Reports how far a snapshot has come: in the log, and in the Django database for the API and
+admin."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ class SnapshotProgress:
         self._began = 0.0
 
     def begin(self) -> None:
-        """The snapshot has its slot."""
+        """Notes that the snapshot has its slot."""
         self.state.began_at = timezone.now()
         self._began = time.monotonic()
 
@@ -63,18 +64,18 @@ class DocumentCounts:
         self._read: Counter[str] = Counter()
 
     def expect(self, collection: str, documents: int) -> None:
-        """The collection has about this many documents."""
+        """Notes that the collection has about this many documents."""
         self._expected[collection] = max(documents, self._expected.get(collection, 0))
         self._add_up()
 
     def add(self, collection: str, documents: int) -> None:
-        """This many more documents have been read."""
+        """Notes that this many more documents have been read."""
         self._read[collection] += documents
         self._expected[collection] = max(self._expected[collection], self._read[collection] + 1)
         self._add_up()
 
     def end(self, collection: str) -> None:
-        """The whole collection has been read."""
+        """Notes that the whole collection has been read."""
         self._expected[collection] = self._read[collection]
         self._add_up()
 
@@ -85,7 +86,7 @@ class DocumentCounts:
 
 @asynccontextmanager
 async def shown(progress: SnapshotProgress) -> AsyncIterator[None]:
-    """Tells every few seconds how far the snapshot is, until the block ends."""
+    """Reports every few seconds how far the snapshot has come, until the block ends."""
     task = asyncio.create_task(_tell(progress))
     try:
         yield
@@ -94,7 +95,7 @@ async def shown(progress: SnapshotProgress) -> AsyncIterator[None]:
         try:
             await queries.snapshots.forget_snapshot(progress.state.token)
         except DatabaseError as error:  # then it is forgotten by its age
-            logger.warning("snapshot of %s: its end was not kept (%s)", progress.label, type(error).__name__)
+            logger.warning("snapshot of %s: its end was not stored (%s)", progress.label, type(error).__name__)
 
 
 async def _tell(progress: SnapshotProgress) -> None:
@@ -102,6 +103,6 @@ async def _tell(progress: SnapshotProgress) -> None:
         try:
             await queries.snapshots.note_snapshot(progress.state)
         except DatabaseError as error:  # nothing depends on it
-            logger.warning("snapshot of %s: progress not kept (%s)", progress.label, type(error).__name__)
+            logger.warning("snapshot of %s: its progress was not stored (%s)", progress.label, type(error).__name__)
         await asyncio.sleep(NOTE_SECONDS)
         logger.info("snapshot of %s: %s", progress.label, progress.describe(), extra={"action": "snapshot-progress"})

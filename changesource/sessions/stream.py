@@ -14,9 +14,12 @@ from changesource.log.entries import Entry
 from changesource.models.queries.published import PublishedApp
 from changesource.protocol import closing, frames
 from changesource.protocol.closing import Closing
+from changesource.protocol.transforms import KEPT_SECONDS
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView
+from changesource.queries.registry import registry
 from changesource.replication.feed import Feed
+from changesource.replication.readings import Reading
 from changesource.service import StreamService
 from changesource.sessions.acknowledgements import AcknowledgementNotes
 from changesource.sessions.barrier import entries_to_barrier
@@ -24,17 +27,13 @@ from changesource.sessions.resume import Reset, reset_after, reset_in_stream
 from changesource.sessions.row_loader import RowLoader
 from changesource.sessions.stream_context import StreamContext
 from changesource.sessions.transactions import TransactionSender
-from changesource.sessions.transition import Transition
+from changesource.sessions.transition import Replayed, Transition
 
 logger = logging.getLogger(__name__)
 
-REPEAT_SECONDS = 6.0
-"""How long after new rules the permissions are sent once more. Each change of them makes zero-cache ask for
-all named queries again, but it gives a client group that asked within the last 5 seconds what it was
-answered then, by the old rules (Zero: custom-queries/transform-query.ts)."""
 LATELY_SECONDS = 60
 """How far, by the source's clock, a replica may have come since a cutover if its rules were not sent
-once more. A stream that is not interrupted does so after `REPEAT_SECONDS` and a moment."""
+once more. A stream that is not interrupted does so after `KEPT_SECONDS` and a moment."""
 
 
 class Stream:
@@ -50,7 +49,7 @@ class Stream:
              ▼
         Closing or Reset, between two transactions
 
-    - Steady: passes entries on. Between two transactions, it looks whether a grant or a version has
+    - Steady: passes entries on. Between two transactions, it checks whether a grant or a version has
       changed, and withholds what is about to go.
     - In transition: one transaction makes the replica one of the next view (`transition.py`).
     - It reads from the start of the watermark's cluster time. An entry of an earlier version than
@@ -73,7 +72,7 @@ class Stream:
         self._sender = sender
         self._notes = notes
         self._known: object = None
-        """What `withheld` was worked out from."""
+        """What the withheld tables and columns were worked out from."""
         self._committed_at = time.monotonic()
         self._repeats_permissions_at: float | None = None
 
@@ -86,16 +85,17 @@ class Stream:
         """
         if await self._changed_lately():
             self._repeat_permissions_soon()
-        async with aclosing(self._feed.entries()) as entries:
-            async for entry in entries:
-                if not self._sender.is_open or (entry is not None and entry.id.part == 0):
+        async with aclosing(self._feed.readings()) as readings:
+            async for reading in readings:
+                if not self._sender.is_open or (isinstance(reading, Entry) and reading.id.part == 0):
                     if self._service.is_stopping:
                         return closing.going_away()
                     await self._look_for_changes()
                     current = self._service.published(published.app_id)
                     if (reset := reset_in_stream(published, current, self._view, self._access)) is not None:
                         return reset
-                await self._take(entry, entries)
+                if isinstance(reading, Entry):
+                    await self._take(reading, readings)
                 if not self._sender.is_open:
                     if (reset := reset_after(self._feed.position, self._view, self._access)) is not None:
                         return reset
@@ -108,16 +108,17 @@ class Stream:
     def _view(self) -> ClientView:
         return self._sender.view
 
-    async def _take(self, entry: Entry | None, entries: AsyncIterator[Entry | None]) -> None:
-        following = entry
-        while following is not None and (new := await self._views.after(following, self._view)) is not None:
-            following = await self._in_transition(new, following.position, entries)
-        if following is not None:
-            await self._steady(following)
+    async def _take(self, entry: Entry, readings: AsyncIterator[Reading]) -> None:
+        while (new := await self._views.after(entry, self._view)) is not None:
+            replayed = await self._in_transition(new, entry.position, readings)
+            if replayed.following is None:
+                return
+            entry = replayed.following
+        await self._steady(entry)
 
     async def _steady(self, entry: Entry) -> None:
         """Passes an entry on. One that another version rendered never reaches the replica:
-        zero-cache ends for good on a table or column that it does not have."""
+        zero-cache stops for good at a table or column that it does not have."""
         version = self._view.version
         if entry.is_publish or entry.version < version.number:
             return
@@ -126,15 +127,12 @@ class Stream:
         if await self._sender.send(entry):
             self._committed_at = time.monotonic()
 
-    async def _in_transition(
-        self, new: ClientView, position: Position, entries: AsyncIterator[Entry | None]
-    ) -> Entry | None:
-        """Sends what is different in `new`, at `position`. Gives the entry of the next cutover if
-        that was met before the barrier."""
+    async def _in_transition(self, new: ClientView, position: Position, readings: AsyncIterator[Reading]) -> Replayed:
+        """Sends what is different in `new`, at `position`."""
         started = time.monotonic()
         transition = Transition(self._context, self._sender, self._view, new)
         loader = RowLoader(self._context, self._sender)
-        replayed = await transition.send(position, loader, entries_to_barrier(self._context, entries))
+        replayed = await transition.send(position, loader, entries_to_barrier(self._context, readings))
         await self._sender.commit(position.seconds * 1000)
         self._known = None
         self._committed_at = time.monotonic()
@@ -147,17 +145,17 @@ class Stream:
             self._committed_at - started,
             extra={"action": "view-changed"},
         )
-        return replayed.following
+        return replayed
 
     async def _look_for_changes(self) -> None:
-        """Looks whether the client's grant has changed, or another version has been published.
+        """Checks whether the client's grant has changed, or another version has been published.
         Either takes effect at a marker; what it takes away is withheld from now on."""
         access, label = self._access, self._context.label
         if (current := self._service.entitlements(access.key)) is not None:
             access.note(current)
         if not access.is_in_force:
             try:
-                await access.apply_grant(self._context.database)
+                await access.apply_grant(self._context.database, KEPT_SECONDS if self._has_named_queries else 0.0)
             except (SourceUnreachable, SourceUnusable) as error:
                 logger.warning("%s: a change of what the client may read has to wait: %s", label, error)
             except DatabaseError as error:
@@ -183,11 +181,12 @@ class Stream:
         return self._sender.last.seconds - Position(began).seconds < LATELY_SECONDS
 
     def _repeat_permissions_soon(self) -> None:
-        self._repeats_permissions_at = time.monotonic() + REPEAT_SECONDS
+        self._repeats_permissions_at = time.monotonic() + KEPT_SECONDS
 
     async def _repeat_permissions_if_due(self) -> None:
-        """Sends the rules once more, in another text. Nothing changes if the replica has this
-        text."""
+        """Sends the rules once more, in another text, when zero-cache has forgotten what it was
+        answered by earlier rules. So it asks for all named queries again. Nothing changes if the
+        replica has this text."""
         if self._repeats_permissions_at is None or time.monotonic() < self._repeats_permissions_at:
             return
         self._repeats_permissions_at = None
@@ -197,8 +196,12 @@ class Stream:
         await self._sender.commit(self._feed.position.seconds * 1000)
         self._committed_at = time.monotonic()
 
+    @property
+    def _has_named_queries(self) -> bool:
+        return bool(self._view.version.definition.queries or registry.of_app(self._context.app_id))
+
     async def _commit_if_quiet(self) -> None:
-        """Moves the replica's watermark on when nothing else has for a while."""
+        """Advances the replica's watermark when nothing else has for a while."""
         is_quiet = time.monotonic() - self._committed_at > self._service.settings.quiet_commit_seconds
         if is_quiet and self._feed.position.number > self._sender.last.number:
             await self._sender.send_empty(self._feed.position, self._feed.position.seconds * 1000)

@@ -22,7 +22,7 @@ Without the replay, the rows would belong to no single moment, as a scan takes t
     source   ────────── x, y change ──────────▶     the replica has the old x and the new y
 
 Another cutover before Q ends the transaction there, before the entry of that cutover. What follows
-is rendered by another version, and zero-cache ends for good on a table or column that it does not
+is rendered by another version, and zero-cache stops for good at a table or column that it does not
 have.
 
 A table that gets optional columns, and is the same otherwise, keeps its rows, which have null
@@ -38,8 +38,8 @@ moment S.
   before and after, so that the row of S has them right.
 
 A part of a row is never sent: zero-cache would make a row of it where there is none, with nulls in
-required columns. Where a document has lost its row, because a new column cannot be computed or is
-too much, the row is removed.
+required columns. Where a document has lost its row, because a new column cannot be computed or
+makes it too large, the row is removed.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class CompiledTable:
                 ColumnSpec(column.server_name, PG_TYPES[column.type], not column.optional) for column in table.columns
             ),
             key=tuple(column.server_name for column in key_columns),
-            indexes=tuple(tuple(columns[name].server_name for name in index) for index in table.indexes),
+            indexes=tuple(map(table.server_names, table.indexes)),
         )
         self._columns = _compile_columns(table.columns)
         self._key_columns = _compile_columns(key_columns)
@@ -105,7 +105,7 @@ class CompiledTable:
         self.decided_by = mapping.decides_by()
         self._key_map, read_by_key = mapping.without_filters(frozenset(column.field for column in key_columns))
         self._splits = mapping.splits
-        self.filter_columns = tuple(columns[name].server_name for name in table.filter_columns)
+        self.filter_columns = table.server_names(table.filter_columns)
         self.needs_pre_images = self._splits or not read_by_key <= {ID} or bool(self.filter_columns)
         self.has_mapping = bool(table.mapping)
         self._ids_with_forms = frozenset[type]() if self.needs_pre_images else WITH_SEVERAL_FORMS
@@ -290,7 +290,7 @@ class CompiledTable:
             return row
         reason = (
             f"the row is larger than {MAX_ROW_BYTES // 2**20} MiB as JSON; "
-            "leave columns out, or shorten them by the mapping"
+            "leave columns out, or shorten them in the mapping"
         )
         self._add_error(errors, document, "", reason, budget)
         return None
@@ -324,7 +324,7 @@ def _check_size(value: object, budget: Budget) -> None:
     except MqlError as error:
         raise DoesNotFit(error.message) from error
     if size > MAX_ROW_BYTES:
-        raise DoesNotFit(f"the value is larger than {MAX_ROW_BYTES >> 20} MiB; shorten it by the mapping")
+        raise DoesNotFit(f"the value is larger than {MAX_ROW_BYTES >> 20} MiB; shorten it in the mapping")
 
 
 _NOTHING: Document = {}

@@ -8,7 +8,7 @@ JSON of a schema, the same as `name` unless given).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
@@ -27,6 +27,7 @@ MAX_APP_ID_LENGTH = 48
 
 IDENTIFIER_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 """Zero: names of tables and columns (change-source/pg/schema/validation.ts)."""
+IDENTIFIER_RULE = "Begin with a letter or underscore, and continue with letters, digits, underscores and hyphens."
 
 MAX_IDENTIFIER_LENGTH = 63
 """PostgreSQL's limit, which Zero's own change source has for the names of tables and columns."""
@@ -123,6 +124,11 @@ class Table:
             object.__setattr__(self, "mapping", normal_mapping_text(self.mapping))
         with suppress(MqlError):
             object.__setattr__(self, "permissions", normal_mapping_text(self.permissions))
+
+    def server_names(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The server names of the columns with these names, in their order."""
+        by_name = {column.name: column.server_name for column in self.columns}
+        return tuple(by_name[name] for name in names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from changesource.tables.definition import IDENTIFIER_PATTERN, AppDefinition, Table
+from changesource.tables.definition import IDENTIFIER_PATTERN, IDENTIFIER_RULE, AppDefinition, Table
 
 MAX_CONNECTIONS = 2
 """A relationship leads to a table directly, or through one junction."""
@@ -95,7 +95,7 @@ def read_relationships(app: AppDefinition) -> Relationships:
 
 def _read_connections(name: str, written: Any, source: Table, tables: Mapping[str, Table]) -> Iterator[Connection]:
     if not IDENTIFIER_PATTERN.fullmatch(name) or name == "__proto__":
-        raise _Invalid("Begin with a letter or underscore, and continue with letters, digits, underscores and hyphens.")
+        raise _Invalid(IDENTIFIER_RULE)
     if any(column.name == name for column in source.columns):
         raise _Invalid("The table has a column of this name. Rename one of them.")
     if not isinstance(written, list) or not 1 <= len(written) <= MAX_CONNECTIONS:

@@ -63,7 +63,7 @@ def _try(request: Mapping[str, Any], limits: TrialLimits, more_trials: Mapping[s
     try:
         return asyncio.run(answer())
     except TimeoutError as error:
-        raise SourceUnreachable(f"MongoDB did not answer within {ASK_SECONDS:.0f} seconds.") from error
+        raise SourceUnreachable.after(ASK_SECONDS) from error
 
 
 async def _collect(items: AsyncGenerator[Any, None], limits: TrialLimits, *, cuts: bool) -> list[bytes]:

@@ -76,8 +76,8 @@ def test_bad_relationships_are_refused(browser, text: str) -> None:
     assert list(response.context["adminform"].form.errors) == ["relationships"]
 
 
-def test_publications_name_tables(browser, app: App) -> None:
-    """They name tables of the app; no text is none."""
+def test_publications_of_an_app_are_edited_on_its_page(browser, app: App) -> None:
+    """No text means no publications."""
     page = url("app_change", app.pk)
     assert browser.post(page, app_data(app, publications='{"mobile": ["city"]}')).status_code == 302
     assert App.objects.get().publications == {"mobile": ["city"]}

@@ -174,33 +174,30 @@ class TestInForce:
     def text(self, browser, client: Client) -> Any:
         return lambda: browser.get(url("client_change", client.pk)).content.decode()
 
-    def test_never_connected(self, text) -> None:
-        """Nobody has asked for it yet."""
+    def test_the_page_says_that_the_client_has_not_connected(self, text) -> None:
         assert "Nothing yet: the client has not connected" in text()
 
-    def test_first(self, client: Client, text) -> None:
-        """The first has no marker, so it counts from when it was made."""
+    def test_the_first_access_counts_from_when_it_was_made(self, client: Client, text) -> None:
+        """It has no marker."""
         add_access(client, 1, cluster_time=0)
         assert f"Access version 1, since {timezone.now():%b}" in text()
 
-    def test_met(self, client: Client, text) -> None:
-        """A later one counts from its marker on."""
+    def test_a_later_access_counts_from_its_marker(self, client: Client, text) -> None:
         add_access(client, 1, cluster_time=0)
         add_access(client, 2, cluster_time=SECONDS << 32)
         page = text()
         assert "Access version 2, since Nov. 14, 2023" in page
         assert "waiting" not in page
 
-    def test_waiting(self, client: Client, text) -> None:
-        """One whose marker nobody has met is waited for, and the one before is in force."""
+    def test_an_access_whose_marker_was_not_met_is_waiting(self, client: Client, text) -> None:
+        """The one before it is in force."""
         add_access(client, 1, cluster_time=SECONDS << 32)
         add_access(client, 2)
         page = text()
         assert "Access version 2 is waiting for the stream." in page
         assert "Access version 1, since Nov. 14, 2023" in page
 
-    def test_not_noticed(self, client: Client, text) -> None:
-        """What was saved and nobody has noticed is said to be waiting."""
+    def test_a_saved_grant_that_no_stream_has_noticed_is_waiting(self, client: Client, text) -> None:
         add_access(client, 1, cluster_time=SECONDS << 32, access={})
         assert "comes into force when the client streams" in text()
 

@@ -18,8 +18,7 @@ def app() -> App:
     return build_app()
 
 
-def test_saved_and_shown(browser, app: App) -> None:
-    """Rules are kept as they were written."""
+def test_rules_are_kept_as_they_were_written(browser, app: App) -> None:
     text = '{"select": [\n  {"_id": "$auth.sub"}\n]}'
     assert TablePage(browser, table_data(app, ID, permissions=text)).saved
     table = app.tables.get(name="country")
@@ -28,14 +27,13 @@ def test_saved_and_shown(browser, app: App) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", '{"select": [{"nope": 1}]}'])
-def test_problem_stands_at_the_field(browser, app: App, text: str) -> None:
-    """What is wrong with rules is said where they are written."""
+def test_a_problem_of_rules_is_shown_at_their_input(browser, app: App, text: str) -> None:
     page = TablePage(browser, table_data(app, ID, permissions=text))
     assert list(page.errors) == ["permissions"]
 
 
-def test_rules_of_another_table(browser, app: App) -> None:
-    """A column that rules of another table ask for cannot be taken out; those rules are named."""
+def test_a_column_that_rules_of_another_table_ask_for_stays(browser, app: App) -> None:
+    """The error names those rules."""
     country = build_table(app, "country", {"_id": {}, "size": {}})
     rule = '{"select": [{"$exists": {"relationship": "country", "where": {"size": "a"}}}]}'
     app.tables.filter(name="city").update(permissions=rule)

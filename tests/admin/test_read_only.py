@@ -67,16 +67,15 @@ MODELS = pytest.mark.parametrize(
 
 
 @MODELS
-def test_shown(browser, records: dict[str, Any], model: str) -> None:
-    """There is a list, which can be searched, and a page."""
+def test_records_are_listed_searched_and_shown(browser, records: dict[str, Any], model: str) -> None:
     assert browser.get(url(f"{model}_changelist"), {"q": "shop"}).status_code == 200
     assert browser.get(url(f"{model}_change", records[model].pk)).status_code == 200
 
 
 @MODELS
 @pytest.mark.parametrize("page", ["add", "change", "delete"])
-def test_not_edited(browser, records: dict[str, Any], model: str, page: str) -> None:
-    """Nobody adds, changes or deletes, also not who may do everything."""
+def test_nobody_adds_changes_or_deletes_a_record(browser, records: dict[str, Any], model: str, page: str) -> None:
+    """Not even a superuser."""
     stored = type(records[model]).objects.values()
     before = stored.get()
     args = [] if page == "add" else [records[model].pk]
@@ -84,14 +83,13 @@ def test_not_edited(browser, records: dict[str, Any], model: str, page: str) -> 
     assert stored.all().get() == before
 
 
-def test_definition_is_shown_with_lines(browser, records: dict[str, Any]) -> None:
-    """The definition of a version is shown for people."""
+def test_the_definition_of_a_version_is_shown_with_line_breaks(browser, records: dict[str, Any]) -> None:
     text = browser.get(url("version_change", records["version"].pk)).content.decode()
     assert "<pre>{\n  &quot;app&quot;: &quot;shop&quot;," in text
 
 
-def test_progress_of_a_replica(browser, records: dict[str, Any]) -> None:
-    """The list says until when a replica has everything; nothing for one that has not acknowledged yet."""
+def test_the_list_says_until_when_a_replica_has_everything(browser, records: dict[str, Any]) -> None:
+    """It says nothing for one that has not acknowledged anything yet."""
     page = url("replica_changelist")
     assert "Nov. 14, 2023" in browser.get(page).content.decode()
     Replica.objects.update(acknowledged="")
@@ -103,16 +101,16 @@ def test_text_of_documents_is_escaped(browser, records: dict[str, Any]) -> None:
     assert "&lt;1&gt;" in browser.get(url("rowerrorrecord_changelist")).content.decode()
 
 
-def test_name_that_somebody_sent_is_escaped(browser, records: dict[str, Any]) -> None:
-    """Who is refused chooses what is shown as the client's name; it is shown as text."""
+def test_the_name_that_a_refused_client_sent_is_escaped(browser, records: dict[str, Any]) -> None:
+    """The client that was refused chose that name."""
     text = browser.get(url("refusal_changelist"), {"q": "192.0.2"}).content.decode()
     assert "&lt;shop&gt;" in text
     assert "<shop>" not in text
 
 
 @pytest.mark.parametrize("page", ["refusal", "version", "replica"])
-def test_years_that_there_are_not(browser, page: str) -> None:
-    """A list by a year beyond 64 bits is one of everything, as for any other address that makes no sense."""
+def test_a_list_by_an_impossible_year_redirects_to_the_whole_list(browser, page: str) -> None:
+    """As for any other address that makes no sense."""
     field = {"refusal": "last_seen", "version": "published_at", "replica": "last_seen_at"}[page]
     response = browser.get(url(f"{page}_changelist"), {f"{field}__year": "9" * 20})
     assert response.status_code == 302

@@ -123,8 +123,10 @@ def test_every_page_has_its_line() -> None:
 
 
 @pytest.mark.parametrize("group", sorted(GROUPS))
-def test_pages(records: dict[str, Any], group: str, settings, mongo_server: MongoServer) -> None:
-    """A group gets its pages and no other, also those that ask the source."""
+def test_a_group_gets_its_pages_and_no_others(
+    records: dict[str, Any], group: str, settings, mongo_server: MongoServer
+) -> None:
+    """Also those that ask the source."""
     settings.CHANGESOURCE_SOURCES = {"default": mongo_server.uri("roles")}
     browser = browser_of(group)
     found = {page: browser.get(address(page, records)).status_code for page in SEEN_BY}
@@ -186,7 +188,9 @@ def found_texts(browser: Browser, places: dict[str, str]) -> dict[str, set[str]]
 
 @pytest.mark.parametrize("group", sorted(GROUPS))
 @pytest.mark.parametrize("is_refused", [False, True])
-def test_parts(marked: dict[str, Any], group: str, is_refused: bool, settings, mongo_server: MongoServer) -> None:
+def test_no_page_shows_what_its_reader_may_not_see(
+    marked: dict[str, Any], group: str, is_refused: bool, settings, mongo_server: MongoServer
+) -> None:
     """No page and no file holds what its reader may not see, also while a publish would be refused for a client's filter; and
     what a group may see, it sees somewhere."""
     settings.CHANGESOURCE_SOURCES = {"default": mongo_server.uri("roles")}
@@ -204,8 +208,8 @@ def test_parts(marked: dict[str, Any], group: str, is_refused: bool, settings, m
 
 
 @pytest.mark.parametrize("name", ["publish_drafts", ""])
-def test_refused_publish_names_no_client(marked: dict[str, Any], name: str) -> None:
-    """Neither the button nor the action says which client's filter refuses a publish to a user who may not see clients."""
+def test_a_refused_publish_names_no_client_to_a_user_who_may_not_see_clients(marked: dict[str, Any], name: str) -> None:
+    """Neither the button nor the action does."""
     marked["app"].tables.filter(name="city").update(filter_columns=[])
     browser, app = browser_of(PUBLISHERS), marked["app"]
     if name:
@@ -219,14 +223,13 @@ def test_refused_publish_names_no_client(marked: dict[str, Any], name: str) -> N
     assert NAMED_CLIENT not in response.content.decode()
 
 
-def test_pages_without_a_group(records: dict[str, Any]) -> None:
-    """Staff without a permission gets no page."""
+def test_staff_without_a_permission_get_no_page(records: dict[str, Any]) -> None:
     browser = browser_of()
     assert {browser.get(address(page, records)).status_code for page in SEEN_BY} == {403}
 
 
-def test_pages_without_staff(records: dict[str, Any]) -> None:
-    """Who is not staff has to log in as somebody who is, whatever groups they are in."""
+def test_a_user_who_is_not_staff_has_to_log_in(records: dict[str, Any]) -> None:
+    """Whatever groups the user is in."""
     outsider = browser_of(*GROUPS, is_staff=False)
     for browser in (outsider, Browser()):
         for page in SEEN_BY:
@@ -333,14 +336,18 @@ DONE_BY: dict[Callable[[Browser, dict[str, Any]], bool], frozenset[str]] = {
 
 @pytest.mark.parametrize("group", [*sorted(GROUPS), ""])
 @pytest.mark.parametrize("act", DONE_BY, ids=lambda act: act.__name__)
-def test_acts(records: dict[str, Any], act: Callable[[Browser, dict[str, Any]], bool], group: str) -> None:
-    """A group does what it is for, and nothing else, whatever it sends."""
+def test_a_group_can_do_what_it_is_for_and_nothing_else(
+    records: dict[str, Any], act: Callable[[Browser, dict[str, Any]], bool], group: str
+) -> None:
+    """Whatever it sends."""
     assert act(browser_of(group), records) == (group in DONE_BY[act])
 
 
 @pytest.mark.parametrize("act", DONE_BY, ids=lambda act: act.__name__)
-def test_superuser(browser: Browser, records: dict[str, Any], act: Callable[[Browser, dict[str, Any]], bool]) -> None:
-    """Ada can do everything, so what is refused above is refused for want of a permission."""
+def test_a_superuser_can_do_everything(
+    browser: Browser, records: dict[str, Any], act: Callable[[Browser, dict[str, Any]], bool]
+) -> None:
+    """So what is refused above is refused for lack of a permission."""
     assert act(browser, records)
 
 
@@ -349,8 +356,7 @@ class TestViewingClients:
 
     PERMISSIONS = ("view_client", "view_grant", "view_credential")
 
-    def test_page(self, records: dict[str, Any]) -> None:
-        """They see the client without inputs and buttons."""
+    def test_the_page_of_a_client_has_no_inputs_and_no_buttons(self, records: dict[str, Any]) -> None:
         browser = browser_of(permissions=self.PERMISSIONS)
         text = browser.get(url("client_change", records["client"].pk)).content.decode()
         assert "Nothing yet: the client has not connected" in text
@@ -358,8 +364,7 @@ class TestViewingClients:
             assert absent not in text
 
     @pytest.mark.parametrize("act", [act for act, groups in DONE_BY.items() if groups == MANAGE])
-    def test_acts(self, records: dict[str, Any], act: Callable[[Browser, dict[str, Any]], bool]) -> None:
-        """They change nothing."""
+    def test_they_change_nothing(self, records: dict[str, Any], act: Callable[[Browser, dict[str, Any]], bool]) -> None:
         assert not act(browser_of(permissions=self.PERMISSIONS), records)
 
     def test_changing_clients_is_not_changing_grants(self, records: dict[str, Any]) -> None:
@@ -379,21 +384,20 @@ class TestViewingClients:
 
 @pytest.mark.django_db
 class TestGroups:
-    def test_created(self) -> None:
-        """They are there after migrating, with their permissions."""
+    def test_the_groups_exist_after_migrating(self) -> None:
+        """With their permissions."""
         for name, codenames in GROUPS.items():
             assert set(Group.objects.get(name=name).permissions.values_list("codename", flat=True)) == codenames
 
-    def test_only_created(self) -> None:
-        """A later migration brings back what is not there, and leaves alone what was changed."""
+    def test_a_later_migration_creates_missing_groups_and_changes_no_others(self) -> None:
         Group.objects.get(name=VIEWERS).delete()
         Group.objects.get(name=EDITORS).permissions.clear()
         call_command("migrate", verbosity=0)
         assert Group.objects.get(name=VIEWERS).permissions.count() == len(GROUPS[VIEWERS])
         assert not Group.objects.get(name=EDITORS).permissions.exists()
 
-    def test_not_before_all_permissions(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """While a permission is missing, no group is made that would stay without it."""
+    def test_no_group_is_created_while_a_permission_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It would stay without that permission."""
         monkeypatch.setitem(GROUPS, VIEWERS, GROUPS[VIEWERS] | {"view_nothing"})  # type: ignore[arg-type]
         Group.objects.all().delete()
         call_command("migrate", verbosity=0)

@@ -83,19 +83,27 @@ class Deployment:
         return manage(self.environment, *arguments)
 
     def publish(
-        self, schema: dict[str, Any], mappings: dict[str, Any], permissions: dict[str, Any] | None = None
+        self,
+        schema: dict[str, Any],
+        mappings: dict[str, Any],
+        permissions: dict[str, Any] | None = None,
+        queries: dict[str, Any] | None = None,
     ) -> None:
-        self.manage(*self._load_schema(schema, mappings, permissions))
+        self.manage(*self._load_schema(schema, mappings, permissions, queries))
         self.definition = published_definition(schema, mappings, self.app_id)
 
     def _load_schema(
-        self, schema: dict[str, Any], mappings: dict[str, Any], permissions: dict[str, Any] | None
+        self,
+        schema: dict[str, Any],
+        mappings: dict[str, Any],
+        permissions: dict[str, Any] | None,
+        queries: dict[str, Any] | None = None,
     ) -> list[str]:
         """The command that publishes this, from files that it writes."""
         path = self.folder / "schema.json"
         path.write_text(json.dumps(schema))
         arguments = []
-        for option, content in (("mappings", mappings), ("permissions", permissions)):
+        for option, content in (("mappings", mappings), ("permissions", permissions), ("queries", queries)):
             if content:
                 option_path = self.folder / f"{option}.json"
                 option_path.write_text(json.dumps(content))

@@ -12,7 +12,7 @@ import redis.asyncio
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from changesource.log.entries import ChangeLog
+from changesource.log.entries import ChangeLog, Entry
 from changesource.log.memory import MAX_BYTES, MemoryLog
 from changesource.log.redis import RedisLog
 from changesource.protocol.watermarks import Position
@@ -163,10 +163,10 @@ class CrashPoints(RuleBasedStateMachine):
         sender = TransactionSender(outlet, in_flight, whole_view(BUSY), last)
         database: Any = ScriptedDatabase(self.oplog, process)
         found = feed.Feed(AppSource(database, BUSY_HISTORY, FoundErrors()), GatedLog(self.shared, process), last)
-        async with aclosing(found.entries()) as entries:
-            async for entry in entries:
-                if entry is not None:
-                    await sender.send(entry)
+        async with aclosing(found.readings()) as readings:
+            async for reading in readings:
+                if isinstance(reading, Entry):
+                    await sender.send(reading)
                 if self.is_quiet and not sender.is_open and found.position > sender.last:
                     await sender.send_empty(found.position, 0)
 

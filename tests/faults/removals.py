@@ -2,6 +2,12 @@
 
 Each removal is a piece of the source, what it is replaced by, and the tests of which at least one has to fail then. First all
 of them have to pass as things are.
+
+Why the pieces are written out, and no tool for mutations makes them: such a tool changes one operator, constant, argument or
+string, and takes out no handling as a whole. Of the 66 removals in 34 files, mutmut 3.8.1 makes 5 (among 6,878 mutants) and
+cosmic-ray 8.7.0 makes 1 (among 6,647); most of the tests need servers, and even the quickest removal takes some seconds, so
+trying all mutants would take a day. Neither tool reads the Lua scripts of the log, and an operator of our own would have to
+find its place by the same pieces. `test_removals.py` names each piece that no longer fits the source, without running it.
 """
 
 from __future__ import annotations
@@ -120,8 +126,8 @@ REMOVALS = (
         REDIS,
         "writing to the log that was read",
         "changesource/replication/watcher.py",
-        "await self._log.append(entry, tail, log_id)\n                            tail",
-        "await self._log.append(entry, tail)\n                            tail",
+        "await self._log.append(entry, tail, log_id)\n                        tail",
+        "await self._log.append(entry, tail)\n                        tail",
         ["tests/faults/test_crash_points.py::test_scenario"],
     ),
     Removal(

@@ -81,7 +81,7 @@ async def test_a_group_leaves_slots_to_others(open_semaphores: OpenSemaphores) -
 
 
 async def test_what_a_group_holds_beyond_its_limit_takes_no_slot_from_others(open_semaphores: OpenSemaphores) -> None:
-    """Processes that counted alone, because Redis was away, gave one group a slot each. When they share a Redis again, another
+    """Processes that counted alone while Redis was away gave one group slots each. When they share Redis again, another
     group need not wait until all of these are released."""
     one, another = open_semaphores(), open_semaphores()
     semaphore = uuid.uuid4().hex

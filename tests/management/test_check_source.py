@@ -76,8 +76,8 @@ def test_source_where_all_is_well() -> None:
 
 
 @pytest.mark.usefixtures("app")
-def test_json() -> None:
-    """One object with the status of all, and of each check, and what was measured."""
+def test_the_json_has_the_status_of_the_source_and_of_each_check() -> None:
+    """And what each check measured."""
     output, failure = run("--json")
     report = json.loads(output)
     assert failure == ""
@@ -89,8 +89,8 @@ def test_json() -> None:
 
 
 @pytest.mark.usefixtures("unwinding")
-def test_missing_pre_images() -> None:
-    """A published table that needs them is an error, with the command to run; the JSON is written all the same."""
+def test_missing_pre_images_are_an_error_with_the_command_to_run() -> None:
+    """The JSON is written all the same."""
     output, failure = run("--json")
     assert failure == "Source default: cannot be used as it is, 1 error."
     [images] = [check for check in json.loads(output)["checks"] if check["status"] == "error"]
@@ -98,8 +98,7 @@ def test_missing_pre_images() -> None:
     assert 'collMod: "orders"' in images["remedy"]
 
 
-def test_filter_columns_without_pre_images(app: App) -> None:
-    """Tables with filter columns need pre-images too."""
+def test_tables_with_filter_columns_need_pre_images_too(app: App) -> None:
     app.tables.update(filter_columns=["name"])
     begin_publish(app, recorded=PreImages("default", frozenset({"city"})), resets=True)
     output, failure = run()
@@ -108,8 +107,8 @@ def test_filter_columns_without_pre_images(app: App) -> None:
 
 
 @pytest.mark.usefixtures("unreachable")
-def test_unreachable_source() -> None:
-    """An error with its code, and neither host nor password."""
+def test_an_unreachable_source_is_an_error_with_its_code() -> None:
+    """It shows neither host nor password."""
     output, failure = run()
     assert "CS103" in output
     assert "1 error" in failure
@@ -117,8 +116,7 @@ def test_unreachable_source() -> None:
     assert "127.0.0.1" not in output + failure
 
 
-def test_standalone(settings: Any, run_dir: Path) -> None:
-    """Refused, with what to do."""
+def test_a_standalone_is_refused_with_what_to_do(settings: Any, run_dir: Path) -> None:
     with MongoServer(run_dir / "mongodb-command-standalone", standalone=True) as server:
         settings.CHANGESOURCE_SOURCES = {"default": server.uri("shop")}
         output, failure = run()
@@ -126,8 +124,7 @@ def test_standalone(settings: Any, run_dir: Path) -> None:
     assert "rs.initiate()" in output
 
 
-def test_unknown_source(settings: Any) -> None:
-    """A source without a URI is an error that names the variable."""
+def test_a_source_without_a_uri_is_an_error_that_names_the_variable(settings: Any) -> None:
     settings.CHANGESOURCE_SOURCES = {}
     output, failure = run("archive")
     assert failure
@@ -138,14 +135,13 @@ def test_unknown_source(settings: Any) -> None:
 
 
 @pytest.mark.usefixtures("app")
-def test_system_check_where_all_is_well() -> None:
-    """It says nothing."""
+def test_the_system_check_says_nothing_where_all_is_well() -> None:
     assert checks.check_published_sources(None, databases=["default"]) == []
 
 
 @pytest.mark.usefixtures("unwinding")
-def test_system_check_with_an_error() -> None:
-    """It is a warning with the remedy: an error would stop `migrate`."""
+def test_the_system_check_turns_an_error_into_a_warning_with_the_remedy() -> None:
+    """An error would stop `migrate`."""
     [message] = checks.check_published_sources(None, databases=["default"])
     assert (message.id, message.is_serious()) == ("changesource.W006", False)
     assert "images of shop: orders" in message.msg
@@ -153,8 +149,8 @@ def test_system_check_with_an_error() -> None:
 
 
 @pytest.mark.usefixtures("unreachable")
-def test_system_check_of_an_unreachable_source() -> None:
-    """Neither host nor password are shown."""
+def test_the_system_check_shows_neither_host_nor_password() -> None:
+    """Of a source that it cannot reach."""
     [message] = checks.check_published_sources(None, databases=["default"])
     assert message.id == "changesource.W006"
     assert "secret" not in str(message)
@@ -168,8 +164,8 @@ def test_nobody_asks_without_a_database(databases: Any) -> None:
     assert checks.check_published_sources(None, databases=databases) == []
 
 
-def test_source_of_which_nothing_is_published(settings: Any) -> None:
-    """It is not asked either: `migrate` of a new project waits for nobody."""
+def test_a_source_of_which_nothing_is_published_is_not_asked(settings: Any) -> None:
+    """`migrate` of a new project waits for nothing."""
     settings.CHANGESOURCE_SOURCES = {"default": f"mongodb://127.0.0.1:{free_port()}/shop"}
     build_app()
     assert checks.check_published_sources(None, databases=["default"]) == []

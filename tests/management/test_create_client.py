@@ -19,15 +19,14 @@ def run(*arguments: str) -> list[str]:
     return output.getvalue().splitlines()
 
 
-def test_token_on_the_last_line() -> None:
-    """The last line is the token of the new client."""
+def test_the_last_line_is_the_token_of_the_new_client() -> None:
     build_app()
     token = run("cache", "--app", "shop")[-1]
     assert Client.objects.get().credentials.get().lookup == lookup_of(digest_of(token))
 
 
-def test_several_apps() -> None:
-    """`--app` may be repeated; the same app twice is once."""
+def test_a_client_can_be_created_for_several_apps() -> None:
+    """`--app` may be repeated; the same app twice counts once."""
     build_app()
     build_app("other")
     run("cache", "--app", "shop", "--app", "other", "--app", "shop")
@@ -35,16 +34,15 @@ def test_several_apps() -> None:
 
 
 @pytest.mark.parametrize("app_id", ["nope", "\ud800"])
-def test_unknown_app(app_id: str) -> None:
-    """An app that does not exist is refused, and no client is made."""
+def test_an_unknown_app_is_refused(app_id: str) -> None:
+    """No client is created."""
     build_app()
     with pytest.raises(CommandError, match="There is no app"):
         run("cache", "--app", "shop", "--app", app_id)
     assert not Client.objects.exists()
 
 
-def test_taken_name() -> None:
-    """A name that is taken is refused."""
+def test_a_name_that_is_taken_is_refused() -> None:
     build_app()
     run("cache", "--app", "shop")
     with pytest.raises(CommandError, match="already exists"):
@@ -52,16 +50,14 @@ def test_taken_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["\ud800", "a\nb", "a\u202eb", "a\u200bb", "\ufeffa", "a\u2028b", "\ue000"])
-def test_bad_name(name: str) -> None:
-    """A name that could not be stored, or not be told from another, is refused."""
+def test_a_name_that_cannot_be_stored_or_looks_like_another_is_refused(name: str) -> None:
     build_app()
     with pytest.raises(CommandError, match="printable"):
         run(name, "--app", "shop")
 
 
 @pytest.mark.parametrize("name", [" cache", "cache ", " "])
-def test_name_with_spaces_around_it(name: str) -> None:
-    """So is one that looks like another beside it."""
+def test_a_name_with_spaces_around_it_is_refused(name: str) -> None:
     build_app()
     with pytest.raises(CommandError, match="space"):
         run(name, "--app", "shop")

@@ -40,39 +40,35 @@ def tables(*arguments: object) -> list[str]:
     return list(json.loads(run("shop", "--format", "zero-json", *arguments))["tables"])
 
 
-def test_version_in_force(app: App) -> None:
-    """By default it is what streams: not the draft, and not a version that is being published."""
+def test_the_version_in_force_is_exported_by_default(app: App) -> None:
+    """Not the draft, and not a version that is being published."""
     build_table(app, "street", {"_id": {}})
     begin_publish(app)
     assert tables() == ["city", "country"]
 
 
-def test_version(app: App) -> None:
-    """An older version can be had as well."""
+def test_an_older_version_can_be_exported(app: App) -> None:
     assert tables("--version", 1) == ["city"]
 
 
-def test_draft(app: App) -> None:
-    """So can the draft."""
+def test_the_draft_can_be_exported(app: App) -> None:
     app.tables.get(name="city").delete()
     assert tables("--draft") == ["country"]
 
 
-def test_typescript(app: App) -> None:
-    """Each format is what it says."""
+def test_each_format_is_written_as_such(app: App) -> None:
     assert 'const cityTable = table("city")' in run("shop", "--format", "typescript")
     assert json.loads(run("shop", "--format", "permissions-json")) == {"tables": {}}
 
 
-def test_file(app: App, tmp_path: Path) -> None:
-    """`--output` writes the same into a file, and says nothing."""
+def test_output_writes_the_same_into_a_file(app: App, tmp_path: Path) -> None:
+    """The command then says nothing."""
     path = tmp_path / "schema.ts"
     assert run("shop", "--format", "typescript", "--output", path) == ""
     assert path.read_text() == run("shop", "--format", "typescript")
 
 
-def test_file_that_cannot_be_written(app: App, tmp_path: Path) -> None:
-    """It is said which, and why."""
+def test_a_file_that_cannot_be_written_is_named_with_the_reason(app: App, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=f"{tmp_path} cannot be written: Is a directory"):
         run("shop", "--format", "typescript", "--output", tmp_path)
 
@@ -89,8 +85,8 @@ def test_file_that_cannot_be_written(app: App, tmp_path: Path) -> None:
         (["shop"], "--format"),
     ],
 )
-def test_refusals(app: App, arguments: list[str], message: str) -> None:
-    """What is not there is said; version 3 is being published."""
+def test_what_does_not_exist_is_refused(app: App, arguments: list[str], message: str) -> None:
+    """Version 3 is still being published."""
     App.objects.create(app_id="empty")
     build_table(app, "street", {"_id": {}})
     begin_publish(app)
@@ -98,15 +94,14 @@ def test_refusals(app: App, arguments: list[str], message: str) -> None:
         run(*arguments)
 
 
-def test_draft_with_problems(app: App) -> None:
-    """A draft that could not be published is not exported; its problems are said."""
+def test_a_draft_with_problems_is_not_exported(app: App) -> None:
+    """The error lists the problems."""
     Column.objects.filter(name="name").update(name="my name")
     with pytest.raises(CommandError, match=r"CS201: The draft of shop cannot be exported\.\ncity\.my name\.name: "):
         run("shop", "--format", "zero-json", "--draft")
 
 
-def test_relationships_that_zero_refuses(app: App) -> None:
-    """Relationships are told with their place."""
+def test_relationships_that_zero_refuses_are_an_error_with_their_place(app: App) -> None:
     App.objects.update(relationships={"city": {"twin": []}})
     with pytest.raises(CommandError, match=r"CS201: .*\ncity\.relationships: city\.twin: "):
         run("shop", "--format", "typescript", "--draft")

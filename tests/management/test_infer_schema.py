@@ -36,8 +36,7 @@ def infer(*arguments: str) -> tuple[dict[str, Any], str]:
     return json.loads(output.getvalue()), errors.getvalue()
 
 
-def test_documents(database) -> None:
-    """A collection of documents gives a table of its name."""
+def test_a_collection_of_documents_gives_a_table_of_its_name(database) -> None:
     database.city.insert_many([{"name": "Zürich", "size": 400_000}, {"name": "Bern", "tags": ["capital"]}])
     schema, _ = infer("city")
     assert schema["tables"]["city"] == {
@@ -52,8 +51,7 @@ def test_documents(database) -> None:
     }
 
 
-def test_indexes(database) -> None:
-    """What MongoDB indexes, the replica is to index as well: plain columns, up to the first field that is none."""
+def test_indexes_of_mongodb_are_proposed_up_to_the_first_field_that_is_no_plain_column(database) -> None:
     database.city.insert_one({"name": "Bern", "land": "CH", "tags": [], "at": {"x": 1}})
     for keys in (
         "name",
@@ -69,8 +67,7 @@ def test_indexes(database) -> None:
     assert schema["tables"]["city"]["indexes"] == [["land", "name"], ["name"]]
 
 
-async def test_value_that_is_not_bson(database, mongo_server, settings) -> None:
-    """A value that cannot be decoded says nothing of its field but that a row can be without it."""
+async def test_a_value_that_cannot_be_decoded_only_makes_its_column_optional(database, mongo_server, settings) -> None:
     database.city.insert_many([{"_id": 1, "name": SPOILT, "size": 4}, {"_id": 2, "name": "Bern", "size": 5}])
     async with spoilt(mongo_server, database) as through_proxy:
         await through_proxy.command("ping")
@@ -85,8 +82,7 @@ async def test_value_that_is_not_bson(database, mongo_server, settings) -> None:
     assert warnings == ""
 
 
-def test_validator(database) -> None:
-    """The validator of an empty collection is enough."""
+def test_the_validator_of_an_empty_collection_is_enough(database) -> None:
     rules = {"required": ["name"], "properties": {"name": {"bsonType": "string"}}}
     database.create_collection("city", validator={"$jsonSchema": rules})
     schema, warnings = infer("city")
@@ -110,15 +106,13 @@ def test_output_can_be_loaded(database, tmp_path: Path) -> None:
     assert [column.name for column in App.objects.get().tables.get().columns.all()] == ["_id", "name"]
 
 
-def test_sample(database) -> None:
-    """No more documents are looked at than asked for."""
+def test_no_more_documents_are_read_than_asked_for(database) -> None:
     database.city.insert_many([{f"field_{n}": n} for n in range(5)])
     schema, _ = infer("city", "--sample", "1")
     assert len(schema["tables"]["city"]["columns"]) == 2
 
 
-def test_source_of_app(database, settings) -> None:
-    """`--app` looks in the app's source."""
+def test_the_option_app_looks_in_the_source_of_the_app(database, settings) -> None:
     settings.CHANGESOURCE_SOURCES = {"archive": settings.CHANGESOURCE_SOURCES["default"]}
     App.objects.create(app_id="shop", source="archive")
     database.city.insert_one({})
@@ -126,28 +120,24 @@ def test_source_of_app(database, settings) -> None:
     assert list(schema["tables"]) == ["city"]
 
 
-def test_unknown_collection(database) -> None:
-    """A collection that does not exist is said."""
+def test_an_unknown_collection_is_refused(database) -> None:
     with pytest.raises(CommandError, match="no collection 'nope'"):
         infer("nope")
 
 
 @pytest.mark.parametrize("name", ["", "a$b", ".a", "城市"])
-def test_odd_name(database, name: str) -> None:
-    """So is a name that no collection has or can have."""
+def test_a_name_that_no_collection_can_have_is_refused(database, name: str) -> None:
     with pytest.raises(CommandError, match="no collection"):
         infer(name)
 
 
 @pytest.mark.parametrize("name", ["\ud800", "a\u202eb", "a\nb", " city"])
-def test_name_that_cannot_be_written(database, name: str) -> None:
-    """A name that is not text, or not to be told from another, is refused."""
+def test_a_name_that_is_not_printable_is_refused(database, name: str) -> None:
     with pytest.raises(CommandError, match="printable"):
         infer(name)
 
 
-def test_names_of_fields(database) -> None:
-    """What is written of fields that others have named is printable, whatever their names are."""
+def test_warnings_about_fields_are_printable_whatever_their_names_are(database) -> None:
     database.city.insert_one({"a\x1b[31mb": 1, "b\u202ec": 1, "d\ne": 1, "f": 1})
     schema, warnings = infer("city")
     assert list(schema["tables"]["city"]["columns"]) == ["_id", "f"]
@@ -155,38 +145,35 @@ def test_names_of_fields(database) -> None:
     assert all(line.isprintable() for line in warnings.splitlines())
 
 
-def test_view(database) -> None:
-    """A view has no change stream."""
+def test_a_view_is_refused(database) -> None:
+    """It has no change stream."""
     database.create_collection("city")
     database.command("create", "towns", viewOn="city", pipeline=[])
     with pytest.raises(CommandError, match="is a view"):
         infer("towns")
 
 
-def test_unknown_app(database) -> None:
-    """An app that does not exist is said."""
+def test_an_unknown_app_is_refused(database) -> None:
     with pytest.raises(CommandError, match="There is no app"):
         infer("city", "--app", "nope")
 
 
-def test_unknown_source(settings) -> None:
-    """A source without a URI is said."""
+def test_a_source_without_a_uri_is_refused(settings) -> None:
     settings.CHANGESOURCE_SOURCES = {}
     with pytest.raises(CommandError, match="MONGODB_URI"):
         infer("city")
 
 
 @pytest.mark.parametrize("uri", ["mongodb://me:sec/secret@localhost", "mongodb://me:secret@localhost"])
-def test_unusable_uri(settings, uri: str) -> None:
-    """A URI that is wrong, or names no database, is said, without its password."""
+def test_a_wrong_uri_or_one_without_a_database_is_refused(settings, uri: str) -> None:
+    """The error does not show the password."""
     settings.CHANGESOURCE_SOURCES = {"default": uri}
     with pytest.raises(CommandError, match=r"manage\.py check") as refusal:
         infer("city")
     assert "secret" not in str(refusal.value)
 
 
-def test_unreachable_source(settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that does not answer is said, without the URI's password."""
+def test_an_unreachable_source_is_reported_without_the_password(settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("changesource.management.commands.infer_schema.SERVER_SELECTION_TIMEOUT_MS", 100)
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://me:secret@127.0.0.1:1/shop"}
     with pytest.raises(CommandError, match="CS103") as refusal:
@@ -195,7 +182,7 @@ def test_unreachable_source(settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("sample", ["0", "-1", "x", "1.5", "9" * 20, "9" * 5_000])
-def test_bad_sample(sample: str) -> None:
-    """A sample is one document or more."""
+def test_a_bad_sample_size_is_refused(sample: str) -> None:
+    """It is a number of documents, one or more."""
     with pytest.raises(CommandError, match="--sample"):
         infer("city", f"--sample={sample}")

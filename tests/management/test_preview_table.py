@@ -31,8 +31,8 @@ def run(*arguments: str) -> tuple[list[str], str]:
     return output.getvalue().splitlines(), errors.getvalue()
 
 
-def test_json(app: App) -> None:
-    """One object a line, with these keys and no others."""
+def test_the_json_is_one_object_a_line(app: App) -> None:
+    """With these keys and no others."""
     lines, _ = run("shop", "place", "--json", "--limit", "2")
     assert [json.loads(line) for line in lines] == [
         {
@@ -51,8 +51,7 @@ def test_json(app: App) -> None:
     ]
 
 
-def test_for_people(app: App) -> None:
-    """Documents, rows and row errors, one below the other."""
+def test_documents_rows_and_row_errors_are_printed_below_each_other(app: App) -> None:
     lines, _ = run("shop", "place")
     assert lines == [
         'document {"_id": 1, "open": true, "tags": ["ä"], "size": "large"}',
@@ -65,14 +64,13 @@ def test_for_people(app: App) -> None:
     ]
 
 
-def test_empty_collection(app: App) -> None:
-    """That there is nothing to show is said to people, and is no line of JSON."""
+def test_an_empty_collection_is_reported_to_people_only(app: App) -> None:
+    """It is no line of JSON."""
     assert run("shop", "city")[0] == ["The collection city has no documents."]
     assert run("shop", "city", "--json")[0] == []
 
 
-def test_warnings(app: App) -> None:
-    """A column that is always null is warned of on stderr."""
+def test_a_column_that_is_always_null_is_warned_of_on_stderr(app: App) -> None:
     app.tables.filter(name="place").update(mapping='{"projection": {"tags": 1}}')
     lines, warnings = run("shop", "place", "--json")
     assert len(lines) == 3
@@ -82,29 +80,26 @@ def test_warnings(app: App) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("nope", "city"), "CS201: There is no app 'nope'"),
-        (("\ud800", "city"), "CS201: There is no app"),
+        (("nope", "city"), "There is no app 'nope'"),
+        (("\ud800", "city"), "There is no app"),
         (("shop", "nope"), "CS201: shop has no table 'nope'. There are city, place"),
         (("shop", "city", "--limit", "0"), "from 1 to"),
         (("shop", "city", "--limit", "many"), "from 1 to"),
     ],
 )
-def test_refusals(app: App, arguments: tuple[str, ...], reason: str) -> None:
-    """What cannot be shown is refused with the reason."""
+def test_what_cannot_be_shown_is_refused_with_the_reason(app: App, arguments: tuple[str, ...], reason: str) -> None:
     with pytest.raises(CommandError) as refused:
         run(*arguments)
     assert reason in str(refused.value)
 
 
-def test_invalid_draft(app: App) -> None:
-    """Every problem of the draft is said."""
+def test_every_problem_of_an_invalid_draft_is_listed(app: App) -> None:
     app.tables.update(mapping="{")
     with pytest.raises(CommandError, match=r"CS201: (?s:.*)city\.mapping: (?s:.*)place\.mapping: "):
         run("shop", "city")
 
 
-def test_unknown_source(app: App, settings) -> None:
-    """So is a source without a URI."""
+def test_a_source_without_a_uri_is_refused(app: App, settings) -> None:
     settings.CHANGESOURCE_SOURCES = {}
     with pytest.raises(CommandError, match="CS101"):
         run("shop", "city")

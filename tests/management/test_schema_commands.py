@@ -47,27 +47,26 @@ def run(*arguments: object) -> str:
     return output.getvalue()
 
 
-def test_load(file: Path) -> None:
-    """A file becomes the draft of an app; nothing is published."""
+def test_a_loaded_file_becomes_the_draft_of_an_app(file: Path) -> None:
+    """Nothing is published."""
     run("load_schema", file, "--app", "shop")
     assert [table.name for table in App.objects.get(app_id="shop").tables.all()] == ["city"]
     assert not Version.objects.exists()
 
 
-def test_load_with_source(file: Path) -> None:
-    """`--source` is the app's source."""
+def test_load_sets_the_source_of_the_app(file: Path) -> None:
     run("load_schema", file, "--app", "shop", "--source", "archive")
     assert App.objects.get().source == "archive"
 
 
-def test_load_and_publish(file: Path) -> None:
-    """`--publish` prints the version number, as `publish` does."""
+def test_load_with_publish_prints_the_version_number(file: Path) -> None:
+    """As `publish` does."""
     assert run("load_schema", file, "--app", "shop", "--publish") == "1\n"
     assert run("publish", "shop") == "1\n"
 
 
-def test_load_with_mappings(file: Path, tmp_path: Path) -> None:
-    """`--mappings` says what a table shows of which collection; what is no mapping is refused and changes nothing."""
+def test_mappings_of_a_file_are_loaded(file: Path, tmp_path: Path) -> None:
+    """A file that holds anything else is refused, and changes nothing."""
     mappings = tmp_path / "mappings.json"
     mappings.write_text('{"city": {"source": "places"}}')
     run("load_schema", file, "--mappings", mappings, "--app", "shop", "--publish")
@@ -80,8 +79,7 @@ def test_load_with_mappings(file: Path, tmp_path: Path) -> None:
     assert Version.objects.count() == 1
 
 
-def test_load_with_a_filter(file: Path, tmp_path: Path) -> None:
-    """A filter is part of what is published."""
+def test_a_loaded_filter_is_part_of_what_is_published(file: Path, tmp_path: Path) -> None:
     mappings = tmp_path / "mappings.json"
     mappings.write_text('{"city": {"source": "places", "filter": {"b": 1, "a": {"$oid": "507f1f77bcf86cd799439011"}}}}')
     run("load_schema", file, "--mappings", mappings, "--app", "shop", "--publish")
@@ -92,8 +90,8 @@ def test_load_with_a_filter(file: Path, tmp_path: Path) -> None:
     )
 
 
-def test_load_with_doubts(tmp_path: Path) -> None:
-    """A column that would always be null is loaded, with a warning on stderr."""
+def test_a_column_that_is_always_null_is_loaded_with_a_warning(tmp_path: Path) -> None:
+    """The warning is on stderr."""
     columns = {"_id": {"type": "string"}, "name": {"type": "string", "optional": True}}
     mapping = json.dumps({"source": "places", "projection": {"_id": 1, "names.en": 1}})
     table = {"columns": columns, "primaryKey": ["_id"], "serverName": mapping}
@@ -111,8 +109,10 @@ def items_schema(file: Path) -> None:
     file.write_text(json.dumps({"tables": {"item": table}}))
 
 
-def test_publish_with_pre_images(mongo_server: MongoServer, source_database: PlainDatabase, file: Path) -> None:
-    """Both commands switch on what the tables need; where that is refused nothing has changed, the draft neither."""
+def test_both_commands_enable_the_pre_images_that_the_tables_need(
+    mongo_server: MongoServer, source_database: PlainDatabase, file: Path
+) -> None:
+    """Where that is refused, nothing has changed, not even the draft."""
     items_schema(file)
     source_database.create_collection("orders")
     with refused(mongo_server, "collMod", code=13), pytest.raises(CommandError, match=r"CS102.*collMod"):
@@ -125,7 +125,7 @@ def test_publish_with_pre_images(mongo_server: MongoServer, source_database: Pla
     assert records_pre_images(source_database, "orders")
 
 
-def test_publish_looks_at_collections(
+def test_both_commands_look_at_collections(
     source_database: PlainDatabase, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Both commands say on stderr that there is no such collection yet; a view is refused, and the draft stays as it is."""
@@ -142,8 +142,8 @@ def test_publish_looks_at_collections(
     source_database.drop_collection("city")
 
 
-def test_load_with_permissions(file: Path, tmp_path: Path) -> None:
-    """`--permissions` says who sees which rows; a rule that cannot be published is refused and changes nothing."""
+def test_permissions_of_a_file_are_loaded(file: Path, tmp_path: Path) -> None:
+    """A rule that cannot be published is refused, and changes nothing."""
     permissions = tmp_path / "permissions.json"
     permissions.write_text('{"city": {"select": [{"_id": "$auth.sub"}]}}')
     run("load_schema", file, "--permissions", permissions, "--app", "shop", "--publish")
@@ -161,68 +161,62 @@ def test_load_with_permissions(file: Path, tmp_path: Path) -> None:
     assert Version.objects.count() == 1
 
 
-def test_next_version(source_database: PlainDatabase, file: Path) -> None:
-    """A changed file is the next version."""
+def test_a_changed_file_is_the_next_version(source_database: PlainDatabase, file: Path) -> None:
     run("load_schema", file, "--app", "shop", "--publish")
     file.write_text(json.dumps({**SCHEMA, "relationships": {"city": {}}}))
     assert run("load_schema", file, "--app", "shop", "--publish") == "2\n"
 
 
-def test_refused_publish_changes_nothing(file: Path) -> None:
+def test_a_refused_publish_changes_nothing(file: Path) -> None:
     """A draft that cannot be published is not loaded either, when it was to be published."""
     with pytest.raises(CommandError, match="MONGODB_URI_ARCHIVE"):
         run("load_schema", file, "--app", "shop", "--source", "archive", "--publish")
     assert not App.objects.exists()
 
 
-def test_missing_file(tmp_path: Path) -> None:
-    """A file that is not there is said."""
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="cannot be read: No such file"):
         run("load_schema", tmp_path / "nope.json", "--app", "shop")
 
 
-def test_folder(tmp_path: Path) -> None:
-    """So is a folder."""
+def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="cannot be read: Is a directory"):
         run("load_schema", tmp_path, "--app", "shop")
 
 
-def test_no_schema(file: Path) -> None:
-    """A file that is no schema is refused with the place."""
+def test_a_file_that_is_not_a_schema_is_refused_with_the_place(file: Path) -> None:
     file.write_text('{"tables": {"city": 1}}')
     with pytest.raises(CommandError, match=r"CS202: tables\.city: "):
         run("load_schema", file, "--app", "shop")
 
 
-def test_invalid_definition(file: Path) -> None:
-    """A schema that Zero would refuse is refused with the place."""
+def test_a_schema_that_zero_would_refuse_is_refused_with_the_place(file: Path) -> None:
     file.write_text(json.dumps(SCHEMA).replace("city", "my city"))
     with pytest.raises(CommandError, match=r"my city\.name: "):
         run("load_schema", file, "--app", "shop")
 
 
-def test_publish() -> None:
-    """The version number is printed, alone on the line."""
+def test_publish_prints_the_version_number_alone_on_the_line() -> None:
     build_app()
     assert run("publish", "shop") == "1\n"
 
 
 @pytest.mark.parametrize("app_id", ["nope", "", "\ud800", "a\0b"])
-def test_publish_unknown_app(app_id: str) -> None:
-    """An app that does not exist is refused, whatever it is called."""
+def test_an_unknown_app_is_not_published(app_id: str) -> None:
+    """Whatever it is called."""
     with pytest.raises(CommandError, match="There is no app"):
         run("publish", app_id)
 
 
-def test_publish_empty_app() -> None:
-    """A refusal names the reason."""
+def test_an_empty_app_is_not_published() -> None:
+    """The error says why."""
     App.objects.create(app_id="shop")
     with pytest.raises(CommandError, match=r"CS201: .*\ntables: Add at least one table"):
         run("publish", "shop")
 
 
-def test_load_with_publications(file: Path, tmp_path: Path) -> None:
-    """`--publications` says what zero-caches may ask for; another load without it keeps that."""
+def test_publications_of_a_file_are_loaded(file: Path, tmp_path: Path) -> None:
+    """Another load without them keeps them."""
     publications = tmp_path / "publications.json"
     publications.write_text('{"mobile": ["city"]}')
     run("load_schema", file, "--publications", publications, "--app", "shop", "--publish")
@@ -238,8 +232,10 @@ def test_load_with_publications(file: Path, tmp_path: Path) -> None:
     assert App.objects.get().publications == {"mobile": ["city"]}
 
 
-def test_load_with_filter_columns(source_database: PlainDatabase, file: Path, tmp_path: Path) -> None:
-    """They stand beside the mapping; publishing them switches pre-images on, and another load keeps them."""
+def test_filter_columns_beside_the_mapping_are_loaded(
+    source_database: PlainDatabase, file: Path, tmp_path: Path
+) -> None:
+    """Publishing them enables pre-images, and another load keeps them."""
     mappings = tmp_path / "mappings.json"
     mappings.write_text('{"city": {"source": "places", "filterColumns": ["_id"]}}')
     assert run("load_schema", file, "--mappings", mappings, "--app", "shop", "--publish") == "1\n"
@@ -268,8 +264,8 @@ def test_publish_says_which_clients_do_not_see_a_table(
     assert capsys.readouterr().err == ""
 
 
-def test_publish_that_would_cut_a_client_off(file: Path, tmp_path: Path) -> None:
-    """The command names the client, and nothing is published; the draft stays to be mended."""
+def test_a_publish_that_would_cut_a_client_off_is_refused(file: Path, tmp_path: Path) -> None:
+    """The error names the client. The draft stays, so that it can be mended."""
     city = Table("city", (Column("_id", "string"),), ("_id",), filter_columns=("_id",))
     app = replace_draft("shop", Schema((city,), {}))
     version = begin_publish(app, recorded=PreImages("default", frozenset({"city"})))

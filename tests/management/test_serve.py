@@ -26,8 +26,8 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return self_signed(tmp_path_factory.mktemp("other"), "127.0.0.1")
 
 
-def test_good_endpoints(certificate: Certificate) -> None:
-    """Plain, and with a key and its certificate."""
+def test_good_endpoints_are_accepted(certificate: Certificate) -> None:
+    """Plain ones, and ones with a key and its certificate."""
     check_endpoint("tcp:port=8000:interface=127.0.0.1")
     check_endpoint(f"ssl:port=8443:{certificate.endpoint}")
     check_endpoint(f"ssl:port=8443:{certificate.endpoint}:extraCertChain={certificate.certificate}")
@@ -39,8 +39,7 @@ def refusal(description: str) -> str:
     return str(refused.value)
 
 
-def test_a_file_that_is_missing(certificate: Certificate, tmp_path: Path) -> None:
-    """The message names the file."""
+def test_a_missing_file_is_named(certificate: Certificate, tmp_path: Path) -> None:
     missing = tmp_path / "nowhere.pem"
     for description in (
         f"ssl:port=8443:privateKey={missing}:certKey={certificate.certificate}",
@@ -49,15 +48,15 @@ def test_a_file_that_is_missing(certificate: Certificate, tmp_path: Path) -> Non
         assert f"{missing} cannot be read (No such file or directory)" in refusal(description)
 
 
-def test_a_key_that_is_another_certificates(certificate: Certificate, other: Certificate) -> None:
-    """Found when the server starts, not at its first connection."""
+def test_a_key_of_another_certificate_is_refused(certificate: Certificate, other: Certificate) -> None:
+    """When the server starts, and not at its first connection."""
     assert "must belong to the key" in refusal(
         f"ssl:port=8443:privateKey={other.key}:certKey={certificate.certificate}"
     )
 
 
-def test_a_file_that_is_no_key(certificate: Certificate, tmp_path: Path) -> None:
-    """Nothing of the file is in the message."""
+def test_a_file_that_is_not_a_key_is_refused(certificate: Certificate, tmp_path: Path) -> None:
+    """The message shows nothing of the file."""
     path = tmp_path / "key.pem"
     path.write_text("-----BEGIN SECRET-----")
     said = refusal(f"ssl:port=8443:privateKey={path}:certKey={certificate.certificate}")
@@ -69,8 +68,7 @@ def test_a_file_that_is_no_key(certificate: Certificate, tmp_path: Path) -> None
     "description",
     ["", "8000", "tcp", "tcp:port=http", "https:port=8443", "ssl:8443:sslmethod=SSLv0", "tcp:port=8000:nonsense=1"],
 )
-def test_what_is_no_endpoint(description: str) -> None:
-    """Says what one looks like."""
+def test_what_is_not_an_endpoint_is_refused_with_an_example(description: str) -> None:
     assert "ssl:port=8443:privateKey=key.pem:certKey=cert.pem" in refusal(description)
 
 
@@ -83,10 +81,10 @@ def test_what_is_no_endpoint(description: str) -> None:
         (False, False, "tcp:port=8000", False),
     ],
 )
-def test_pages_that_nobody_could_see(
+def test_a_redirect_to_https_that_nothing_answers_is_warned_of(
     settings, caplog: pytest.LogCaptureFixture, redirects: bool, proxy: bool, endpoint: str, warns: bool
 ) -> None:
-    """Redirects to https that nothing answers are warned of, with what to do."""
+    """With what to do."""
     settings.SECURE_SSL_REDIRECT = redirects
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if proxy else None
     with caplog.at_level(logging.WARNING):

@@ -42,8 +42,8 @@ def status(*arguments: str) -> str:
     return output.getvalue()
 
 
-def test_table(find: Find) -> None:
-    """A line for each app, in columns."""
+def test_the_status_is_a_line_for_each_app(find: Find) -> None:
+    """In columns."""
     find(LED)
     assert status() == (
         "app   leader      lease left  standbys  log until  age\n"
@@ -51,35 +51,33 @@ def test_table(find: Find) -> None:
     )
 
 
-def test_nobody_leads(find: Find) -> None:
-    """The error names the apps, and what to do."""
+def test_apps_without_a_leader_are_an_error_that_names_them(find: Find) -> None:
+    """And says what to do."""
     find(LED, ALONE)
     with pytest.raises(CommandError, match=r"No process watches wiki\. Run manage\.py watch_changes\."):
         status()
 
 
-def test_not_published(find: Find) -> None:
-    """An app that was asked for and is not there is no success."""
+def test_an_app_that_is_asked_for_and_not_published_is_an_error(find: Find) -> None:
     find(LED)
     with pytest.raises(CommandError, match=r"Not published: atlas\."):
         status("shop", "atlas")
 
 
-def test_nothing_published(find: Find) -> None:
-    """Nothing to watch is no error."""
+def test_no_published_app_at_all_is_not_an_error(find: Find) -> None:
     find()
     assert status() == "No app is published.\n"
 
 
-def test_redis_is_away(find: Find) -> None:
-    """Nobody knows who leads."""
+def test_a_redis_that_is_away_is_an_error(find: Find) -> None:
+    """No process can say who leads."""
     find(error=LogUnavailable())
     with pytest.raises(CommandError, match=r"CS302.*Check REDIS_URL"):
         status()
 
 
-def test_options_that_need_others(settings: Any) -> None:
-    """`--json` is of `--status`, and both are of Redis."""
+def test_an_option_without_the_one_that_it_needs_is_refused(settings: Any) -> None:
+    """`--json` needs `--status`, and both need Redis."""
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     with pytest.raises(CommandError, match="needs --status"):
         call_command("watch_changes", "--json")

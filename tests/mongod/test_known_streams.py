@@ -16,6 +16,7 @@ from changesource.mongo.source import Database, Sources, cluster_time_of
 from changesource.protocol.watermarks import Position
 from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
+from changesource.replication.readings import Lull
 from changesource.tables.definition import Column, Table
 from tests.mongod.events import DATABASE, SECONDS, insert
 from tests.mongod.known_streams import KNOWN_STREAMS, Change, KnownStream, bern, row
@@ -69,17 +70,17 @@ class Reader:
         )
         begun: list[Change] = []
         try:
-            async with aclosing(reader.entries()) as entries:
-                async for entry in entries:
-                    if entry is None:
+            async with aclosing(reader.readings()) as readings:
+                async for reading in readings:
+                    if isinstance(reading, Lull):
                         if server.has_ended:
                             return True
                         continue
-                    begun += changes_of(entry)
-                    if entry.is_final:
+                    begun += changes_of(reading)
+                    if reading.is_final:
                         if begun:
                             self.commits.append(begun)
-                        begun, self.last = [], entry.position
+                        begun, self.last = [], reading.position
         except SourceUnreachable as error:
             self.interruptions.append(error)
         return False

@@ -74,7 +74,7 @@ function visible(sources, permissions, {table, claims}) {
   return found;
 }
 
-function sqliteSources(tables) {
+export function sqliteSources(tables) {
   const database = new Database(lc, ':memory:');
   return eachTable(tables, (name, columns, rows) => {
     const declared = Object.entries(columns).map(([column, {type}]) => `"${column}" "${sqliteTypes[type]}"`);
@@ -90,7 +90,7 @@ function sqliteSources(tables) {
   });
 }
 
-function memorySources(tables) {
+export function memorySources(tables) {
   return eachTable(tables, (name, columns, rows) => {
     const source = new MemorySource(name, columns, key);
     for (const row of rows) {

@@ -111,6 +111,33 @@ def run_queries(module: Path, cases: Sequence[dict[str, Any]]) -> list[dict[str,
     return _tools.ask("run_queries", module=str(module), cases=cases)
 
 
+def build_queries(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What ZQL's own builder makes of each case; build_query.mjs says how a case and an answer look.
+
+    Raises:
+        ToolError: the code failed, or it was given an AST that zero-cache could not read.
+    """
+    return _tools.ask("build_query", cases=cases)
+
+
+def handle_query_requests(**asked: Any) -> list[dict[str, Any]]:
+    """What @rocicorp/zero answers; handle_query_request.mjs says what is asked, and how the answers look.
+
+    Raises:
+        ToolError: the code failed, or it was given an answer that zero-cache could not read.
+    """
+    return _tools.ask("handle_query_request", **asked)
+
+
+def hydrate_asts(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What zero-cache syncs in each case; hydrate_asts.mjs says how a case and an answer look.
+
+    Raises:
+        ToolError: zero-cache's code failed.
+    """
+    return _tools.ask("hydrate_asts", cases=cases)
+
+
 def _ask_about_replica(tool: str, **request: Any) -> list[dict[str, Any]]:
     try:
         return _tools.ask(tool, **request)

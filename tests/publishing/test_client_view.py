@@ -81,13 +81,15 @@ def names(shown: ClientView) -> list[str]:
         (None, {"city": "x"}, (), ["river", "secret"]),
     ],
 )
-def test_tables(tables: Any, filters: Any, publications: tuple[str, ...], expected: list[str]) -> None:
-    """Those of the grant by their names, of the publications that are asked for, and with a filter that can be used."""
+def test_a_view_has_the_granted_tables_of_the_publications_that_are_asked_for(
+    tables: Any, filters: Any, publications: tuple[str, ...], expected: list[str]
+) -> None:
+    """A table whose row filter cannot be used is left out."""
     assert names(view(tables, filters, None, publications)) == expected
 
 
-def test_filter_of_a_table_that_is_not_there() -> None:
-    """It may have been renamed: who may read all tables sees only those with a filter, rather than all of its rows."""
+def test_a_filter_of_an_unknown_table_hides_all_tables_without_a_filter() -> None:
+    """The table may have been renamed, and all of its rows would be shown."""
     filters = {"town": {"tenant": "$client.tenant"}}
     assert names(view(None, filters, {"tenant": "a"})) == []
     assert names(view(None, {**filters, "city": {"tenant": "a"}})) == ["cities"]
@@ -135,8 +137,10 @@ OF_MINE = view(["city"], {"city": {"tenant": "$client.t"}}, {"t": ROW["tenant_id
         ("truncate", None, ("truncate", None)),
     ],
 )
-def test_frames(tag: str, values: FilterValues | None, expected: Any) -> None:
-    """A row that moves in is an upsert, one that moves out a removal, and of those that were never there nothing is said."""
+def test_rows_that_move_in_are_upserted_and_rows_that_move_out_are_removed(
+    tag: str, values: FilterValues | None, expected: Any
+) -> None:
+    """Nothing is sent of rows that were never there."""
     row = {"_id": "1"} if tag == "delete" else ROW
     assert sent(OF_MINE, (tag, row, values)) == ([expected] if expected else [])
     assert sent(OF_MINE, ("insert", ROW, FilterValues(OTHERS, [])), (tag, row, values)) == (
@@ -153,8 +157,10 @@ def test_values_are_kept_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(("attributes", "expected"), [({"role": "admin"}, ["insert"]), ({"role": "x"}, []), ({}, [])])
-def test_filter_without_columns(attributes: dict[str, Any], expected: list[str]) -> None:
-    """One that asks only for attributes serves a table without filter columns, of which the log says nothing."""
+def test_a_filter_without_columns_serves_a_table_without_filter_columns(
+    attributes: dict[str, Any], expected: list[str]
+) -> None:
+    """It asks for attributes only, and the log has no filter values."""
     shown = view(["secret"], {"secret": {"$client.role": "admin"}}, attributes)
     table = VERSION.tables[2]
     row = {"_id": "1", "cityId": "c"}
@@ -165,15 +171,14 @@ def test_filter_without_columns(attributes: dict[str, Any], expected: list[str])
     assert list(shown.rows(table, iter([row]))) == [row] * len(expected)
 
 
-def test_filter_of_nothing() -> None:
-    """An empty object lets every row pass."""
+def test_an_empty_filter_lets_every_row_pass() -> None:
     shown = view(["city"], {"city": {}})
     assert sent(shown, ("insert", ROW, FilterValues(OTHERS, []))) == [("insert", ROW)]
     assert shown.row_filters == {}
 
 
-def test_withheld_columns() -> None:
-    """They are null in what is upserted; removals are as they were, and row filters still see them."""
+def test_withheld_columns_are_null_in_upserts() -> None:
+    """Removals are as they were, and row filters still see the values."""
     withheld = Withheld(columns={"cities": frozenset({"tenant_id"})})
     nulled = {**ROW, "tenant_id": None}
     assert sent(OF_MINE, ("insert", ROW, FilterValues(MINE, [])), withheld=withheld) == [("insert", nulled)]
@@ -195,8 +200,8 @@ def test_withheld_columns() -> None:
         {"$or": [{"tenant": "a"}, {"$exists": {"relationship": "through"}}]},
     ],
 )
-def test_rules_that_ask_for_a_hidden_table(rule: Any) -> None:
-    """They let nobody pass, and neither the table nor its columns are named, also where it is only passed through."""
+def test_rules_that_ask_for_a_hidden_table_let_nobody_pass(rule: Any) -> None:
+    """Neither that table nor its columns are named, even where it is only passed through."""
     table = Table("city", CITY.columns, ("_id",), "cities", permissions=city_rules(rule))
     app = AppDefinition("shop", "default", (table, RIVER, SECRET), APP.relationships)
     whole = view(None, version=CompiledVersion(app, 1)).permissions
@@ -208,8 +213,7 @@ def test_rules_that_ask_for_a_hidden_table(rule: Any) -> None:
     assert shown.hash != whole.hash
 
 
-def test_permissions_of_shown_tables_only() -> None:
-    """Nothing is said of other tables."""
+def test_permissions_name_shown_tables_only() -> None:
     tables = [Table(table.name, table.columns, ("_id",), permissions=json.dumps(ANYBODY)) for table in TABLES]
     version = CompiledVersion(AppDefinition("shop", "default", tuple(tables)), 1)
     shown = view(["river"], version=version).permissions.permissions

@@ -149,8 +149,8 @@ def test_changed_relationships_touch_no_table() -> None:
     assert difference.tables == ()
 
 
-def test_another_source() -> None:
-    """Another source starts over: no table can stay."""
+def test_another_source_keeps_no_table() -> None:
+    """It starts over."""
     difference = compare(app(CITY), app(CITY, source="archive"))
     assert difference.starts_over
     assert [table.fate for table in difference.tables] == ["rebuilt"]
@@ -173,8 +173,8 @@ def test_filter_columns_need_pre_images_but_no_rows() -> None:
     assert not difference.is_only_order
 
 
-def test_pre_images_for_another_table_of_the_collection() -> None:
-    """The table that needs them says so, not its neighbours."""
+def test_only_the_table_that_needs_pre_images_mentions_them() -> None:
+    """Its neighbours of the same collection do not."""
     town = Table("town", (ID, NAME), ("_id",), collection="city")
     new = app(replace(CITY, filter_columns=("name",)), replace(town, permissions='{"select":[{}]}'))
     city, neighbour = compare(app(CITY, town), new).tables

@@ -235,8 +235,8 @@ class TestNames:
             app.tables.filter(name=name).update(collection=collection)
         publish(app, recorded=PreImages("default", frozenset({"order", "archive"})))
 
-    def test_tables_without_a_filter(self, app: App) -> None:
-        """With row filters a grant for all tables shows those that it filters, `{}` one of them whole."""
+    def test_row_filters_of_a_grant_for_all_tables_hide_the_other_tables(self, app: App) -> None:
+        """`{}` shows one of them whole."""
         acme = grant(app, row_filters=BY_TENANT)
         assert self.shown(acme) == ["order"]
         set_grant(acme.client, row_filters='{"order": {"tenant": "a"}, "item": {}}')
@@ -246,14 +246,13 @@ class TestNames:
         set_grant(acme.client, row_filters="{")
         assert self.shown(acme) == []
 
-    def test_chosen_tables(self, app: App) -> None:
-        """Those of a list are named, with a filter or without."""
+    def test_chosen_tables_are_shown_with_a_filter_or_without(self, app: App) -> None:
         chosen = grant(app, all_tables=False, tables=["order", "item"], row_filters=BY_TENANT)
         assert self.shown(chosen) == ["order", "item"]
 
     @pytest.mark.parametrize("values", [{"row_filters": BY_TENANT}, {"all_tables": False, "tables": ["order"]}])
-    def test_another_collection(self, app: App, values: dict[str, Any]) -> None:
-        """The table is not shown, however often the grant is saved, until somebody confirms or it is as it was."""
+    def test_a_table_of_another_collection_is_not_shown(self, app: App, values: dict[str, Any]) -> None:
+        """However often the grant is saved, until somebody confirms it or the collection is as it was."""
         acme = grant(app, **values)
         everything = grant(app, "all")
         self.publish(app, order="archive")
@@ -267,8 +266,7 @@ class TestNames:
         Grant.objects.get(pk=acme.pk).confirm()
         assert self.shown(acme) == ["order"]
 
-    def test_named_before_it_was_published(self, app: App) -> None:
-        """A name for a table to come means nothing yet."""
+    def test_a_table_that_was_named_before_it_was_published_is_not_shown(self, app: App) -> None:
         acme = grant(app, row_filters='{"order": {}, "payroll": {}}')
         build_table(app, "payroll", {"_id": {}})
         self.publish(app)
@@ -319,7 +317,7 @@ RANDOM_FILTERS = st.dictionaries(
     edits=st.lists(st.none() | RANDOM_FILTERS, min_size=6, max_size=6),
     tables=st.none() | st.sets(st.sampled_from(["order", "item", "payroll"])),
 )
-def test_no_row_of_a_table_published_later(versions: Any, edits: Any, tables: Any) -> None:
+def test_a_tenant_has_no_row_of_a_table_that_was_published_later(versions: Any, edits: Any, tables: Any) -> None:
     """A tenant with row filters, or a list of tables, never has a row of a table that came after its grant: whatever is
     published and however the filters change, what is shown is a table that was named while it streamed, of the same
     documents, and only rows that its filter lets pass."""

@@ -48,21 +48,20 @@ def ruled(table: Table, *rules: Any) -> Table:
     return replace(table, permissions=json.dumps({"select": rules}))
 
 
-def test_relationship() -> None:
-    """The column that it leads to from a primary key; the same for the way back."""
+def test_a_column_to_which_a_relationship_leads_is_proposed() -> None:
+    """Or from which it comes, to a primary key."""
     assert proposed(CITY, LAND, land={"cities": [connection("_id", "city", "land")]}) == {"city": [("land",)]}
     assert proposed(CITY, LAND, city={"of": [connection("land", "land", "_id")]}) == {"city": [("land",)]}
 
 
-def test_relationship_through_a_junction() -> None:
-    """Both connections ask for columns of the junction."""
+def test_both_columns_of_a_junction_are_proposed() -> None:
     junction = Table("visit", (ID, Column("by", "string"), Column("at", "string")), ("_id",))
     relationships = {"cities": [connection("_id", "visit", "by"), connection("at", "city", "_id")]}
     assert proposed(LAND, junction, CITY, land=relationships) == {"visit": [("by",), ("at",)]}
 
 
-def test_beginning_of_a_key() -> None:
-    """The index of a primary key, and any other, serves what asks for the columns that it begins with, in any order."""
+def test_columns_with_which_a_key_begins_need_no_other_index() -> None:
+    """In any order. The same holds for any other index."""
     order = Table("order", (ID, Column("at", "number")), ("_id",))
     lines = {"lines": [connection("_id", "line", "order")]}
     assert proposed(order, LINE, order=lines) == {}
@@ -72,8 +71,8 @@ def test_beginning_of_a_key() -> None:
     assert proposed(indexed, LINE, order=both) == {}
 
 
-def test_rules() -> None:
-    """Columns that a rule for reading compares for equality, also in related rows; no booleans, nothing that is left out."""
+def test_columns_that_rules_compare_for_equality_are_proposed() -> None:
+    """Also in related rows, but neither booleans nor what a rule excludes or compares with null."""
     rules = (
         {"owner": "$auth.sub", "isOpen": True},
         {"$or": [{"size": {"$in": [1, 2]}}, {"$nor": [{"land": "CH"}]}]},
@@ -85,14 +84,13 @@ def test_rules() -> None:
     assert found == {"city": [("land",), ("owner",)]}
 
 
-def test_rules_of_writers() -> None:
+def test_rules_of_writers_propose_nothing() -> None:
     """zero-cache reads rows by the rules for reading only."""
     table = replace(CITY, permissions='{"insert": [{"owner": "$auth.sub"}]}')
     assert proposed(table) == {}
 
 
-def test_reasons() -> None:
-    """All that ask for the same columns are named once each."""
+def test_each_reason_for_an_index_is_named_once() -> None:
     app = AppDefinition(
         "shop",
         "default",

@@ -78,8 +78,7 @@ def warnings(*documents: dict[str, Any], **rules: Any) -> list[str]:
         (DBRef("a", 1), "json"),
     ],
 )
-def test_type_of_value(value: object, column_type: str) -> None:
-    """Each BSON type has its column type."""
+def test_each_bson_type_has_its_column_type(value: object, column_type: str) -> None:
     assert columns({"a": value}) == {"a": {"type": column_type, "optional": False}}
 
 
@@ -93,8 +92,8 @@ def test_type_of_value(value: object, column_type: str) -> None:
         ((True, []), "json"),
     ],
 )
-def test_mixed_values(values: tuple[object, ...], column_type: str) -> None:
-    """Scalars of several types are a string column, anything with documents or arrays a json column."""
+def test_scalars_of_several_types_are_a_string_column(values: tuple[object, ...], column_type: str) -> None:
+    """With documents or arrays among them they are a json column."""
     assert columns(*({"a": value} for value in values))["a"]["type"] == column_type
 
 
@@ -104,13 +103,13 @@ def test_mixed_values_are_doubtful() -> None:
 
 
 @pytest.mark.parametrize("missing", [{}, {"a": None}, {"a": float("nan")}, {"a": Decimal128("Infinity")}])
-def test_optional(missing: dict[str, Any]) -> None:
-    """A column is optional when a document has no value, or one that becomes null."""
+def test_a_column_is_optional_if_a_document_has_no_value(missing: dict[str, Any]) -> None:
+    """Or one that becomes null."""
     assert columns({"a": 1.5}, missing)["a"]["optional"] is True
 
 
-def test_validator_alone() -> None:
-    """Without documents the validator tells types, and which columns are required."""
+def test_the_validator_alone_gives_types_and_required_columns() -> None:
+    """Where there are no documents."""
     rules = {
         "required": ["a", "b", "e"],
         "properties": {
@@ -134,13 +133,13 @@ def test_no_documents_are_doubtful() -> None:
     assert warnings() == ["There are no documents to sample: the proposal rests on the validator alone."]
 
 
-def test_validator_and_documents() -> None:
-    """Types of both count: documents may be older than their validator."""
+def test_types_of_the_validator_and_of_documents_both_count() -> None:
+    """Documents may be older than their validator."""
     assert columns({"a": "x"}, properties={"a": {"bsonType": "int"}})["a"]["type"] == "string"
 
 
-def test_document_without_required_value() -> None:
-    """A document without a value makes a column optional, also a required one, because its row would be left out."""
+def test_a_document_without_a_required_value_makes_the_column_optional() -> None:
+    """Otherwise the document's row would be left out."""
     assert columns({"a": 1}, {}, required=["a"])["a"]["optional"] is True
     assert warnings({"a": 1}, {}, required=["a"]) == [
         "a: optional, because documents without a value exist, although the validator requires one."
@@ -156,20 +155,20 @@ def test_key_comes_first_and_is_required() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "$a", "ä", "_0_version", "x" * 64])
-def test_field_that_cannot_be_a_column(name: str) -> None:
-    """A field whose name Zero would refuse is left out, and that is said."""
+def test_a_field_that_cannot_be_a_column_is_left_out(name: str) -> None:
+    """With a warning."""
     assert columns({name: 1, "a": 1}) == {"a": {"type": "number", "optional": False}}
     [warning] = warnings({name: 1})
     assert warning.startswith(f"{name}: left out. ")
 
 
-def test_fields_that_differ_in_case() -> None:
-    """Of two fields that differ in case only, which SQLite takes for one, the first is kept."""
+def test_of_two_fields_that_differ_in_case_only_the_first_is_kept() -> None:
+    """SQLite takes them for one."""
     assert list(columns({"name": 1, "Name": 2})) == ["name"]
 
 
 @given(collections, st.lists(documents, max_size=4))
-def test_proposal_can_be_loaded(name: str, sampled: list[dict[str, Any]]) -> None:
+def test_any_proposal_can_be_loaded(name: str, sampled: list[dict[str, Any]]) -> None:
     """Whatever the collection is called and documents hold, the proposal is a schema file without problems."""
     with_ids = [{**document, "_id": n} for n, document in enumerate(sampled)]
     table = propose_table(name, {}, with_ids).table
@@ -201,8 +200,8 @@ def test_documents_fit_their_proposal(sampled: list[dict[str, Any]]) -> None:
         ("x" * 100, "x" * 63),
     ],
 )
-def test_a_collection_whose_name_is_no_table_s(collection: str, name: str) -> None:
-    """The table has a name that can be loaded, and its mapping names the collection."""
+def test_a_collection_whose_name_no_table_can_have_gets_another_table_name(collection: str, name: str) -> None:
+    """Its mapping names the collection."""
     proposal = propose_table(collection, {}, [{"_id": "a"}])
     [table] = read_schema(json.dumps({"tables": {name: proposal.table}}).encode()).tables
     assert (table.name, table.server_name, table.collection) == (name, name, collection)
@@ -254,12 +253,12 @@ def test_rare_fields_that_the_validator_names_stay_columns() -> None:
     ]
 
 
-def test_some_rare_fields_are_no_data() -> None:
+def test_some_rare_fields_are_not_data() -> None:
     """As many optional fields as people write by hand are a structure."""
     assert propose_table("visits", {}, counters(50)).table["columns"].keys() >= {"day_0", "night_49"}
 
 
-def test_one_document_with_many_fields_is_no_data() -> None:
+def test_one_document_with_many_fields_is_not_data() -> None:
     document = {"_id": 1} | {f"field_{n}": n for n in range(900)}
     assert len(propose_table("wide", {}, [document]).table["columns"]) == 901
 

@@ -125,8 +125,8 @@ def test_everything_of_a_mapping_is_taken() -> None:
     assert [column.field for column in user.columns] == ["id", "name", "age"]
 
 
-def test_columns_of_a_pipeline() -> None:
-    """A column shows its server name; its name, where the pipeline certainly gives only that."""
+def test_a_column_of_a_pipeline_shows_the_field_of_its_server_name() -> None:
+    """Or that of its name, where the pipeline certainly gives only that."""
     stages = [{"$project": {"_id": 0, "id": "$_id", "name": "$fullName"}}]
     user, _ = mapped({"user": {"source": "people", "pipeline": stages}}).tables
     assert json.loads(user.mapping) == {"pipeline": stages}
@@ -142,21 +142,21 @@ def test_the_place_of_a_mapping_is_taken() -> None:
     assert (user.mapping, user.collection) == ("", "people")
 
 
-def test_filter_columns() -> None:
-    """They stand beside the mapping, and are no part of it."""
+def test_filter_columns_stand_beside_the_mapping() -> None:
+    """They are no part of it."""
     user, note = mapped({"users": {"source": "people", "filter": {"a": 1}, "filterColumns": ["age", "id"]}}).tables
     assert (user.filter_columns, user.mapping) == (("age", "id"), '{"filter":{"a":1}}')
     assert note.filter_columns == ()
 
 
-def test_tables_without_filter_columns() -> None:
-    """An empty list says that there are none; no list says nothing."""
+def test_an_empty_list_of_filter_columns_means_none() -> None:
+    """A table without a list is left as it is."""
     assert mapped({"users": {"source": "people"}}).without_filter_columns == frozenset()
     assert mapped({"users": {"source": "people", "filterColumns": []}}).without_filter_columns == {"user"}
 
 
-def test_indexes() -> None:
-    """They stand beside the mapping, in place of those in the schema, and an empty list says that there are none."""
+def test_indexes_beside_the_mapping_replace_those_of_the_schema() -> None:
+    """An empty list means that there are none."""
     said = mapped({"users": {"source": "people", "filter": {"a": 1}, "indexes": [["age", "id"], ["age"]]}})
     user, note = said.tables
     assert (user.indexes, user.mapping, note.indexes) == ((("age", "id"), ("age",)), '{"filter":{"a":1}}', ())

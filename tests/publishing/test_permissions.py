@@ -35,16 +35,15 @@ SUB = {"type": "static", "anchor": "authData", "field": "sub"}
 HAS_SUB = simple("IS NOT", SUB, literal(None))
 
 
-def test_claim() -> None:
-    """A rule begins with the claims that it needs; names are those of the replica."""
+def test_a_rule_begins_with_the_claims_that_it_needs() -> None:
+    """Its names are those of the replica."""
     assert compiled({"owner": "$auth.sub"}) == {
         "type": "and",
         "conditions": [HAS_SUB, simple("=", column("owner_in_replica"), SUB)],
     }
 
 
-def test_dotted_claim() -> None:
-    """A claim inside another is a path."""
+def test_a_dotted_claim_is_a_path() -> None:
     [has, _] = compiled({"owner": "$auth.org.name"})["conditions"]
     assert has["left"] == {"type": "static", "anchor": "authData", "field": ["org", "name"]}
 
@@ -59,8 +58,8 @@ def test_not_equal_also_matches_null() -> None:
     assert compiled({"owner": {"$ne": "a"}}) == simple("!=", column("owner_in_replica"), literal("a"))
 
 
-def test_related_rows_through_a_junction() -> None:
-    """Each connection is a subquery of its own, which clients do not get the rows of."""
+def test_related_rows_through_a_junction_are_one_subquery_in_another() -> None:
+    """Clients do not get the rows of either."""
     assert compiled({"$exists": {"relationship": "labels", "where": {"text": "a"}}}) == {
         "type": "correlatedSubquery",
         "op": "EXISTS",
@@ -116,16 +115,15 @@ def test_no_exists_under_an_or_may_become_a_flipped_join() -> None:
     assert flips_of({"$nor": [shared]}, other) == [None, None]  # NOT EXISTS is never flipped
 
 
-def test_everybody_and_nobody() -> None:
-    """An empty rule is a condition that is always true; a rule that never matches is left out."""
+def test_an_empty_rule_is_always_true_and_a_rule_that_never_matches_is_left_out() -> None:
     assert compiled({}) == {"type": "and", "conditions": []}
     permissions = compile_permissions(app(issue='{"select": [{"text": {"$in": []}}]}'))
     assert permissions is not None
     assert permissions["tables"]["issues"]["row"]["select"] == []
 
 
-def test_actions() -> None:
-    """Rules of an update are about the row before and after it; what has no rules is nobody's."""
+def test_rules_of_an_update_are_about_the_row_before_and_after_it() -> None:
+    """Nobody may do what has no rules."""
     text = '{"insert": [{}], "update": {"before": [{}], "after": [{"id": 1}]}}'
     permissions = compile_permissions(app(issue=text))
     everybody = ["allow", {"type": "and", "conditions": []}]
@@ -148,22 +146,21 @@ def test_actions() -> None:
     assert evaluate_permissions([case]) == [{"sqlite": [[]], "memory": [[]]}]
 
 
-def test_no_permissions() -> None:
-    """Without any rules there is nothing to read, as before there were any."""
+def test_without_any_rules_there_is_nothing_to_read() -> None:
     row = CompiledVersion(app(), 1).permissions
     assert (row.permissions, row.hash) == (None, None)
 
 
-def test_json_round_trip() -> None:
-    """Permissions are stored with their table, in one form; a table without any says nothing of them."""
+def test_permissions_are_stored_with_their_table_in_one_form() -> None:
+    """A table without rules says nothing of them."""
     definition = app(issue='{ "select": [{}] }')
     stored = definition.to_json()
     assert AppDefinition.from_json(json.loads(json.dumps(stored))) == definition
     assert [table.get("permissions") for table in stored["tables"]] == ['{"select":[{}]}', None, None, None]
 
 
-def test_hash() -> None:
-    """It is the same for the same rules, whatever else is published, and another one for other rules."""
+def test_equal_rules_have_equal_hashes_and_others_have_not() -> None:
+    """Whatever else is published."""
     one = permissions_row_of(app(issue='{"select": [{"flag": true}]}'))
     same = permissions_row_of(app(issue='{ "select":[ {"flag": true} ] }'))
     other = permissions_row_of(app(issue='{"select": [{"flag": false}]}'))

@@ -28,7 +28,7 @@ def publications(content: Any) -> Any:
     return apply_publications(SCHEMA, json.dumps(content).encode()).publications
 
 
-def test_tables_by_either_name() -> None:
+def test_tables_are_named_by_either_name() -> None:
     """What is stored are names in queries."""
     assert publications({"mobile": ["orders", "item"], "web": ["order"]}) == {
         "mobile": ["order", "item"],
@@ -41,8 +41,8 @@ def test_the_versioned_form_says_the_same() -> None:
     assert publications({"version": 1, "publications": {"web": ["item"]}}) == publications({"web": ["item"]})
 
 
-def test_none() -> None:
-    """An empty object says that there are none; without a file nothing is said."""
+def test_an_empty_object_means_no_publications() -> None:
+    """Without a file nothing is said about them."""
     assert publications({}) == {}
     assert SCHEMA.publications is None
 
@@ -63,8 +63,7 @@ def test_what_publishing_would_refuse_is_left_to_it(groups: Any) -> None:
         (b'{"version": 2, "publications": {}}', "publications files of version 1"),
     ],
 )
-def test_what_is_no_file_of_publications(content: bytes, message: str) -> None:
-    """It is refused with the reason."""
+def test_what_is_not_a_file_of_publications_is_refused_with_the_reason(content: bytes, message: str) -> None:
     with pytest.raises(InvalidSchemaFile, match=message):
         apply_publications(SCHEMA, content)
 

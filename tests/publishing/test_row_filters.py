@@ -17,8 +17,7 @@ APP = AppDefinition(
 
 
 @pytest.mark.parametrize("row_filters", ["", "{}", '{"city": {"tenant": "$client.tenant"}}', '{"city": {}}'])
-def test_sound(row_filters: str) -> None:
-    """A filter asks for filter columns, and for attributes of the client."""
+def test_a_filter_may_ask_for_filter_columns_and_attributes(row_filters: str) -> None:
     assert find_row_filter_problems(APP, row_filters) == []
 
 
@@ -33,7 +32,6 @@ def test_sound(row_filters: str) -> None:
         ([], "Row filters are a JSON object"),
     ],
 )
-def test_what_cannot_be_evaluated(row_filters: Any, place: str) -> None:
-    """Each is named with its place."""
+def test_what_cannot_be_evaluated_is_named_with_its_place(row_filters: Any, place: str) -> None:
     [problem] = find_row_filter_problems(APP, json.dumps(row_filters))
     assert str(problem).startswith(place)

@@ -86,8 +86,8 @@ def test_names_may_be_left_out() -> None:
     assert (table.name, table.server_name, table.columns[0].optional) == ("city", "city", False)
 
 
-def test_byte_order_mark() -> None:
-    """A file of a Windows editor is read too."""
+def test_a_file_with_a_byte_order_mark_is_read() -> None:
+    """Editors on Windows write it."""
     assert read_schema(b"\xef\xbb\xbf" + json.dumps(SCHEMA).encode()) == read(SCHEMA)
 
 
@@ -122,8 +122,7 @@ def test_byte_order_mark() -> None:
         (city(columns={"x" * 64: {"type": "string"}}), f"tables.city.columns.{'x' * 64}: "),
     ],
 )
-def test_place_is_named(schema: Any, place: str) -> None:
-    """What has the wrong shape is named by its place in the file."""
+def test_what_has_the_wrong_shape_is_named_by_its_place(schema: Any, place: str) -> None:
     with pytest.raises(InvalidSchemaFile) as refusal:
         read(schema)
     assert str(refusal.value).startswith(f"CS202: {place}")
@@ -132,7 +131,7 @@ def test_place_is_named(schema: Any, place: str) -> None:
 # Mappings as names
 
 
-def test_mapping_as_server_name() -> None:
+def test_a_mapping_may_stand_as_server_name() -> None:
     """The table keeps its own name, and shows what the mapping makes of the collection."""
     mapping = {"source": "places", "filter": {"t": "c", "closed": {"$ne": True}}, "projection": {"_id": 1, "size": 1}}
     [table] = read(city(serverName=json.dumps(mapping))).tables
@@ -141,9 +140,9 @@ def test_mapping_as_server_name() -> None:
     assert [column.field for column in table.columns] == ["_id", "size"]
 
 
-def test_discriminated_tables() -> None:
-    """Several tables can be made of one collection, as systems in use write it: nested fields stay in their objects, and a
-    column that the projection does not reach can be published when it is optional."""
+def test_several_tables_can_be_made_of_one_collection() -> None:
+    """As systems in use write it: nested fields stay in their objects, and a column that the
+    projection does not reach can be published when it is optional."""
     columns = {name: {"type": kind, "optional": True} for name, kind in (("sender", "json"), ("muted", "boolean"))}
     key = {"_id": {"type": "string", "optional": False, "customType": None}}
     projections = {"note": {"_id": 1, "sender.id": 1, "sender.name": 1}, "alert": {"_id": 1, "settings.muted": 1}}
@@ -169,15 +168,15 @@ def test_discriminated_tables() -> None:
     assert alert.rows({**document, "t": "alert"}, []) == [{"_id": "1", "sender": None, "muted": None}]
 
 
-def test_pipeline_as_server_name() -> None:
-    """A pipeline can stand there too, with values in Extended JSON."""
+def test_a_pipeline_may_stand_as_server_name() -> None:
+    """With values in Extended JSON."""
     stages = [{"$match": {"at": {"$gt": {"$date": "2024-01-01T00:00:00Z"}}}}, {"$set": {"_id": "$code"}}]
     [table] = read(city(serverName=json.dumps({"source": "places", "pipeline": stages}))).tables
     assert json.loads(table.mapping) == {"pipeline": stages}
 
 
-def test_indexes() -> None:
-    """They are lists of names of columns. An empty list says that there are none, no list says nothing."""
+def test_indexes_are_lists_of_column_names() -> None:
+    """An empty list means that there are none; no list says nothing."""
     schema = read(city(indexes=[["id"], ["id", "name"]]))
     assert (schema.tables[0].indexes, schema.without_indexes) == ((("id",), ("id", "name")), frozenset())
     assert read(city(indexes=[])).without_indexes == {"city"}
@@ -196,15 +195,14 @@ def test_indexes() -> None:
         ('{"source": "a", "sort": {}}', ".sort: "),
     ],
 )
-def test_bad_mapping_as_server_name(server_name: str, place: str) -> None:
-    """What is wrong with it is said with the place."""
+def test_a_bad_mapping_as_server_name_is_refused_with_the_place(server_name: str, place: str) -> None:
     with pytest.raises(InvalidSchemaFile) as refusal:
         read(city(serverName=server_name))
     assert str(refusal.value).startswith(f"CS202: tables.city.serverName{place}")
 
 
-def test_mapping_as_name_of_a_column() -> None:
-    """Only tables have one."""
+def test_a_column_cannot_have_a_mapping_as_its_name() -> None:
+    """Only tables can."""
     with pytest.raises(InvalidSchemaFile, match=r"columns\.id\.serverName: Only a table"):
         read(column(serverName='{"source": "cities"}'))
 
@@ -212,8 +210,8 @@ def test_mapping_as_name_of_a_column() -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\xfe", b"{", b"[" * 100_000, b'{"tables": NaN}', b'{"tables": "\\u0000"}']
 )
-def test_no_json(content: bytes) -> None:
-    """A file that holds no JSON, or JSON that could not be stored, is refused."""
+def test_a_file_without_json_is_refused(content: bytes) -> None:
+    """So is JSON that cannot be stored."""
     with pytest.raises(InvalidSchemaFile, match="The file is not"):
         read_schema(content)
 
@@ -226,7 +224,6 @@ def test_nonsense_is_refused_or_read(schema: Any) -> None:
 
 
 @given(st.binary(max_size=50))
-def test_any_bytes(content: bytes) -> None:
-    """Whatever a file holds, nothing else than `InvalidSchemaFile` is raised."""
+def test_any_other_file_raises_nothing_but_invalid_schema_file(content: bytes) -> None:
     with pytest.raises(InvalidSchemaFile):
         read_schema(content)

@@ -23,14 +23,13 @@ def app() -> App:
     return build_app()
 
 
-def test_first_version(app: App) -> None:
-    """The first version has the number 1 and says what the draft says."""
+def test_the_first_version_has_number_1_and_says_what_the_draft_says(app: App) -> None:
     version = publish(app)
     assert (version.number, version.to_definition()) == (1, draft_definition(app))
 
 
-def test_next_version(app: App) -> None:
-    """A draft that was edited becomes the next version; the one before keeps what it said."""
+def test_an_edited_draft_becomes_the_next_version(app: App) -> None:
+    """The version before keeps what it said."""
     first = publish(app)
     build_table(app, "country", {"_id": {}})
     second = publish(app)

@@ -24,11 +24,12 @@ from changesource.publishing.compiled import CompiledVersion
 from changesource.replication import entry_reader, renderer
 from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
+from changesource.replication.readings import Lull
 from changesource.replication.version_history import FIRST_ORDINAL_AFTER_MARKER
 from changesource.tables.definition import Column
 from tests.mongo.failing import fail_commands
 from tests.simulation.builders import APP_ID, BUSY, KnownVersions, table, version
-from tests.simulation.following import entries_from
+from tests.simulation.following import entries_from, readings_from
 from tests.simulation.replica import BusyReplica, Replica
 from tests.simulation.row_errors import FoundErrors
 from tests.simulation.workload import Workload, contents, several
@@ -65,11 +66,10 @@ async def read_into(
     count = 0
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
         async for entry in stream:
-            if entry is not None:
-                replica.apply(entry)
-                count += 1
-                if until in replica.markers or count == entries:
-                    return
+            replica.apply(entry)
+            count += 1
+            if until in replica.markers or count == entries:
+                return
 
 
 async def test_under_load_each_mongodb_transaction_is_in_one_commit(database: Database, start: Position) -> None:
@@ -198,17 +198,16 @@ async def test_an_entry_has_the_time_of_its_last_event(database: Database, start
     stream = entries_from(database, BUSY, start)
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
         async for entry in stream:
-            if entry is not None and nonce in entry.markers:
+            if nonce in entry.markers:
                 break
-    assert entry is not None
     assert before - 1 <= entry.commit_time_ms / 1000 <= after + 1
 
 
-async def test_a_quiet_stream_yields_none_again_and_again(database: Database, start: Position) -> None:
-    stream = entries_from(database, version(table("city")), start)
+async def test_a_quiet_stream_yields_lulls_again_and_again(database: Database, start: Position) -> None:
+    stream = readings_from(database, version(table("city")), start)
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
         found = [await anext(stream) for _ in range(4)]
-    assert found[-2:] == [None, None]
+    assert found[-2:] == [Lull(), Lull()]
 
 
 async def test_writes_outside_of_the_stream_move_the_position(
@@ -224,17 +223,15 @@ async def test_writes_outside_of_the_stream_move_the_position(
             await database.unpublished.insert_one({"_id": number})
             written = await current_cluster_time(database)
             async for entry in stream:
-                if entry is not None:
-                    assert not entry.tables
-                    positions.append(entry.position)
-                    if entry.position.cluster_time >= written:
-                        break
+                assert not entry.tables
+                positions.append(entry.position)
+                if entry.position.cluster_time >= written:
+                    break
         await database.city.insert_one({"_id": 1, "name": "Bern"})
         async for entry in stream:
-            if entry is not None:
-                positions.append(entry.position)
-                if entry.tables:
-                    break
+            positions.append(entry.position)
+            if entry.tables:
+                break
     assert positions == sorted(set(positions))
 
 
@@ -247,10 +244,10 @@ async def test_the_position_of_a_source_without_writes_stays(
     async def moment() -> int:
         return start.cluster_time
 
-    stream = entries_from(database, version(table("city")), start)
+    stream = readings_from(database, version(table("city")), start)
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
         found = [await anext(stream) for _ in range(12)]
-    assert [entry for entry in found[3:] if entry is not None] == []
+    assert set(found[3:]) == {Lull()}
 
 
 async def test_lone_write_is_not_held(database: Database, start: Position) -> None:
@@ -302,10 +299,9 @@ async def entries_until(
     found: list[Entry] = []
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(reader.entries()) as entries:
         async for entry in entries:
-            if entry is not None:
-                found.append(entry)
-                if until in entry.markers:
-                    break
+            found.append(entry)
+            if until in entry.markers:
+                break
     return found
 
 
@@ -377,8 +373,8 @@ async def test_a_repeated_transaction_skips_the_markers_that_the_log_has(databas
     found: list[Entry] = []
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(reader.entries()) as entries:
         async for entry in entries:
-            found += [entry] if entry is not None else []
-            if found and nonce in found[-1].markers:
+            found.append(entry)
+            if nonce in entry.markers:
                 break
     assert not any(entry.access_cutover for entry in found)
     first = next(index for index, entry in enumerate(found) if entry.is_final)

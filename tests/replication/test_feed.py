@@ -22,6 +22,7 @@ from changesource.mongo.source import Database, cluster_time_of
 from changesource.protocol.watermarks import Position
 from changesource.replication import feed, watcher
 from changesource.replication.app_source import AppSource
+from changesource.replication.readings import entries_among
 from changesource.tasks import end_tasks
 from tests.log import builders as entries
 from tests.log.opening import RedisLogs
@@ -299,9 +300,9 @@ async def test_in_another_log_a_feed_repeats_its_cluster_time(
     reader = feed.Feed(AppSource(database, BUSY_HISTORY, FoundErrors()), log, Position(entries.cluster_time(1)))
 
     async def read() -> None:
-        async with aclosing(reader.entries()) as found:
+        async with aclosing(entries_among(reader.readings())) as found:
             async for entry in found:
-                given.extend(entry.tables.values() if entry is not None else ())
+                given.extend(entry.tables.values())
 
     async def until(count: int) -> None:
         async with asyncio.timeout(10):
@@ -361,9 +362,9 @@ class HeldReader:
         return await self._read_log(self._log, after, limit)
 
     async def _follow(self) -> None:
-        async with aclosing(self.feed.entries()) as found:
+        async with aclosing(entries_among(self.feed.readings())) as found:
             async for entry in found:
-                self.given.extend(entry.tables.values() if entry is not None else ())
+                self.given.extend(entry.tables.values())
 
 
 async def test_a_fitting_entry_of_another_log_is_not_taken(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,12 +222,12 @@ async def test_a_reader_writes_an_id_again_that_it_sees_removed(base: Version, d
     reader = EntryReader(
         AppSource(database, history, FoundErrors()), await history.at(start), start.cluster_time, start
     )
-    async with aclosing(reader.entries()) as entries:
-        await anext(entries)
+    async with aclosing(reader.readings()) as readings:
+        await anext(readings)
         marked = await read_source_id(database, "shop")
         await database.drop_collection(MARKERS_COLLECTION)
         async with asyncio.timeout(10):
-            async for _ in entries:
+            async for _ in readings:
                 if await read_source_id(database, "shop") == marked:
                     break
     await SourceIdentity("shop", base.nonce).check(database, Position(await current_cluster_time(database)))

@@ -45,8 +45,6 @@ async def read_to_marker(database: Database, start: Position, errors: FoundError
     changes: list[tuple[str, dict[str, Any]]] = []
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(reader.entries()) as entries:
         async for entry in entries:
-            if entry is None:
-                continue
             for frames in entry.tables.values():
                 changes += [frame_summary(frame) for frame in frames.split(b"\n")]
             if nonce in entry.markers:

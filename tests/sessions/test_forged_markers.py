@@ -72,11 +72,10 @@ async def log_until(log: ChangeLog, database: Database, start: Position, nonce: 
     await log.append(Entry(id=tail, commit_time_ms=0, is_start=True), None)
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(entries_from(database, CITY, start)) as entries:
         async for entry in entries:
-            if entry is not None:
-                await log.append(entry, tail)
-                tail = entry.id
-                if nonce in entry.markers:
-                    break
+            await log.append(entry, tail)
+            tail = entry.id
+            if nonce in entry.markers:
+                break
     found: list[Entry] = []
     last: EntryId | None = None
     while some := await log.read(last, 32):

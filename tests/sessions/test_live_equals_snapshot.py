@@ -61,11 +61,10 @@ async def entries_to(
     is_seen = False
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(stream):
         async for entry in stream:
-            if entry is not None:
-                yield entry
-                is_seen = is_seen or nonce in entry.markers
-                if is_seen and entry.is_final:
-                    return
+            yield entry
+            is_seen = is_seen or nonce in entry.markers
+            if is_seen and entry.is_final:
+                return
 
 
 def apply(replica: MappedReplica, entry: Entry) -> None:

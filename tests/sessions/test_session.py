@@ -24,6 +24,7 @@ from changesource.protocol.closing import Closing
 from changesource.protocol.requests import StreamRequest
 from changesource.protocol.watermarks import Position
 from changesource.replication.feed import Feed
+from changesource.replication.readings import Lull, Reading
 from changesource.sessions import acknowledgements, barrier, source_clock
 from changesource.sessions import session as session_module
 from changesource.sessions import snapshot as snapshot_module
@@ -127,14 +128,14 @@ class MutedFeed(Feed):
 
     is_muted = True
 
-    async def entries(self) -> AsyncGenerator[Entry | None, None]:
-        async with aclosing(super().entries()) as entries:
+    async def readings(self) -> AsyncGenerator[Reading, None]:
+        async with aclosing(super().readings()) as readings:
             while not self.is_muted:
-                entry = await anext(entries)
-                yield entry
-                self.is_muted = entry is not None and entry.is_publish
+                reading = await anext(readings)
+                yield reading
+                self.is_muted = isinstance(reading, Entry) and reading.is_publish
         while True:
-            yield None
+            yield Lull()
             await asyncio.sleep(0.01)
 
 
@@ -226,7 +227,7 @@ async def test_what_another_version_rendered_is_not_passed_on(
         def __init__(self, *arguments: Any) -> None:
             self.position = position
 
-        async def entries(self) -> AsyncIterator[Entry]:
+        async def readings(self) -> AsyncIterator[Entry]:
             yield entry
 
     monkeypatch.setattr(session_module, "Feed", OneEntry)

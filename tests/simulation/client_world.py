@@ -37,6 +37,7 @@ from changesource.publishing.compiled import CompiledVersion
 from changesource.replication import entry_reader, lookups, renderer, source_identity
 from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
+from changesource.replication.readings import Reading
 from changesource.replication.version_history import VersionHistory
 from changesource.sessions import barrier, client_access, row_loader, session, snapshot, source_clock
 from changesource.sessions.session import Session
@@ -452,22 +453,23 @@ class WorldFeed:
         self._world = world
         self.position = after
 
-    async def entries(self) -> AsyncGenerator[Entry | None, None]:
+    async def readings(self) -> AsyncGenerator[Reading, None]:
         world, start = self._world, self.position.cluster_time
         begin = Position(BEGIN) if world.draw(("log", "MongoDB")) == "log" else self.position
         version = await world.at(begin)
         source = AppSource(None, world, FoundErrors())  # type: ignore[arg-type]
         reader = EntryReader(source, version, begin.cluster_time, begin)
-        entries = reader.entries()
+        readings = reader.readings()
         try:
-            async for entry in entries:
-                if entry is not None and entry.position.cluster_time < start:
-                    continue
-                if entry is not None and entry.is_final:
-                    self.position = max(self.position, entry.position)
-                yield entry
+            async for reading in readings:
+                if isinstance(reading, Entry):
+                    if reading.position.cluster_time < start:
+                        continue
+                    if reading.is_final:
+                        self.position = max(self.position, reading.position)
+                yield reading
         finally:
-            await entries.aclose()
+            await readings.aclose()
 
 
 class ZeroCache:

@@ -11,6 +11,7 @@ from changesource.publishing.compiled import CompiledVersion
 from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
 from changesource.replication.feed import Feed
+from changesource.replication.readings import Reading, entries_among
 from changesource.replication.version_history import VersionHistory
 from changesource.replication.watcher import Watcher
 from tests.simulation.builders import BUSY_HISTORY, KnownVersions
@@ -20,10 +21,15 @@ from tests.simulation.row_errors import FoundErrors
 LEASE_SECONDS = 0.6
 
 
-def entries_from(database: Database, wanted: CompiledVersion, after: Position) -> AsyncGenerator[Entry | None, None]:
-    """Returns what is read from the cluster time of `after` on, where `wanted` is in force."""
+def entries_from(database: Database, wanted: CompiledVersion, after: Position) -> AsyncGenerator[Entry, None]:
+    """Returns the entries of what is read from the cluster time of `after` on, where `wanted` is in force."""
+    return entries_among(readings_from(database, wanted, after))
+
+
+def readings_from(database: Database, wanted: CompiledVersion, after: Position) -> AsyncGenerator[Reading, None]:
+    """Returns the same with the lulls."""
     reader = EntryReader(AppSource(database, KnownVersions(wanted), FoundErrors()), wanted, after.cluster_time, after)
-    return reader.entries()
+    return reader.readings()
 
 
 class Watching:
@@ -111,11 +117,11 @@ class Following:
         return (await asyncio.gather(asyncio.wait_for(self._read(), 10), return_exceptions=True))[0]
 
     async def _read(self) -> None:
-        async with aclosing(self.feed.entries()) as entries:
-            async for entry in entries:
-                if entry is not None:
+        async with aclosing(self.feed.readings()) as readings:
+            async for reading in readings:
+                if isinstance(reading, Entry):
                     self._note_source()
-                    self.replica.apply(entry)
+                    self.replica.apply(reading)
                 self.replica.changed()
                 await self._may_read.wait()
 

@@ -6,7 +6,8 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from changesource.models import App, Client, Credential
+from changesource.management.arguments import named_app
+from changesource.models import Client, Credential
 
 
 class Command(BaseCommand):
@@ -26,15 +27,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, name: str, apps: list[str], **options: Any) -> None:
         try:
             with transaction.atomic():
-                client = Client.objects.create_for_apps(name, [_app(app_id) for app_id in dict.fromkeys(apps)])
+                client = Client.objects.create_for_apps(name, [named_app(app_id) for app_id in dict.fromkeys(apps)])
                 _, token = Credential.objects.issue(client)
         except ValidationError as exc:
             raise CommandError(" ".join(exc.messages)) from exc
         self.stdout.write(token)
-
-
-def _app(app_id: str) -> App:
-    app = App.objects.find(app_id)
-    if app is None:
-        raise CommandError(f"There is no app {app_id!r}. Create it in admin or with load_schema.")
-    return app

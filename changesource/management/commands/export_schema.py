@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from changesource.errors import ChangeSourceError, InvalidDefinition
-from changesource.models import App
+from changesource.errors import ChangeSourceError
+from changesource.management.arguments import named_app
 from changesource.publishing.exported import ExportedFile, export_draft, export_version
 from changesource.publishing.exports import EXPORT_FORMATS
 
@@ -67,9 +67,7 @@ class Command(BaseCommand):
     def _export(
         self, app_id: str, format_name: str, number: int | None, *, draft: bool, legacy_queries: bool | None
     ) -> ExportedFile:
-        app = App.objects.find(app_id)
-        if app is None:
-            raise InvalidDefinition(f"There is no app {app_id!r}. Create it in admin or with load_schema.")
+        app = named_app(app_id)
         export_format = EXPORT_FORMATS[format_name]
         if draft:
             return export_draft(app, export_format, legacy_queries=legacy_queries)

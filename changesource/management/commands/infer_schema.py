@@ -11,13 +11,12 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from changesource.conf import load_settings
+from changesource.conf import DEFAULT_SOURCE, load_settings
 from changesource.errors import ChangeSourceError, SourceUnusable, UnknownSource
-from changesource.models import App
-from changesource.models.app import DEFAULT_SOURCE, source_variable
+from changesource.management.arguments import document_count, named_app
 from changesource.mongo.decoding import decode_batch
 from changesource.mongo.faults import as_source_error
-from changesource.mongo.source import APP_NAME, SERVER_SELECTION_TIMEOUT_MS
+from changesource.mongo.source import APP_NAME, SERVER_SELECTION_TIMEOUT_MS, uri_of
 from changesource.publishing.inference import propose_table
 from changesource.tables.definition import why_not_a_name
 from changesource.tables.values import CODEC_OPTIONS
@@ -40,7 +39,7 @@ class Command(BaseCommand):
         source.add_argument("--source", default=DEFAULT_SOURCE, help="read this source (default: %(default)s)")
         parser.add_argument(
             "--sample",
-            type=_positive,
+            type=document_count(MAX_SAMPLE),
             default=DEFAULT_SAMPLE,
             metavar="N",
             help="how many documents to sample (default: %(default)s)",
@@ -48,7 +47,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, collection: str, app: str | None, source: str, sample: int, **options: Any) -> None:
         try:
-            found = _look_at(source if app is None else _source_of(app), collection, sample)
+            found = _look_at(source if app is None else named_app(app, ", or use --source").source, collection, sample)
         except ChangeSourceError as exc:
             raise CommandError(str(exc)) from exc
         proposal = propose_table(collection, found.validator, found.documents, found.indexes)
@@ -62,19 +61,6 @@ def _printable(text: str) -> str:
     if why_not_a_name(text):
         raise ArgumentTypeError("a name in printable characters, without spaces around it")
     return text
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= MAX_SAMPLE:
-        raise ArgumentTypeError(f"a number of documents from 1 to {MAX_SAMPLE:,}")
-    return int(text)
-
-
-def _source_of(app_id: str) -> str:
-    app = App.objects.find(app_id)
-    if app is None:
-        raise CommandError(f"There is no app {app_id!r}. Create it in admin or with load_schema, or use --source.")
-    return app.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +82,7 @@ def _look_at(source: str, collection: str, sample: int) -> _Collection:
 
 
 def _connect(source: str) -> MongoClient[dict[str, Any]]:
-    uri = load_settings().sources.get(source)
-    if uri is None:
-        raise UnknownSource(f"The source {source!r} has no URI. Set {source_variable(source)}.")
+    uri = uri_of(source, load_settings().sources)
     try:
         client: MongoClient[dict[str, Any]] = MongoClient(
             uri, connect=False, appname=APP_NAME, serverSelectionTimeoutMS=SERVER_SELECTION_TIMEOUT_MS

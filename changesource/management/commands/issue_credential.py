@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from changesource.management.clients import named_client
+from changesource.management.arguments import named_client
 from changesource.models import Credential
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
+from changesource.conf import DEFAULT_SOURCE
 from changesource.errors import ChangeSourceError
 from changesource.models import Version
-from changesource.models.app import DEFAULT_SOURCE
 from changesource.operations.publisher import finish_publish, prepare_publish, when_free
 from changesource.publishing.definition_problems import find_warnings
 from changesource.publishing.drafts import replace_draft

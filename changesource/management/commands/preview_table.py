@@ -1,13 +1,12 @@
 """`manage.py preview_table APP TABLE [--limit N] [--json]`."""
 
 import json
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from changesource.errors import ChangeSourceError, InvalidDefinition
-from changesource.models import App
+from changesource.errors import ChangeSourceError
+from changesource.management.arguments import document_count, named_app
 from changesource.models.draft import draft_definition
 from changesource.operations.preview import preview_table
 from changesource.publishing.definition_problems import find_warnings
@@ -29,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("table", metavar="TABLE", help="the table, by its name or its server name")
         parser.add_argument(
             "--limit",
-            type=_limit,
+            type=document_count(MAX_LIMIT),
             default=DEFAULT_LIMIT,
             metavar="N",
             help="how many documents, ordered by _id (default: %(default)s)",
@@ -48,9 +47,7 @@ class Command(BaseCommand):
             raise CommandError(str(exc)) from exc
 
     def _show(self, app_id: str, table_name: str, limit: int, *, as_json: bool) -> None:
-        app = App.objects.find(app_id)
-        if app is None:
-            raise InvalidDefinition(f"There is no app {app_id!r}. Create it in admin or with load_schema.")
+        app = named_app(app_id)
         shown = preview_table(app, table_name, limit)
         table = find_table(draft_definition(app), table_name)
         for warning in find_warnings(table):
@@ -77,9 +74,3 @@ class Command(BaseCommand):
 
 def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _limit(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= MAX_LIMIT:
-        raise ArgumentTypeError(f"a number of documents from 1 to {MAX_LIMIT:,}")
-    return int(text)

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from changesource.errors import ChangeSourceError
-from changesource.models import App
+from changesource.management.arguments import named_app
 from changesource.operations.publisher import publish_app
 from changesource.publishing.review import Review
 
@@ -27,9 +27,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, app: str, reset: bool, **options: Any) -> None:
-        found = App.objects.find(app)
-        if found is None:
-            raise CommandError(f"There is no app {app!r}. Create it in admin or with load_schema.")
+        found = named_app(app)
         review = Review(found)
         before, cut_off = review.newest, review.cut_off
         try:

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.utils import timezone
 
-from changesource.management.clients import named_client
+from changesource.management.arguments import named_client
 from changesource.models import Client, Credential
 
 

@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from changesource.models.app import App
 from changesource.models.database_threads import STREAMS
-from changesource.models.row_error import MAX_DOCUMENT_ID_LENGTH, MAX_REASON_LENGTH, RowErrorRecord
+from changesource.models.row_error import MAX_REASON_LENGTH, RowErrorRecord
 from changesource.models.storable_text import storable_text
+from changesource.tables.compiled_table import MAX_DOCUMENT_ID_LENGTH
 from changesource.tables.row_errors import RowError
 
 MAX_ROW_ERRORS = 1_000

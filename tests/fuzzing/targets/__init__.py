@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 
-from tests.fuzzing.targets import fields, mapping_text, mappings, markers, requests, rows, upstream
+from tests.fuzzing.targets import fields, mapping_text, mappings, markers, requests, rows, transforms, upstream
 
 CHECKS: Mapping[str, Callable[[bytes], None]] = {
     "mapping_text": mapping_text.check,
     "mappings": mappings.check,
     "requests": requests.check,
     "rows": rows.check,
+    "transforms": transforms.check,
     "upstream": upstream.check,
     "fields": fields.check,
     "markers": markers.check,

@@ -41,7 +41,7 @@ def check_mapping(specification: object, data: Bytes) -> None:
 
 def check_rule(specification: object, namespace: str) -> None:
     try:
-        rule = parse_rule(specification, namespace=namespace)
+        rule = parse_rule(specification, namespaces=(namespace,))
     except MqlError as error:
         assert error.reason
         return

@@ -118,7 +118,7 @@ def check_rule(data: Bytes) -> None:
     namespace = data.choose(("auth", "client"))
     specification = specifications.rule(data, namespace)
     try:
-        rule = parse_rule(specification, namespace=namespace)
+        rule = parse_rule(specification, namespaces=(namespace,))
     except MqlError as error:
         assert error.reason
         return

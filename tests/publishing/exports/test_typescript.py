@@ -117,8 +117,7 @@ def folder(*definitions: AppDefinition) -> Iterator[Folder]:
         yield Folder(Path(path), definitions)
 
 
-def test_text() -> None:
-    """What people get to see."""
+def test_the_typescript_has_the_expected_text() -> None:
     definition = AppDefinition(
         "shop", "default", EVERYTHING.tables[:1] + EVERYTHING.tables[2:5], EVERYTHING.relationships
     )
@@ -132,15 +131,15 @@ def test_everything_compiles() -> None:
         assert exported.compile() == ""
 
 
-def test_tsc_reports(tmp_path: Path) -> None:
-    """The test above can fail."""
+def test_a_wrong_type_does_not_compile(tmp_path: Path) -> None:
+    """So the test above can fail."""
     exported = Folder(tmp_path, [EVERYTHING])
     (tmp_path / "use.ts").write_text(USE_OF_EVERYTHING.replace("price: number | null", "price: number"))
     assert "use.ts" in exported.compile()
 
 
-def test_everything_equals_json() -> None:
-    """createSchema gives what the JSON export says, to the order of its keys."""
+def test_everything_equals_the_json_export() -> None:
+    """Down to the order of the keys of createSchema's result."""
     with folder(EVERYTHING) as exported:
         (schema,) = exported.schemas()
     assert json.dumps(schema) == json.dumps(zero_schema(EVERYTHING))
@@ -148,8 +147,7 @@ def test_everything_equals_json() -> None:
 
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(definitions=st.lists(publishable_definitions, min_size=15, max_size=30))
-def test_odd_names(definitions: list[AppDefinition]) -> None:
-    """Whatever the names are, it compiles and createSchema gives what the JSON export says."""
+def test_schemas_with_odd_names_compile_and_equal_the_json_export(definitions: list[AppDefinition]) -> None:
     with folder(*definitions) as exported:
         assert exported.compile() == ""
         assert exported.schemas() == [zero_schema(definition) for definition in definitions]

@@ -16,8 +16,8 @@ from changesource.tables.definition import AppDefinition
 from tests.publishing.exports.definitions import EVERYTHING, connection, publishable_definitions, table
 
 
-def test_text() -> None:
-    """The keys are those of createSchema's result, in its order; names that are the same stand there once."""
+def test_the_json_has_the_keys_of_create_schema_in_its_order() -> None:
+    """A server name that equals the name is left out."""
     definition = AppDefinition(
         "shop", "default", (replace(EVERYTHING.tables[0], columns=EVERYTHING.tables[0].columns[:2]),)
     )
@@ -62,14 +62,12 @@ def what_zero_knows(definition: AppDefinition) -> Schema:
     return Schema(tuple(tables), definition.relationships)
 
 
-def test_round_trip_of_everything() -> None:
-    """`load_schema` reads back what was exported."""
+def test_load_schema_reads_back_what_was_exported() -> None:
     assert round_trip(EVERYTHING) == what_zero_knows(EVERYTHING)
 
 
 @given(publishable_definitions)
-def test_round_trip(definition: AppDefinition) -> None:
-    """Whatever the names are."""
+def test_any_names_are_read_back_as_they_were(definition: AppDefinition) -> None:
     assert round_trip(definition) == what_zero_knows(definition)
 
 
@@ -97,14 +95,15 @@ ONE = connection("_id", "_id", "city", "one")
         ({"city": {"x": [ONE, {**ONE, "cardinality": "many"}]}}, "relationships.city.x: .*cardinality"),
     ],
 )
-def test_relationships_that_zero_would_refuse(relationships: dict[str, Any], place: str) -> None:
-    """They are refused with the place."""
+def test_relationships_that_zero_would_refuse_are_an_error_with_their_place(
+    relationships: dict[str, Any], place: str
+) -> None:
     with pytest.raises(InvalidDefinition, match=place):
         zero_schema(AppDefinition("shop", "default", (table("city"),), relationships))
 
 
-def test_permissions() -> None:
-    """Tables without rules are in nobody's permissions; others are, as zero-cache gets them."""
+def test_tables_without_rules_are_left_out_of_the_permissions() -> None:
+    """Others are exported as zero-cache gets them."""
     render = EXPORT_FORMATS["permissions-json"].render
     assert json.loads(render(EVERYTHING)) == {"tables": {}}
     (table, *others) = EVERYTHING.tables
@@ -113,8 +112,8 @@ def test_permissions() -> None:
 
 
 @pytest.mark.parametrize("name", EXPORT_FORMATS)
-def test_what_only_the_change_source_needs(name: str) -> None:
-    """Filter columns and publications are not exported: Zero's schema knows neither."""
+def test_what_only_the_change_source_needs_is_not_exported(name: str) -> None:
+    """Zero's schema knows neither filter columns nor publications."""
     first, *others = EVERYTHING.tables
     columns = tuple(column.name for column in first.columns if column.type != "json")
     definition = replace(

@@ -1,0 +1,250 @@
+"""`POST /api/zero/query`: who may ask, and what the answer says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.test import AsyncClient
+
+from changesource.api import zero
+from changesource.limits.limits import Limits
+from changesource.models import App, Client
+from changesource.protocol.transforms import MAX_QUERIES
+from tests.authentication.issuer import AUDIENCE, ISSUER, SECRET
+from tests.models.builders import build_app, publish, set_grant
+from tests.node.client import signed_token
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ADDRESS = "/api/zero/query?schema=shop_0&appID=shop"
+TRANSFORM = ["transform", [{"id": "q1", "name": "cities", "args": []}]]
+
+
+class Service:
+    """What the view needs of the running service."""
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+        self.limits = Limits(settings)
+        self.held: list[str] = []
+        self.limits.holds.hold = self._hold  # type: ignore[method-assign]
+
+    async def _hold(self, address: str) -> None:
+        self.held.append(address)
+
+
+@pytest.fixture(autouse=True)
+def service(settings, monkeypatch: pytest.MonkeyPatch) -> Service:
+    settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
+    user_jwt = {"secret": SECRET, "issuer": ISSUER, "audience": AUDIENCE}
+    settings.CHANGESOURCE = {**settings.CHANGESOURCE, "user_jwt": user_jwt}
+    from changesource.conf import load_settings
+
+    service = Service(load_settings())
+
+    async def running() -> Service:
+        return service
+
+    monkeypatch.setattr(zero, "running_service", running)
+    return service
+
+
+@pytest.fixture
+def app() -> App:
+    app = build_app()
+    app.tables.update(permissions='{"select": [{"name": "$auth.sub"}]}')
+    app.queries = {"cities": {"table": "city"}}
+    app.save()
+    publish(app)
+    return app
+
+
+@pytest.fixture
+def token(app: App) -> str:
+    client = Client.objects.create_for_apps("cache", [app])
+    return client.credentials.model.objects.issue(client)[1]
+
+
+async def ask(
+    body: Any = TRANSFORM, *, key: str = "", address: str = ADDRESS, method: str = "post", **headers: str
+) -> tuple[int, Any]:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    given = {"X-Api-Key": key, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    client = AsyncClient(enforce_csrf_checks=True, raise_request_exception=True)
+    response = await client.generic(
+        method.upper(), address, content, "application/json", headers={n: v for n, v in given.items() if v}
+    )
+    assert "Location" not in response.headers  # zero-cache would follow it with a GET
+    return response.status_code, json.loads(response.content or b"null")
+
+
+async def test_the_answer_is_for_the_user_of_the_token(token: str) -> None:
+    """A visitor is null, and sees what rules show to those who have no claims."""
+    user_token = signed_token(SECRET, "ada", iss=ISSUER, aud=AUDIENCE)
+    status, answer = await ask(key=token, Authorization=f"Bearer {user_token}")
+    assert (status, answer["kind"], answer["userID"]) == (200, "QueryResponse", "ada")
+    assert answer["queries"][0]["ast"]["where"]["right"]["value"] == "ada"
+    status, answer = await ask(key=token)
+    assert (status, answer["userID"]) == (200, None)
+    assert answer["queries"][0]["ast"]["where"] == {"type": "or", "conditions": []}
+
+
+async def test_an_empty_list_has_an_empty_answer(token: str) -> None:
+    """With which zero-cache validates the user of each connection."""
+    assert await ask(["transform", []], key=token) == (200, {"kind": "QueryResponse", "userID": None, "queries": []})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"key": "wrong"},
+        {"key": "x" * 10_000},
+        {"key": "a.b.c"},
+        {"key": "wrong\ud800".encode("utf-8", "replace").decode()},
+    ],
+    ids=["none", "wrong", "long", "jwt", "other"],
+)
+async def test_without_a_valid_key_nothing_is_answered(service: Service, token: str, headers: dict[str, str]) -> None:
+    """After a while, and without a reason."""
+    status, answer = await ask(**headers)
+    assert status == 401
+    assert answer == {"detail": "The credentials of this request do not allow it. The server's log has the reason."}
+    assert len(service.held) == 1
+
+
+async def test_a_token_of_a_user_is_no_key_and_a_key_is_no_user(service: Service, token: str) -> None:
+    user_token = signed_token(SECRET, "cache", iss=ISSUER, aud=AUDIENCE)
+    assert (await ask(key=user_token))[0] == 401
+    assert (await ask(key=token, Authorization=f"Bearer {token}"))[0] == 401
+    assert (await ask(Authorization=f"Bearer {token}"))[0] == 401
+
+
+@pytest.mark.parametrize("how", ["wrong secret", "expired", "other audience", "no user", "not a token"])
+async def test_a_user_who_proves_nothing_is_not_taken_for_a_visitor(token: str, how: str) -> None:
+    claims: dict[str, Any] = {"iss": ISSUER, "aud": AUDIENCE}
+    secret, user = SECRET, "ada"
+    match how:
+        case "wrong secret":
+            secret = "another secret of thirty-two bytes or more"
+        case "expired":
+            claims["exp"] = 1
+        case "other audience":
+            claims["aud"] = "https://other.example.com"
+        case "no user":
+            user = ""
+    presented = "nonsense" if how == "not a token" else signed_token(secret, user, **claims)
+    assert (await ask(key=token, Authorization=f"Bearer {presented}"))[0] == 401
+
+
+async def test_a_session_needs_a_trusted_origin(token: str) -> None:
+    """A page of another site would send the cookie too."""
+    from django.contrib.auth.models import User
+
+    user = await User.objects.acreate(username="ada")
+    client = AsyncClient(enforce_csrf_checks=True)
+    await client.aforce_login(user)
+    body = json.dumps(TRANSFORM)
+
+    async def status_of(**headers: str) -> int:
+        response = await client.post(ADDRESS, body, "application/json", headers={"X-Api-Key": token, **headers})
+        return int(response.status_code)
+
+    assert await status_of() == 401
+    assert await status_of(Origin="https://evil.example.com") == 401
+    assert await status_of(Origin="null") == 401
+    assert await status_of(Origin="http://testserver") == 200
+
+
+@pytest.mark.parametrize("change", ["app", "shard", "grant", "missing"])
+async def test_a_deployment_gets_its_own_app_and_shard_only(app: App, token: str, change: str) -> None:
+    """403 is for who runs zero-cache."""
+    address = ADDRESS
+    if change == "app":
+        address = "/api/zero/query?schema=other_0&appID=other"
+    elif change == "missing":
+        address = "/api/zero/query"
+    elif change == "shard":
+        await _set_grant(shards="3")
+    else:
+        await Client.objects.filter(name="cache").aupdate(is_active=True)
+        await _delete_grants()
+    assert (await ask(key=token, address=address))[0] == 403
+
+
+async def _set_grant(**values: Any) -> None:
+    from asgiref.sync import sync_to_async
+
+    await sync_to_async(lambda: set_grant(Client.objects.get(), **values))()
+
+
+async def _delete_grants() -> None:
+    client = await Client.objects.aget()
+    await client.grants.all().adelete()
+
+
+@pytest.mark.parametrize(
+    ("body", "query_ids"),
+    [
+        (b"", []),
+        (b"nonsense", []),
+        (b"\xff\xfe", []),
+        (b"[" * 100_000, []),
+        (b"null", []),
+        ({}, []),
+        (["transform"], []),
+        (["transform", {}], []),
+        (["push", []], []),
+        (["transform", [], 1], []),
+        (["transform", [{"id": "a", "name": "b", "args": []}, {"id": "c"}]], ["a", "c"]),
+        (["transform", [{"id": 1, "name": "b", "args": []}]], []),
+        (["transform", [{"id": "a", "name": None, "args": []}]], ["a"]),
+        (["transform", [{"id": "a", "name": "b", "args": {}}]], ["a"]),
+        (["transform", [{"id": str(i), "name": "cities", "args": []} for i in range(MAX_QUERIES + 1)]], None),
+    ],
+)
+async def test_what_is_not_a_request_fails_as_a_whole(token: str, body: Any, query_ids: list[str] | None) -> None:
+    """With 200, as zero-cache tries nothing again that has another status below 500. The ids that can be read are named."""
+    status, answer = await ask(body, key=token)
+    assert (status, answer["kind"], answer["origin"], answer["reason"]) == (200, "TransformFailed", "server", "parse")
+    assert answer["queryIDs"] == query_ids if query_ids is not None else len(answer["queryIDs"]) == MAX_QUERIES + 1
+
+
+async def test_one_bad_query_leaves_the_others_alone(token: str) -> None:
+    queries = [
+        {"id": "1", "name": "cities", "args": []},
+        {"id": "2", "name": "__proto__", "args": []},
+        {"id": "3", "name": "\ud800", "args": ["\udfff", 1e400]},
+        {"id": "4", "name": "cities", "args": [{"$where": "1"}, None]},
+        {"id": "5", "name": "cities|", "args": [None]},
+        {"id": "6", "name": "n" * 100_000, "args": []},
+    ]
+    body = json.dumps(["transform", queries]).replace("Infinity", "1e400").encode()
+    status, answer = await ask(body, key=token)
+    assert status == 200
+    assert [("ast" in each, each["id"]) for each in answer["queries"]] == [
+        (True, "1"), (False, "2"), (False, "3"), (True, "4"), (False, "5"), (False, "6"),
+    ]  # fmt: skip
+    assert all(len(each.get("message", "")) < 400 for each in answer["queries"])
+
+
+@pytest.mark.parametrize("method", ["get", "put", "delete", "options", "head"])
+async def test_only_posts_are_answered(token: str, method: str) -> None:
+    client = AsyncClient()
+    response = await client.generic(method.upper(), ADDRESS, headers={"X-Api-Key": token})
+    assert response.status_code == 405
+
+
+async def test_a_database_that_does_not_answer_makes_zero_cache_try_again(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any) -> None:
+        raise OperationalError("secret of the database")
+
+    monkeypatch.setattr(zero, "answer_queries", fail)
+    status, answer = await ask(key=token)
+    assert status == 503
+    assert "secret" not in answer["detail"]

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from changesource.errors import InvalidDefinition, UnknownVersion
+from changesource.errors import UnknownVersion
 from changesource.models import App, Version
-from changesource.publishing.exports.typescript_queries import argument_type
+from changesource.publishing.exports.typescript_types import argument_type
 from changesource.publishing.release import Release
 from changesource.queries.arguments import Arguments
 from changesource.queries.bodies import Body, IfNull, NoBody, Unusable, body_of
@@ -55,22 +55,19 @@ class QueryReport:
             yield f"  cannot be followed, so clients have to write its body: {self.unknown}"
 
 
-def report_on_queries(app_id: str, *, draft: bool) -> list[QueryReport]:
+def report_on_queries(app: App, *, draft: bool) -> list[QueryReport]:
     """The named queries of an app over its version in force, or over its draft. Those that are written with the app come
     last.
 
-    Raises `InvalidDefinition` and `UnknownVersion`.
+    Raises `UnknownVersion`.
     """
-    definition = _definition(app_id, draft=draft)
+    definition = _definition(app, draft=draft)
     scope = RuleScope(definition)
-    queries: dict[str, NamedQuery | WrittenQuery] = {**registry.of_app(app_id), **written_queries(definition)}
+    queries: dict[str, NamedQuery | WrittenQuery] = {**registry.of_app(app.app_id), **written_queries(definition)}
     return [_report(named, scope) for named in queries.values()]
 
 
-def _definition(app_id: str, *, draft: bool) -> AppDefinition:
-    app = App.objects.find(app_id)
-    if app is None:
-        raise InvalidDefinition(f"There is no app {app_id!r}. Create it in admin or with load_schema.")
+def _definition(app: App, *, draft: bool) -> AppDefinition:
     if draft:
         return Release.of_draft(app).definition
     version = Version.objects.newest(app)

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from changesource.conf import load_settings
-from changesource.errors import ChangeSourceError
+from changesource.management.arguments import named_app
 from changesource.operations.zero_environment import InvalidUrl, zero_environment
 
 LOCAL_URL = "http://localhost:8000"
@@ -22,8 +22,9 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, app: str, url: str | None, **options: Any) -> None:
+        found = named_app(app)
         try:
-            for line in zero_environment(app, url or f"{LOCAL_URL}{load_settings().root_path}"):
+            for line in zero_environment(found.app_id, url or f"{LOCAL_URL}{load_settings().root_path}"):
                 self.stdout.write(line)
-        except (ChangeSourceError, InvalidUrl) as exc:
+        except InvalidUrl as exc:
             raise CommandError(str(exc)) from exc

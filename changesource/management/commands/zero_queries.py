@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from changesource.errors import ChangeSourceError
+from changesource.management.arguments import named_app
 from changesource.operations.query_report import report_on_queries
 
 
@@ -20,7 +21,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, app: str, draft: bool, **options: Any) -> None:
         try:
-            reports = report_on_queries(app, draft=draft)
+            reports = report_on_queries(named_app(app), draft=draft)
         except ChangeSourceError as exc:
             raise CommandError(str(exc)) from exc
         for report in reports:

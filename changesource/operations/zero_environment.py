@@ -39,6 +39,8 @@ def zero_environment(app_id: str, url: str) -> Iterator[str]:
     yield "# ZERO_ADMIN_PASSWORD=…"
     yield "# If users are known by a session of Django (docs/security.md, Users of named queries):"
     yield "# ZERO_QUERY_FORWARD_COOKIES=true"
+    yield "# If users are known by tokens: zero-cache takes them only if it has a URL for mutations as well."
+    yield "# ZERO_MUTATE_URL=…"
     yield "# If several replicas of the app run, another number for each:"
     yield "# ZERO_SHARD_NUM=0"
     yield "# If it is to have some groups of tables only (docs/mapping.md, Publications), their names, separated by commas:"

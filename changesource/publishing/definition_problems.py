@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from changesource.mql import CompiledPipeline, MqlError, Shape, compile_pipeline, read_mapping_text
 from changesource.protocol.requests import MAX_PUBLICATION_LENGTH, MAX_PUBLICATIONS, PUBLICATION_PATTERN
-from changesource.queries.registry import registry
+from changesource.queries.registry import find_path_conflict, path_conflict_message, registry
 from changesource.queries.tracing import find_trace_problems
 from changesource.queries.written import find_query_problems
 from changesource.rules.checks import RuleScope, permission_problems
@@ -95,6 +95,10 @@ def _app_problems(app: AppDefinition) -> Iterator[Problem]:
         yield Problem("publications", message)
     for query_problem in find_query_problems(app):
         yield Problem("queries", str(query_problem))
+    if isinstance(app.queries, Mapping):
+        conflict = find_path_conflict([*app.queries, *registry.of_app(app.app_id)])
+        if conflict is not None:
+            yield Problem("queries", path_conflict_message(*conflict))
     for message in find_trace_problems(app, registry):
         yield Problem("queries", message)
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from changesource.errors import UnknownVersion
 from changesource.models import App, Version
-from changesource.publishing.exports import ExportFormat
+from changesource.publishing.exports import ExportFormat, ExportOptions
 from changesource.publishing.release import Release
+from changesource.queries.registry import registry
 from changesource.tables.definition import AppDefinition
 
 DRAFT = "draft"
@@ -23,8 +24,11 @@ class ExportedFile:
     text: str
 
 
-def export_version(app: App, export_format: ExportFormat, number: int | None = None) -> ExportedFile:
-    """The version of `app` with this number, by default the one in force.
+def export_version(
+    app: App, export_format: ExportFormat, number: int | None = None, *, legacy_queries: bool | None = None
+) -> ExportedFile:
+    """The version of `app` with this number, by default the one in force. `legacy_queries` is that
+    of `ExportOptions`, and the query functions are those of this process.
 
     Raises `UnknownVersion` if there is none, and `InvalidDefinition` if the format cannot express
     it.
@@ -36,19 +40,22 @@ def export_version(app: App, export_format: ExportFormat, number: int | None = N
         raise UnknownVersion(
             f"{app} has no published version {number}. Choose one of its versions, or export its draft."
         )
-    return _file(version.to_definition(), export_format, f"v{version.number}")
+    return _file(version.to_definition(), export_format, f"v{version.number}", legacy_queries)
 
 
-def export_draft(app: App, export_format: ExportFormat) -> ExportedFile:
+def export_draft(app: App, export_format: ExportFormat, *, legacy_queries: bool | None = None) -> ExportedFile:
     """The draft of `app` as it is now. Raises `InvalidDefinition` if it could not be published."""
     draft = Release.of_draft(app)
     draft.refuse_problems(f"The draft of {app} cannot be exported.")
-    return _file(draft.definition, export_format, DRAFT)
+    return _file(draft.definition, export_format, DRAFT, legacy_queries)
 
 
-def _file(definition: AppDefinition, export_format: ExportFormat, state: str) -> ExportedFile:
+def _file(
+    definition: AppDefinition, export_format: ExportFormat, state: str, legacy_queries: bool | None
+) -> ExportedFile:
+    options = ExportOptions(registry.of_app(definition.app_id), legacy_queries)
     return ExportedFile(
         name=f"{definition.app_id}-{state}.{export_format.ending}",
         content_type=export_format.content_type,
-        text=export_format.render(definition),
+        text=export_format.render(definition, options),
     )

@@ -17,7 +17,7 @@ these after IN and NOT IN. So no argument of a caller can become an operator.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -54,6 +54,19 @@ _SUBQUERY_PREFIX: Final = "zsubq_"
 _GIVEN: Final[Any] = object()
 
 
+ParameterPath = tuple[str, tuple[str, ...]]
+"""An anchor, which is `args` or `caller`, and the names that lead from there to a value."""
+
+
+class ParametersSeen:
+    """What one trace assumes and learns: `nulls` are the parameters that are None in it, and `looked_at` has every parameter
+    that the function came by, in the order in which it did."""
+
+    def __init__(self, nulls: Collection[ParameterPath] = ()) -> None:
+        self.nulls = nulls
+        self.looked_at: dict[ParameterPath, None] = {}
+
+
 class Parameter:
     """Stands for a value that is not known yet, in a query that is only traced (`tracing`): an argument, or what is known of
     the caller. It can be compared with a column, and with nothing else: a function that has to know the value cannot be
@@ -61,30 +74,36 @@ class Parameter:
 
     # An argument may have any name that does not begin with an underscore, so nothing else here does.
 
-    def __init__(self, anchor: str, path: tuple[str, ...] = ()) -> None:
+    def __init__(self, anchor: str, path: tuple[str, ...] = (), seen: ParametersSeen | None = None) -> None:
         self._anchor = anchor
         self._path = path
+        self._seen = ParametersSeen() if seen is None else seen
 
     @property
     def _value_position(self) -> Ast:
         """What stands in an AST in its place. Zero's own `static` parameters look alike, and zero-cache takes neither."""
         return {"type": "parameter", "anchor": self._anchor, "path": list(self._path)}
 
-    def __getattr__(self, name: str) -> Parameter:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # Python itself asks for these
             raise AttributeError(name)
-        return Parameter(self._anchor, (*self._path, name))
+        return self._inner((*self._path, name))
 
-    def __getitem__(self, name: str) -> Parameter:
+    def _inner(self, path: tuple[str, ...]) -> Parameter | None:
+        self._seen.looked_at[self._anchor, path] = None
+        return None if (self._anchor, path) in self._seen.nulls else Parameter(self._anchor, path, self._seen)
+
+    def __getitem__(self, name: str) -> Any:
         if not isinstance(name, str):
             raise self._unknown()
-        return Parameter(self._anchor, (*self._path, name))
+        return self._inner((*self._path, name))
 
-    def __call__(self, *arguments: object) -> Parameter:
+    def __call__(self, *arguments: object) -> Any:
         """`get` is what a claim is looked up with. Other methods need the value."""
         match self._path, arguments:
             case (*before, "get"), (str() as name, *_):
-                return Parameter(self._anchor, (*before, name))
+                self._seen.looked_at.pop((self._anchor, self._path), None)
+                return self._inner((*before, name))
         raise self._unknown()
 
     def _unknown(self) -> UnknownValue:
@@ -123,15 +142,24 @@ class Tables:
 
 class Query:
     """A query over one table. It never changes: each method returns another query. `ast` is what zero-cache would run, with
-    the names of the schema."""
+    the names of the schema. `ones` has the paths of relationships that lead to where `one` was called, which the AST does not
+    tell: `()` is the query itself."""
 
-    __slots__ = ("_junction", "_scope", "_table", "ast")
+    __slots__ = ("_junction", "_scope", "_table", "ast", "ones")
 
-    def __init__(self, scope: RuleScope, table: Table, ast: Ast, junction: str = "") -> None:
+    def __init__(
+        self,
+        scope: RuleScope,
+        table: Table,
+        ast: Ast,
+        junction: str = "",
+        ones: frozenset[tuple[str, ...]] = frozenset(),
+    ) -> None:
         self._scope = scope
         self._table = table
         self._junction = junction
         self.ast = ast
+        self.ones = ones
 
     def where(self, column_or_condition: Any, operator_or_value: Any = _GIVEN, value: Any = _GIVEN) -> Query:
         """Keeps the rows for which `column = value` or `column operator value` holds, or the condition that a function makes
@@ -164,7 +192,7 @@ class Query:
         subquery = _subquery(
             self._scope, last.destination, relationship, query, junction=relationship if junctions else ""
         )
-        step: Ast = {"system": "client", "correlation": _correlation(last), "subquery": subquery}
+        step: Ast = {"system": "client", "correlation": _correlation(last), "subquery": subquery.ast}
         for junction in junctions:
             through = {"table": junction.destination, "alias": relationship, "related": [step]}
             step = {
@@ -173,7 +201,9 @@ class Query:
                 "hidden": True,
                 "subquery": through,
             }
-        return self._with(related=[*self.ast.get("related", ()), step])
+        found = self._with(related=[*self.ast.get("related", ()), step])
+        found.ones = self.ones | {(relationship, *path) for path in subquery.ones}
+        return found
 
     def order_by(self, column: str, direction: str = "asc") -> Query:
         """Sorts by `column`, after what earlier calls sort by. `direction` is asc or desc."""
@@ -207,10 +237,12 @@ class Query:
 
     def one(self) -> Query:
         """Keeps the first row, which the client gets by itself and not in a list."""
-        return self._with(limit=1)
+        found = self._with(limit=1)
+        found.ones = self.ones | {()}
+        return found
 
     def _with(self, **members: Any) -> Query:
-        return Query(self._scope, self._table, {**self.ast, **members}, self._junction)
+        return Query(self._scope, self._table, {**self.ast, **members}, self._junction, self.ones)
 
     def _refuse_in_junction(self, method: str) -> None:
         if self._junction:
@@ -284,7 +316,7 @@ class Expressions:
             f"{_SUBQUERY_PREFIX}{alias}",
             query,
             junction=relationship if junctions else "",
-        )
+        ).ast
         for name in ("related", "start"):
             if name in subquery:
                 raise InvalidQuery(f"exists {relationship!r}: the query of an exists has no {name}.")
@@ -310,13 +342,13 @@ def _exists(connection: Connection, subquery: Ast, flip: bool | None) -> Conditi
 
 def _subquery(
     scope: RuleScope, table: str, alias: str, query: Callable[[Query], Query] | None, *, junction: str
-) -> Ast:
+) -> Query:
     start = Query(scope, scope.tables[table], {"table": table, "alias": alias}, junction)
     found = start if query is None else query(start)
     if not isinstance(found, Query) or found.ast["table"] != table or found.ast.get("alias") != alias:
         name = junction or alias.removeprefix(_SUBQUERY_PREFIX)
         raise InvalidQuery(f"The function for {name!r} returns the query that it was given.")
-    return found.ast
+    return found
 
 
 def _connections(scope: RuleScope, table: Table, relationship: str) -> tuple[Connection, ...]:
@@ -348,6 +380,8 @@ def _did_you_mean(name: object, names: Any) -> str:
 
 
 def _literal(value: Any) -> Ast:
+    if isinstance(value, list):
+        value = [member._value_position if isinstance(member, Parameter) else member for member in value]
     return value._value_position if isinstance(value, Parameter) else {"type": "literal", "value": value}
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from inspect import Parameter
 from typing import Any, Final, TypeVar, get_type_hints
@@ -95,13 +95,15 @@ class Registry:
         self._queries: dict[str, dict[str, NamedQuery]] = {}
 
     def add(self, query: NamedQuery) -> None:
-        """Raises `InvalidDeclaration` if the app has a query of this name."""
+        """Raises `InvalidDeclaration` if the app has a query of this name, or one whose path leads through it."""
         of_app = self._queries.setdefault(query.app_id, {})
         if (other := of_app.get(query.name)) is not None:
             raise InvalidDeclaration(
                 f"{_place(query.function)}: the app {query.app_id!r} has a query {query.name!r} already, in "
                 f"{_place(other.function)}. Give one of them another name."
             )
+        if (conflict := find_path_conflict([*of_app, query.name])) is not None:
+            raise InvalidDeclaration(f"{_place(query.function)}: {path_conflict_message(*conflict)}")
         of_app[query.name] = query
 
     def of_app(self, app_id: str) -> Mapping[str, NamedQuery]:
@@ -111,6 +113,22 @@ class Registry:
     def apps(self) -> Iterator[str]:
         """The ids of apps for which queries are declared, whether these apps exist or not."""
         yield from self._queries
+
+
+def find_path_conflict(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two of `names` of which the second leads through the first. Names are paths in the object that `defineQueries` takes,
+    where one thing cannot be both a query and an object of queries."""
+    known = set(names)
+    for name in sorted(known):
+        parts = name.split(".")
+        for length in range(1, len(parts)):
+            if (outer := ".".join(parts[:length])) in known:
+                return outer, name
+    return None
+
+
+def path_conflict_message(outer: str, inner: str) -> str:
+    return f"Names are paths, and so there cannot be both {outer!r} and {inner!r}. Give one of them another name."
 
 
 registry: Final = Registry()

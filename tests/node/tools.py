@@ -1,4 +1,5 @@
-"""Reads replicas, validates frames and applies permissions with zero-cache's own code, in one Node process for all tests."""
+"""Reads replicas, validates frames, applies permissions and builds queries with Zero's own code, in one Node process for all
+tests."""
 
 import atexit
 import base64
@@ -99,6 +100,15 @@ def evaluate_permissions(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]
         ToolError: zero-cache's code failed.
     """
     return _tools.ask("evaluate_permissions", cases=cases)
+
+
+def run_queries(module: Path, cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the functions of exported queries build; run_queries.mjs says how a case and an answer look.
+
+    Raises:
+        ToolError: the module could not be loaded.
+    """
+    return _tools.ask("run_queries", module=str(module), cases=cases)
 
 
 def build_queries(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

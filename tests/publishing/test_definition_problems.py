@@ -480,3 +480,12 @@ def test_an_app_with_too_many_tables_or_too_much_text_is_refused() -> None:
     tables = tuple(Table(f"t{number}", (ID,), ("_id",), mapping=text) for number in range(13))
     assert "500,000 characters" in str(*find_problems(AppDefinition("shop", "default", tables)))
     assert find_problems(AppDefinition("shop", "default", tables[:12])) == []
+
+
+def test_a_query_cannot_be_in_another_query() -> None:
+    """Clients get the queries as one object, in which `a.b` is in `a`."""
+    written = {"cities": {"table": "t"}, "cities.all": {"table": "t"}}
+    app = AppDefinition("shop", "default", (Table("t", (Column("_id", "string"),), ("_id",)),), queries=written)
+    assert [str(problem) for problem in find_problems(app)] == [
+        "queries: Names are paths, and so there cannot be both 'cities' and 'cities.all'. Give one of them another name."
+    ]

@@ -1,5 +1,6 @@
-"""`manage.py export_schema APP --format FORMAT [--version N | --draft] [--output FILE]`."""
+"""`manage.py export_schema APP --format FORMAT [--version N | --draft] [--[no-]legacy-queries] [--output FILE]`."""
 
+from argparse import BooleanOptionalAction
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from changesource.publishing.exports import EXPORT_FORMATS
 
 
 class Command(BaseCommand):
-    help = "Writes the schema of an app, or its permissions, in a format that others read."
+    help = "Writes the schema of an app with its named queries, or its permissions, in a format that others read."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         # Replaces Django's own --version, which prints the version of Django.
@@ -32,6 +33,12 @@ class Command(BaseCommand):
             "--version", type=int, metavar="N", dest="number", help="a published version (default: the one in force)"
         )
         state.add_argument("--draft", action="store_true", help="the draft as it is now")
+        parser.add_argument(
+            "--legacy-queries",
+            action=BooleanOptionalAction,
+            help="whether clients may define queries themselves (enableLegacyQueries). Default: if the app has no named "
+            "queries, so that its clients work as before.",
+        )
         parser.add_argument("--output", type=Path, metavar="FILE", help="where to write it (default: stdout)")
 
     def handle(
@@ -41,11 +48,12 @@ class Command(BaseCommand):
         format_name: str,
         number: int | None,
         draft: bool,
+        legacy_queries: bool | None,
         output: Path | None,
         **options: Any,
     ) -> None:
         try:
-            exported = self._export(app, format_name, number, draft=draft)
+            exported = self._export(app, format_name, number, draft=draft, legacy_queries=legacy_queries)
         except ChangeSourceError as exc:
             raise CommandError(str(exc)) from exc
         if output is None:
@@ -56,7 +64,11 @@ class Command(BaseCommand):
         except OSError as exc:
             raise CommandError(f"{output} cannot be written: {exc.strerror}.") from exc
 
-    def _export(self, app_id: str, format_name: str, number: int | None, *, draft: bool) -> ExportedFile:
+    def _export(
+        self, app_id: str, format_name: str, number: int | None, *, draft: bool, legacy_queries: bool | None
+    ) -> ExportedFile:
         app = named_app(app_id)
         export_format = EXPORT_FORMATS[format_name]
-        return export_draft(app, export_format) if draft else export_version(app, export_format, number)
+        if draft:
+            return export_draft(app, export_format, legacy_queries=legacy_queries)
+        return export_version(app, export_format, number, legacy_queries=legacy_queries)

@@ -1,29 +1,47 @@
-"""A definition in the formats that others read: Zero's schema as JSON and TypeScript, and its
-permissions. Pure."""
+"""A definition in the formats that others read: Zero's schema as JSON and TypeScript, the
+latter with the named queries, and its permissions. Pure."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from changesource.publishing.exports.typescript import typescript_schema
 from changesource.publishing.exports.zero_json import zero_schema
 from changesource.publishing.permissions import compile_permissions
+from changesource.queries.registry import NamedQuery
 from changesource.tables.definition import AppDefinition
 
 
 @dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What an export depends on besides the definition: the query functions of the app, by name, and whether clients may also
+    define queries themselves. By default they may if the app has no named queries."""
+
+    queries: Mapping[str, NamedQuery] = field(default_factory=dict)
+    legacy_queries: bool | None = None
+
+    def has_legacy_queries(self, definition: AppDefinition) -> bool:
+        if self.legacy_queries is None:
+            return not self.queries and not definition.queries
+        return self.legacy_queries
+
+
+@dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """One format. `render` raises `InvalidDefinition` for what it cannot express; `ending` is that
-    of file names."""
+    """One format. `ending` is that of file names."""
 
     name: str
     title: str
     ending: str
     content_type: str
-    render: Callable[[AppDefinition], str]
+    write: Callable[[AppDefinition, ExportOptions], str]
+
+    def render(self, definition: AppDefinition, options: ExportOptions | None = None) -> str:
+        """`definition` in this format. Raises `InvalidDefinition` for what it cannot express."""
+        return self.write(definition, options or ExportOptions())
 
 
 def permissions(definition: AppDefinition) -> Mapping[str, Any]:
@@ -44,17 +62,25 @@ EXPORT_FORMATS: Mapping[str, ExportFormat] = {
             "Zero schema, JSON",
             "schema.json",
             "application/json",
-            lambda definition: _text(zero_schema(definition)),
+            lambda definition, options: _text(
+                zero_schema(definition, legacy_queries=options.has_legacy_queries(definition))
+            ),
         ),
         ExportFormat(
-            "typescript", "Zero schema, TypeScript", "schema.ts", "text/plain; charset=utf-8", typescript_schema
+            "typescript",
+            "Zero schema and named queries, TypeScript",
+            "schema.ts",
+            "text/plain; charset=utf-8",
+            lambda definition, options: typescript_schema(
+                definition, options.queries, legacy_queries=options.has_legacy_queries(definition)
+            ),
         ),
         ExportFormat(
             "permissions-json",
             "Permissions, JSON",
             "permissions.json",
             "application/json",
-            lambda definition: _text(permissions(definition)),
+            lambda definition, _: _text(permissions(definition)),
         ),
     )
 }

@@ -9,7 +9,7 @@ from changesource.tables.definition import AppDefinition, Column, Table
 from changesource.tables.relationships import Relationship
 
 
-def zero_schema(definition: AppDefinition) -> dict[str, Any]:
+def zero_schema(definition: AppDefinition, *, legacy_queries: bool = True) -> dict[str, Any]:
     """What `JSON.stringify(createSchema(…))` returns for the schema that `typescript_schema`
     writes.
 
@@ -21,7 +21,7 @@ def zero_schema(definition: AppDefinition) -> dict[str, Any]:
             name: {relationship.name: _connections(relationship) for relationship in relationships}
             for name, relationships in relationships_by_table(definition).items()
         },
-        "enableLegacyQueries": True,
+        **({"enableLegacyQueries": True} if legacy_queries else {}),
     }
 
 

@@ -1,5 +1,6 @@
 """Servers that tests share. They keep apart by using databases and key prefixes of their own."""
 
+import gc
 import os
 import shutil
 import signal
@@ -60,6 +61,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = set(items).difference(chosen)
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = sorted(chosen, key=lambda item: item.path not in LONGEST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """All that is imported and collected stays. Python examined it for garbage time after time, for half a second each."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    """Pytest now looks for resources in garbage that were not closed."""
+    gc.unfreeze()
 
 
 def pytest_collection_finish() -> None:

@@ -1,8 +1,10 @@
 """Servers that tests share. They keep apart by using databases and key prefixes of their own."""
 
+import gc
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
@@ -59,6 +61,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = set(items).difference(chosen)
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = sorted(chosen, key=lambda item: item.path not in LONGEST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """All that is imported and collected stays. Python examined it for garbage time after time, for half a second each."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    """Pytest now looks for resources in garbage that were not closed."""
+    gc.unfreeze()
+
+
+def pytest_collection_finish() -> None:
+    """Pytest reads which version of Twisted is installed before each test once `twisted.internet.testing`, which tests use,
+    has imported this module. It needs that only for tests that this module runs, and there are none."""
+    sys.modules.pop("twisted.trial.unittest", None)
 
 
 def is_slow(item: pytest.Item) -> bool:

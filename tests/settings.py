@@ -33,4 +33,6 @@ SQLITE = {
     }
 }
 DATABASES = {"default": env.db_url_config(URL)} if URL else SQLITE  # noqa: F405
+# WhiteNoise looks for a static file when a test asks for it. Otherwise each browser of a test has it read all of them.
+WHITENOISE_AUTOREFRESH = True
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

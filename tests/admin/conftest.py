@@ -7,9 +7,8 @@ from tests.models.builders import build_app
 
 
 @pytest.fixture(autouse=True)
-def configuration(settings, tmp_path) -> None:
+def configuration(settings) -> None:
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://me:secret@localhost/shop"}
-    settings.STATIC_ROOT = str(tmp_path)  # WhiteNoise warns of a folder that is missing before collectstatic
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,5 @@
 """`GET /healthz`."""
 
-import pytest
-
-
-@pytest.fixture(autouse=True)
-def static_root(settings, tmp_path) -> None:
-    settings.STATIC_ROOT = str(tmp_path)  # WhiteNoise warns of a folder that is missing before collectstatic
-
 
 def test_a_process_that_answers_is_healthy(client) -> None:
     """Without a login and without a database."""

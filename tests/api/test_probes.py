@@ -11,9 +11,8 @@ MISSING = {"app shop": "no process watches it", "app other": "CS302", "replicas 
 
 
 @pytest.fixture(autouse=True)
-def missing(monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Any) -> dict[str, str]:
+def missing(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Sets what the process is missing."""
-    settings.STATIC_ROOT = str(tmp_path)  # WhiteNoise warns of a folder that is missing before collectstatic
     found = dict(MISSING)
 
     async def missing_of(service: Any) -> dict[str, str]:

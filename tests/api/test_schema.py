@@ -17,9 +17,8 @@ ADDRESS = "/api/apps/shop/schema"
 
 
 @pytest.fixture(autouse=True)
-def surroundings(settings, tmp_path) -> None:
+def surroundings(settings) -> None:
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
-    settings.STATIC_ROOT = str(tmp_path)  # WhiteNoise warns of a folder that is missing before collectstatic
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from changesource.mongo.events import ChangeEvent
 from changesource.mongo.source import SourceReport
 
 SETTLING_TURNS = 25
-"""Turns of the event loop in which all tasks have come to where they wait."""
+"""The most turns of the event loop until all tasks have come to where they wait."""
 
 Document = tuple[str, object]
 T = TypeVar("T")
@@ -74,11 +74,17 @@ class Process:
 
 
 async def settle(*processes: Process) -> None:
-    """Returns when all processes wait at gates."""
+    """Returns when all processes wait at gates: the event loop then has nothing else to run."""
+    ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
     turns = 0
     while turns < SETTLING_TURNS:
         await asyncio.sleep(0)
-        turns = 0 if any(process.busy for process in processes) else turns + 1
+        if any(process.busy for process in processes):
+            turns = 0
+        elif ready:
+            turns += 1
+        else:
+            return
 
 
 class Oplog:

@@ -1,7 +1,7 @@
 """decoding.py: documents with bytes that PyMongo refuses."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
@@ -210,16 +210,17 @@ async def test_in_pieces_bytes_that_are_not_bson_are_refused(raw: bytes, monkeyp
 
 
 @pytest.mark.parametrize(
-    "document",
+    "build_document",
     [
-        {"a": list(range(300_000))},
-        {"a": [{"b": number, "c": {"d": number}} for number in range(60_000)]},
-        {"a": {str(number): [number] for number in range(100_000)}},
+        lambda: {"a": list(range(300_000))},
+        lambda: {"a": [{"b": number, "c": {"d": number}} for number in range(60_000)]},
+        lambda: {"a": {str(number): [number] for number in range(100_000)}},
     ],
     ids=["numbers", "documents", "fields"],
 )
-async def test_a_large_document_does_not_hold_up_the_event_loop(document: dict[str, Any]) -> None:
+async def test_a_large_document_does_not_hold_up_the_event_loop(build_document: Callable[[], dict[str, Any]]) -> None:
     """Other tasks run in between."""
+    document = build_document()
     raw = bson.encode(document)
     turns = 0
 

@@ -11,6 +11,7 @@ from bson import DatetimeMS, Int64, ObjectId
 from changesource.errors import InvalidDefinition, SourceUnreachable
 from changesource.models import App, Version
 from changesource.operations.preview import preview_page, preview_table
+from changesource.trials import process
 from tests.models.builders import build_app, build_table
 from tests.simulation.sources import ITEMS, PlainDatabase, default_source
 from zerosources.embedded.ports import free_port
@@ -104,8 +105,9 @@ def test_an_invalid_draft_is_refused(database: PlainDatabase) -> None:
     assert "my table.name: " in str(refused.value)
 
 
-def test_an_unreachable_source_is_reported(settings: Any) -> None:
+def test_an_unreachable_source_is_reported(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that is away is said to be."""
+    monkeypatch.setattr(process, "MODULE", "tests.trials.impatient")
     uri = f"mongodb://127.0.0.1:{free_port()}/shop"
     settings.CHANGESOURCE_SOURCES = {"default": uri}
     with pytest.raises(SourceUnreachable):

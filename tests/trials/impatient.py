@@ -1,0 +1,8 @@
+"""The product's trials, run as `python -m tests.trials.impatient`, with little patience for a source that is not there."""
+
+from changesource.mongo import source
+from changesource.trials.__main__ import main
+
+if __name__ == "__main__":
+    source.SERVER_SELECTION_TIMEOUT_MS = 100
+    main()

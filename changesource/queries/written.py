@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
-from changesource.mql import Compare, Filter, In, MqlError, Related, Variable, VariableCondition, walk
+from changesource.mql import Compare, Filter, In, MqlError, Related, Variable, VariableCondition, check_nesting, walk
 from changesource.queries.builder import Condition, Query, Tables
 from changesource.queries.errors import ApplicationError, InvalidQuery
 from changesource.queries.registry import MAX_NAME_LENGTH, NAME_PATTERN, Caller
@@ -214,7 +214,8 @@ class QueryProblem:
     message: str
 
     def __str__(self) -> str:
-        return f"{'.'.join((repr(self.name)[1:-1], *self.place))}: {self.message}"
+        place = ".".join(part for part in (repr(self.name)[1:-1], *self.place) if part)
+        return f"{place}: {self.message}" if place else self.message
 
 
 def find_query_problems(app: AppDefinition) -> Iterator[QueryProblem]:
@@ -242,6 +243,11 @@ def _problems(scope: RuleScope, name: str, source: Any) -> Iterator[_Found]:
         return
     if not isinstance(source, Mapping) or not isinstance(source.get("table"), str):
         yield (), 'Write {"table": …}, with args, where, related, orderBy, limit and one where they are needed.'
+        return
+    try:
+        check_nesting(source)
+    except MqlError as error:
+        yield (), error.message
         return
     if found := [*_argument_problems(source.get("args", {})), *_shape_problems(source, _KEYS)]:
         yield from found
@@ -271,7 +277,7 @@ def _argument_problems(arguments: Any) -> Iterator[_Found]:
 
 
 def _shape_problems(source: Mapping[str, Any], keys: frozenset[str]) -> Iterator[_Found]:
-    for key in source.keys() - keys:
+    for key in sorted(source.keys() - keys):
         yield (), f"There is no {key!r} here. There are {', '.join(sorted(keys))}."
     if not isinstance(source.get("where", {}), Mapping):
         yield ("where",), "Write a filter: an object."

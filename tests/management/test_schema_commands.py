@@ -232,6 +232,23 @@ def test_publications_of_a_file_are_loaded(file: Path, tmp_path: Path) -> None:
     assert App.objects.get().publications == {"mobile": ["city"]}
 
 
+def test_named_queries_of_a_file_are_loaded(file: Path, tmp_path: Path) -> None:
+    """And kept by a schema that says nothing about them."""
+    queries = tmp_path / "queries.json"
+    queries.write_text('{"version": 1, "queries": {"cities.all": {"table": "city"}}}')
+    run("load_schema", file, "--queries", queries, "--app", "shop", "--publish")
+    run("load_schema", file, "--app", "shop", "--publish")
+    assert Version.objects.newest(App.objects.get()).to_definition().queries == {"cities.all": {"table": "city"}}
+    for text, message in (
+        ('{"all": {"table": "town"}}', r"queries: all.table: There is no table 'town'"),
+        ("[]", "queries: Write a JSON object"),
+    ):
+        queries.write_text(text)
+        with pytest.raises(CommandError, match=message):
+            run("load_schema", file, "--queries", queries, "--app", "shop")
+    assert App.objects.get().queries == {"cities.all": {"table": "city"}}
+
+
 def test_filter_columns_beside_the_mapping_are_loaded(
     source_database: PlainDatabase, file: Path, tmp_path: Path
 ) -> None:

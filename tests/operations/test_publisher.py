@@ -11,6 +11,7 @@ from changesource.models import App, Version
 from changesource.mongo import source
 from changesource.operations import publish_estimate, publisher
 from changesource.operations.publisher import publish_app
+from changesource.protocol.transforms import KEPT_SECONDS
 from changesource.publishing.collection_problems import CollectionProblems
 from changesource.publishing.versions import begin_publish
 from tests.models.builders import build_app, build_table
@@ -187,3 +188,37 @@ def test_collections_that_cannot_be_listed_are_a_warning(
     [warning] = warnings
     assert "It is not known whether the collections exist" in warning
     assert "CS10" in warning
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("drops", "has_queries", "waits"),
+    [("table", True, True), ("column", True, True), ("", True, False), ("table", False, False)],
+)
+def test_what_named_queries_may_read_goes_when_zero_cache_has_forgotten_them(
+    database: PlainDatabase, monkeypatch: pytest.MonkeyPatch, drops: str, has_queries: bool, waits: bool
+) -> None:
+    """The version is stored before the wait, so that nothing more is answered with what goes, and its marker is written after
+    it. A publish that takes nothing away, or an app without named queries, does not wait."""
+    app = build_app()
+    build_table(app, "town", {"_id": {}})
+    app.queries = {"all": {"table": "city"}} if has_queries else {}
+    app.save()
+    publish_app(app)
+    if drops == "table":
+        app.tables.get(name="town").delete()
+    elif drops == "column":
+        app.tables.get(name="city").columns.get(name="name").delete()
+    build_table(app, "village", {"_id": {}})
+    stored: list[tuple[int, bool]] = []
+
+    def sleep(seconds: float) -> None:
+        if seconds == KEPT_SECONDS:
+            pending = Version.objects.get(cluster_time=None)
+            stored.append(
+                (pending.number, database.zero_sources_markers.count_documents({"nonce": pending.nonce}) == 0)
+            )
+
+    monkeypatch.setattr(publisher.time, "sleep", sleep)
+    assert publish_app(app).number == 2
+    assert stored == ([(2, True)] if waits else [])

@@ -1,6 +1,7 @@
 """Permissions as zero-cache reads them."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from changesource.publishing.compiled import CompiledVersion
@@ -166,3 +167,24 @@ def test_equal_rules_have_equal_hashes_and_others_have_not() -> None:
     other = permissions_row_of(app(issue='{"select": [{"flag": false}]}'))
     assert one == same
     assert len({one.hash, other.hash, None}) == 3
+
+
+def test_other_named_queries_make_another_text_of_the_same_rules() -> None:
+    """zero-cache asks for named queries again when the text changes. Without any, the text is that of before."""
+    definition = app(issue='{"select": [{}]}')
+    plain = permissions_row_of(definition)
+    queries = [{"a": {"table": "issue"}}, {"a": {"table": "issue", "limit": 1}}, {"b": {"table": "issue"}}]
+    rows = [plain, *(permissions_row_of(replace(definition, queries=each)) for each in queries)]
+    assert len({row.permissions for row in rows}) == len({row.hash for row in rows}) == 4
+    assert {row.permissions.strip() for row in rows if row.permissions} == {plain.permissions}
+    assert permissions_row_of(replace(definition, queries=dict(queries[0]))) == rows[1]
+
+
+def test_the_same_rules_can_be_sent_once_more() -> None:
+    """In another text, which says the same; also where there are none."""
+    row = permissions_row_of(app(issue='{"select": [{}]}'))
+    again = row.again
+    assert (again.permissions != row.permissions, again.hash != row.hash) == (True, True)
+    assert json.loads(str(again.permissions)) == json.loads(str(row.permissions))
+    nothing = permissions_row_of(app())
+    assert (nothing.permissions, json.loads(str(nothing.again.permissions))) == (None, {"tables": {}})

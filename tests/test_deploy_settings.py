@@ -43,6 +43,7 @@ print(json.dumps({
     "said": said.getvalue(),
     "plain": answer("/admin/login/?next=/"),
     "health": answer("/healthz"),
+    "queries": answer("/api/zero/query"),
     "tls": answer("/admin/login/", HTTP_X_FORWARDED_PROTO="https"),
 }))
 """
@@ -89,10 +90,11 @@ def test_check_deploy_is_not_clean_without_tls() -> None:
     assert observed((("TLS", "0"),))["issues"] == expected
 
 
-def test_pages_redirect_and_health_does_not() -> None:
-    """Without TLS everything is sent to https, but for what load balancers ask."""
+def test_pages_redirect_and_what_machines_ask_does_not() -> None:
+    """Without TLS everything is sent to https, but for what load balancers and zero-cache ask."""
     assert answer("plain")[:2] == (301, "https://zero.example.com/admin/login/?next=/")
     assert answer("health").status == 200
+    assert answer("queries").status == 405  # a GET is refused, and not redirected
 
 
 def test_over_tls() -> None:

@@ -119,8 +119,9 @@ USE_TZ = True
 # Whether people and zero-cache connect over TLS, which a proxy in front ends, or `manage.py serve --endpoint ssl:…`.
 TLS = env.bool("TLS", default=not DEBUG)
 SECURE_SSL_REDIRECT = TLS
-# Load balancers are near, ask without TLS, and count a redirect as a failure.
-SECURE_REDIRECT_EXEMPT = [rf"^({re.escape(ROOT_PATH.lstrip('/'))}/)?(healthz|readyz)$"]
+# Load balancers and zero-cache are near and may ask without TLS. The former count a redirect as a failure, and zero-cache
+# follows it with a GET.
+SECURE_REDIRECT_EXEMPT = [rf"^({re.escape(ROOT_PATH.lstrip('/'))}/)?(healthz|readyz|api/zero/query)$"]
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=30 * 24 * 3600) if TLS else 0
 SESSION_COOKIE_SECURE = TLS
 CSRF_COOKIE_SECURE = TLS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from django.core.exceptions import RequestDataTooBig
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -36,7 +37,7 @@ async def query(request: HttpRequest) -> HttpResponse:
         identity = await _authenticated(request)
         caller = await caller_of(request, service.settings)
         deployment = deployment_of(identity, request.GET.get("appID", ""), request.GET.get("schema", ""))
-        answers = await answer_queries(deployment, parse_transform(request.body), caller)
+        answers = await answer_queries(deployment, parse_transform(_body_of(request)), caller)
     except InvalidTransform as error:
         return _json(transform_failed(error))
     except TokenRefused as error:
@@ -48,6 +49,13 @@ async def query(request: HttpRequest) -> HttpResponse:
     except DatabaseError:
         return _detail(HTTPStatus.SERVICE_UNAVAILABLE, "The Django database did not answer. Try again.")
     return _json(query_response(caller.user_id, answers))
+
+
+def _body_of(request: HttpRequest) -> bytes:
+    try:
+        return request.body
+    except RequestDataTooBig as error:
+        raise InvalidTransform("The body is larger than DATA_UPLOAD_MAX_MEMORY_SIZE.") from error
 
 
 async def _authenticated(request: HttpRequest) -> Identity:

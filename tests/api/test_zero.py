@@ -214,6 +214,15 @@ async def test_what_is_not_a_request_fails_as_a_whole(token: str, body: Any, que
     assert answer["queryIDs"] == query_ids if query_ids is not None else len(answer["queryIDs"]) == MAX_QUERIES + 1
 
 
+async def test_a_body_that_is_too_large_fails_as_a_whole(settings, token: str) -> None:
+    """Django's limit. Beyond 3 MiB, no request gets here."""
+    body = json.dumps(
+        ["transform", [{"id": "1", "name": "cities", "args": ["x" * settings.DATA_UPLOAD_MAX_MEMORY_SIZE]}]]
+    )
+    status, answer = await ask(body.encode(), key=token)
+    assert (status, answer["kind"], answer["queryIDs"]) == (200, "TransformFailed", [])
+
+
 async def test_one_bad_query_leaves_the_others_alone(token: str) -> None:
     queries = [
         {"id": "1", "name": "cities", "args": []},

@@ -11,8 +11,8 @@ from typing import Any
 import pymongo
 from pymongo.database import Database
 
-from tests.embedded.django_database import make_sqlite, manage_in_turn
-from zerosources.embedded.project import ServeCommand, manage, project_environment
+from tests.embedded.django_database import Management, make_sqlite
+from zerosources.embedded.project import ServeCommand, project_environment
 from zerosources.embedded.servers import MongoServer
 
 PASSWORD = "correct horse battery staple"
@@ -38,20 +38,17 @@ class Site:
         }
         make_sqlite(folder / "django.sqlite3")
         self.environment["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
-        manage_in_turn(
-            self.environment,
-            [
-                ["createsuperuser", "--noinput", "--username", user, "--email", f"{user}@example.org"]
-                for user in ("ada", "grace")
-            ],
-        )
+        self._management = Management(self.environment)
+        stack.callback(self._management.close)
+        for user in ("ada", "grace"):
+            self.manage("createsuperuser", "--noinput", "--username", user, "--email", f"{user}@example.org")
         server = ServeCommand(folder / "serve", environment=self.environment)
         stack.callback(server.stop)
         server.start()
         self.url = server.url
 
     def manage(self, *arguments: str) -> str:
-        return manage(self.environment, *arguments)
+        return self._management.run(*arguments)
 
     def load(self, app_id: str, tables: dict[str, Any], *, publish: bool = False) -> None:
         """Make `tables`, in the JSON form of Zero's schema, the draft of an app."""

@@ -16,10 +16,10 @@ from changesource.tables.compiled_table import CompiledTable
 from changesource.tables.definition import AppDefinition
 from changesource.tables.values import CODEC_OPTIONS
 from tests.e2e.recording_proxy import RecordingProxy
-from tests.embedded.django_database import make_sqlite, manage_in_turn
+from tests.embedded.django_database import Management, make_sqlite
 from tests.embedded.waiting import wait_until
 from tests.node.tools import ReplicaContents, ReplicaError, read_replica, validate_frames
-from zerosources.embedded.project import ServeCommand, WatchChangesCommand, manage, project_environment
+from zerosources.embedded.project import ServeCommand, WatchChangesCommand, project_environment
 from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
 from zerosources.embedded.zero_cache import ZeroCache
 
@@ -68,19 +68,18 @@ class Deployment:
             "NOTES_APP": self.app_id,  # for tests/e2e/notes_app
             **environment,
         }
+        self._management = Management(self.environment)
+        stack.callback(self._management.close)
         if "DATABASE_URL" in environment:
             self.manage("migrate", "--verbosity", "0")
         else:
             make_sqlite(folder / "django.sqlite3")
-        commands = [
-            self._load_schema(schema, mappings or {}, permissions),
-            ["create_client", "zero-cache", "--app", self.app_id],
-        ]
-        self.token = manage_in_turn(self.environment, commands).splitlines()[-1]
+        self.manage(*self._load_schema(schema, mappings or {}, permissions))
+        self.token = self.manage("create_client", "zero-cache", "--app", self.app_id).splitlines()[-1]
         self.definition = published_definition(schema, mappings or {}, self.app_id)
 
     def manage(self, *arguments: str) -> str:
-        return manage(self.environment, *arguments)
+        return self._management.run(*arguments)
 
     def publish(
         self,

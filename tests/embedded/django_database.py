@@ -4,40 +4,78 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from zerosources.embedded.project import MANAGE, manage, project_environment
+from zerosources.embedded.server import ServerError
 
-COMMANDS_IN_TURN = """
-import json, sys
+COMMANDS = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
 from django.core.management import execute_from_command_line
 
-for arguments in json.loads(sys.argv[1]):
-    execute_from_command_line(["manage.py", *arguments])
+for line in sys.stdin:
+    said, complained, status = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(said), redirect_stderr(complained):
+        try:
+            execute_from_command_line(["manage.py", *json.loads(line)])
+        except SystemExit as ended:
+            status = ended.code or 0
+    print(json.dumps([status, said.getvalue(), complained.getvalue()]), flush=True)
 """
+
+
+class Management:
+    """Runs commands of manage.py in one process, since starting Django takes longer than most of them. It begins with
+    the first command, and again with one that has another environment."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self._started_with: dict[str, str] = {}
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, *arguments: str) -> str:
+        """What the command has printed. Raises `ServerError` as `project.manage` does."""
+        process = self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{json.dumps(arguments)}\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        if not answer:
+            raise ServerError(f"manage.py {arguments[0]} ended its process with status {process.wait()}.")
+        status, said, complained = json.loads(answer)
+        if status:
+            output = f"{said}{complained}".strip()
+            raise ServerError(f"manage.py {arguments[0]} ended with status {status}:\n{output}")
+        return str(said)
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process is not None:
+            self._process.communicate()  # it ends with its stdin
+
+    def _running(self) -> subprocess.Popen[str]:
+        wanted = dict(self.environment)
+        if self._process is None or wanted != self._started_with or self._process.poll() is not None:
+            self.close()
+            self._started_with = wanted
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", COMMANDS],
+                cwd=MANAGE.parent,
+                env=wanted,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        return self._process
 
 
 def make_sqlite(path: Path) -> None:
     """A migrated database in a new file."""
     path.write_bytes(_migrated())
-
-
-def manage_in_turn(environment: Mapping[str, str], commands: Sequence[Sequence[str]]) -> str:
-    """Runs commands of manage.py in one process, since starting Django takes longer than most of them. Returns what they have
-    printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS_IN_TURN, json.dumps(commands)],
-        cwd=MANAGE.parent,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
-    return done.stdout
 
 
 @cache

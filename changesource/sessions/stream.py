@@ -83,7 +83,7 @@ class Stream:
         Raises `HistoryLost`, `UnknownVersion`, `BarrierNotSeen`, `ClientStalled`, `SourceUnusable`,
         `django.db.Error`.
         """
-        if await self._changed_lately():
+        if self._has_named_queries and await self._changed_lately():
             self._repeat_permissions_soon()
         async with aclosing(self._feed.readings()) as readings:
             async for reading in readings:
@@ -136,7 +136,7 @@ class Stream:
         await self._sender.commit(position.seconds * 1000)
         self._known = None
         self._committed_at = time.monotonic()
-        if transition.changes_permissions:
+        if transition.changes_permissions and self._has_named_queries:
             self._repeat_permissions_soon()
         logger.info(
             "%s: version %d in force after %.2f s",

@@ -213,8 +213,8 @@ async def test_in_pieces_bytes_that_are_not_bson_are_refused(raw: bytes, monkeyp
     "build_document",
     [
         lambda: {"a": list(range(300_000))},
-        lambda: {"a": [{"b": number, "c": {"d": number}} for number in range(60_000)]},
-        lambda: {"a": {str(number): [number] for number in range(100_000)}},
+        lambda: {"a": [{"b": number, "c": {"d": number}} for number in range(120_000)]},
+        lambda: {"a": {str(number): [number] for number in range(200_000)}},
     ],
     ids=["numbers", "documents", "fields"],
 )

@@ -120,7 +120,8 @@ class ClientAccess:
         if newest is None or newest.cluster_time is not None:
             return
         now = time.monotonic()
-        if now - self._seen_at.setdefault(newest.nonce, now) < marks_after:
+        self._seen_at = {newest.nonce: self._seen_at.get(newest.nonce, now)}
+        if now - self._seen_at[newest.nonce] < marks_after:
             return
         if now - self._marked_at.get(newest.nonce, -MARK_AGAIN_SECONDS) < MARK_AGAIN_SECONDS:
             return

@@ -115,7 +115,8 @@ def test_what_a_publish_under_way_takes_away_is_refused_before_it_takes_place(ap
 
 
 def test_only_replicas_in_use_count(app: App, deployment: Deployment) -> None:
-    """Not one that was last seen a while ago, nor one of another shard or of a time before the app started over."""
+    """Not one that was last seen a while before another one, nor one of another shard or of a time before the app started
+    over."""
     long_ago = timezone.now() - 2 * RECENT
     register(deployment, seconds=1)
     Replica.objects.update(last_seen_at=long_ago)
@@ -124,11 +125,23 @@ def test_only_replicas_in_use_count(app: App, deployment: Deployment) -> None:
     app.queries |= {"villages": {"table": "village"}}
     app.save()
     publish(app)
+    register(deployment, seconds=9, version=2)
     assert answered(deployment, "villages") == [True]
     assert answered(replace(deployment, shard_num=5), "villages") == [False]
     begin_publish(app, resets=True)
     begin_access.blocking(ClientInApp(deployment.identity.client_id, "shop"), without_marker=True)
     assert answered(replace(deployment, shard_num=5), "villages") == [True]
+
+
+def test_the_last_replica_counts_even_if_its_stream_has_been_silent_for_long(app: App, deployment: Deployment) -> None:
+    """As it is while a transition loads a large table. A table that comes with it would stop the client group."""
+    register(deployment, seconds=1)
+    build_table(app, "village", {"_id": {}}, permissions=EVERYONE)
+    app.queries |= {"villages": {"table": "village"}}
+    app.save()
+    publish(app)
+    Replica.objects.update(last_seen_at=timezone.now() - 100 * RECENT)
+    assert answered(deployment, "cities", "villages") == [True, False]
 
 
 def test_the_grant_and_the_publications_decide_which_tables_there_are(app: App, deployment: Deployment) -> None:

@@ -190,6 +190,7 @@ class Stream:
         if self._repeats_permissions_at is None or time.monotonic() < self._repeats_permissions_at:
             return
         self._repeats_permissions_at = None
+        await self._notes.note()  # so that the answers may name what has come with the cutover
         row = frames.permissions_row(self._context.app_id, self._context.shard_num, self._view.permissions.again)
         await self._sender.begin(self._feed.position)
         await self._sender.add([row])

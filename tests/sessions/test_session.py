@@ -1,6 +1,7 @@
 """session.py: what a snapshot waits for, what makes it come to nothing, and what a stream does not pass on."""
 
 import asyncio
+import json
 import random
 import secrets
 import time
@@ -28,6 +29,7 @@ from changesource.replication.readings import Lull, Reading
 from changesource.sessions import acknowledgements, barrier, source_clock
 from changesource.sessions import session as session_module
 from changesource.sessions import snapshot as snapshot_module
+from changesource.sessions import stream as stream_module
 from changesource.sessions.session import Session
 from tests.faults.sessions import ChangeSource, Replica, ToldReplica
 from tests.models.builders import build_table
@@ -273,3 +275,29 @@ async def test_what_a_replica_has_is_noted(source: ChangeSource, monkeypatch: py
         assert replica.watermark is not None
         while (await RegisteredReplica.objects.aget()).acknowledged != replica.watermark.watermark:
             await asyncio.sleep(0.02)
+
+
+async def test_rules_are_sent_once_more_when_queries_may_name_what_has_come(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """zero-cache asks for all named queries then. The answers depend on what is noted of the replica, so that is noted first,
+    even if it is not due."""
+    monkeypatch.setattr(acknowledgements, "NOTE_SECONDS", 1e6)
+    monkeypatch.setattr(stream_module, "KEPT_SECONDS", 0.2)
+    replica = Replica()
+    await source.take_snapshot(replica)
+    source.app.queries = {"villages": {"table": "village"}}
+    await source.app.asave()
+    await sync_to_async(build_table)(source.app, "village", {"_id": {}}, permissions='{"select": [{}]}')
+
+    def hashes() -> str:
+        return json.dumps([rows for name, rows in replica.tables.items() if "permissions" in name])
+
+    async with source.streaming(replica), asyncio.timeout(SOON_SECONDS):
+        await sync_to_async(publish_app)(source.app)
+        await replica.until(lambda: "village" in replica.published)
+        assert "again" not in hashes()
+        assert replica.watermark is not None
+        has_village = replica.watermark.watermark
+        await replica.until(lambda: "again" in hashes())
+        assert (await RegisteredReplica.objects.aget()).acknowledged >= has_village

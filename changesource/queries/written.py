@@ -15,8 +15,8 @@ matches. An argument with a question mark may be left out.
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -69,7 +69,7 @@ def _is_of(kind: str, value: Any) -> bool:
         case str():
             return kind == "string" and not any("\ud800" <= character <= "\udfff" for character in value)
         case int() | float():
-            return kind == "number" and math.isfinite(value)
+            return kind == "number" and abs(value) <= sys.float_info.max  # an integer may have hundreds of digits
         case _:
             return False
 

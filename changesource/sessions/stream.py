@@ -130,13 +130,14 @@ class Stream:
     async def _in_transition(self, new: ClientView, position: Position, readings: AsyncIterator[Reading]) -> Replayed:
         """Sends what is different in `new`, at `position`."""
         started = time.monotonic()
+        had_named_queries = self._has_named_queries
         transition = Transition(self._context, self._sender, self._view, new)
         loader = RowLoader(self._context, self._sender)
         replayed = await transition.send(position, loader, entries_to_barrier(self._context, readings))
         await self._sender.commit(position.seconds * 1000)
         self._known = None
         self._committed_at = time.monotonic()
-        if transition.changes_permissions and self._has_named_queries:
+        if transition.changes_permissions and (had_named_queries or self._has_named_queries):
             self._repeat_permissions_soon()
         logger.info(
             "%s: version %d in force after %.2f s",

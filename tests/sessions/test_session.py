@@ -1,7 +1,6 @@
 """session.py: what a snapshot waits for, what makes it come to nothing, and what a stream does not pass on."""
 
 import asyncio
-import json
 import random
 import secrets
 import time
@@ -289,15 +288,36 @@ async def test_rules_are_sent_once_more_when_queries_may_name_what_has_come(
     source.app.queries = {"villages": {"table": "village"}}
     await source.app.asave()
     await sync_to_async(build_table)(source.app, "village", {"_id": {}}, permissions='{"select": [{}]}')
-
-    def hashes() -> str:
-        return json.dumps([rows for name, rows in replica.tables.items() if "permissions" in name])
-
     async with source.streaming(replica), asyncio.timeout(SOON_SECONDS):
         await sync_to_async(publish_app)(source.app)
         await replica.until(lambda: "village" in replica.published)
-        assert "again" not in hashes()
+        assert not sent_once_more(replica)
         assert replica.watermark is not None
         has_village = replica.watermark.watermark
-        await replica.until(lambda: "again" in hashes())
+        await replica.until(lambda: sent_once_more(replica))
         assert (await RegisteredReplica.objects.aget()).acknowledged >= has_village
+
+
+async def test_rules_are_sent_once_more_when_the_last_query_is_gone(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """zero-cache still has its answer to that query."""
+    monkeypatch.setattr(stream_module, "KEPT_SECONDS", 0.2)
+    source.app.queries = {"cities": {"table": "city"}}
+    await source.app.asave()
+    await source.app.tables.aupdate(permissions='{"select": [{}]}')
+    await sync_to_async(publish_app)(source.app)
+    replica = Replica()
+    await source.take_snapshot(replica)
+    monkeypatch.setattr(stream_module, "LATELY_SECONDS", -1)  # otherwise they are sent once more for that publish
+    source.app.queries = {}
+    await source.app.asave()
+    async with source.streaming(replica), asyncio.timeout(SOON_SECONDS):
+        await sync_to_async(publish_app)(source.app)
+        await replica.until(lambda: sent_once_more(replica))
+
+
+def sent_once_more(replica: Replica) -> bool:
+    """Whether the rules that the replica has are in the text with which they are sent once more."""
+    [row] = replica.tables["permissions"].values()
+    return str(row["hash"]).endswith(" again")

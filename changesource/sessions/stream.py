@@ -17,7 +17,7 @@ from changesource.protocol.closing import Closing
 from changesource.protocol.transforms import KEPT_SECONDS
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView
-from changesource.queries.registry import registry
+from changesource.queries.registry import has_named_queries
 from changesource.replication.feed import Feed
 from changesource.replication.readings import Reading
 from changesource.service import StreamService
@@ -200,7 +200,7 @@ class Stream:
 
     @property
     def _has_named_queries(self) -> bool:
-        return bool(self._view.version.definition.queries or registry.of_app(self._context.app_id))
+        return has_named_queries(self._view.version.definition)
 
     async def _commit_if_quiet(self) -> None:
         """Advances the replica's watermark when nothing else has for a while."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from changesource.errors import DeploymentRefused
@@ -20,6 +23,7 @@ from changesource.protocol.watermarks import Position
 from changesource.publishing.versions import begin_publish
 from changesource.queries import Caller
 from changesource.queries.restriction import NO_ROW
+from changesource.queries.transform import Transformer
 from tests.models.builders import build_app, build_table, publish, set_grant
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,7 +58,7 @@ def deployment(app: App) -> Deployment:
 
 def answers(deployment: Deployment, *names: str, caller: Caller | None = None) -> list[dict[str, Any]]:
     requests = [QueryRequest(str(number), name, None) for number, name in enumerate(names)]
-    return answer_queries.blocking(deployment, requests, caller or Caller())
+    return answer_queries(deployment, requests, caller or Caller(), time.monotonic())
 
 
 def answered(deployment: Deployment, *names: str) -> list[bool]:
@@ -199,15 +203,47 @@ def test_rules_are_those_of_the_version_in_force_and_of_the_caller(app: App, dep
 def test_nothing_is_worked_out_twice(deployment: Deployment) -> None:
     """As long as nothing that it depends on changes."""
     transformers = named_queries._Transformers()
-    first = transformers.of(deployment)
-    assert transformers.of(deployment) is first
+
+    def made(deployment: Deployment = deployment) -> Transformer:
+        return transformers.of(deployment, time.monotonic())
+
+    first = made()
+    assert made() is first
     register(deployment)
-    second = transformers.of(deployment)
+    second = made()
     assert second is not first
-    assert transformers.of(deployment) is second
+    assert made() is second
     for number in range(named_queries.MAX_DEPLOYMENTS):
-        transformers.of(replace(deployment, shard_num=number + 1))
-    assert transformers.of(deployment) is not second
+        made(replace(deployment, shard_num=number + 1))
+    assert made() is not second
+
+
+def test_requests_that_wait_share_what_is_read(deployment: Deployment) -> None:
+    """What was read after a request had come is new enough for it, and nothing else is."""
+    transformers = named_queries._Transformers()
+    before = time.monotonic()
+    with CaptureQueriesContext(connection) as queries:
+        shared = transformers.of(deployment, before)
+        read = len(queries)
+        assert transformers.of(deployment, before) is shared
+        assert len(queries) == read > 0
+        transformers.of(deployment, time.monotonic())
+        assert len(queries) > read
+
+
+def test_a_credential_does_not_share_what_was_read_for_another(deployment: Deployment) -> None:
+    """Which may have been revoked."""
+    transformers = named_queries._Transformers()
+    before = time.monotonic()
+    transformers.of(deployment, before)
+    client = Client.objects.get()
+    revoked, _ = client.credentials.model.objects.issue(client)
+    revoked.revoke()
+    for credential_id in (revoked.pk, None):
+        with pytest.raises(DeploymentRefused):
+            transformers.of(
+                replace(deployment, identity=replace(deployment.identity, credential_id=credential_id)), before
+            )
 
 
 def test_queries_are_counted_by_name_and_outcome(deployment: Deployment, caplog: pytest.LogCaptureFixture) -> None:

@@ -101,10 +101,10 @@ def read_entitlements(client_ids: Collection[int]) -> dict[ClientInApp, Entitlem
     now = timezone.now()
     grants = Grant.objects.filter(client__in=client_ids).select_related("client", "app")
     credentials: defaultdict[int, set[int]] = defaultdict(set)
-    is_unexpired = Q(expires_at=None) | Q(expires_at__gt=now)
-    valid = Credential.objects.filter(is_unexpired, client__in=client_ids, revoked_at=None)
-    for client_id, pk in valid.values_list("client_id", "pk"):
-        credentials[client_id].add(pk)
+    unrevoked = Credential.objects.filter(client__in=client_ids, revoked_at=None).order_by()
+    for client_id, pk, expires_at in unrevoked.values_list("client_id", "pk", "expires_at"):
+        if expires_at is None or expires_at > now:
+            credentials[client_id].add(pk)
     stored = _stored(Q(client__in=client_ids))
     found = {}
     for grant in grants:

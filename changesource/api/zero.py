@@ -34,8 +34,10 @@ async def query(request: HttpRequest) -> HttpResponse:
     asks its user to log in; 403 says that zero-cache is set up wrongly; after 503 it tries again.
     """
     service = await running_service()
+    client = ""
     try:
         identity = await _authenticated(request)
+        client = identity.name
         caller = await caller_of(request, service.settings)
         deployment = deployment_of(identity, request.GET.get("appID", ""), request.GET.get("schema", ""))
         answer = await answer_request(deployment, _body_of(request), caller, time.monotonic())
@@ -44,9 +46,9 @@ async def query(request: HttpRequest) -> HttpResponse:
     except TokenRefused as error:
         return await _refusal(request, service, HTTPStatus.UNAUTHORIZED, error.reason, error.client)
     except CallerRefused as error:
-        return await _refusal(request, service, HTTPStatus.UNAUTHORIZED, error.args[0])
+        return await _refusal(request, service, HTTPStatus.UNAUTHORIZED, error.args[0], client)
     except DeploymentRefused as error:
-        return await _refusal(request, service, HTTPStatus.FORBIDDEN, error.args[0])
+        return await _refusal(request, service, HTTPStatus.FORBIDDEN, error.args[0], client)
     except DatabaseError:
         return _detail(HTTPStatus.SERVICE_UNAVAILABLE, "The Django database did not answer. Try again.")
     return _json(answer)

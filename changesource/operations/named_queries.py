@@ -59,7 +59,7 @@ def deployment_of(identity: Identity, app_id: str, schema: str) -> Deployment:
 
     Raises `DeploymentRefused`.
     """
-    match = re.fullmatch(rf"{re.escape(app_id)}_([0-9]{{1,9}})", schema)
+    match = re.fullmatch(rf"{re.escape(app_id)}_(0|[1-9][0-9]{{0,8}})", schema)
     if not app_id or match is None:
         raise DeploymentRefused("The URL has no appID and schema as zero-cache appends them. Let zero-cache ask.")
     return Deployment(identity, app_id, int(match[1]))
@@ -188,7 +188,7 @@ def _basis_of(deployment: Deployment) -> _Basis:
     versions = stored_versions.blocking(deployment.app_id)
     in_force = [version for version in versions if version.cluster_time is not None]
     if not in_force:
-        raise DeploymentRefused(f"The app {deployment.app_id} has no published version.")
+        raise DeploymentRefused("The app that the URL names has no published version.")
     nonces = {version.number: version.nonce for version in in_force}
     accesses = {stored.number: stored.access for stored in entitlements.versions}
     replicas = recent_replicas.blocking(deployment.app_id, deployment.shard_num, deployment.identity.client_id)
@@ -211,9 +211,9 @@ def _entitlements_of(deployment: Deployment) -> Entitlements:
     client_id = deployment.identity.client_id
     entitlements = read_entitlements.blocking([client_id]).get(ClientInApp(client_id, deployment.app_id))
     if entitlements is None or not entitlements.admits(deployment.identity):
-        raise DeploymentRefused(f"Client {deployment.identity.name} may not read the app {deployment.app_id}.")
+        raise DeploymentRefused("It may not read the app that the URL names.")
     if not entitlements.may_be_shard(deployment.shard_num):
-        raise DeploymentRefused(f"Client {deployment.identity.name} may not be the shard {deployment.shard_num}.")
+        raise DeploymentRefused("It may not be the shard that the URL names.")
     return entitlements
 
 

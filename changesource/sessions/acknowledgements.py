@@ -101,6 +101,11 @@ class AcknowledgementNotes:
         if time.monotonic() - self._noted_at >= NOTE_SECONDS:
             await self.note()
 
+    def wait(self) -> None:
+        """Stores nothing for the next `NOTE_SECONDS`, unless `note` is called. zero-cache acknowledges
+        what it has stored, and its replicas need a moment more to apply it."""
+        self._noted_at = time.monotonic()
+
     async def note(self) -> None:
         """Stores the newest acknowledgement now."""
         self._noted_at = time.monotonic()

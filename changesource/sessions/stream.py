@@ -182,6 +182,9 @@ class Stream:
         return self._sender.last.seconds - Position(began).seconds < LATELY_SECONDS
 
     def _repeat_permissions_soon(self) -> None:
+        """The acknowledgement of the cutover is stored just before that: until then named queries read
+        only what the replicas had before as well."""
+        self._notes.wait()
         self._repeats_permissions_at = time.monotonic() + KEPT_SECONDS
 
     async def _repeat_permissions_if_due(self) -> None:

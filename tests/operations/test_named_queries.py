@@ -270,7 +270,7 @@ def test_queries_are_counted_by_name_and_outcome(deployment: Deployment, caplog:
         *[("", schema) for schema in ("", "_0")],
         *[
             ("shop", schema)
-            for schema in ("", "shop", "shop_", "other_0", "shop_-1", "shop_0 ", "shop_1e3", "shop_\u0663")
+            for schema in ("", "shop", "shop_", "other_0", "shop_-1", "shop_0 ", "shop_1e3", "shop_\u0663", "shop_01")
         ],
         ("shop", "shop_1111111111"),
         ("sho.", "shop_0"),
@@ -281,6 +281,21 @@ def test_the_url_names_app_and_shard(app_id: str, schema: str) -> None:
     with pytest.raises(DeploymentRefused):
         deployment_of(Identity(1, "cache"), app_id, schema)
     assert deployment_of(Identity(1, "cache"), "shop", "shop_12").shard_num == 12
+
+
+def test_the_reason_of_a_refusal_repeats_nothing_of_the_request(deployment: Deployment) -> None:
+    """It is logged, and stored once for each different one: whoever has a credential could write anything there."""
+    hostile = "x" * 5_000
+    refused = [replace(deployment, app_id=hostile)]
+    Client.objects.get().grants.update(shards="1")
+    refused.append(replace(deployment, shard_num=123_456))
+    for each in refused:
+        with pytest.raises(DeploymentRefused) as caught:
+            answers(each, "cities")
+        assert not any(text in str(caught.value) for text in (hostile, "123456"))
+    with pytest.raises(DeploymentRefused) as caught:
+        deployment_of(deployment.identity, hostile, hostile)
+    assert hostile not in str(caught.value)
 
 
 def test_the_entitlements_of_the_fixture_are_in_force(deployment: Deployment) -> None:

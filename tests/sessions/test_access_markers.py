@@ -1,9 +1,11 @@
 """client_access.py: how often the marker of a client's access is written."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from changesource.models.queries.access import Entitlements, StoredAccess
 from changesource.models.queries.clients import Identity
@@ -11,7 +13,7 @@ from changesource.mongo.markers import AccessMarker
 from changesource.sessions import client_access
 from changesource.sessions.client_access import ClientAccess
 
-WAITING = StoredAccess(2, "a" * 32, None, "{}")
+WAITING = StoredAccess(2, "a" * 32, None, "{}", timezone.now())
 """An access whose marker has not come back."""
 
 
@@ -54,22 +56,16 @@ async def test_a_marker_that_does_not_come_back_is_written_again(
     assert written == [AccessMarker(1, WAITING.nonce)] * 2
 
 
-async def test_a_marker_may_have_to_wait_from_when_its_access_is_seen(
+async def test_a_marker_may_have_to_wait_from_when_its_access_was_stored(
     monkeypatch: pytest.MonkeyPatch, written: list[AccessMarker]
 ) -> None:
-    """Each access version for itself. A connection, which may last for months, remembers only the newest."""
-    now = 1_000.0
-    monkeypatch.setattr(client_access.time, "monotonic", lambda: now)
-    access = ClientAccess(Identity(1, "tenant"), "shop", (), entitlements(WAITING))
+    """However often the client connects again meanwhile: otherwise one that does so all the time would keep its access."""
+    now = timezone.now()
+    monkeypatch.setattr(client_access.timezone, "now", lambda: now)
+    waiting = replace(WAITING, stored_at=now)
     database: Any = None
-    for number in range(2, 5):
-        waiting = replace(WAITING, number=number, nonce=f"{number:032}")
-        access.note(entitlements(waiting))
+    for passed, count in ((0.0, 0), (5.9, 0), (0.2, 1)):
+        now += timedelta(seconds=passed)
+        access = ClientAccess(Identity(1, "tenant"), "shop", (), entitlements(waiting))
         await access.apply_grant(database, 6.0)
-        now += 5.9
-        await access.apply_grant(database, 6.0)
-        assert len(written) == number - 2
-        now += 0.2
-        await access.apply_grant(database, 6.0)
-        assert written[-1] == AccessMarker(1, waiting.nonce)
-    assert len(access._seen_at) == 1
+        assert written == [AccessMarker(1, WAITING.nonce)] * count

@@ -233,6 +233,19 @@ RAW_REQUESTS = [
         413,
         lambda: b"POST /admin/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1073741824\r\n\r\n",
     ),
+    RawRequest(
+        "named queries of 20 MB",
+        413,
+        lambda: b"POST /api/zero/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20971520\r\n\r\n" + b"[" * 2**20,
+    ),
+    RawRequest(
+        "named queries of 20 MB in chunks",
+        413,
+        lambda: (
+            b"POST /api/zero/query HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + (b"10000\r\n" + b"[" * 2**16 + b"\r\n") * 320
+        ),
+    ),
     RawRequest("a query of bytes beyond ASCII", 400, lambda: handshake(b"/changes/v0/stream?token=\xff\xfe")),
     RawRequest("1,000 handshakes at once", 403, lambda: handshake("/changes/v0/stream?token=wrong") * 1_000),
 ]
@@ -679,6 +692,97 @@ CALLS = [
     Call("a static file: up", 404, "/static/../../zerosources/settings.py", who="nobody"),
     Call("a static file: up, encoded", 404, "/static/%2e%2e/%2e%2e/zerosources/settings.py", who="nobody"),
     Call("a static file: NUL", 404, "/static/admin%00/css/base.css", who="nobody"),
+]
+
+
+# Named queries
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request for named queries, with the client's token as its key and no user, unless it says otherwise. `says` is in
+    the answer."""
+
+    name: str
+    status: int
+    says: str
+    body: bytes = b'["transform",[]]'
+    key: Callable[[], str] | None = None
+    query: str = "appID={app}&schema={app}_0"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    method: str = "POST"
+
+
+def asked(*names: object, args: object = ()) -> bytes:
+    queries = [{"id": str(index), "name": name, "args": args} for index, name in enumerate(names)]
+    return json.dumps(["transform", queries]).encode()
+
+
+def query_error(reason: str) -> str:
+    return f'"message": "Failed to parse the query request: {reason}'
+
+
+REFUSED = "The credentials of this request do not allow it. The server's log has the reason."
+NOT_A_TRANSFORM = query_error("The body is not [")
+QUERY_0 = query_error("Query 0 has no id, name or args, or one of another type.")
+TOO_LARGE = query_error("The body is larger than DATA_UPLOAD_MAX_MEMORY_SIZE.")
+
+ASKS = [
+    Ask("nothing asked", 200, '"queries":[]'),
+    Ask("an unknown query", 200, '"message":"Query not found: x"', asked("x")),
+    Ask(
+        "1,000 unknown queries",
+        200,
+        '"message":"Query not found: name 999"',
+        asked(*(f"name {i}" for i in range(1_000))),
+    ),
+    Ask("10,000 queries", 200, query_error("The body has more than 1000 queries."), asked(*["x"] * 10_000)),
+    Ask("a body of 2 MB", 200, TOO_LARGE, asked("x" * 2_000_000)),
+    Ask("a name of 900,000 characters", 200, '"message":"Query not found: xxx', asked("x" * 900_000)),
+    Ask("a name that is a prototype", 200, '"message":"Query not found: __proto__"', asked("__proto__")),
+    Ask("a name that is a path", 200, '"message":"Query not found: ../../etc/passwd"', asked("../../etc/passwd")),
+    Ask("a name that is half a character", 200, '"message": "Query not found: \\ud800"', asked("\ud800")),
+    Ask("a name that is an operator", 200, QUERY_0, asked({"$ne": None})),
+    Ask("arguments that are an operator", 200, QUERY_0, asked("x", args={"$gt": ""})),
+    Ask("arguments nested 100,000 deep", 200, query_error("The body is"), b'["transform",[' + b"[" * 100_000),
+    Ask(
+        "a number of 100,000 digits",
+        200,
+        query_error("The body is not JSON."),
+        b'["transform",[' + b"9" * 100_000 + b"]]",
+    ),
+    Ask("NaN", 200, query_error("The body is not JSON."), b'["transform",[NaN]]'),
+    Ask("no body", 200, query_error("The body is not JSON."), b""),
+    Ask("bytes that are no UTF-8", 200, query_error("The body is not JSON."), b'["\xff\xfe",[]]'),
+    Ask("NUL", 200, query_error("The body is not JSON."), b"\0" * 10_000),
+    Ask("a form", 200, query_error("The body is not JSON."), b"a=1&b=2"),
+    Ask("an object", 200, NOT_A_TRANSFORM, b'{"transform":[]}'),
+    Ask("another message", 200, NOT_A_TRANSFORM, b'["push",[]]'),
+    Ask("no list", 200, NOT_A_TRANSFORM, b'["transform",{"0":{}}]'),
+    Ask("no query", 200, QUERY_0, b'["transform",[null]]'),
+    Ask("no key", 401, REFUSED, key=lambda: ""),
+    Ask("a wrong key", 401, REFUSED, key=lambda: "k" * 5_000),
+    Ask("a JWT of another audience as key", 401, REFUSED, key=lambda: signed(aud="https://other.example.com")),
+    Ask("a JWT without a signature as key", 401, REFUSED, key=lambda: assembled({"alg": "none"}, claims())),
+    Ask("another app", 403, REFUSED, query="appID={other_app}&schema={other_app}_0"),
+    Ask("another shard", 403, REFUSED, query="appID={app}&schema={app}_1"),
+    Ask("another app's schema", 403, REFUSED, query="appID={app}&schema={other_app}_0"),
+    Ask("no app", 403, REFUSED, query=""),
+    Ask("an app that is an operator", 403, REFUSED, query="appID[$ne]=x&schema={app}_0"),
+    Ask("an app of lines of a log", 403, REFUSED, query="appID=x%0d%0aWARNING&schema=x%0d%0aWARNING_0"),
+    Ask("a deployment's JWT for a user", 401, REFUSED, headers={"Authorization": "Bearer {jwt}"}),
+    Ask("a client's token for a user", 401, REFUSED, headers={"Authorization": "Bearer {token}"}),
+    Ask(
+        "a session of another site",
+        401,
+        REFUSED,
+        headers={"Cookie": "sessionid={admin}", "Origin": "https://evil.example.com"},
+    ),
+    Ask("a session without an origin", 401, REFUSED, headers={"Cookie": "sessionid={admin}"}),
+    Ask("a session that is none", 200, '"userID":null', headers={"Cookie": "sessionid=" + "x" * 5_000}),
+    Ask("another host", 400, "", headers={"Host": "evil.example.com"}),
+    Ask("GET", 405, "", method="GET"),
+    Ask("a method that there is not", 405, "", method="BREW"),
 ]
 
 

@@ -22,12 +22,15 @@ import pytest
 from tests.authentication.issuer import AUDIENCE, ISSUER, SECRET, jwk, signed
 from tests.e2e.deployment import Deployment
 from tests.e2e.hostile_inputs import (
+    ASKS,
     CALLS,
     FORMS,
     HANDSHAKES,
     PING,
     RAW_REQUESTS,
+    REFUSED,
     UPSTREAM,
+    Ask,
     Call,
     Form,
     Handshake,
@@ -244,7 +247,7 @@ def found(site: Site) -> Found:
     return Found(answers, bystander.delays, bystander.max_memory - memory, rows_before, site.rows(), log)
 
 
-Case = TypeVar("Case", Handshake, RawRequest, Upstream, Form, Call)
+Case = TypeVar("Case", Handshake, RawRequest, Upstream, Form, Call, Ask)
 
 
 def all_answers(
@@ -321,12 +324,26 @@ def send_http(site: Site, case: Form | Call) -> Answered:
         return Answered(Response(answer.status, answer.read().decode(errors="replace")))
 
 
+def send_ask(site: Site, case: Ask) -> Answered:
+    key = site.names["token"] if case.key is None else case.key()
+    user_jwt = signed()
+    headers = (
+        {"Host": "localhost", "Content-Type": "application/json", "X-Api-Key": key} if key else {"Host": "localhost"}
+    )
+    headers |= {name: site.filled(value).replace("{jwt}", user_jwt) for name, value in case.headers.items()}
+    with closing(http.client.HTTPConnection("127.0.0.1", site.server.port, timeout=20)) as connection:
+        connection.request(case.method, f"/api/zero/query?{site.filled(case.query)}", case.body, headers)
+        answer = connection.getresponse()
+        return Answered(Response(answer.status, answer.read().decode(errors="replace")), secret=key)
+
+
 PLACES: list[tuple[int, Any, Any]] = [
     (AT_A_TIME, send_handshake, HANDSHAKES),
     (AT_A_TIME, send_raw_request, RAW_REQUESTS),
     (AT_A_TIME, send_upstream, UPSTREAM),
     (1, send_http, FORMS),
     (1, send_http, CALLS),
+    (4, send_ask, ASKS),
 ]
 """How many at a time, by what, and which. Of forms and calls one, as each takes a thread's worth of memory and of time."""
 
@@ -386,6 +403,18 @@ def test_call(found: Found, site: Site, case: Call) -> None:
     assert response.code == case.status
     if case.says is not None:
         assert json.loads(response.text) == {"detail": site.filled(case.says)}
+
+
+@by_name(ASKS)
+def test_ask(found: Found, case: Ask) -> None:
+    """Its status, and what the answer says. Refused credentials have to wait."""
+    answer = answered(found, case)
+    assert answer.response is not None
+    assert (answer.response.code, case.says in answer.response.text) == (case.status, True), answer.response.text[
+        :1_000
+    ]
+    if case.says == REFUSED:
+        assert answer.seconds >= HELD_SECONDS
 
 
 def test_nothing_was_stored(found: Found) -> None:

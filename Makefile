@@ -6,8 +6,9 @@
 #                   in databases of their own, which they drop
 #   make test-fast  runs the tests that start no server, on all cores, with a tenth of the examples
 #   make lint       runs ruff and mypy, and checks the imports between rooms and the files for Docker
-#   make bench      measures performance; not part of the tests. Publishes that add a column to a large table are
-#                   measured separately: .venv/bin/python -m tests.benchmarks.added_column
+#   make bench      measures performance; not part of the tests. tests/benchmarks/README.md explains what it prints.
+#                   Publishes that add a column to a large table are measured separately:
+#                   .venv/bin/python -m tests.benchmarks.added_column
 #   make agreement  compares mappings with the embedded MongoDB on new examples, for SECONDS=600 a test
 #   make oracle     runs the whole system while things break, for SECONDS=3600 with SEED="1 2 3", which share the time.
 #                   REPLAY=FILE repeats a recording; SHRINK=FILE makes a smaller recording that still fails

@@ -33,14 +33,17 @@ async def query(request: HttpRequest) -> HttpResponse:
     can send that header; a user who is known by a cookie needs an `Origin` that is trusted. After 401 a client of zero-cache
     asks its user to log in; 403 says that zero-cache is set up wrongly; after 503 it tries again.
     """
+    asked_at = time.monotonic()
     service = await running_service()
     client = ""
     try:
-        identity = await _authenticated(request)
+        async with service.limits.named_queries.work(with_rest=False):
+            identity = await _authenticated(request)
         client = identity.name
         caller = await caller_of(request, service.settings)
         deployment = deployment_of(identity, request.GET.get("appID", ""), request.GET.get("schema", ""))
-        answer = await answer_request(deployment, _body_of(request), caller, time.monotonic())
+        async with service.limits.named_queries.work(with_rest=True):
+            answer = await answer_request(deployment, _body_of(request), caller, asked_at)
     except InvalidTransform as error:
         return _json(transform_failed(error))
     except TokenRefused as error:

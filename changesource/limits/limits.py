@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from changesource.conf import ChangeSourceSettings
 from changesource.errors import TooManyStreams
 from changesource.limits.buckets import TokenBuckets
+from changesource.limits.one_at_a_time import OneAtATime
 from changesource.limits.redis_semaphores import RedisSemaphores
 from changesource.limits.refusals import Holds, RefusalNotes
 from changesource.limits.semaphores import MemorySemaphores, Semaphores, Ticket
@@ -39,6 +40,7 @@ class Limits:
         self.handshakes_of_client = TokenBuckets(settings.handshakes_per_client)
         self.holds = Holds()
         self.refusals = RefusalNotes()
+        self.named_queries = OneAtATime()
 
     @asynccontextmanager
     async def stream_slot(self, client_id: int) -> AsyncIterator[None]:

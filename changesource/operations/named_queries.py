@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 MAX_DEPLOYMENTS = 64
 """For how many deployments a process keeps what it has worked out. Others are worked out again for each request."""
+SHARED_SECONDS = 0.5
+"""How old what was read of the database may be for a request that came before. It is part of the second by which
+`protocol.transforms.KEPT_SECONDS` is longer than zero-cache keeps an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +157,8 @@ class _Made:
 class _Transformers:
     """The transformers of deployments. They belong to the thread that answers.
 
-    What was read after a request had come is new enough for it. So the requests that wait for the thread, which are hundreds
-    after a publish, share what is read for the first of them.
+    What was read after a request had come is new enough for it, for `SHARED_SECONDS`. So the requests that wait, which are
+    hundreds after a publish, share what is read for the first of them.
     """
 
     def __init__(self) -> None:
@@ -166,7 +169,7 @@ class _Transformers:
         identity = deployment.identity
         key = (identity.client_id, identity.credential_id, deployment.app_id, deployment.shard_num)
         known = self._made.get(key)
-        if known is None or known.read_at < asked_at:
+        if known is None or known.read_at < max(asked_at, time.monotonic() - SHARED_SECONDS):
             read_at = time.monotonic()
             basis = _basis_of(deployment)
             if known is not None and known.basis == basis:

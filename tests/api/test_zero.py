@@ -265,6 +265,37 @@ async def test_only_posts_are_answered(token: str, method: str) -> None:
         assert response.status_code == 405
 
 
+async def test_requests_are_answered_one_at_a_time(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that streams get their share of the process."""
+    answered: list[str] = []
+
+    async def answer(*_: Any) -> bytes:
+        answered.append("begins")
+        await asyncio.sleep(0)
+        answered.append("ends")
+        return b"null"
+
+    monkeypatch.setattr(zero, "answer_request", answer)
+    await asyncio.gather(*(ask(key=token) for _ in range(3)))
+    assert answered == ["begins", "ends"] * 3
+
+
+async def test_a_request_that_is_held_keeps_no_other_waiting(service: Service, token: str) -> None:
+    """Whoever presents wrong keys would hold up everybody."""
+    may_end = asyncio.Event()
+
+    async def hold(address: str) -> None:
+        await may_end.wait()
+
+    service.limits.holds.hold = hold  # type: ignore[method-assign]
+    held = asyncio.create_task(ask(key="wrong"))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        assert (await ask(key=token))[0] == 200
+    may_end.set()
+    assert (await held)[0] == 401
+
+
 async def test_a_host_that_is_not_allowed_is_refused(token: str) -> None:
     response = await zero_cache().post(
         ADDRESS, json.dumps(TRANSFORM), "application/json", headers={"X-Api-Key": token, "Host": "evil.example.com"}

@@ -1,4 +1,5 @@
-"""`python -m tests.benchmarks [--documents N]`: what the stream gives, against a bare PyMongo loop over the same documents.
+"""`python -m tests.benchmarks [--documents N]`: what the stream gives, against a bare PyMongo loop over the same documents;
+and what named queries cost, against @rocicorp/zero's own handler and streams without them.
 
 Each pair is measured in one run, one after the other, on one machine: read the ratios, not the figures.
 """
@@ -19,7 +20,7 @@ import pymongo
 
 from changesource.mongo.change_stream import StreamContent, change_stream_pipeline
 from changesource.mongo.source import cluster_time_of
-from tests.benchmarks import projections, rendering
+from tests.benchmarks import herd, named_queries, projections, rendering
 from tests.benchmarks.documents import make_document
 from tests.benchmarks.raw_client import RawClient
 from tests.e2e.deployment import Deployment
@@ -52,6 +53,8 @@ def main() -> None:
     documents = parser.parse_args().documents
     rendering.main()
     projections.main()
+    named_queries.main()
+    herd.main()
     EMBEDDED_DIR.mkdir(exist_ok=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=EMBEDDED_DIR, prefix="bench-")))

@@ -218,8 +218,8 @@ def test_nothing_is_worked_out_twice(deployment: Deployment) -> None:
     assert made() is not second
 
 
-def test_requests_that_wait_share_what_is_read(deployment: Deployment) -> None:
-    """What was read after a request had come is new enough for it, and nothing else is."""
+def test_requests_that_wait_share_what_is_read(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read after a request had come is new enough for it, for a while, and nothing else is."""
     transformers = named_queries._Transformers()
     before = time.monotonic()
     with CaptureQueriesContext(connection) as queries:
@@ -228,6 +228,12 @@ def test_requests_that_wait_share_what_is_read(deployment: Deployment) -> None:
         assert transformers.of(deployment, before) is shared
         assert len(queries) == read > 0
         transformers.of(deployment, time.monotonic())
+        assert len(queries) > read
+        read = len(queries)
+        transformers.of(deployment, before)
+        assert len(queries) == read
+        monkeypatch.setattr(named_queries, "SHARED_SECONDS", 0)
+        transformers.of(deployment, before)
         assert len(queries) > read
 
 

@@ -47,12 +47,14 @@ def _try(request: Mapping[str, Any], limits: TrialLimits, more_trials: Mapping[s
 
     from changesource.errors import SourceUnreachable
     from changesource.trials.preview import complete_previews, page_previews
+    from changesource.trials.queries import tried_query
     from changesource.trials.rules import tried_rows
 
     trials: Mapping[str, Trial] = {
         "complete preview": complete_previews,
         "page of a preview": page_previews,
         "rules": tried_rows,
+        "query": tried_query,
         **more_trials,
     }
 

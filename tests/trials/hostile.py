@@ -104,5 +104,6 @@ def _note(request: Mapping[str, Any]) -> None:
 if __name__ == "__main__":
     trials = [burn, wait, hoard, hoard_at_once, recurse, crash, gush, tell_secrets, refuse, tell_environment, echo]
     # As which it is asked for by admin.
-    stand_ins = {"page of a preview": burn_briefly, "rules": burn_briefly} if os.environ.get("BURN_INSTEAD") else {}
+    as_admin_asks = dict.fromkeys(("page of a preview", "rules", "query"), burn_briefly)
+    stand_ins = as_admin_asks if os.environ.get("BURN_INSTEAD") else {}
     main({trial.__name__: trial for trial in trials} | stand_ins)

@@ -104,7 +104,7 @@ class Evaluator:
 
         def behind(row: Row) -> Sequence[int]:
             key = _key(row, parent)
-            return () if key is None else selection.behind(key, index.get(key, ()))
+            return () if key is None else selection.behind((child, key), index.get(key, ()))
 
         return behind
 
@@ -150,7 +150,8 @@ class Evaluator:
 
 
 class _Selection:
-    """What one query keeps of rows of its table. The last answers are remembered by key."""
+    """What one query keeps of rows of its table. Its answers are kept by the columns and the key that lead to it: an AST may
+    have one object in several places."""
 
     def __init__(self, ast: Ast, rows: Rows, test: _Test) -> None:
         self.test = test
@@ -163,7 +164,7 @@ class _Selection:
         self._answers: dict[Key, list[int]] = {}
 
     def behind(self, key: Key, positions: Sequence[int]) -> list[int]:
-        """What it keeps of the rows that are connected by `key`."""
+        """What it keeps of the rows at `positions`, which are those that `key` leads to."""
         answer = self._answers.get(key)
         if answer is None:
             answer = self._answers[key] = self.select(positions)

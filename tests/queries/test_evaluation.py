@@ -197,6 +197,17 @@ def test_the_second_of_two_related_queries_with_one_alias_counts() -> None:
     assert list(parts["r",].found) == [1]
 
 
+def test_one_object_may_stand_in_several_places() -> None:
+    """Where other columns lead to it, too."""
+    subquery = {"table": "t", "alias": "r"}
+    steps = [
+        {"system": "client", "correlation": {"parentField": ["a"], "childField": [child]}, "subquery": subquery}
+        for child in ("key", "a")
+    ]
+    where = {"type": "or", "conditions": [{"type": "correlatedSubquery", "op": "EXISTS", "related": s} for s in steps]}
+    assert evaluator_of({"t": [{"key": 1, "a": 5}]}).selected({"table": "t", "where": where}) == [0]
+
+
 def test_null_is_connected_to_nothing() -> None:
     """Neither to null."""
     ast = {"table": "t", "where": exists("zsubq_a", {}, "NOT EXISTS")}

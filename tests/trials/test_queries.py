@@ -23,10 +23,12 @@ from tests.queries.model import Model
 from tests.queries.programs import build
 from tests.queries.shop import with_open_rules
 from tests.queries.test_rules_agreement import cases
-from tests.rules.schema import Row
+from tests.rules.schema import ROWS, Row, app
 
 
-def items_of(scope: RuleScope, rows: dict[str, list[Row]], claims: dict[str, Any], query: Any) -> list[Any]:
+def items_of(
+    scope: RuleScope, rows: dict[str, list[Row]], claims: dict[str, Any], query: Any, **limits: int
+) -> list[Any]:
     """What the trial gives for rows in place of those of a source."""
 
     async def read_previews(sources: Any, source: str, table: Table, limit: int) -> AsyncIterator[DocumentPreview]:
@@ -43,8 +45,8 @@ def items_of(scope: RuleScope, rows: dict[str, list[Row]], claims: dict[str, Any
     open_restriction = Restriction(RuleScope(with_open_rules(scope.app)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(queries, "read_previews", read_previews)
-        patch.setattr(queries, "SHOWN_ROWS", 1_000)
-        patch.setattr(queries, "SHOWN_ROWS_OF_ALL", 100_000)
+        for name, limit in limits.items():
+            patch.setattr(queries, name, limit)
         return asyncio.run(collect())
 
 
@@ -61,7 +63,7 @@ def test_each_hidden_row_is_hidden_by_what_is_said_to_hide_it(case: Any) -> None
             place = ""
             ids: dict[tuple[str, str], list[int]] = {}
             tables = {}
-            for item in items_of(scope, rows, claims, query):
+            for item in items_of(scope, rows, claims, query, SHOWN_ROWS=1_000, SHOWN_ROWS_OF_ALL=100_000):
                 if "place" in item:
                     place = item["place"]["name"]
                     tables[place] = item["place"]["table"]
@@ -84,3 +86,30 @@ def test_each_hidden_row_is_hidden_by_what_is_said_to_hide_it(case: Any) -> None
             assert at_root["found"] == set(found.root) & set(everything.root)
             assert at_root["hidden"] == set(everything.root) - set(found.root)
             assert at_root["added"] == set(found.root) - set(everything.root)
+
+
+def test_a_page_shows_some_rows_of_each_place_and_counts_all() -> None:
+    """And no more than a person can read."""
+    scope = RuleScope(with_open_rules(app()))
+    rows = {name: [{**row, "id": number} for number, row in enumerate(each * 9)] for name, each in ROWS.items()}
+    query = Tables(scope).issue.related("twins", lambda twins: twins.related("members"))
+    items = items_of(scope, rows, {}, query.ast, SHOWN_ROWS=5, SHOWN_ROWS_OF_ALL=8)
+    places = [item["place"] for item in items if "place" in item]
+    assert [place["name"] for place in places] == ["", "twins", "twins → members"]
+    assert places[0]["found"] == len(rows["issue"])
+    assert all(place["found"] > 5 for place in places)
+    assert ["row" in item for item in items[2:]] == [False, *[True] * 5, False, *[True] * 3, False]
+
+
+def test_a_table_of_many_rows_is_read_in_part() -> None:
+    """One document can have many."""
+    scope = RuleScope(with_open_rules(app()))
+    sample, *_ = items_of(scope, ROWS, {}, Tables(scope).issue.ast, SAMPLED_ROWS=7)
+    assert sample["sample"] == {
+        "table": "issue",
+        "collection": "issues",
+        "documents": 7,
+        "rows": 7,
+        "failed": 0,
+        "is_whole": False,
+    }

@@ -439,7 +439,8 @@ def test_a_draft_with_problems_is_not_tried(browser: Browser, app: App, filled: 
 
 
 @pytest.mark.parametrize(
-    ("sources", "code"), [({}, "CS101"), ({"default": "mongodb://127.0.0.1:9/shop?serverSelectionTimeoutMS=1"}, "CS1")]
+    ("sources", "code"),
+    [({}, "CS101"), ({"default": "mongodb://127.0.0.1:9/shop?serverSelectionTimeoutMS=1"}, "CS103")],
 )
 def test_the_ast_is_shown_without_a_source(
     browser: Browser, app: App, settings: Any, monkeypatch: pytest.MonkeyPatch, sources: dict[str, str], code: str
@@ -573,7 +574,9 @@ class OneApp:
         return obj is not None and permission in ("changesource.view_table", "changesource.view_column")
 
 
-def test_another_app_has_other_functions(browser: Browser, app: App, registry: Registry) -> None:
+def test_another_app_has_other_functions(
+    browser: Browser, app: App, database: PlainDatabase, registry: Registry
+) -> None:
     """Those that are declared for it."""
     query("theirs", app="other", registry=registry)(lambda q: q.city)
     query("ours", app="shop", registry=registry)(lambda q: q.room)

@@ -38,8 +38,8 @@ _EXISTS_PREFIXES: Final = ("zsubq_zhidden_", "zsubq_")
 
 async def tried_query(request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
     """`{"sample": {"table", "collection", "documents", "rows", "failed", "is_whole"}}` for each table that is read; and for
-    each place of the query that syncs rows `{"place": {"name", "table", "found", "hidden", "added"}}`, with numbers of rows,
-    and `{"row": {"state", "text", "why", "outcomes", "tables"}}` for each row that is shown. `state` is one of the three
+    each place of the query that syncs rows `{"place": {"name", "is_exists", "table", "found", "hidden", "added"}}`, with
+    numbers of rows, and `{"row": {"state", "text", "why", "outcomes", "tables"}}` for each row that is shown. `state` is one of the three
     kinds; `why` is described at `_Trial._why`.
 
     `request["ast"]` is the query with the rules, and `request["open"]` the one without; the latter has all places of the
@@ -124,7 +124,8 @@ class _Trial:
         }
         table = self._tables[part.table]
         numbers = {state: len(each) for state, each in positions.items()}
-        yield {"place": {"name": _place_name(part.path), "table": table.name, **numbers}}
+        is_exists = any(alias.startswith(_EXISTS_PREFIXES) for alias in part.path)
+        yield {"place": {"name": _place_name(part.path), "is_exists": is_exists, "table": table.name, **numbers}}
         state_of = {position: state for state, each in positions.items() for position in each[:SHOWN_ROWS]}
         for position in [*part.found, *positions["added"]]:
             if (state := state_of.get(position)) is None or self._left == 0:

@@ -158,6 +158,7 @@ def test_a_row_is_hidden_by_rules_that_do_not_match_it(browser: Browser, app: Ap
     assert "owner is &#x27;bob&#x27;, $auth.sub is &#x27;ada&#x27;" in tried.text
     assert "kind is &#x27;a&#x27;" in tried.text
     assert "The rows with which it comes are hidden." in tried.text
+    assert "EXISTS" not in tried.text
     assert "1 row found, 1 hidden" in tried.text
     assert "2 rows found, 1 hidden" in tried.text
 
@@ -180,6 +181,7 @@ def test_a_row_is_hidden_by_the_rules_of_rows_that_the_query_asks_about(
     assert tried.rows() == {"r1": ("hidden", "related"), "r2": FOUND}
     assert tried.rows("exists messages") == {"m1": ("hidden", "rules"), "m3": ("hidden", "rules"), "m2": FOUND}
     assert "The query asks about rows of <code>message</code>, and these are hidden." in tried.text
+    assert "Of rows behind an EXISTS, zero-cache syncs a few." in tried.text
 
 
 def test_an_exists_on_a_table_without_rules_finds_nothing(browser: Browser, app: App, filled: PlainDatabase) -> None:

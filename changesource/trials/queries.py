@@ -37,10 +37,10 @@ _EXISTS_PREFIXES: Final = ("zsubq_zhidden_", "zsubq_")
 
 
 async def tried_query(request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-    """`{"sample": {"table", "collection", "documents", "rows", "failed", "is_whole"}}` for each table that is read; and for
-    each place of the query that syncs rows `{"place": {"name", "is_exists", "table", "found", "hidden", "added"}}`, with
-    numbers of rows, and `{"row": {"state", "text", "why", "outcomes", "tables"}}` for each row that is shown. `state` is one of the three
-    kinds; `why` is described at `_Trial._why`.
+    """`{"sample": {"table", "collection", "documents", "rows", "failed", "is_whole"}}` for each table that is read. For each
+    place of the query that syncs rows `{"place": {"name", "is_exists", "table", "found", "hidden", "added"}}`, with numbers
+    of rows, followed by `{"row": {"state", "text", "why", "outcomes", "tables"}}` for each row that is shown. `state` is one
+    of the three kinds; `why` is described at `_Trial._why`.
 
     `request["ast"]` is the query with the rules, and `request["open"]` the one without; the latter has all places of the
     former. Raises what `preview.read_previews` raises, and `TrialBeyondLimits`.

@@ -123,19 +123,19 @@ class InvalidClaims(ChangeSourceError):
 
 
 class TrialBeyondLimits(ChangeSourceError):
-    """A preview or a trial of rules exceeded its time, memory or output. Narrow the mapping or the filter."""
+    """A preview or a trial exceeded its time, memory or output. Narrow the mapping or the filter."""
 
     code = "CS208"
 
 
 class TrialsBusy(ChangeSourceError):
-    """Too many previews and trials of rules are running. Try again in a few seconds."""
+    """Too many previews and trials are running. Try again in a few seconds."""
 
     code = "CS209"
 
 
 class TrialFailed(ChangeSourceError):
-    """A preview or a trial of rules failed; the log of the server says why. Streams are not affected."""
+    """A preview or a trial failed; the log of the server says why. Streams are not affected."""
 
     code = "CS210"
 

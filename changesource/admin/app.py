@@ -21,6 +21,7 @@ from django.utils.safestring import SafeString
 from changesource.admin.export_links import links_of_app
 from changesource.admin.json_editor import JsonObjectField
 from changesource.admin.publishing import PublishingPages, may_see_clients, told_to
+from changesource.admin.queries import QueryPages
 from changesource.admin.source_check import SourceCheckPage
 from changesource.conf import DEFAULT_SOURCE, load_settings
 from changesource.errors import ChangeSourceError
@@ -102,7 +103,7 @@ class TableInline(admin.TabularInline):
 
 
 @admin.register(App)
-class AppAdmin(PublishingPages, SourceCheckPage):
+class AppAdmin(PublishingPages, QueryPages, SourceCheckPage):
     form = AppForm
     inlines = [TableInline]
     list_display = ["app_id", "source", "table_count", "state", "updated_at"]

@@ -145,14 +145,15 @@ class Arguments:
 
     def examples(self) -> Iterator[tuple[str, Any]]:
         """Arguments that the model takes, each with the name of the member in which it differs from the first one. The first
-        one has all members. There are none if examples are hard to find."""
+        one has all members. There are none if examples are hard to find, and the fields of the model have no `examples`."""
         if self._model is None:
             yield "", None
             return
         schema = self.resolved(self.schema)
         for text in _TEXTS:
             members = {
-                key: list(self._example_values(each, text, 0)) for key, each in schema.get("properties", {}).items()
+                key: [*_given_examples(each), *self._example_values(each, text, 0)]
+                for key, each in schema.get("properties", {}).items()
             }
             if any(not values for values in members.values()):
                 return
@@ -214,6 +215,11 @@ def _written_schema(arguments: Mapping[str, ArgumentType]) -> Schema:
         properties[name] = {"anyOf": [one, {"type": "null"}], "default": None} if kind.is_optional else one
     required = [name for name, kind in arguments.items() if not kind.is_optional]
     return {"type": "object", "properties": properties, "required": required}
+
+
+def _given_examples(schema: Schema) -> list[Any]:
+    examples = schema.get("examples")
+    return examples if isinstance(examples, list) else []
 
 
 def _is_null(schema: Schema) -> bool:

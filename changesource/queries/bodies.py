@@ -4,13 +4,14 @@ their values.
 A trace is one call of the function, in which it gets a parameter for each value. It may have missed something: Python tells
 nobody when a function asks `args.limit is None` or `args.kind is Kind.OPEN`, and the model may have changed a value before
 the function got it. So what may be None is tried as None as well, and then the body is compared with what the function builds
-for examples of arguments and callers.
+for examples of arguments and callers. A body that nothing was compared with is not known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Final
 
 from changesource.queries.arguments import Arguments, UnclearArgument
@@ -22,6 +23,11 @@ from changesource.queries.written import WrittenQuery
 
 MAX_BRANCHES: Final = 4
 """On how many values that may be null a body may depend. Each doubles its length."""
+MAX_MIXED_CLAIMS: Final = 3
+"""For how many claims all combinations of kinds of values are tried."""
+
+_CLAIMS: Final = ("Aa", 3, True, ["Aa"], [3])
+"""Examples of claims, of each kind that can be compared with a column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +52,11 @@ Body = Built | IfNull
 
 @dataclass(frozen=True, slots=True)
 class NoBody:
-    """The query works, as far as is known, but its body is not known. `reason` is a sentence."""
+    """The query works, as far as is known, but its body is not known. `reason` is a sentence. `uncompared` is what a trace
+    gave, where nothing could be compared with it."""
 
     reason: str
+    uncompared: Body | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,16 +144,56 @@ def _grown(
 def _checked(
     named: NamedQuery, tables: Tables, arguments: Arguments, body: Body, traced: Trace
 ) -> Body | NoBody | Unusable:
-    claims = {path[1]: "Aa" for anchor, path in traced.looked_at if anchor == "caller" and len(path) > 1}
-    callers = [Caller("Aa ", claims), Caller(None, {})] if named.takes_caller else [Caller()]
-    for member, argument in arguments.examples():
+    is_compared = False
+    examples = list(arguments.examples())
+    callers = _example_callers(named, tables, examples[0][1], traced) if examples else []
+    for member, argument in examples:
         for caller in callers:
             query = _built(named, tables, argument, caller)
-            expected = evaluated(body, arguments, argument, caller)
-            if query is not None and query != expected:
+            if query is None:
+                continue
+            is_compared = True
+            if query != evaluated(body, arguments, argument, caller):
                 what = f"args.{member}" if member else "some values"
                 return NoBody(f"What it builds for {what} does not follow from what it builds for others.")
-    return body
+    if is_compared:
+        return body
+    if not examples:
+        reason = "No example of its arguments was found, so nothing shows what it builds. Give their fields examples."
+        return NoBody(reason, body)
+    reason = (
+        "It refuses every example of arguments and callers, so nothing shows what it builds. Give the fields of its "
+    )
+    return NoBody(f"{reason}arguments examples that it takes.", body)
+
+
+def _example_callers(named: NamedQuery, tables: Tables, argument: Any, traced: Trace) -> list[Caller]:
+    """A user with claims that the function takes, as far as such are found, and a visitor."""
+    if not named.takes_caller:
+        return [Caller()]
+    paths = [path[1:] for anchor, path in traced.looked_at if anchor == "caller" and len(path) > 1]
+    paths = [path for path in paths if not any(each != path and each[: len(path)] == path for each in paths)]
+    users = [Caller("Aa ", _claims(zip(paths, values, strict=True))) for values in _example_claims(len(paths))]
+    taken = (user for user in users if _built(named, tables, argument, user) is not None)
+    return [next(taken, users[0]), Caller(None, {})]
+
+
+def _example_claims(count: int) -> Iterator[tuple[Any, ...]]:
+    """Values for so many claims: of all kinds, or of one kind each time if there are many claims."""
+    if count <= MAX_MIXED_CLAIMS:
+        yield from product(_CLAIMS, repeat=count)
+    else:
+        yield from ((value,) * count for value in _CLAIMS)
+
+
+def _claims(values: Iterable[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
+    claims: dict[str, Any] = {}
+    for (*outer, last), value in values:
+        inner = claims
+        for name in outer:
+            inner = inner.setdefault(name, {})
+        inner[last] = value
+    return claims
 
 
 def _built(named: NamedQuery, tables: Tables, argument: Any, caller: Caller) -> Built | None:

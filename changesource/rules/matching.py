@@ -64,15 +64,20 @@ class RuleOutcome:
 
 
 def rows_in(tables: Mapping[str, Sequence[Row]]) -> RelatedRows:
-    """Finds related rows in `tables`: name of a table → its rows."""
+    """Finds related rows in `tables`: name of a table → its rows, which do not change."""
+    indexes: dict[tuple[str, tuple[str, ...]], dict[tuple[Any, ...], list[Row]]] = {}
 
-    def related(connection: Connection, row: Row) -> Iterator[Row]:
-        key = [row.get(name) for name in connection.source_columns]
+    def related(connection: Connection, row: Row) -> Sequence[Row]:
+        key = tuple(row.get(name) for name in connection.source_columns)
         if None in key:
-            return
-        for candidate in tables.get(connection.destination, ()):
-            if [candidate.get(name) for name in connection.destination_columns] == key:
-                yield candidate
+            return ()
+        place = (connection.destination, tuple(connection.destination_columns))
+        index = indexes.get(place)
+        if index is None:
+            index = indexes[place] = {}
+            for candidate in tables.get(connection.destination, ()):
+                index.setdefault(tuple(candidate.get(name) for name in place[1]), []).append(candidate)
+        return index.get(key, ())
 
     return related
 

@@ -1,2 +1,2 @@
-"""Previews of drafts and trials of rules. Each runs in a process of its own, so that no draft can
-hold up a stream."""
+"""Previews of drafts, and trials of rules and of queries. Each runs in a process of its own, so that no draft can hold up a
+stream."""

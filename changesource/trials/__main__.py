@@ -35,10 +35,8 @@ def main(more_trials: Mapping[str, Trial] | None = None) -> None:
 def _answer(request: Mapping[str, Any], limits: TrialLimits, more_trials: Mapping[str, Trial]) -> list[bytes]:
     try:
         return _try(request, limits, more_trials)
-    except MemoryError:
-        return [_line({"error": "memory", "message": ""})]
     except Exception as error:  # noqa: BLE001 (any error becomes the answer)
-        return [_line(_described(error))]
+        return [_line({"error": "memory", "message": ""} if _is_about_memory(error) else _described(error))]
 
 
 def _try(request: Mapping[str, Any], limits: TrialLimits, more_trials: Mapping[str, Trial]) -> list[bytes]:
@@ -47,12 +45,14 @@ def _try(request: Mapping[str, Any], limits: TrialLimits, more_trials: Mapping[s
 
     from changesource.errors import SourceUnreachable
     from changesource.trials.preview import complete_previews, page_previews
+    from changesource.trials.queries import tried_query
     from changesource.trials.rules import tried_rows
 
     trials: Mapping[str, Trial] = {
         "complete preview": complete_previews,
         "page of a preview": page_previews,
         "rules": tried_rows,
+        "query": tried_query,
         **more_trials,
     }
 
@@ -64,6 +64,15 @@ def _try(request: Mapping[str, Any], limits: TrialLimits, more_trials: Mapping[s
         return asyncio.run(answer())
     except TimeoutError as error:
         raise SourceUnreachable.after(ASK_SECONDS) from error
+
+
+def _is_about_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out. Where it did, closing a connection, or the event loop, may fail as well: it needs a thread."""
+    while error is not None:
+        if isinstance(error, MemoryError) or str(error) == "can't start new thread":
+            return True
+        error = error.__context__
+    return False
 
 
 async def _collect(items: AsyncGenerator[Any, None], limits: TrialLimits, *, cuts: bool) -> list[bytes]:

@@ -57,15 +57,25 @@ async def previews(request: Mapping[str, Any], table_name: str, limit: int) -> A
     them; `UnknownSource`, `SourceUnreachable`, `SourceUnusable`.
     """
     draft = AppDefinition.from_json(request["definition"])
-    compiled = CompiledTable(_checked(draft, table_name))
+    table = _checked(draft, table_name)
     sources = Sources(request["sources"])
     try:
-        async for documents in first_documents(sources.database(draft.source), compiled.collection, limit):
-            for document in documents:
-                errors: list[RowError] = []
-                yield DocumentPreview(document, compiled.rows(document, errors), errors)
+        async for preview in read_previews(sources, draft.source, table, limit):
+            yield preview
     finally:
         await sources.close()
+
+
+async def read_previews(
+    sources: Sources, source: str, table: Table, limit: int
+) -> AsyncGenerator[DocumentPreview, None]:
+    """The same for a table of a definition without problems. Raises `UnknownSource`, `SourceUnreachable`,
+    `SourceUnusable`."""
+    compiled = CompiledTable(table)
+    async for documents in first_documents(sources.database(source), compiled.collection, limit):
+        for document in documents:
+            errors: list[RowError] = []
+            yield DocumentPreview(document, compiled.rows(document, errors), errors)
 
 
 def find_table(draft: AppDefinition, name: str) -> Table:

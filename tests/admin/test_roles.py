@@ -28,6 +28,7 @@ from changesource.publishing.release import PreImages
 from changesource.publishing.review import Review
 from tests.admin.pages import ClientPage, client_data, table_data, url
 from tests.models.builders import build_table, publish, set_grant
+from tests.simulation.sources import default_source
 from zerosources.embedded.servers import MongoServer
 
 VIEWERS, EDITORS, PUBLISHERS, MANAGERS = "Zero viewers", "Zero editors", "Zero publishers", "Zero client managers"
@@ -45,7 +46,17 @@ def pages(model: str, view: frozenset[str], **others: frozenset[str]) -> dict[st
 
 
 SEEN_BY: dict[str, frozenset[str]] = {
-    **pages("app", ALL, add=EDIT, publish=READERS, versions=ALL, compare=ALL, check_source=ALL, restore=EDIT),
+    **pages(
+        "app",
+        ALL,
+        add=EDIT,
+        publish=READERS,
+        versions=ALL,
+        compare=ALL,
+        check_source=ALL,
+        restore=EDIT,
+        queries=READERS,
+    ),
     **pages("table", READERS, add=EDIT, delete=EDIT, preview=READERS, rules=READERS),
     **pages("version", ALL),
     **pages("replica", ALL),
@@ -205,6 +216,26 @@ def test_no_page_shows_what_its_reader_may_not_see(
         assert texts <= allowed | ({NAMED_CLIENT} if place in NAMES_CLIENTS else set()), place
     seen = set().union(*found.values())
     assert {text for text, groups in SHOWN_TO.items() if group in groups} <= seen
+
+
+@pytest.mark.parametrize("group", sorted(GROUPS))
+def test_documents_are_shown_to_those_who_may_see_tables(
+    records: dict[str, Any], group: str, settings, mongo_server: MongoServer
+) -> None:
+    """By the pages that ask for claims, too."""
+    records["app"].tables.update(permissions='{"select": [{}]}')
+    App.objects.update(queries={"all": {"table": "city"}})
+    publish(records["app"])
+    with default_source(mongo_server, settings) as database:
+        database.city.insert_one({"_id": "a_document"})
+        browser = browser_of(group)
+        asked = {"query": "all", "documents": 1}
+        answers = [
+            browser.get(address("table_preview", records)),
+            browser.post(address("table_rules", records), {"action": "select"}),
+            *(browser.post(address("app_queries", records), {**asked, "state": state}) for state in ("draft", "2")),
+        ]
+    assert [("a_document" in each.content.decode()) for each in answers] == [group in READERS] * 4
 
 
 @pytest.mark.parametrize("name", ["publish_drafts", ""])

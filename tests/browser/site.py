@@ -50,8 +50,15 @@ class Site:
     def manage(self, *arguments: str) -> str:
         return self._management.run(*arguments)
 
-    def load(self, app_id: str, tables: dict[str, Any], *, publish: bool = False) -> None:
-        """Make `tables`, in the JSON form of Zero's schema, the draft of an app."""
-        path = self._folder / f"{app_id}.json"
-        path.write_text(json.dumps({"tables": tables}))
-        self.manage("load_schema", str(path), "--app", app_id, *(["--publish"] if publish else []))
+    def load(
+        self, app_id: str, tables: dict[str, Any], relationships: Any = None, *, publish: bool = False, **files: Any
+    ) -> None:
+        """Make `tables`, in the JSON form of Zero's schema, the draft of an app. `files` are those that `load_schema`
+        takes by the options of their names."""
+        written = {"schema": {"tables": tables, "relationships": relationships or {}}, **files}
+        paths = {name: self._folder / f"{app_id}.{name}.json" for name in written}
+        for name, path in paths.items():
+            path.write_text(json.dumps(written[name]))
+        options = [each for name in files for each in (f"--{name}", str(paths[name]))]
+        publishing = ["--publish"] if publish else []
+        self.manage("load_schema", str(paths["schema"]), "--app", app_id, *options, *publishing)

@@ -23,7 +23,7 @@ document.addEventListener("securitypolicyviolation", event =>
 """
 KINDS = {
     "app", "table", "version", "client", "replica", "rowerrorrecord", "refusal", "runningsnapshot", "awaitedreplica",
-    "publish", "versions", "source", "preview", "rules", "issue", "history", "delete", "user", "password_change",
+    "publish", "versions", "source", "preview", "rules", "queries", "issue", "history", "delete", "user", "password_change",
 }  # fmt: skip
 """What stands in the paths of pages that there must be."""
 TABS = 6

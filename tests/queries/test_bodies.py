@@ -117,6 +117,70 @@ def test_what_a_client_could_not_do_makes_no_body(condition: Callable[[Any], Any
     assert message in reason(customers(condition))
 
 
+def test_a_function_that_refuses_every_example_has_no_body() -> None:
+    """Nothing was compared with what was traced, which may be anything."""
+
+    def function(q: Tables, args: Any) -> Query:
+        if args.kind is Kind.OPEN or args.kind is Kind.CLOSED:
+            raise ValueError("always, but for a trace")
+        return q.customer.where("_id", args.text)
+
+    assert reason(function).startswith("It refuses every example of arguments and callers")
+    wrong_kind = named(lambda q, args: q["order-items"].where("price", args.text))
+    assert isinstance(body_of(wrong_kind, TABLES), NoBody)
+
+
+class Numbered(BaseModel):
+    number: str = Field(pattern=r"^A-\d{6}$")
+
+
+class Exemplary(BaseModel):
+    number: str = Field(pattern=r"^A-\d{6}$", examples=["A-000001"])
+    other: str | None = Field(None, pattern="^x", examples=["xy"])
+
+
+def test_arguments_of_which_no_example_is_found_make_no_body() -> None:
+    """Until their fields have examples."""
+    for model, is_known in ((Numbered, False), (Exemplary, True)):
+        query = NamedQuery("q", "shop", customers(lambda args: args.number), model, takes_caller=False)
+        body = body_of(query, TABLES)
+        assert isinstance(body, Built) == is_known
+        assert is_known or body.reason.startswith("No example of its arguments was found")
+    assert list(Arguments(Exemplary).examples()) == [
+        ("", {"number": "A-000001", "other": "xy"}),
+        ("other", {"number": "A-000001", "other": None}),
+        ("other", {"number": "A-000001"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "claim"),
+    [("customer", ["name"]), ("price", ["level"]), ("is_paid", ["org", "paid"]), ("price", ["org", "levels"])],
+)
+def test_examples_of_callers_have_claims_of_the_kind_that_is_needed(column: str, claim: list[str]) -> None:
+    """A function that refuses visitors, and takes a number as a claim, has a body all the same."""
+
+    def function(q: Tables, args: Any, caller: Caller) -> Query:
+        assert caller.user_id is not None
+        value: Any = caller.claims
+        for name in claim:
+            value = value[name]
+        operator = "IN" if claim[-1].endswith("s") else "="
+        return q["order-items"].where(column, operator, value)
+
+    assert isinstance(body_of(named(function), TABLES), Built)
+
+
+def test_claims_of_a_user_are_compared() -> None:
+    """And not only what a visitor gets."""
+
+    def function(q: Tables, args: Any, caller: Caller) -> Query:
+        level = caller.claims["level"]
+        return q["order-items"].where("price", 4 if isinstance(level, int) else level)
+
+    assert "does not follow" in reason(function)
+
+
 def reason(function: Callable[..., Query]) -> str:
     body = body_of(named(function), TABLES)
     assert isinstance(body, NoBody)

@@ -53,6 +53,17 @@ async def hoard_at_once(request: Mapping[str, Any]) -> Items:
     yield len(bytearray(4 * 2**30))
 
 
+async def hoard_and_close(request: Mapping[str, Any]) -> Items:
+    """Has no memory left for the thread in which it would end."""
+    kept: list[bytes] = []
+    try:
+        while True:
+            kept.append(bytes(2**20))
+    finally:
+        await asyncio.to_thread(len, kept)
+    yield
+
+
 async def recurse(request: Mapping[str, Any]) -> Items:
     def again(depth: int) -> int:
         return again(depth + 1) + 1
@@ -102,7 +113,9 @@ def _note(request: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    trials = [burn, wait, hoard, hoard_at_once, recurse, crash, gush, tell_secrets, refuse, tell_environment, echo]
+    trials = [burn, wait, hoard, hoard_at_once, hoard_and_close, recurse, crash, gush, tell_secrets, refuse]
+    trials += [tell_environment, echo]
     # As which it is asked for by admin.
-    stand_ins = {"page of a preview": burn_briefly, "rules": burn_briefly} if os.environ.get("BURN_INSTEAD") else {}
+    as_admin_asks = dict.fromkeys(("page of a preview", "rules", "query"), burn_briefly)
+    stand_ins = as_admin_asks if os.environ.get("BURN_INSTEAD") else {}
     main({trial.__name__: trial for trial in trials} | stand_ins)

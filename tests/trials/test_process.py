@@ -74,7 +74,7 @@ def test_a_trial_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     assert not psutil.pid_exists(noted(tmp_path / "pid"))
 
 
-@pytest.mark.parametrize("trial", ["hoard", "hoard_at_once"])
+@pytest.mark.parametrize("trial", ["hoard", "hoard_at_once", "hoard_and_close"])
 def test_a_trial_gets_no_more_than_its_memory(trial: str) -> None:
     """This process is not affected."""
     before = psutil.Process().memory_info().rss

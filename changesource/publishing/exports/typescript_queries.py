@@ -26,7 +26,7 @@ from changesource.publishing.exports.typescript_text import (
 )
 from changesource.publishing.exports.typescript_types import JSON_TYPE, argument_type, members_of_type
 from changesource.queries.arguments import Arguments
-from changesource.queries.bodies import NoBody, Unusable, body_of
+from changesource.queries.bodies import Body, NoBody, Unusable, body_of
 from changesource.queries.builder import Tables
 from changesource.queries.registry import NamedQuery, find_path_conflict, path_conflict_message
 from changesource.queries.written import WrittenQuery
@@ -150,8 +150,8 @@ def _printed(named: NamedQuery | WrittenQuery, scope: RuleScope) -> _Printed:
         isinstance(named, NamedQuery) and named.takes_caller,
     )
     match body_of(named, Tables(scope)):
-        case NoBody(reason):
-            return replace(blank, reason=reason)
+        case NoBody(reason, uncompared):
+            return replace(blank, reason=_why_never_typed(scope, arguments, uncompared) or reason)
         case Unusable(reason):
             return replace(blank, reason=reason, is_unusable=True, arguments_type="")
         case body:
@@ -167,6 +167,16 @@ def _printed(named: NamedQuery | WrittenQuery, scope: RuleScope) -> _Printed:
                 has_context="ctx" in printer.uses,
                 claims=frozenset(printer.claims),
             )
+
+
+def _why_never_typed(scope: RuleScope, arguments: Arguments, body: Body | None) -> str:
+    """Why TypeScript would refuse a body; empty if it would not. That is more telling than that no example was found."""
+    try:
+        if body is not None:
+            BodyPrinter(scope, arguments).body(body)
+    except NotInTypescript as error:
+        return str(error)
+    return ""
 
 
 def _type_alias(name: str, each: _Printed) -> str:

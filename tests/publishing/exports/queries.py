@@ -34,12 +34,12 @@ class Everything(BaseModel):
     flag: bool
     nothing: None
     kind: Kind
-    level: Literal[1, "two", True]
+    level: Literal[1, "two", True] = Field(examples=["two"])
     names: list[str]
-    mixed: list[int | str]
+    mixed: list[int | str] = Field(examples=[["a"]])
     maybe: str | None
     page: Page
-    free: dict[str, int]
+    free: dict[str, int] = Field(examples=[{"x": 1}])
     path: str = 'a "quoted" default'
 
 

@@ -8,11 +8,15 @@ import sys
 import time
 from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import pytest
 from django.conf import settings
+from django.test import TransactionTestCase
+from pytest_django import DjangoDbBlocker
 
+from tests.emptying import Emptying
 from tests.examples import IS_FAST, load_profile
 from tests.given_mongodb import EMBEDDED, GivenMongo, given_mongo, given_uri, hosts_of
 from zerosources.embedded import EMBEDDED_DIR
@@ -109,6 +113,15 @@ def run_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
     yield path
     if not request.session.testsfailed:
         shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The database of pytest-django, which is emptied in our way after tests that commit."""
+    with django_db_blocker.unblock():
+        emptying = Emptying()
+    with patch.object(TransactionTestCase, "_fixture_teardown", lambda test: emptying(test)):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,8 +12,11 @@ from zerosources.embedded.project import MANAGE, manage, project_environment
 from zerosources.embedded.server import ServerError
 
 COMMANDS = """
-import io, json, sys
+import gc, io, json, sys
 from contextlib import redirect_stderr, redirect_stdout
+
+gc.set_threshold(10_000, 50)  # as manage.py does
+
 from django.core.management import execute_from_command_line
 
 for line in sys.stdin:

@@ -1,5 +1,6 @@
 """Servers that tests share. They keep apart by using databases and key prefixes of their own."""
 
+import atexit
 import gc
 import os
 import shutil
@@ -33,8 +34,10 @@ KEPT_RUNS = 3
 
 def pytest_configure() -> None:
     """Loads the number of examples. A shell has its background jobs ignore SIGINT, and so would all that the tests start and
-    interrupt."""
+    interrupt. When a process ends, Python looks for garbage in everything once more, for seconds, and there is nothing to
+    find any more."""
     load_profile()
+    atexit.register(gc.freeze)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

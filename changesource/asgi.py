@@ -6,13 +6,14 @@ from typing import Any
 
 from channels.routing import ProtocolTypeRouter
 
+from changesource.api.query_handler import QueryHandler
 from changesource.api.zero import QUERY_PATH
 from changesource.conf import ChangeSourceSettings, load_settings
 from changesource.consumers import ChangeStreamConsumer
 from changesource.daphne.hook import take_over_daphne
 from changesource.lifespan import lifespan
 from changesource.limits.buckets import TokenBuckets
-from changesource.limits.gate import Gate
+from changesource.limits.gate import Application, Gate, Receive, Scope, path_in_project
 
 
 def make_application(http_application: Any, settings: ChangeSourceSettings | None = None) -> Gate:
@@ -29,7 +30,18 @@ def make_application(http_application: Any, settings: ChangeSourceSettings | Non
     take_over_daphne()
     health = TokenBuckets(settings.requests_per_address)
     router = ProtocolTypeRouter(
-        {"http": http_application, "websocket": ChangeStreamConsumer.as_asgi(), "lifespan": lifespan}
+        {"http": _with_queries(http_application), "websocket": ChangeStreamConsumer.as_asgi(), "lifespan": lifespan}
     )
     machine_paths = {"/healthz": health, "/readyz": health, QUERY_PATH: TokenBuckets(0)}
     return Gate(router, settings, machine_paths)
+
+
+def _with_queries(http_application: Application) -> Application:
+    """`http_application` for everything but named queries."""
+    queries = QueryHandler()
+
+    async def answer(scope: Scope, receive: Receive, send: Any) -> None:
+        handler = queries if path_in_project(scope) == QUERY_PATH else http_application
+        await handler(scope, receive, send)
+
+    return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from http import HTTPStatus
 
 from django.core.exceptions import RequestDataTooBig
@@ -16,8 +17,8 @@ from changesource.errors import CallerRefused, DeploymentRefused, InvalidTransfo
 from changesource.limits.addresses import UNKNOWN, normalised
 from changesource.models.queries.clients import Identity
 from changesource.models.queries.refusals import Refused
-from changesource.operations.named_queries import answer_queries, deployment_of
-from changesource.protocol.transforms import parse_transform, query_response, transform_failed
+from changesource.operations.named_queries import answer_request, deployment_of
+from changesource.protocol.transforms import transform_failed
 from changesource.service import StreamService, running_service
 
 QUERY_PATH = "/api/zero/query"
@@ -33,22 +34,24 @@ async def query(request: HttpRequest) -> HttpResponse:
     asks its user to log in; 403 says that zero-cache is set up wrongly; after 503 it tries again.
     """
     service = await running_service()
+    client = ""
     try:
         identity = await _authenticated(request)
+        client = identity.name
         caller = await caller_of(request, service.settings)
         deployment = deployment_of(identity, request.GET.get("appID", ""), request.GET.get("schema", ""))
-        answers = await answer_queries(deployment, parse_transform(_body_of(request)), caller)
+        answer = await answer_request(deployment, _body_of(request), caller, time.monotonic())
     except InvalidTransform as error:
         return _json(transform_failed(error))
     except TokenRefused as error:
         return await _refusal(request, service, HTTPStatus.UNAUTHORIZED, error.reason, error.client)
     except CallerRefused as error:
-        return await _refusal(request, service, HTTPStatus.UNAUTHORIZED, error.args[0])
+        return await _refusal(request, service, HTTPStatus.UNAUTHORIZED, error.args[0], client)
     except DeploymentRefused as error:
-        return await _refusal(request, service, HTTPStatus.FORBIDDEN, error.args[0])
+        return await _refusal(request, service, HTTPStatus.FORBIDDEN, error.args[0], client)
     except DatabaseError:
         return _detail(HTTPStatus.SERVICE_UNAVAILABLE, "The Django database did not answer. Try again.")
-    return _json(query_response(caller.user_id, answers))
+    return _json(answer)
 
 
 def _body_of(request: HttpRequest) -> bytes:

@@ -13,6 +13,7 @@ class Migration(migrations.Migration):
             model_name="replica",
             name="publications",
             field=models.JSONField(
+                db_default=[],
                 default=list,
                 editable=False,
                 help_text="The publications that its zero-cache asked for; empty for everything.",

@@ -14,6 +14,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='app',
             name='queries',
-            field=models.JSONField(blank=True, default=dict, help_text='Named queries: {"rooms.byKind": {"args": {"kind": "string"}, "table": "room", "where": {"kind": "$args.kind"}, "related": [{"relationship": "members"}], "orderBy": [["name", "asc"]], "limit": 5}}.', validators=[changesource.models.app.validate_json_object]),
+            field=models.JSONField(blank=True, db_default={}, default=dict, help_text='Named queries: {"rooms.byKind": {"args": {"kind": "string"}, "table": "room", "where": {"kind": "$args.kind"}, "related": [{"relationship": "members"}], "orderBy": [["name", "asc"]], "limit": 5}}.', validators=[changesource.models.app.validate_json_object]),
         ),
     ]

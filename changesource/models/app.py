@@ -69,6 +69,7 @@ class App(models.Model):
     )
     queries = models.JSONField(
         default=dict,
+        db_default={},
         blank=True,
         validators=[validate_json_object],
         help_text='Named queries: {"rooms.byKind": {"args": {"kind": "string"}, "table": "room", "where": {"kind": '

@@ -35,7 +35,10 @@ class Replica(models.Model):
         help_text="A digest of what else its rows depend on; see sessions.client_access.",
     )
     publications = models.JSONField(
-        default=list, editable=False, help_text="The publications that its zero-cache asked for; empty for everything."
+        default=list,
+        db_default=[],
+        editable=False,
+        help_text="The publications that its zero-cache asked for; empty for everything.",
     )
     acknowledged = models.CharField(
         max_length=MAX_WATERMARK_LENGTH,

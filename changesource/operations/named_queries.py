@@ -28,7 +28,7 @@ from changesource.models.queries.access import ClientInApp, Entitlements, read_e
 from changesource.models.queries.clients import Identity
 from changesource.models.queries.published import load_definition, stored_versions
 from changesource.models.queries.replicas import recent_replicas
-from changesource.protocol.transforms import Answer, QueryRequest
+from changesource.protocol.transforms import Answer, QueryRequest, parse_transform, query_response
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import Access, shown_definition
 from changesource.queries.registry import Caller, registry
@@ -59,7 +59,7 @@ def deployment_of(identity: Identity, app_id: str, schema: str) -> Deployment:
 
     Raises `DeploymentRefused`.
     """
-    match = re.fullmatch(rf"{re.escape(app_id)}_([0-9]{{1,9}})", schema)
+    match = re.fullmatch(rf"{re.escape(app_id)}_(0|[1-9][0-9]{{0,8}})", schema)
     if not app_id or match is None:
         raise DeploymentRefused("The URL has no appID and schema as zero-cache appends them. Let zero-cache ask.")
     return Deployment(identity, app_id, int(match[1]))
@@ -91,13 +91,25 @@ counters = QueryCounters()
 
 
 @NAMED_QUERIES.query
-def answer_queries(deployment: Deployment, queries: Sequence[QueryRequest], caller: Caller) -> list[Answer]:
-    """An answer to each of `queries`, in their order, for a user of the deployment.
+def answer_request(deployment: Deployment, body: bytes, caller: Caller, asked_at: float) -> bytes:
+    """The answer to the whole request of zero-cache, for a user of the deployment. `asked_at` is the time of
+    `time.monotonic` when it came.
+
+    Raises `InvalidTransform` for a body that is no request, and what `answer_queries` raises.
+    """
+    return query_response(caller.user_id, answer_queries(deployment, parse_transform(body), caller, asked_at))
+
+
+def answer_queries(
+    deployment: Deployment, queries: Sequence[QueryRequest], caller: Caller, asked_at: float
+) -> list[Answer]:
+    """An answer to each of `queries`, in their order. Queries the database, unless that was done for another request of the
+    deployment after `asked_at`.
 
     Raises `DeploymentRefused` if the deployment may not have the app, and `django.db.Error`.
     """
     began = time.perf_counter()
-    transformed = _transformers.of(deployment).transform(queries, caller)
+    transformed = _transformers.of(deployment, asked_at).transform(queries, caller)
     counters.add(deployment.app_id, transformed)
     outcomes = Counter(each.outcome for each in transformed)
     logger.info(
@@ -130,23 +142,42 @@ class _Basis:
     replicas: tuple[_View, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A transformer, and what it was made for: the basis that was read at this time of `time.monotonic`, or later."""
+
+    read_at: float
+    basis: _Basis
+    transformer: Transformer
+
+
 class _Transformers:
-    """The transformers of deployments. They belong to the thread that answers."""
+    """The transformers of deployments. They belong to the thread that answers.
+
+    What was read after a request had come is new enough for it. So the requests that wait for the thread, which are hundreds
+    after a publish, share what is read for the first of them.
+    """
 
     def __init__(self) -> None:
-        self._made: OrderedDict[tuple[int, str, int], tuple[_Basis, Transformer]] = OrderedDict()
+        self._made: OrderedDict[tuple[int, int | None, str, int], _Made] = OrderedDict()
 
-    def of(self, deployment: Deployment) -> Transformer:
-        key = (deployment.identity.client_id, deployment.app_id, deployment.shard_num)
-        basis = _basis_of(deployment)
+    def of(self, deployment: Deployment, asked_at: float) -> Transformer:
+        # Whether the deployment is refused depends on the credential, too.
+        identity = deployment.identity
+        key = (identity.client_id, identity.credential_id, deployment.app_id, deployment.shard_num)
         known = self._made.get(key)
-        if known is None or known[0] != basis:
-            transformer = Transformer(_seen(basis.newest), map(_tables_of, basis.replicas), registry)
-            known = self._made[key] = (basis, transformer)
+        if known is None or known.read_at < asked_at:
+            read_at = time.monotonic()
+            basis = _basis_of(deployment)
+            if known is not None and known.basis == basis:
+                transformer = known.transformer
+            else:
+                transformer = Transformer(_seen(basis.newest), map(_tables_of, basis.replicas), registry)
+            known = self._made[key] = _Made(read_at, basis, transformer)
         self._made.move_to_end(key)
         if len(self._made) > MAX_DEPLOYMENTS:
             self._made.popitem(last=False)
-        return known[1]
+        return known.transformer
 
 
 _transformers = _Transformers()
@@ -157,7 +188,7 @@ def _basis_of(deployment: Deployment) -> _Basis:
     versions = stored_versions.blocking(deployment.app_id)
     in_force = [version for version in versions if version.cluster_time is not None]
     if not in_force:
-        raise DeploymentRefused(f"The app {deployment.app_id} has no published version.")
+        raise DeploymentRefused("The app that the URL names has no published version.")
     nonces = {version.number: version.nonce for version in in_force}
     accesses = {stored.number: stored.access for stored in entitlements.versions}
     replicas = recent_replicas.blocking(deployment.app_id, deployment.shard_num, deployment.identity.client_id)
@@ -180,9 +211,9 @@ def _entitlements_of(deployment: Deployment) -> Entitlements:
     client_id = deployment.identity.client_id
     entitlements = read_entitlements.blocking([client_id]).get(ClientInApp(client_id, deployment.app_id))
     if entitlements is None or not entitlements.admits(deployment.identity):
-        raise DeploymentRefused(f"Client {deployment.identity.name} may not read the app {deployment.app_id}.")
+        raise DeploymentRefused("It may not read the app that the URL names.")
     if not entitlements.may_be_shard(deployment.shard_num):
-        raise DeploymentRefused(f"Client {deployment.identity.name} may not be the shard {deployment.shard_num}.")
+        raise DeploymentRefused("It may not be the shard that the URL names.")
     return entitlements
 
 

@@ -21,7 +21,7 @@ from changesource.operations.publish_estimate import find_collection_problems
 from changesource.protocol.transforms import KEPT_SECONDS
 from changesource.publishing.review import Review
 from changesource.publishing.versions import ABANDONED_AFTER, begin_publish, is_publish_under_way
-from changesource.queries.registry import registry
+from changesource.queries.registry import has_named_queries
 from changesource.queries.transform import replica_tables
 
 logger = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def _takes_from_queries(version: Version) -> bool:
     if newest is None:
         return False
     old, new = newest.to_definition(), version.to_definition()
-    if not (old.queries or registry.of_app(old.app_id)):
+    if not has_named_queries(old):
         return False
     after = replica_tables(new)
     return any(not columns <= after.get(table, frozenset()) for table, columns in replica_tables(old).items())

@@ -19,12 +19,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Final
 
 from changesource.queries.errors import InvalidQuery
 from changesource.rules.checks import RuleScope
 from changesource.tables.definition import Column, Table
-from changesource.tables.relationships import Connection
+from changesource.tables.relationships import Connection, Relationship
 from changesource.tables.values import MAX_SAFE_INTEGER
 
 Ast = dict[str, Any]
@@ -126,7 +127,7 @@ class Tables:
     """The tables of an app. `tables.message`, or `tables["message"]` for a name that Python cannot spell, begins a query."""
 
     def __init__(self, scope: RuleScope) -> None:
-        self._scope = scope
+        self._queries = {name: Query(scope, table, {"table": name}) for name, table in scope.tables.items()}
 
     def __getattr__(self, name: str) -> Query:
         if name.startswith("__"):  # Python itself asks for these
@@ -134,10 +135,10 @@ class Tables:
         return self[name]
 
     def __getitem__(self, name: str) -> Query:
-        table = self._scope.tables.get(name)
-        if table is None:
-            raise InvalidQuery(f"There is no table {name!r}.{_did_you_mean(name, self._scope.tables)}")
-        return Query(self._scope, table, {"table": table.name})
+        query = self._queries.get(name)
+        if query is None:
+            raise InvalidQuery(f"There is no table {name!r}.{_did_you_mean(name, self._queries)}")
+        return query
 
 
 class Query:
@@ -188,22 +189,16 @@ class Query:
             raise InvalidQuery(
                 f"The name of a relationship must not begin with {_SUBQUERY_PREFIX!r}, which Zero reserves."
             )
-        *junctions, last = _connections(self._scope, self._table, relationship)
+        found = _relationship(self._scope, self._table, relationship)
+        if query is None:
+            return self._with(related=[*self.ast.get("related", ()), _plain_step(found)])
+        is_junction = len(found.connections) > 1
         subquery = _subquery(
-            self._scope, last.destination, relationship, query, junction=relationship if junctions else ""
+            self._scope, found.destination, relationship, query, junction=relationship if is_junction else ""
         )
-        step: Ast = {"system": "client", "correlation": _correlation(last), "subquery": subquery.ast}
-        for junction in junctions:
-            through = {"table": junction.destination, "alias": relationship, "related": [step]}
-            step = {
-                "system": "client",
-                "correlation": _correlation(junction),
-                "hidden": True,
-                "subquery": through,
-            }
-        found = self._with(related=[*self.ast.get("related", ()), step])
-        found.ones = self.ones | {(relationship, *path) for path in subquery.ones}
-        return found
+        made = self._with(related=[*self.ast.get("related", ()), _step(found, subquery.ast)])
+        made.ones = self.ones | {(relationship, *path) for path in subquery.ones}
+        return made
 
     def order_by(self, column: str, direction: str = "asc") -> Query:
         """Sorts by `column`, after what earlier calls sort by. `direction` is asc or desc."""
@@ -254,6 +249,8 @@ class Query:
 class Expressions:
     """Makes the conditions of one table. Conditions that are None are left out, which suits optional arguments."""
 
+    __slots__ = ("_scope", "_table")
+
     def __init__(self, scope: RuleScope, table: Table) -> None:
         self._scope = scope
         self._table = table
@@ -261,7 +258,7 @@ class Expressions:
     def cmp(self, column: str, operator_or_value: Any, value: Any = _GIVEN) -> Condition:
         """`column = value`, or `column operator value`."""
         operator, value = ("=", operator_or_value) if value is _GIVEN else (operator_or_value, value)
-        _refuse_other_operator(operator, f"{column!r}: ")
+        _refuse_other_operator(operator, column)
         found = _column(self._table, column)
         value = list(value) if isinstance(value, tuple) else value
         _refuse_misfit(found, operator, value)
@@ -308,7 +305,7 @@ class Expressions:
         With `flip`, zero-cache begins at the related rows (Zero's documentation, "Join flipping"). Inside an OR that is
         switched off; see `rules.zero_condition`.
         """
-        *junctions, last = _connections(self._scope, self._table, relationship)
+        *junctions, last = _relationship(self._scope, self._table, relationship).connections
         alias = f"zhidden_{relationship}" if junctions else relationship
         subquery = _subquery(
             self._scope,
@@ -351,12 +348,29 @@ def _subquery(
     return found
 
 
-def _connections(scope: RuleScope, table: Table, relationship: str) -> tuple[Connection, ...]:
+def _relationship(scope: RuleScope, table: Table, relationship: str) -> Relationship:
     found = scope.relationship(table, relationship)
     if found is None:
         hint = _did_you_mean(relationship, scope.relationships.get(table.name, {}))
         raise InvalidQuery(f"The table {table.name!r} has no relationship {relationship!r}.{hint}")
-    return found.connections
+    return found
+
+
+def _step(relationship: Relationship, subquery: Ast) -> Ast:
+    """What leads from a row to those behind `relationship` that `subquery` finds."""
+    *junctions, last = relationship.connections
+    step: Ast = {"system": "client", "correlation": _correlation(last), "subquery": subquery}
+    for junction in junctions:
+        through = {"table": junction.destination, "alias": relationship.name, "related": [step]}
+        step = {"system": "client", "correlation": _correlation(junction), "hidden": True, "subquery": through}
+    return step
+
+
+@lru_cache(maxsize=1_000)
+def _plain_step(relationship: Relationship) -> Ast:
+    """The step to all rows behind `relationship`. It is the same object each time, so that `restriction` has to put the rules
+    into it only once for a request."""
+    return _step(relationship, {"table": relationship.destination, "alias": relationship.name})
 
 
 def _correlation(connection: Connection) -> Ast:
@@ -385,10 +399,11 @@ def _literal(value: Any) -> Ast:
     return value._value_position if isinstance(value, Parameter) else {"type": "literal", "value": value}
 
 
-def _refuse_other_operator(operator: Any, place: str = "") -> None:
+def _refuse_other_operator(operator: Any, column: str | None = None) -> None:
     if isinstance(operator, Parameter):
         raise operator._unknown()
     if not isinstance(operator, str) or operator not in OPERATORS:
+        place = "" if column is None else f"{column!r}: "
         raise InvalidQuery(f"{place}{operator!r} is not an operator. There are {', '.join(sorted(OPERATORS))}.")
 
 
@@ -402,14 +417,17 @@ def _refuse_misfit(column: Column, operator: str, value: Any) -> None:
             raise InvalidQuery(f"{column.name!r}: {operator} takes a list.")
         _refuse_null_member(value, operator, repr(column.name))
         for member in value:
+            _refuse_scalar(member, repr(column.name))
             _refuse_other_kind(column, member)
         return
     _refuse_scalar(value, repr(column.name))
     if value is not None:
-        if "LIKE" in operator and column.type != "string":
+        is_pattern = "LIKE" in operator
+        if is_pattern and column.type != "string":
             raise InvalidQuery(f"{column.name!r}: {operator} compares text, and this is a {column.type} column.")
         _refuse_other_kind(column, value)
-        _refuse_pattern(value, operator, repr(column.name))
+        if is_pattern:
+            _refuse_open_escape(value, repr(column.name))
 
 
 def _refuse_other_pair(left: Any, operator: str, right: Any) -> None:
@@ -417,16 +435,17 @@ def _refuse_other_pair(left: Any, operator: str, right: Any) -> None:
     if left is None or right is None or isinstance(left, Parameter) or isinstance(right, Parameter):
         return
     kinds = kind_of(left), kind_of(right)
-    if "LIKE" in operator and kinds != ("string", "string"):
-        raise InvalidQuery(f"cmp_lit: {operator} compares text.")
-    if operator in ("<", ">", "<=", ">=") and kinds[0] != kinds[1]:
+    if "LIKE" in operator:
+        if kinds != ("string", "string"):
+            raise InvalidQuery(f"cmp_lit: {operator} compares text.")
+        _refuse_open_escape(right, "cmp_lit")
+    elif operator in ("<", ">", "<=", ">=") and kinds[0] != kinds[1]:
         raise InvalidQuery(f"cmp_lit: a {kinds[0]} and a {kinds[1]} have no order.")
-    _refuse_pattern(right, operator, "cmp_lit")
 
 
-def _refuse_pattern(value: Any, operator: str, place: str) -> None:
+def _refuse_open_escape(pattern: str, place: str) -> None:
     """Refuses a pattern at which zero-cache throws (zql/builder/like.ts)."""
-    if "LIKE" in operator and (len(value) - len(value.rstrip("\\"))) % 2:
+    if (len(pattern) - len(pattern.rstrip("\\"))) % 2:
         raise InvalidQuery(
             f"{place}: a pattern ends with a backslash, which has nothing to escape. Write two of them for one."
         )
@@ -438,7 +457,6 @@ def _refuse_null_member(values: list[Any], operator: str, place: str) -> None:
 
 
 def _refuse_other_kind(column: Column, value: Any) -> None:
-    _refuse_scalar(value, repr(column.name))
     if column.type == "json":
         raise InvalidQuery(f"{column.name!r}: a json column can only be compared with null.")
     if not isinstance(value, Parameter) and kind_of(value) != column.type:

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 
 from changesource.queries.builder import Query, Tables
 from changesource.queries.errors import ApplicationError, InvalidQuery
+from changesource.tables.definition import AppDefinition
 
 Function = TypeVar("Function", bound=Callable[..., Query])
 
@@ -133,6 +134,11 @@ def path_conflict_message(outer: str, inner: str) -> str:
 
 registry: Final = Registry()
 """The queries of this process."""
+
+
+def has_named_queries(definition: AppDefinition) -> bool:
+    """Whether an app has named queries, in Python or written with it."""
+    return bool(definition.queries or registry.of_app(definition.app_id))
 
 
 def query(name: str = "", *, app: str, registry: Registry = registry) -> Callable[[Function], Function]:

@@ -13,7 +13,7 @@ A table without rules shows nobody anything. A rule that names a table or a clai
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from changesource.queries.builder import Ast, Condition
@@ -71,12 +71,24 @@ class Restriction:
         return rules
 
 
+@dataclass(frozen=True, slots=True)
+class _SeenTable:
+    """A table as one caller sees it. `names` has the server names of its columns, and `rule` holds for the rows that the
+    caller may select."""
+
+    server_name: str
+    names: Mapping[str, str]
+    rule: Condition
+
+
 class _OneCaller:
     def __init__(self, restriction: Restriction, scope: RuleScope, claims: Claims) -> None:
         self._restriction = restriction
         self._scope = scope
         self._claims = claims
-        self._conditions: dict[str, Condition] = {}
+        self._tables: dict[str, _SeenTable] = {}
+        # By the id of a step: the step itself, without which another object could get this id, and what became of it.
+        self._steps: dict[int, tuple[Ast, Ast]] = {}
 
     def query(self, ast: Ast) -> Ast:
         """A query or a related one."""
@@ -88,18 +100,18 @@ class _OneCaller:
     def _subquery(self, ast: Ast) -> Ast:
         """The same, without joins that zero-cache must not flip. The rule joins the query's own condition by AND, under which
         a flip does no harm."""
-        table = self._scope.tables[ast["table"]]
-        names = self._restriction.server_names(table)
+        table = self._table(ast["table"])
+        names = table.names
         found: Ast = {"table": table.server_name}
         if "alias" in ast:
             found["alias"] = ast["alias"]
-        where = self._rule(table)
+        where = table.rule
         if "where" in ast:
             where = all_of([without_flips(self._condition(ast["where"], names)), where])
         if where != EVERYBODY:
             found["where"] = where
         if "related" in ast:
-            found["related"] = [self._related(each, names) for each in ast["related"]]
+            found["related"] = [self._related(step, names) for step in ast["related"]]
         if "limit" in ast:
             found["limit"] = ast["limit"]
         if "orderBy" in ast:
@@ -108,24 +120,31 @@ class _OneCaller:
             found["start"] = _start(ast["start"], names)
         return found
 
-    def _rule(self, table: Table) -> Condition:
-        condition = self._conditions.get(table.name)
-        if condition is None:
+    def _table(self, name: str) -> _SeenTable:
+        seen = self._tables.get(name)
+        if seen is None:
+            table = self._scope.tables[name]
             parts = [
                 zero_condition(self._scope, table, replace(rule, filter=bound(rule, self._claims), variables=()))
                 for rule in self._restriction.rules(table)
             ]
-            condition = self._conditions[table.name] = without_flips(either(parts))
-        return condition
+            rule = without_flips(either(parts))
+            seen = self._tables[name] = _SeenTable(table.server_name, self._restriction.server_names(table), rule)
+        return seen
 
     def _related(self, step: Ast, names: Mapping[str, str]) -> Ast:
-        return {**step, "correlation": self._correlation(step, names), "subquery": self.query(step["subquery"])}
+        known = self._steps.get(id(step))
+        if known is not None:
+            return known[1]
+        found = {**step, "correlation": self._correlation(step, names), "subquery": self.query(step["subquery"])}
+        self._steps[id(step)] = step, found
+        return found
 
     def _correlation(self, step: Ast, names: Mapping[str, str]) -> Ast:
-        destination = self._restriction.server_names(self._scope.tables[step["subquery"]["table"]])
+        correlation, destination = step["correlation"], self._table(step["subquery"]["table"]).names
         return {
-            "parentField": [names[name] for name in step["correlation"]["parentField"]],
-            "childField": [destination[name] for name in step["correlation"]["childField"]],
+            "parentField": [*map(names.__getitem__, correlation["parentField"])],
+            "childField": [*map(destination.__getitem__, correlation["childField"])],
         }
 
     def _condition(self, condition: Condition, names: Mapping[str, str]) -> Condition:

@@ -11,7 +11,15 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from changesource.queries.builder import Ast, Parameter, ParameterPath, ParametersSeen, Tables, UnknownValue
+from changesource.queries.builder import (
+    Ast,
+    Parameter,
+    ParameterPath,
+    ParametersSeen,
+    Query,
+    Tables,
+    UnknownValue,
+)
 from changesource.queries.errors import ApplicationError
 from changesource.queries.registry import Caller, NamedQuery, Registry
 from changesource.rules.checks import RuleScope
@@ -45,6 +53,8 @@ def trace(named: NamedQuery, tables: Tables, nulls: Collection[ParameterPath] = 
         given["caller"] = cast(Caller, Parameter("caller", seen=seen))
     try:
         query = named.function(tables, **given)
+        if not isinstance(query, Query):
+            return Trace(problem="The function returned no query.", looked_at=tuple(seen.looked_at))
         return Trace(ast=query.ast, ones=query.ones, looked_at=tuple(seen.looked_at))
     except UnknownValue as error:
         return Trace(unknown=str(error), looked_at=tuple(seen.looked_at))

@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
@@ -20,6 +20,9 @@ from changesource.rules.checks import RuleScope
 from changesource.tables.definition import AppDefinition
 
 logger = logging.getLogger(__name__)
+
+MAX_HINTS = 3
+"""For how many unknown names of a request the nearest name is looked for, which takes 11 ms among 1,000 queries."""
 
 ReplicaTables = Mapping[str, frozenset[str]]
 """Server name of a table → server names of its columns."""
@@ -39,6 +42,17 @@ class Transformed:
     name: str
     outcome: str
     seconds: float
+
+
+@dataclass(slots=True)
+class _Request:
+    """What the queries of one request share. `unknown` counts the names that no query has; `failed` has the numbers under
+    which the log has the first failure of each query. Clients choose how many there are of either."""
+
+    caller: Caller
+    restricted: Callable[[Ast], Ast]
+    unknown: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 class Transformer:
@@ -61,30 +75,31 @@ class Transformer:
 
     def transform(self, queries: Sequence[QueryRequest], caller: Caller) -> list[Transformed]:
         """An answer to each of `queries`, in their order. What is wrong with one is an error of that one."""
-        restricted = self._restriction.for_caller(caller.claims)
-        return [self._transformed(query, caller, restricted) for query in queries]
+        request = _Request(caller, self._restriction.for_caller(caller.claims))
+        return [self._transformed(query, request) for query in queries]
 
     def _is_everywhere(self, table: str, columns: frozenset[str]) -> bool:
         missing = self._missing.get(table)
         return missing is None or (bool(missing.columns) and not columns & missing.columns)
 
-    def _find(self, name: str) -> NamedQuery | WrittenQuery:
-        """Raises `ApplicationError` with the nearest name. Clients before Zero 0.25 write `a|b` for `a.b`."""
+    def _find(self, name: str, request: _Request) -> NamedQuery | WrittenQuery:
+        """Raises `ApplicationError`, with the nearest name for the first `MAX_HINTS` of a request. Clients before Zero 0.25
+        write `a|b` for `a.b`."""
         name = name.replace("|", ".")
         of_functions = self._registry.of_app(self._app_id)
         found = self._written.get(name) or of_functions.get(name)
         if found is not None:
             return found
-        close = get_close_matches(name, [*self._written, *of_functions], n=1) if len(name) <= MAX_NAME_LENGTH else []
+        request.unknown += 1
+        is_hinted = request.unknown <= MAX_HINTS and len(name) <= MAX_NAME_LENGTH
+        close = get_close_matches(name, [*self._written, *of_functions], n=1) if is_hinted else []
         hint = f". Did you mean {close[0]}?" if close else ""
         raise ApplicationError(f"Query not found: {name[:MAX_NAME_LENGTH]}{hint}")
 
-    def _ast(
-        self, named: NamedQuery | WrittenQuery, argument: Any, caller: Caller, restricted: Callable[[Ast], Ast]
-    ) -> Ast:
+    def _ast(self, named: NamedQuery | WrittenQuery, argument: Any, request: _Request) -> Ast:
         """The AST of one query, with server names and rules. Raises `ApplicationError`, and what its function raises."""
-        query = named.build(self._tables, argument, caller)
-        ast = restricted(query.ast)
+        query = named.build(self._tables, argument, request.caller)
+        ast = request.restricted(query.ast)
         if self._missing and any(not self._is_everywhere(table, columns) for table, columns in names_in(ast)):
             raise ApplicationError(
                 "The data for this query is being changed. Ask again in some seconds.",
@@ -92,19 +107,21 @@ class Transformer:
             )
         return ast
 
-    def _transformed(self, query: QueryRequest, caller: Caller, restricted: Callable[[Ast], Ast]) -> Transformed:
+    def _transformed(self, query: QueryRequest, request: _Request) -> Transformed:
         began = time.perf_counter()
         name = ""
         try:
-            found = self._find(query.name)
+            found = self._find(query.name, request)
             name = found.name
-            answer, outcome = transformed(query, self._ast(found, query.argument, caller, restricted)), "ast"
+            answer, outcome = transformed(query, self._ast(found, query.argument, request)), "ast"
         except ApplicationError as error:
             answer, outcome = refused(query, error.message, error.details), "refused"
         except Exception:
             # Whatever a query function raises is an error of this query, and none of its text leaves the server.
-            error_id = uuid.uuid4().hex[:12]
-            logger.exception("the query %s of %s failed (error %s)", name, self._app_id, error_id)
+            error_id = request.failed.get(name)
+            if error_id is None:
+                error_id = request.failed[name] = uuid.uuid4().hex[:12]
+                logger.exception("the query %s of %s failed (error %s)", name, self._app_id, error_id)
             message = f"The query failed. The server's log has the reason under {error_id}."
             answer, outcome = refused(query, message), "failed"
         return Transformed(answer, name, outcome, time.perf_counter() - began)

@@ -15,8 +15,8 @@ matches. An argument with a question mark may be left out.
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -69,7 +69,7 @@ def _is_of(kind: str, value: Any) -> bool:
         case str():
             return kind == "string" and not any("\ud800" <= character <= "\udfff" for character in value)
         case int() | float():
-            return kind == "number" and math.isfinite(value)
+            return kind == "number" and abs(value) <= sys.float_info.max  # an integer may have hundreds of digits
         case _:
             return False
 
@@ -103,13 +103,14 @@ class WrittenQuery:
         return query.one() if self._source.get("one") else query
 
     def _where(self, table_name: str, where: Mapping[str, Any], bind: Any) -> Condition:
-        rule = self._rules.get(id(where))
-        if rule is None:
-            rule = self._rules[id(where)] = parse_rule(where, namespaces=(NAMESPACE, ARGUMENTS))
         plain = self._names_of_the_schema
         table = plain.tables[table_name]
-        if not has_all_tables(plain, table, rule.filter):
-            raise InvalidQuery(f"The query {self.name!r} asks for a table that is not there.")
+        rule = self._rules.get(id(where))
+        if rule is None:
+            rule = parse_rule(where, namespaces=(NAMESPACE, ARGUMENTS))
+            if not has_all_tables(plain, table, rule.filter):
+                raise InvalidQuery(f"The query {self.name!r} asks for a table that is not there.")
+            self._rules[id(where)] = rule
         condition: Condition = _of_client(zero_condition(plain, table, bind(rule)))
         return condition
 
@@ -159,7 +160,10 @@ def _shaped(query: Query, source: Mapping[str, Any], condition: Any) -> Query:
         made = condition(query.ast["table"], where)
         query = query if made == EVERYBODY else query.where(lambda _: made)
     for each in source.get("related", ()):
-        query = query.related(each["relationship"], lambda related, each=each: _shaped(related, each, condition))  # type: ignore[misc]
+        if len(each) == 1:
+            query = query.related(each["relationship"])
+        else:
+            query = query.related(each["relationship"], lambda related, each=each: _shaped(related, each, condition))  # type: ignore[misc]
     for column, direction in source.get("orderBy", ()):
         query = query.order_by(column, direction)
     return query.limit(source["limit"]) if "limit" in source else query

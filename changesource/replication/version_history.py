@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -38,6 +39,9 @@ UNDECIDED_SECONDS = 30.0
 ASK_SECONDS = 0.05
 FAILED_LOOKUP_SECONDS = 1.0
 """How long the Django database is not queried again after it failed."""
+MAX_COMPILED = 32
+"""How many versions are kept compiled. Streams look at the newest ones, and at those between a replica that
+lags and the newest; others are compiled again."""
 STRANGER_SECONDS = 60.0
 """How often, at most, unknown markers are logged: anyone who may write can write them."""
 
@@ -78,7 +82,7 @@ def _is_marked_by(version: StoredVersion, marker: PublishMarker) -> bool:
 
 
 class VersionHistory:
-    """The versions of one app, each compiled when it is first needed. Methods raise
+    """The versions of one app, each compiled when it is needed. Methods raise
     `django.db.Error` if the Django database fails.
 
     `source` identifies the database that these versions stream from; None if it need not be
@@ -88,7 +92,7 @@ class VersionHistory:
     def __init__(self, app_id: str, source: SourceIdentity | None = None) -> None:
         self.app_id = app_id
         self.source = source
-        self._compiled: dict[tuple[int, str], CompiledVersion] = {}
+        self._compiled: OrderedDict[tuple[int, str], CompiledVersion] = OrderedDict()
         self._versions: Lookup[Sequence[StoredVersion]] = Lookup()
         self._accesses: Lookup[Mapping[str, StoredCutover]] = Lookup()
         self._asks_accesses_at = 0.0
@@ -179,8 +183,11 @@ class VersionHistory:
 
     async def _get(self, version: StoredVersion) -> CompiledVersion:
         key = version.number, version.nonce
-        if key not in self._compiled:
-            self._compiled[key] = CompiledVersion(
-                await queries.published.load_definition(version.nonce), version.number
-            )
-        return self._compiled[key]
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            definition = await queries.published.load_definition(version.nonce)
+            compiled = self._compiled[key] = CompiledVersion(definition, version.number)
+        self._compiled.move_to_end(key)
+        while len(self._compiled) > MAX_COMPILED:
+            self._compiled.popitem(last=False)
+        return compiled

@@ -54,6 +54,8 @@ def any_of(conditions: Sequence[Condition]) -> list[Condition]:
 def without_flips(condition: Condition, *, under_or: bool = False) -> Condition:
     """`condition` with `flip: false` on each EXISTS under an OR, as `any_of` explains, and on each NOT EXISTS that asks for a
     flip: where the planner is switched off, zero-cache would make an EXISTS of it (builder.ts, `applyFilterWithFlips`)."""
+    if condition["type"] == "simple":
+        return condition
     match condition:
         case {"type": "and" | "or" as kind, "conditions": parts}:
             under_or = under_or or (kind == "or" and len(parts) > 1)

@@ -98,8 +98,16 @@ class AcknowledgementNotes:
 
     async def note_if_due(self) -> None:
         """Stores the newest acknowledgement, unless that was done less than `NOTE_SECONDS` ago."""
-        if time.monotonic() - self._noted_at < NOTE_SECONDS:
-            return
+        if time.monotonic() - self._noted_at >= NOTE_SECONDS:
+            await self.note()
+
+    def wait(self) -> None:
+        """Stores nothing for the next `NOTE_SECONDS`, unless `note` is called. zero-cache acknowledges
+        what it has stored, and its replicas need a moment more to apply it."""
+        self._noted_at = time.monotonic()
+
+    async def note(self) -> None:
+        """Stores the newest acknowledgement now."""
         self._noted_at = time.monotonic()
         newest = "" if self._in_flight.newest is None else self._in_flight.newest.watermark
         try:

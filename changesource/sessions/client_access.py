@@ -42,6 +42,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
+from django.utils import timezone
+
 from changesource.errors import SourceReadOnly, UnknownVersion
 from changesource.log.entries import Entry
 from changesource.models import queries
@@ -74,7 +76,6 @@ class ClientAccess:
         self._attributes = dict(identity.attributes)
         self._publications = tuple(publications)
         self._marked_at: dict[str, float] = {}
-        self._seen_at: dict[str, float] = {}
         self.coming: tuple[CompiledVersion, ...] = ()
 
     @property
@@ -104,9 +105,8 @@ class ClientAccess:
 
     async def apply_grant(self, database: Database, marks_after: float = 0.0) -> None:
         """Stores what the grant says as an access version, and writes its marker, at the earliest
-        `marks_after` seconds after this connection has seen the version. Named queries are answered
-        by the grant at once, and zero-cache has to forget earlier answers before a table goes that
-        they read.
+        `marks_after` seconds after the version was stored. Named queries are answered by the grant
+        at once, and zero-cache has to forget earlier answers before a table goes that they read.
 
         Where no marker may be written, the access version is a base: no replica continues over it.
         Cheap when there is nothing to do. Raises `SourceUnreachable`, `SourceUnusable`,
@@ -119,9 +119,9 @@ class ClientAccess:
             newest = self._newest
         if newest is None or newest.cluster_time is not None:
             return
-        now = time.monotonic()
-        if now - self._seen_at.setdefault(newest.nonce, now) < marks_after:
+        if (timezone.now() - newest.stored_at).total_seconds() < marks_after:
             return
+        now = time.monotonic()
         if now - self._marked_at.get(newest.nonce, -MARK_AGAIN_SECONDS) < MARK_AGAIN_SECONDS:
             return
         self._marked_at = {newest.nonce: now}

@@ -34,12 +34,14 @@ from changesource.models.queries.awaited_replicas import ResetNotice
 from changesource.models.queries.clients import Identity
 from changesource.models.queries.published import PublishedApp
 from changesource.models.queries.replicas import ReplicaRecord
-from changesource.mongo.source import current_cluster_time
+from changesource.mongo.source import Database, current_cluster_time
 from changesource.protocol import closing, frames
 from changesource.protocol.closing import Closing
 from changesource.protocol.requests import Resume, StreamRequest
+from changesource.protocol.transforms import KEPT_SECONDS
 from changesource.protocol.upstream import parse_upstream
 from changesource.protocol.watermarks import Position
+from changesource.queries.registry import has_named_queries
 from changesource.replication.feed import Feed
 from changesource.replication.source_identity import reaches
 from changesource.service import StreamService
@@ -224,7 +226,7 @@ class Session:
             return None
         self._access.note(entitlements)
         # Its marker comes before the snapshot's own, so that nothing is shown that was taken away.
-        await self._access.apply_grant(context.database)
+        await self._apply_grant(context.database, published)
         view = await context.views.view_at(start)
         snapshot = Snapshot(context, self._outlet, progress.state, plain_inserts=self._settings.snapshot_plain_inserts)
         async with aclosing(self._feed(context, published, start).readings()) as readings:
@@ -246,6 +248,16 @@ class Session:
         await snapshot.commit()
         logger.info("%s: snapshot sent, %d rows, %d bytes", self._label, result.rows, self._outlet.sent_bytes)
         return closing.snapshot_sent()
+
+    async def _apply_grant(self, database: Database, published: PublishedApp) -> None:
+        """Brings a change of what the client may read into force. Its marker waits, as that of a
+        stream does, until zero-cache has forgotten answers to named queries: other replicas of the
+        client meet it as well."""
+        waits = KEPT_SECONDS if has_named_queries(published.definition) else 0.0
+        await self._access.apply_grant(database, waits)
+        if waits and not self._access.is_in_force:
+            await asyncio.sleep(waits)
+            await self._access.apply_grant(database)
 
     # Resuming from where a replica is
 

@@ -17,7 +17,7 @@ from changesource.protocol.closing import Closing
 from changesource.protocol.transforms import KEPT_SECONDS
 from changesource.protocol.watermarks import Position
 from changesource.publishing.client_view import ClientView
-from changesource.queries.registry import registry
+from changesource.queries.registry import has_named_queries
 from changesource.replication.feed import Feed
 from changesource.replication.readings import Reading
 from changesource.service import StreamService
@@ -130,13 +130,14 @@ class Stream:
     async def _in_transition(self, new: ClientView, position: Position, readings: AsyncIterator[Reading]) -> Replayed:
         """Sends what is different in `new`, at `position`."""
         started = time.monotonic()
+        had_named_queries = self._has_named_queries
         transition = Transition(self._context, self._sender, self._view, new)
         loader = RowLoader(self._context, self._sender)
         replayed = await transition.send(position, loader, entries_to_barrier(self._context, readings))
         await self._sender.commit(position.seconds * 1000)
         self._known = None
         self._committed_at = time.monotonic()
-        if transition.changes_permissions and self._has_named_queries:
+        if transition.changes_permissions and (had_named_queries or self._has_named_queries):
             self._repeat_permissions_soon()
         logger.info(
             "%s: version %d in force after %.2f s",
@@ -181,6 +182,9 @@ class Stream:
         return self._sender.last.seconds - Position(began).seconds < LATELY_SECONDS
 
     def _repeat_permissions_soon(self) -> None:
+        """The acknowledgement of the cutover is stored just before that: until then named queries read
+        only what the replicas had before as well."""
+        self._notes.wait()
         self._repeats_permissions_at = time.monotonic() + KEPT_SECONDS
 
     async def _repeat_permissions_if_due(self) -> None:
@@ -190,6 +194,7 @@ class Stream:
         if self._repeats_permissions_at is None or time.monotonic() < self._repeats_permissions_at:
             return
         self._repeats_permissions_at = None
+        await self._notes.note()  # so that the answers may name what has come with the cutover
         row = frames.permissions_row(self._context.app_id, self._context.shard_num, self._view.permissions.again)
         await self._sender.begin(self._feed.position)
         await self._sender.add([row])
@@ -198,7 +203,7 @@ class Stream:
 
     @property
     def _has_named_queries(self) -> bool:
-        return bool(self._view.version.definition.queries or registry.of_app(self._context.app_id))
+        return has_named_queries(self._view.version.definition)
 
     async def _commit_if_quiet(self) -> None:
         """Advances the replica's watermark when nothing else has for a while."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.db import OperationalError
 from django.test import AsyncClient
+from django.test.client import AsyncClientHandler
 
 from changesource.api import zero
+from changesource.api.query_handler import QueryHandler
+from changesource.asgi import make_application
+from changesource.conf import load_settings
 from changesource.limits.limits import Limits
 from changesource.models import App, Client
 from changesource.protocol.transforms import MAX_QUERIES
@@ -42,8 +48,6 @@ def service(settings, monkeypatch: pytest.MonkeyPatch) -> Service:
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
     user_jwt = {"secret": SECRET, "issuer": ISSUER, "audience": AUDIENCE}
     settings.CHANGESOURCE = {**settings.CHANGESOURCE, "user_jwt": user_jwt}
-    from changesource.conf import load_settings
-
     service = Service(load_settings())
 
     async def running() -> Service:
@@ -69,13 +73,25 @@ def token(app: App) -> str:
     return client.credentials.model.objects.issue(client)[1]
 
 
+class WithoutMiddleware(AsyncClientHandler):
+    load_middleware = QueryHandler.load_middleware
+
+
+def zero_cache(*, with_middleware: bool = False) -> AsyncClient:
+    """A client whose requests are handled as those of zero-cache; or as those of browsers, as in a project that has the route
+    elsewhere."""
+    client = AsyncClient(enforce_csrf_checks=True)
+    if not with_middleware:
+        client.handler = WithoutMiddleware()
+    return client
+
+
 async def ask(
     body: Any = TRANSFORM, *, key: str = "", address: str = ADDRESS, method: str = "post", **headers: str
 ) -> tuple[int, Any]:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     given = {"X-Api-Key": key, **{name.replace("_", "-"): value for name, value in headers.items()}}
-    client = AsyncClient(enforce_csrf_checks=True, raise_request_exception=True)
-    response = await client.generic(
+    response = await zero_cache().generic(
         method.upper(), address, content, "application/json", headers={n: v for n, v in given.items() if v}
     )
     assert "Location" not in response.headers  # zero-cache would follow it with a GET
@@ -141,12 +157,13 @@ async def test_a_user_who_proves_nothing_is_not_taken_for_a_visitor(token: str, 
     assert (await ask(key=token, Authorization=f"Bearer {presented}"))[0] == 401
 
 
-async def test_a_session_needs_a_trusted_origin(token: str) -> None:
+@pytest.mark.parametrize("with_middleware", [False, True])
+async def test_a_session_needs_a_trusted_origin(token: str, with_middleware: bool) -> None:
     """A page of another site would send the cookie too."""
     from django.contrib.auth.models import User
 
     user = await User.objects.acreate(username="ada")
-    client = AsyncClient(enforce_csrf_checks=True)
+    client = zero_cache(with_middleware=with_middleware)
     await client.aforce_login(user)
     body = json.dumps(TRANSFORM)
 
@@ -243,9 +260,68 @@ async def test_one_bad_query_leaves_the_others_alone(token: str) -> None:
 
 @pytest.mark.parametrize("method", ["get", "put", "delete", "options", "head"])
 async def test_only_posts_are_answered(token: str, method: str) -> None:
-    client = AsyncClient()
-    response = await client.generic(method.upper(), ADDRESS, headers={"X-Api-Key": token})
-    assert response.status_code == 405
+    for client in (zero_cache(), zero_cache(with_middleware=True)):
+        response = await client.generic(method.upper(), ADDRESS, headers={"X-Api-Key": token})
+        assert response.status_code == 405
+
+
+async def test_a_host_that_is_not_allowed_is_refused(token: str) -> None:
+    response = await zero_cache().post(
+        ADDRESS, json.dumps(TRANSFORM), "application/json", headers={"X-Api-Key": token, "Host": "evil.example.com"}
+    )
+    assert response.status_code == 400
+    assert b"ast" not in response.content
+
+
+async def test_browsers_do_not_guess_what_an_answer_is(token: str) -> None:
+    response = await zero_cache().post(ADDRESS, json.dumps(TRANSFORM), "application/json", headers={"X-Api-Key": token})
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path", "is_query"),
+    [
+        ("", "/api/zero/query", True),
+        ("/zero", "/zero/api/zero/query", True),
+        ("/zero", "/api/zero/query", True),
+        ("", "/api/zero/query/", False),
+        ("", "/zero/api/zero/query", False),
+        ("", "/admin/", False),
+    ],
+)
+async def test_what_zero_cache_asks_does_not_pass_the_middleware_of_pages(
+    settings, root_path: str, path: str, is_query: bool
+) -> None:
+    """All else does."""
+    handled: list[str] = []
+    sent: list[dict[str, Any]] = []
+
+    async def django(scope: Any, receive: Any, send: Any) -> None:
+        handled.append(scope["path"])
+
+    messages = [{"type": "http.request", "body": b""}]
+
+    async def receive() -> dict[str, Any]:
+        if not messages:
+            await asyncio.Event().wait()
+        return messages.pop()
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    application = make_application(django, replace(load_settings(), root_path=root_path))
+    headers = [(b"host", b"testserver")]
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "query_string": b"",
+        "headers": headers,
+        "client": ["::1", 1],
+    }
+    await application(scope, receive, send)
+    assert (handled == []) == is_query
+    assert [message["status"] for message in sent if "status" in message] == ([405] if is_query else [])
 
 
 async def test_a_database_that_does_not_answer_makes_zero_cache_try_again(
@@ -254,7 +330,7 @@ async def test_a_database_that_does_not_answer_makes_zero_cache_try_again(
     async def fail(*_: Any) -> None:
         raise OperationalError("secret of the database")
 
-    monkeypatch.setattr(zero, "answer_queries", fail)
+    monkeypatch.setattr(zero, "answer_request", fail)
     status, answer = await ask(key=token)
     assert status == 503
     assert "secret" not in answer["detail"]

@@ -587,7 +587,7 @@ def test_a_flood_of_requests_delays_nobody(small: Site) -> None:
     assert 1 <= int(headers["Retry-After"]) <= 2
 
 
-def test_without_admin_there_are_health_and_the_stream(deployment: Deployment) -> None:
+def test_without_admin_there_are_health_the_stream_and_named_queries(deployment: Deployment) -> None:
     """`serve --no-admin`: no page, no file, no API for people."""
 
     class ServeWithoutAdmin(ServeCommand):
@@ -600,6 +600,7 @@ def test_without_admin_there_are_health_and_the_stream(deployment: Deployment) -
             assert ask(site, path)[0] == 404
         assert ask(site, "/admin/login/", b"username=ada&password=x")[0] == 404
         assert ask(site, "/healthz")[0] == 200
+        assert ask(site, "/api/zero/query", b"[]")[0] == 401  # there is such a path, which needs a token
         wait_until(lambda: ask(site, "/readyz")[0] == 200)  # a watcher of this process has to begin first
         with connect(site.url(), max_size=None, max_queue=None) as snapshot:
             assert closing_of(snapshot)[0] == 1000

@@ -8,7 +8,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from changesource.authentication.tokens import authenticate
-from changesource.models import AccessVersion, AwaitedReplica, Client, Grant
+from changesource.models import AccessVersion, App, AwaitedReplica, Client, Grant, Replica
 from changesource.models.credential import digest_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -98,3 +98,15 @@ def test_watermarks_that_clients_made_up_are_removed() -> None:
         migrated(None)
     awaited = AwaitedReplica.objects.get()
     assert (awaited.shard_num, awaited.watermark, awaited.is_fault) == (1, "", True)
+
+
+def test_processes_of_the_former_release_work_on_while_others_are_upgraded() -> None:
+    """They register replicas and create apps in the new database, without the columns that they do not know."""
+    executor = MigrationExecutor(connection)
+    former = executor.loader.project_state([("changesource", "0012_help_texts")]).apps
+    app = former.get_model("changesource", "App").objects.create(app_id="shop")
+    former.get_model("changesource", "Replica").objects.create(
+        app=app, replica_version="5a", snapshot_end="5a", shard_num=1, version_number=1, last_seen_at=timezone.now()
+    )
+    assert App.objects.get().queries == {}
+    assert Replica.objects.get().publications == []

@@ -11,12 +11,8 @@
 // Gives for each case {"asts": [those of the case, normalized], "hashes": [those by which zero-cache recognizes them]} and, of the
 // program if there is one, {"built": AST, "mapped": AST with server names, normalized} or {"thrown": "…"}.
 
-import {join} from 'node:path';
-import {env} from 'node:process';
-import {pathToFileURL} from 'node:url';
+import {load} from './zero.mjs';
 
-const zero = join(env.ZERO_NODE_MODULES, '@rocicorp', 'zero', 'out');
-const load = path => import(pathToFileURL(join(zero, path)).href);
 const {parse} = await load('shared/src/valita.js');
 const {astSchema, mapAST, normalizeAST} = await load('zero-protocol/src/ast.js');
 const {hashOfAST} = await load('zero-protocol/src/query-hash.js');

@@ -5,14 +5,9 @@
 //
 // Gives each of our answers, and then the answer to each request, with normalized ASTs.
 
-import {join} from 'node:path';
-import {env} from 'node:process';
-import {pathToFileURL} from 'node:url';
-
 import {query} from './build_query.mjs';
+import {load} from './zero.mjs';
 
-const zero = join(env.ZERO_NODE_MODULES, '@rocicorp', 'zero', 'out');
-const load = path => import(pathToFileURL(join(zero, path)).href);
 const {parse} = await load('shared/src/valita.js');
 const {normalizeAST} = await load('zero-protocol/src/ast.js');
 const {queryResponseSchema} = await load('zero-protocol/src/query-server.js');

@@ -1,4 +1,4 @@
-// Says which rows zero-cache syncs for ASTs: {"cases": [{"tables": … as in evaluate_permissions.mjs, "asts": [AST, …]}]}.
+// Says which rows zero-cache syncs for ASTs: {"cases": [{"tables": … as in pipelines.mjs, "asts": [AST, …]}]}.
 //
 // Gives for each case {"hashes": [those by which zero-cache recognizes the ASTs], "found": [answer, …]}, and in an answer, for each
 // of "sqlite" (as zero-cache has the rows), "memory" (as its incremental views look at changes), "cheap" and "dear" (with two plans,
@@ -6,19 +6,12 @@
 //   {"root": [key, …], "related": {table: [key, …]}, "exists": {table: [key, …]}, "flips": number}
 // Rows behind an EXISTS are apart, since zero-cache looks for three of them at most. Rows of the system `permissions` are not synced.
 
-import {join} from 'node:path';
-import {env} from 'node:process';
-import {pathToFileURL} from 'node:url';
+import {memorySources, nodesOf, pipelineOf, sqliteSources} from './pipelines.mjs';
+import {load} from './zero.mjs';
 
-import {memorySources, sqliteSources} from './evaluate_permissions.mjs';
-
-const zero = join(env.ZERO_NODE_MODULES, '@rocicorp', 'zero', 'out');
-const load = path => import(pathToFileURL(join(zero, path)).href);
 const {parse} = await load('shared/src/valita.js');
 const {astSchema} = await load('zero-protocol/src/ast.js');
 const {hashOfAST} = await load('zero-protocol/src/query-hash.js');
-const {buildPipeline} = await load('zql/src/builder/builder.js');
-const {MemoryStorage} = await load('zql/src/ivm/memory-storage.js');
 const {skipYields} = await load('zql/src/ivm/skip-yields.js');
 const {completeOrdering} = await load('zql/src/query/complete-ordering.js');
 const {planQuery} = await load('zql/src/planner/planner-builder.js');
@@ -54,22 +47,9 @@ function costs(names) {
 }
 
 function hydrated(sources, ast) {
-  const input = buildPipeline(
-    ast,
-    {
-      getSource: name => sources[name],
-      createStorage: () => new MemoryStorage(),
-      decorateInput: input => input,
-      decorateSourceInput: input => input,
-      decorateFilterInput: input => input,
-      addEdge() {},
-      enableNotExists: true,
-    },
-    'q',
-  );
-  input.setOutput({push() {}});
+  const input = pipelineOf(ast, sources);
   const found = {root: [], related: {}, exists: {}, flips: flips(ast)};
-  for (const node of skipYields(input.fetch({}))) {
+  for (const node of nodesOf(input)) {
     found.root.push(node.row.key);
     collect(node, input.getSchema(), found, 'related');
   }

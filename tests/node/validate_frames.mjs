@@ -1,11 +1,7 @@
 // Reads the frames of a change stream as zero-cache does: {"frames": [text, …]}. Gives {"index": n, "error": "…"} for each bad one.
 
-import {join} from 'node:path';
-import {env} from 'node:process';
-import {pathToFileURL} from 'node:url';
+import {load} from './zero.mjs';
 
-const zero = join(env.ZERO_NODE_MODULES, '@rocicorp', 'zero', 'out');
-const load = path => import(pathToFileURL(join(zero, path)).href);
 const {v0} = await load('zero/src/change-protocol/v0.js');
 // The functions that zero-cache's types/streams.js reads a frame with.
 const {BigIntJSON} = await load('shared/src/bigint-json.js');

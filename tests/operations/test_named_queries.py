@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from changesource.errors import DeploymentRefused
@@ -20,6 +23,7 @@ from changesource.protocol.watermarks import Position
 from changesource.publishing.versions import begin_publish
 from changesource.queries import Caller
 from changesource.queries.restriction import NO_ROW
+from changesource.queries.transform import Transformer
 from tests.models.builders import build_app, build_table, publish, set_grant
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,7 +58,7 @@ def deployment(app: App) -> Deployment:
 
 def answers(deployment: Deployment, *names: str, caller: Caller | None = None) -> list[dict[str, Any]]:
     requests = [QueryRequest(str(number), name, None) for number, name in enumerate(names)]
-    return answer_queries.blocking(deployment, requests, caller or Caller())
+    return answer_queries(deployment, requests, caller or Caller(), time.monotonic())
 
 
 def answered(deployment: Deployment, *names: str) -> list[bool]:
@@ -115,7 +119,8 @@ def test_what_a_publish_under_way_takes_away_is_refused_before_it_takes_place(ap
 
 
 def test_only_replicas_in_use_count(app: App, deployment: Deployment) -> None:
-    """Not one that was last seen a while ago, nor one of another shard or of a time before the app started over."""
+    """Not one that was last seen a while before another one, nor one of another shard or of a time before the app started
+    over."""
     long_ago = timezone.now() - 2 * RECENT
     register(deployment, seconds=1)
     Replica.objects.update(last_seen_at=long_ago)
@@ -124,11 +129,23 @@ def test_only_replicas_in_use_count(app: App, deployment: Deployment) -> None:
     app.queries |= {"villages": {"table": "village"}}
     app.save()
     publish(app)
+    register(deployment, seconds=9, version=2)
     assert answered(deployment, "villages") == [True]
     assert answered(replace(deployment, shard_num=5), "villages") == [False]
     begin_publish(app, resets=True)
     begin_access.blocking(ClientInApp(deployment.identity.client_id, "shop"), without_marker=True)
     assert answered(replace(deployment, shard_num=5), "villages") == [True]
+
+
+def test_the_last_replica_counts_even_if_its_stream_has_been_silent_for_long(app: App, deployment: Deployment) -> None:
+    """As it is while a transition loads a large table. A table that comes with it would stop the client group."""
+    register(deployment, seconds=1)
+    build_table(app, "village", {"_id": {}}, permissions=EVERYONE)
+    app.queries |= {"villages": {"table": "village"}}
+    app.save()
+    publish(app)
+    Replica.objects.update(last_seen_at=timezone.now() - 100 * RECENT)
+    assert answered(deployment, "cities", "villages") == [True, False]
 
 
 def test_the_grant_and_the_publications_decide_which_tables_there_are(app: App, deployment: Deployment) -> None:
@@ -186,15 +203,47 @@ def test_rules_are_those_of_the_version_in_force_and_of_the_caller(app: App, dep
 def test_nothing_is_worked_out_twice(deployment: Deployment) -> None:
     """As long as nothing that it depends on changes."""
     transformers = named_queries._Transformers()
-    first = transformers.of(deployment)
-    assert transformers.of(deployment) is first
+
+    def made(deployment: Deployment = deployment) -> Transformer:
+        return transformers.of(deployment, time.monotonic())
+
+    first = made()
+    assert made() is first
     register(deployment)
-    second = transformers.of(deployment)
+    second = made()
     assert second is not first
-    assert transformers.of(deployment) is second
+    assert made() is second
     for number in range(named_queries.MAX_DEPLOYMENTS):
-        transformers.of(replace(deployment, shard_num=number + 1))
-    assert transformers.of(deployment) is not second
+        made(replace(deployment, shard_num=number + 1))
+    assert made() is not second
+
+
+def test_requests_that_wait_share_what_is_read(deployment: Deployment) -> None:
+    """What was read after a request had come is new enough for it, and nothing else is."""
+    transformers = named_queries._Transformers()
+    before = time.monotonic()
+    with CaptureQueriesContext(connection) as queries:
+        shared = transformers.of(deployment, before)
+        read = len(queries)
+        assert transformers.of(deployment, before) is shared
+        assert len(queries) == read > 0
+        transformers.of(deployment, time.monotonic())
+        assert len(queries) > read
+
+
+def test_a_credential_does_not_share_what_was_read_for_another(deployment: Deployment) -> None:
+    """Which may have been revoked."""
+    transformers = named_queries._Transformers()
+    before = time.monotonic()
+    transformers.of(deployment, before)
+    client = Client.objects.get()
+    revoked, _ = client.credentials.model.objects.issue(client)
+    revoked.revoke()
+    for credential_id in (revoked.pk, None):
+        with pytest.raises(DeploymentRefused):
+            transformers.of(
+                replace(deployment, identity=replace(deployment.identity, credential_id=credential_id)), before
+            )
 
 
 def test_queries_are_counted_by_name_and_outcome(deployment: Deployment, caplog: pytest.LogCaptureFixture) -> None:
@@ -221,7 +270,7 @@ def test_queries_are_counted_by_name_and_outcome(deployment: Deployment, caplog:
         *[("", schema) for schema in ("", "_0")],
         *[
             ("shop", schema)
-            for schema in ("", "shop", "shop_", "other_0", "shop_-1", "shop_0 ", "shop_1e3", "shop_\u0663")
+            for schema in ("", "shop", "shop_", "other_0", "shop_-1", "shop_0 ", "shop_1e3", "shop_\u0663", "shop_01")
         ],
         ("shop", "shop_1111111111"),
         ("sho.", "shop_0"),
@@ -232,6 +281,21 @@ def test_the_url_names_app_and_shard(app_id: str, schema: str) -> None:
     with pytest.raises(DeploymentRefused):
         deployment_of(Identity(1, "cache"), app_id, schema)
     assert deployment_of(Identity(1, "cache"), "shop", "shop_12").shard_num == 12
+
+
+def test_the_reason_of_a_refusal_repeats_nothing_of_the_request(deployment: Deployment) -> None:
+    """It is logged, and stored once for each different one: whoever has a credential could write anything there."""
+    hostile = "x" * 5_000
+    refused = [replace(deployment, app_id=hostile)]
+    Client.objects.get().grants.update(shards="1")
+    refused.append(replace(deployment, shard_num=123_456))
+    for each in refused:
+        with pytest.raises(DeploymentRefused) as caught:
+            answers(each, "cities")
+        assert not any(text in str(caught.value) for text in (hostile, "123456"))
+    with pytest.raises(DeploymentRefused) as caught:
+        deployment_of(deployment.identity, hostile, hostile)
+    assert hostile not in str(caught.value)
 
 
 def test_the_entitlements_of_the_fixture_are_in_force(deployment: Deployment) -> None:

@@ -1,11 +1,15 @@
 """changesource/queries/restriction.py"""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from changesource.queries.restriction import NO_ROW
+from changesource.queries.builder import Tables
+from changesource.queries.restriction import NO_ROW, Restriction
+from changesource.rules.checks import RuleScope
 from tests.queries.shop import EVERYBODY, OPEN, Shop, exists_in
+from tests.rules.schema import ISSUE
 
 OWN = [{"owner": "$auth.sub"}]
 
@@ -319,3 +323,36 @@ def test_a_query_is_restricted_for_each_caller_anew() -> None:
     assert shop.restricted(query)["where"] == NO_ROW
     assert shop.restricted(query, U1) == first
     assert query.ast == shop.tables.issue.related("twins").ast
+
+
+def test_each_query_of_a_caller_keeps_what_is_its_own() -> None:
+    """What is worked out for one related query is not taken for another."""
+    shop = Shop(**OPEN)
+    restricted = Restriction(shop.scope).for_caller({})
+
+    def level_asked_for(level: int) -> Any:
+        query = shop.tables.issue.related("members", lambda m: m.where("level", level))
+        return restricted(query.ast)["related"][0]["subquery"]["where"]["right"]["value"]
+
+    assert [level_asked_for(level) for level in range(200)] == list(range(200))
+
+
+def test_relationships_that_look_alike_keep_the_columns_of_their_tables() -> None:
+    """Two tables have a relationship of the same name to the same columns, from columns that the replica calls otherwise."""
+    shop = Shop(**OPEN)
+    definition = shop.scope.app
+    key, *others = ISSUE.columns
+    ticket = replace(ISSUE, name="ticket", server_name="tickets", columns=(replace(key, server_name="number"), *others))
+    scope = RuleScope(
+        replace(
+            definition,
+            tables=(*definition.tables, replace(ticket, permissions=definition.tables[0].permissions)),
+            relationships={**definition.relationships, "ticket": definition.relationships["issue"]},
+        )
+    )
+    tables, restricted = Tables(scope), Restriction(scope).for_caller({})
+    parents = [
+        restricted(query.related("members").ast)["related"][0]["correlation"]["parentField"]
+        for query in (tables.issue, tables.ticket)
+    ]
+    assert parents == [["key"], ["number"]]

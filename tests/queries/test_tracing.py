@@ -101,6 +101,10 @@ def test_a_name_that_the_app_does_not_have_is_a_problem() -> None:
     assert found.problem == "'data': a json column can only be compared with null."
 
 
+def test_a_function_without_return_is_a_problem() -> None:
+    assert traced(lambda q, args, caller: None).problem == "The function returned no query."  # type: ignore[arg-type,return-value]
+
+
 def test_problems_name_the_function() -> None:
     """Those of one app."""
     registry = Registry()

@@ -13,7 +13,7 @@ from changesource.protocol.transforms import QueryRequest, query_response
 from changesource.queries.builder import Query, Tables
 from changesource.queries.errors import ApplicationError
 from changesource.queries.registry import MAX_NAME_LENGTH, Caller, Registry, query
-from changesource.queries.transform import Transformed, Transformer, names_in, replica_tables
+from changesource.queries.transform import MAX_HINTS, Transformed, Transformer, names_in, replica_tables
 from tests.queries.shop import OPEN, scope
 
 SCOPE = scope(**{**OPEN, "issue": [{"owner": "$auth.sub"}, {"$auth.role": "admin"}]})
@@ -176,10 +176,26 @@ def test_the_text_of_an_exception_stays_inside(registry: Registry, caplog: pytes
     assert len(error_id) == 13
 
 
-def test_each_failure_has_a_number_of_its_own(registry: Registry) -> None:
-    """Also two of one query."""
-    first, second = ask(registry, "raises", "raises")
-    assert first.answer["message"] != second.answer["message"]
+def test_the_log_has_one_failure_of_each_query_of_a_request(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client can ask for a query that fails a thousand times. The answers have the number of the one that was logged."""
+    with caplog.at_level(logging.ERROR):
+        found = ask(registry, *["raises", "recurses"] * 10)
+    assert len(caplog.records) == 2
+    assert len({each.answer["message"] for each in found}) == 2
+    caplog.clear()
+    with caplog.at_level(logging.ERROR):
+        (another,) = ask(registry, "raises")
+    assert len(caplog.records) == 1
+    assert another.answer["message"] not in {each.answer["message"] for each in found}
+
+
+def test_the_nearest_name_is_looked_for_a_few_times_in_a_request(registry: Registry) -> None:
+    """A client can make up a thousand names, and the looking takes long among many queries."""
+    found = ask(registry, *["isues"] * 10)
+    hinted = [each.answer["message"].endswith("Did you mean issues?") for each in found]
+    assert hinted == [True] * MAX_HINTS + [False] * (10 - MAX_HINTS)
 
 
 @pytest.mark.parametrize(

@@ -243,3 +243,23 @@ def test_an_abandoned_publish_does_not_block_the_next_one() -> None:
     version = edit_and_begin()
     Version.objects.filter(pk=version.pk).update(published_at=timezone.now() - timedelta(minutes=5))
     assert begin_publish(version.app).nonce != version.nonce
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_few_versions_are_kept_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may live through thousands of publishes. A version that is needed again is compiled again."""
+    monkeypatch.setattr(version_history, "MAX_COMPILED", 2)
+
+    def publish_four() -> None:
+        app = build_app()
+        publish(app)
+        for number in range(1, 4):
+            build_table(app, f"river{number}", {"_id": {}})
+            publish(app)
+
+    await sync_to_async(publish_four)()
+    history = VersionHistory("shop")
+    for _ in range(2):
+        assert [version.number for version in await history.after(0)] == [1, 2, 3, 4]
+    assert len(history._compiled) == 2
+    assert await history.after(3) == await history.after(3)

@@ -2,6 +2,7 @@
 two is given."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -34,8 +35,9 @@ CLIENT_ID = 7
 BEGAN = 1_700_000_000 << 32
 CHANGED = BEGAN + 100
 """The cluster time at which the client's access becomes its second."""
-FIRST = StoredAccess(1, "a" * 32, 0, "{}")
-SECOND = StoredAccess(2, "b" * 32, CHANGED, "{}")
+STORED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+FIRST = StoredAccess(1, "a" * 32, 0, "{}", STORED_AT)
+SECOND = StoredAccess(2, "b" * 32, CHANGED, "{}", STORED_AT)
 PUBLISHED = PublishedApp(APP_ID, 3, AppDefinition(APP_ID, "default", ()), "shop.one", base_number=2)
 ANOTHER_BASE = replace(PUBLISHED, number=4, log_name="shop.two", base_number=4)
 REPLACED_BASE = replace(ANOTHER_BASE, base_reason="another database is behind the URI of its source")
@@ -117,7 +119,7 @@ class TestAtAResume:
 
     def test_an_access_that_cannot_be_known_is_no_reason(self) -> None:
         """The connection is closed, as for a source that is away."""
-        waiting = StoredAccess(1, "a" * 32, None, "{}")
+        waiting = StoredAccess(1, "a" * 32, None, "{}", STORED_AT)
         with pytest.raises(UnknownVersion):
             at_resume(access=access_of(waiting))
 

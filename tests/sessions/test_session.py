@@ -16,7 +16,7 @@ from changesource.log.entries import Entry, EntryId
 from changesource.models import Client
 from changesource.models import Replica as RegisteredReplica
 from changesource.models.queries.clients import Identity
-from changesource.mongo.markers import MARKERS_COLLECTION
+from changesource.mongo.markers import MARKERS_COLLECTION, write_access_marker
 from changesource.mongo.source import current_cluster_time
 from changesource.operations.publisher import publish_app
 from changesource.protocol import closing
@@ -25,12 +25,13 @@ from changesource.protocol.requests import StreamRequest
 from changesource.protocol.watermarks import Position
 from changesource.replication.feed import Feed
 from changesource.replication.readings import Lull, Reading
-from changesource.sessions import acknowledgements, barrier, source_clock
+from changesource.sessions import acknowledgements, barrier, client_access, source_clock
 from changesource.sessions import session as session_module
 from changesource.sessions import snapshot as snapshot_module
+from changesource.sessions import stream as stream_module
 from changesource.sessions.session import Session
 from tests.faults.sessions import ChangeSource, Replica, ToldReplica
-from tests.models.builders import build_table
+from tests.models.builders import build_table, set_grant
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -273,3 +274,83 @@ async def test_what_a_replica_has_is_noted(source: ChangeSource, monkeypatch: py
         assert replica.watermark is not None
         while (await RegisteredReplica.objects.aget()).acknowledged != replica.watermark.watermark:
             await asyncio.sleep(0.02)
+
+
+async def test_rules_are_sent_once_more_when_queries_may_name_what_has_come(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """zero-cache asks for all named queries then. The answers depend on what is noted of the replica, so that is noted first,
+    even if it is not due."""
+    monkeypatch.setattr(acknowledgements, "NOTE_SECONDS", 1e6)
+    monkeypatch.setattr(stream_module, "KEPT_SECONDS", 0.2)
+    replica = Replica()
+    await source.take_snapshot(replica)
+    source.app.queries = {"villages": {"table": "village"}}
+    await source.app.asave()
+    await sync_to_async(build_table)(source.app, "village", {"_id": {}}, permissions='{"select": [{}]}')
+    async with source.streaming(replica), asyncio.timeout(SOON_SECONDS):
+        await sync_to_async(publish_app)(source.app)
+        await replica.until(lambda: "village" in replica.published)
+        assert not sent_once_more(replica)
+        assert replica.watermark is not None
+        has_village = replica.watermark.watermark
+        await replica.until(lambda: sent_once_more(replica))
+        assert (await RegisteredReplica.objects.aget()).acknowledged >= has_village
+
+
+async def test_rules_are_sent_once_more_when_the_last_query_is_gone(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """zero-cache still has its answer to that query."""
+    monkeypatch.setattr(stream_module, "KEPT_SECONDS", 0.2)
+    source.app.queries = {"cities": {"table": "city"}}
+    await source.app.asave()
+    await source.app.tables.aupdate(permissions='{"select": [{}]}')
+    await sync_to_async(publish_app)(source.app)
+    replica = Replica()
+    await source.take_snapshot(replica)
+    monkeypatch.setattr(stream_module, "LATELY_SECONDS", -1)  # otherwise they are sent once more for that publish
+    source.app.queries = {}
+    await source.app.asave()
+    async with source.streaming(replica), asyncio.timeout(SOON_SECONDS):
+        await sync_to_async(publish_app)(source.app)
+        await replica.until(lambda: sent_once_more(replica))
+
+
+@pytest.mark.parametrize("has_queries", [True, False])
+async def test_a_snapshot_marks_a_change_of_access_when_earlier_answers_are_forgotten(
+    source: ChangeSource, monkeypatch: pytest.MonkeyPatch, *, has_queries: bool
+) -> None:
+    """Another replica of the client meets that marker too, and loses a table. An answer of before that names the table would
+    stop its client group."""
+    waits = 0.5 if has_queries else 1e6
+    monkeypatch.setattr(session_module, "KEPT_SECONDS", waits)
+    await sync_to_async(build_table)(source.app, "village", {"_id": {}}, permissions='{"select": [{}]}')
+    source.app.queries = {"villages": {"table": "village"}} if has_queries else {}
+    await source.app.asave()
+    version = await sync_to_async(publish_app)(source.app)
+    async with asyncio.timeout(SOON_SECONDS):
+        while source.service.published(source.app.app_id).number < version.number:  # type: ignore[union-attr]
+            await asyncio.sleep(0.02)
+    await source.take_snapshot(Replica())
+    marked_at: list[float] = []
+
+    async def write(*arguments: Any) -> None:
+        marked_at.append(time.monotonic())
+        await write_access_marker(*arguments)
+
+    monkeypatch.setattr(client_access, "write_access_marker", write)
+    await sync_to_async(set_grant)(source.client, all_tables=False, tables=["city"])
+    began = time.monotonic()
+    replica = Replica()
+    async with asyncio.timeout(SOON_SECONDS):
+        await source.take_snapshot(replica, shard_num=1)
+    assert list(replica.published) == ["city"]
+    [at] = marked_at
+    assert not has_queries or at - began >= waits
+
+
+def sent_once_more(replica: Replica) -> bool:
+    """Whether the rules that the replica has are in the text with which they are sent once more."""
+    [row] = replica.tables["permissions"].values()
+    return str(row["hash"]).endswith(" again")

@@ -42,7 +42,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--no-admin",
             action="store_true",
-            help="Serve only health checks and the change stream, as with ADMIN=0; admin then needs a process of its own.",
+            help="Serve only health checks, the change stream and named queries, as with ADMIN=0; admin then needs a "
+            "process of its own.",
         )
 
     def handle(

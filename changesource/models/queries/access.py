@@ -26,12 +26,14 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class StoredAccess:
     """An `AccessVersion`. `access` is `Grant.access()` as JSON text. `cluster_time` is None until a
-    reader meets the marker, and 0 for a version without one, across which no stream continues."""
+    reader meets the marker, and 0 for a version without one, across which no stream continues.
+    `stored_at` is by the clock of the process that stored it."""
 
     number: int
     nonce: str
     cluster_time: int | None
     access: str
+    stored_at: datetime
 
     @property
     def is_base(self) -> bool:
@@ -101,10 +103,10 @@ def read_entitlements(client_ids: Collection[int]) -> dict[ClientInApp, Entitlem
     now = timezone.now()
     grants = Grant.objects.filter(client__in=client_ids).select_related("client", "app")
     credentials: defaultdict[int, set[int]] = defaultdict(set)
-    is_unexpired = Q(expires_at=None) | Q(expires_at__gt=now)
-    valid = Credential.objects.filter(is_unexpired, client__in=client_ids, revoked_at=None)
-    for client_id, pk in valid.values_list("client_id", "pk"):
-        credentials[client_id].add(pk)
+    unrevoked = Credential.objects.filter(client__in=client_ids, revoked_at=None).order_by()
+    for client_id, pk, expires_at in unrevoked.values_list("client_id", "pk", "expires_at"):
+        if expires_at is None or expires_at > now:
+            credentials[client_id].add(pk)
     stored = _stored(Q(client__in=client_ids))
     found = {}
     for grant in grants:
@@ -180,10 +182,11 @@ def confirm_access(nonce: str, cluster_time: int) -> None:
 def _stored(which: Q) -> Mapping[ClientInApp, Sequence[StoredAccess]]:
     found: defaultdict[ClientInApp, list[StoredAccess]] = defaultdict(list)
     rows = AccessVersion.objects.filter(which).order_by("number")
-    for client_id, app_id, number, nonce, cluster_time, access in rows.values_list(
-        "client_id", "app__app_id", "number", "nonce", "cluster_time", "access"
+    for client_id, app_id, number, nonce, cluster_time, access, stored_at in rows.values_list(
+        "client_id", "app__app_id", "number", "nonce", "cluster_time", "access", "created_at"
     ):
-        found[ClientInApp(client_id, app_id)].append(StoredAccess(number, nonce, cluster_time, _text(access)))
+        version = StoredAccess(number, nonce, cluster_time, _text(access), stored_at)
+        found[ClientInApp(client_id, app_id)].append(version)
     return found
 
 

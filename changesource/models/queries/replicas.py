@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet, Value
+from django.db.models import Max, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
@@ -19,8 +19,8 @@ from changesource.models.replica import Replica
 from changesource.models.version import Version
 
 RECENT = timedelta(minutes=1)
-"""A replica that was in use within this time counts as one that answers queries now. Open streams note
-their replicas several times a minute."""
+"""A replica that was in use within this time may answer queries now, beside the last one. Streams note
+their replicas several times a minute, but not in a transition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,13 @@ def find_replica(app_id: str, shard_num: int, replica_version: str) -> ReplicaRe
 
 @STREAMS.query
 def recent_replicas(app_id: str, shard_num: int, client_id: int) -> list[ReplicaRecord]:
-    """The client's replicas of the shard that were in use within `RECENT`, the last one first."""
-    since = timezone.now() - RECENT
-    found = Replica.objects.filter(app__app_id=app_id, shard_num=shard_num, client=client_id, last_seen_at__gte=since)
-    return [_record(app_id, replica) for replica in found.order_by("-last_seen_at")]
+    """The client's replicas of the shard that may answer queries now, the last one first: that one,
+    even if its stream has been silent for long, as in a transition or without a source; and others
+    that were in use within `RECENT`."""
+    of_shard = Replica.objects.filter(app__app_id=app_id, shard_num=shard_num, client=client_id)
+    last = of_shard.order_by("-last_seen_at", "-pk").values("pk")[:1]
+    found = of_shard.filter(Q(last_seen_at__gte=timezone.now() - RECENT) | Q(pk=Subquery(last)))
+    return [_record(app_id, replica) for replica in found.order_by("-last_seen_at", "-pk")]
 
 
 @STREAMS.query

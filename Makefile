@@ -26,8 +26,9 @@
 
 PYTHON ?= python3
 ARGS ?=
-# The number of processes that `make test` distributes the test files over. Each has servers of its own.
-WORKERS ?= 2
+# The number of processes that `make test` distributes the test files over. Each has servers of its own. Those beyond the
+# number of processors run the files that wait for most of their time, which tests/scheduling.py lists.
+WORKERS ?= 3
 # Taken from the command line alone: a variable of this name in the environment may be another deployment.
 MONGODB =
 TARGET ?=

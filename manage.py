@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Django's command-line utility for this project."""
 
+import gc
 import os
 import sys
 
@@ -8,6 +9,9 @@ RUN_UNTIL_TOLD = ("serve", "watch_changes")
 
 
 def main() -> None:
+    # All that Django loads stays. Python would examine it for garbage 300 times, for a sixth of the time that a command
+    # takes to begin.
+    gc.set_threshold(10_000, 50)
     if sys.argv[1:2] and sys.argv[1] in RUN_UNTIL_TOLD:
         from changesource.stopping import end_when_told
 

@@ -1,5 +1,6 @@
 """Servers that tests share. They keep apart by using databases and key prefixes of their own."""
 
+import atexit
 import gc
 import os
 import shutil
@@ -8,20 +9,24 @@ import sys
 import time
 from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import pytest
 from django.conf import settings
+from django.test import TransactionTestCase
+from pytest_django import DjangoDbBlocker
+from xdist.remote import Producer
 
+from tests.emptying import Emptying
 from tests.examples import IS_FAST, load_profile
 from tests.given_mongodb import EMBEDDED, GivenMongo, given_mongo, given_uri, hosts_of
+from tests.scheduling import Scheduling, place_of
 from zerosources.embedded import EMBEDDED_DIR
 from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServer
 
 RUNS_DIR = EMBEDDED_DIR / "tests"
 TESTS_OF_EMBEDDED = Path(__file__).parent / "embedded"
-LONGEST = (Path(__file__).parent / "faults/test_oracle.py", Path(__file__).parent / "test_on_postgresql.py")
-"""The files that take longest begin first: no worker is left with one of them at the end."""
 
 # Each may take a hundred megabytes.
 KEPT_RUNS = 3
@@ -29,10 +34,17 @@ KEPT_RUNS = 3
 
 def pytest_configure() -> None:
     """Loads the number of examples. A shell has its background jobs ignore SIGINT, and so would all that the tests start and
-    interrupt."""
+    interrupt. When a process ends, Python looks for garbage in everything once more, for seconds, and there is nothing to
+    find any more."""
     load_profile()
+    atexit.register(gc.freeze)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_report_header() -> list[str]:
@@ -60,7 +72,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         chosen = [item for item in chosen if item.get_closest_marker("django_db") or "db" in fixtures_of(item)]
     left_out = set(items).difference(chosen)
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
-    items[:] = sorted(chosen, key=lambda item: item.path not in LONGEST)
+    items[:] = sorted(chosen, key=lambda item: place_of(item.path))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -109,6 +121,15 @@ def run_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
     yield path
     if not request.session.testsfailed:
         shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The database of pytest-django, which is emptied in our way after tests that commit."""
+    with django_db_blocker.unblock():
+        emptying = Emptying()
+    with patch.object(TransactionTestCase, "_fixture_teardown", lambda test: emptying(test)):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

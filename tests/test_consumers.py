@@ -87,7 +87,7 @@ async def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
 
 async def test_a_connection_that_is_not_read_can_be_ended(connection: Connection) -> None:
     """The first reason counts and is told once, and the client's slot is released."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await connection.consumer.websocket_connect({})
         await connection.is_stalled.wait()
         connection.consumer.end(REVOKED)
@@ -114,7 +114,7 @@ async def test_a_connection_can_be_ended_before_it_is_accepted(
 
     monkeypatch.setattr(consumers, "authenticate", authenticate_for_ever)
     refusals: RefusalNotes = connection.service.limits.refusals
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await connection.consumer.websocket_connect({})
         connection.consumer.end(REVOKED)
         await connection.is_closed.wait()
@@ -127,7 +127,7 @@ async def test_a_connection_can_be_ended_before_it_is_accepted(
 
 async def test_a_message_that_the_server_refuses_ends_the_connection(connection: Connection) -> None:
     """With the close code of the server."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await connection.consumer.websocket_connect({})
         await connection.is_stalled.wait()
         await connection.consumer.dispatch({"type": UPSTREAM_REFUSED, "how": Closing(1009, "Long.")})
@@ -166,7 +166,7 @@ async def test_another_server_reports_that_the_client_has_gone(
     the client's slot is released."""
     other = OtherServer(connection)
     other.error = error
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await connection.consumer.websocket_connect({})
         await connection.is_stalled.wait()
         await asyncio.wait([connection.consumer._task])
@@ -183,7 +183,7 @@ async def test_another_server_waits_for_a_client_that_reads_nothing(
     """uvicorn does, without end. The client's slot is released all the same."""
     monkeypatch.setattr(consumers, "CLOSE_SECONDS", 0.01)
     OtherServer(connection)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await connection.consumer.websocket_connect({})
         await connection.is_stalled.wait()
         connection.consumer.end(REVOKED)
@@ -201,7 +201,7 @@ async def test_a_long_message_that_another_server_accepts_ends_the_connection(
     """As our own server does."""
     other = OtherServer(connection)
     other.takes_close.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await connection.consumer.websocket_connect({})
         await connection.is_stalled.wait()
         long = "x" * 65_537

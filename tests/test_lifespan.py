@@ -35,7 +35,7 @@ async def run(done: list[str]) -> list[dict[str, Any]]:
         received.put_nowait({"type": "lifespan.shutdown"})
 
     received.put_nowait({"type": "lifespan.startup"})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await lifespan({"type": "lifespan"}, received.get, send)
     return sent
 

@@ -4,6 +4,7 @@ from django.test import Client as Browser
 
 from changesource.models import App
 from tests.models.builders import build_app
+from tests.mongo.impatience import do_not_wait
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +16,7 @@ def configuration(settings) -> None:
 def impatience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a source that is not there."""
     if "mongo_server" not in request.fixturenames:
-        monkeypatch.setattr("changesource.mongo.source.SERVER_SELECTION_TIMEOUT_MS", 100)
+        do_not_wait(monkeypatch)
 
 
 @pytest.fixture

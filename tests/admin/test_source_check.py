@@ -9,6 +9,7 @@ from django.test import Client as Browser
 from changesource.models import App
 from changesource.publishing.versions import begin_publish
 from tests.admin.pages import url
+from tests.mongo.impatience import do_not_wait
 from zerosources.embedded.ports import free_port
 from zerosources.embedded.servers import MongoServer
 
@@ -46,7 +47,7 @@ def test_an_unreachable_source_is_an_error(
     settings: Any, browser: Browser, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page says so, without host and password."""
-    monkeypatch.setattr("changesource.mongo.source.SERVER_SELECTION_TIMEOUT_MS", 100)
+    do_not_wait(monkeypatch)
     settings.CHANGESOURCE_SOURCES = {"default": f"mongodb://user:secret@127.0.0.1:{free_port()}/shop"}
     text = browser.get(page(app)).content.decode()
     assert "CS103" in text

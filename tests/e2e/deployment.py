@@ -70,9 +70,7 @@ class Deployment:
         }
         self._management = Management(self.environment)
         stack.callback(self._management.close)
-        if "DATABASE_URL" in environment:
-            self.manage("migrate", "--verbosity", "0")
-        else:
+        if "DATABASE_URL" not in environment:  # of a migrated database
             make_sqlite(folder / "django.sqlite3")
         self.manage(*self._load_schema(schema, mappings or {}, permissions))
         self.token = self.manage("create_client", "zero-cache", "--app", self.app_id).splitlines()[-1]

@@ -2,7 +2,6 @@
 
 import copy
 import time
-import uuid
 
 import psycopg
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from tests.e2e.conftest import Deploy
 from tests.e2e.deployment import check_protocol
 from tests.e2e.workload import SCHEMA, fill
+from tests.embedded.django_database import make_postgresql
 from tests.embedded.waiting import wait_until
 from zerosources.embedded.servers import PostgresServer
 
@@ -32,8 +32,9 @@ def test_documents_and_publishes_arrive_and_connections_are_kept(
 ) -> None:
     """A snapshot, changes and a publish reach zero-cache. A watcher and a server with a stream keep the connections that they
     have, and open no more, while nothing happens."""
-    name = f"django_{uuid.uuid4().hex}"
-    deployment = deploy(SCHEMA, log="redis", DATABASE_URL=postgres_server.create_database(name), HEARTBEAT_SECONDS="1")
+    url = make_postgresql(postgres_server)
+    name = url.rpartition("/")[2]
+    deployment = deploy(SCHEMA, log="redis", DATABASE_URL=url, HEARTBEAT_SECONDS="1")
     fill(deployment.database, 100)
     proxy = deployment.proxy(deployment.start())
     zero_cache = deployment.zero_cache(proxy)

@@ -18,7 +18,7 @@ from zerosources.embedded.project import ServeCommand, project_environment
 
 pytestmark = pytest.mark.timeout(150)
 
-AT_A_TIME = 16
+AT_A_TIME = 48
 SILENT_SECONDS = 10
 """After which a connection that a header has kept open is taken to have said everything."""
 GOOD_PAGE = {"Host": b"localhost", "Connection": b"close"}
@@ -41,10 +41,27 @@ class Answers:
     log: str
 
 
-@pytest.fixture(scope="module", params=[ServeCommand, DaphneCommand], ids=["serve", "daphne"])
-def answers(request: pytest.FixtureRequest, run_dir: Path) -> Iterator[Answers]:
-    folder = run_dir / f"headers-{request.param.name}"
-    with request.param(folder, environment=environment_in(folder)) as server, ThreadPoolExecutor(AT_A_TIME) as threads:
+SERVERS = {"serve": ServeCommand, "daphne": DaphneCommand}
+
+
+@pytest.fixture(scope="module")
+def answers_of_each(run_dir: Path) -> dict[str, Answers]:
+    """Both servers are asked at the same time, since most of that is waiting."""
+    servers = []
+    for name, kind in SERVERS.items():
+        folder = run_dir / f"headers-{name}"
+        servers.append(kind(folder, environment=environment_in(folder)))
+    with ThreadPoolExecutor() as threads:
+        return dict(zip(SERVERS, threads.map(ask, servers), strict=True))
+
+
+@pytest.fixture(params=SERVERS)
+def answers(answers_of_each: dict[str, Answers], request: pytest.FixtureRequest) -> Answers:
+    return answers_of_each[request.param]
+
+
+def ask(server: ServeCommand) -> Answers:
+    with server, ThreadPoolExecutor(AT_A_TIME) as threads:
 
         def answer(data: bytes) -> bytes:
             with RawConnection(server.port, SILENT_SECONDS) as connection:
@@ -55,7 +72,7 @@ def answers(request: pytest.FixtureRequest, run_dir: Path) -> Iterator[Answers]:
         streams = threads.map(lambda case: answer(handshake_request(case)), HEADERS)
         requests = threads.map(lambda case: answer(case.sends), REQUESTS)
         by_id = [case.id for case in HEADERS]
-        yield Answers(
+        return Answers(
             dict(zip(by_id, pages, strict=True)),
             dict(zip(by_id, streams, strict=True)),
             {case.name: answer for case, answer in zip(REQUESTS, requests, strict=True)},

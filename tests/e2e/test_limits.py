@@ -30,6 +30,7 @@ from tests.e2e.conftest import Deploy
 from tests.e2e.deployment import Deployment
 from tests.e2e.raw_websocket import DEFLATE, RSV1, compressed, frame, handshake
 from tests.e2e.workload import SCHEMA, fill
+from tests.embedded.django_database import make_postgresql
 from tests.embedded.waiting import wait_until
 from zerosources.embedded.project import ServeCommand
 from zerosources.embedded.servers import MongoServer, PostgresServer
@@ -720,7 +721,7 @@ def test_strangers_do_not_hold_up_what_is_revoked(deploy: Deploy, postgres_serve
     """500 anonymous requests at a time, which have wrong tokens looked up, or ask whether the process is ready, or have
     sessions looked up and passwords hashed: a revoked stream ends within two seconds. On PostgreSQL, where each
     query opens a connection."""
-    django_database = postgres_server.create_database(f"django_{uuid.uuid4().hex}")
+    django_database = make_postgresql(postgres_server)
     unlimited = dict.fromkeys(("CONNECTIONS_PER_ADDRESS", "REQUESTS_PER_ADDRESS", "LOGINS_PER_ADDRESS"), "0")
     deployment = deploy(SCHEMA, DATABASE_URL=django_database, **unlimited)
     fill(deployment.database, 5)

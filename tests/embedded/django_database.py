@@ -4,16 +4,24 @@ import json
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
 from zerosources.embedded.project import MANAGE, manage, project_environment
 from zerosources.embedded.server import ServerError
+from zerosources.embedded.servers import PostgresServer
 
 COMMANDS = """
-import io, json, sys
+import gc, io, json, sys
 from contextlib import redirect_stderr, redirect_stdout
+
+gc.set_threshold(10_000, 50)  # as manage.py does
+
 from django.core.management import execute_from_command_line
 
 for line in sys.stdin:
@@ -71,6 +79,26 @@ class Management:
                 text=True,
             )
         return self._process
+
+
+def make_postgresql(server: PostgresServer) -> str:
+    """The URL of a new, migrated database."""
+    name = f"django_{uuid.uuid4().hex}"
+    template = _template(server)
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+    return server.uri(name)
+
+
+@cache
+def _template(server: PostgresServer) -> str:
+    """The name of a migrated database of this server, to which nobody connects."""
+    name = "migrated"
+    environment = project_environment(Path(), mongodb_uri="", secret_key="for tests only")
+    manage({**environment, "DATABASE_URL": server.create_database(name)}, "migrate", "--verbosity", "0")
+    return name
 
 
 def make_sqlite(path: Path) -> None:

@@ -146,6 +146,7 @@ def test_killed_guard(log_path: Path) -> None:
     wait_until(lambda: not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.mark.not_fast
 def test_killed_launcher(tmp_path: Path) -> None:
     """A launcher that is killed leaves none of its servers' processes."""
     with subprocess.Popen([PYTHON, "-c", LAUNCHER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as launcher:

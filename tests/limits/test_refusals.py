@@ -59,7 +59,7 @@ async def test_refusals_are_counted_and_stored() -> None:
     notes = RefusalNotes()
     for _ in range(5):
         notes.note(WRONG)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while notes.pending or not await Refusal.objects.filter(count=5).aexists():
             await asyncio.sleep(0.01)
     notes.note(WRONG)

@@ -9,7 +9,7 @@ from changesource.log import doorbell
 from changesource.log.doorbell import Doorbell
 
 LONG_SECONDS = 60.0
-SOON_SECONDS = 5.0
+SOON_SECONDS = 20.0
 
 
 class SilentLayer:

@@ -14,6 +14,7 @@ from changesource.models import App, Table
 from changesource.publishing.release import PreImages
 from changesource.publishing.versions import begin_publish
 from tests.models.builders import build_app
+from tests.mongo.impatience import do_not_wait
 from zerosources.embedded.ports import free_port
 from zerosources.embedded.servers import MongoServer
 
@@ -49,7 +50,7 @@ def unwinding(app: App) -> App:
 
 @pytest.fixture
 def unreachable(app: App, settings: Any, monkeypatch: pytest.MonkeyPatch) -> App:
-    monkeypatch.setattr("changesource.mongo.source.SERVER_SELECTION_TIMEOUT_MS", 100)
+    do_not_wait(monkeypatch)
     settings.CHANGESOURCE_SOURCES = {"default": f"mongodb://user:secret@127.0.0.1:{free_port()}/shop?replicaSet=none"}
     return app
 

@@ -14,6 +14,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from changesource.models import App
+from tests.mongo.impatience import look_again_soon
 from tests.mongo.undecodable import SPOILT, spoilt
 
 pytestmark = pytest.mark.django_db
@@ -175,6 +176,7 @@ def test_a_wrong_uri_or_one_without_a_database_is_refused(settings, uri: str) ->
 
 def test_an_unreachable_source_is_reported_without_the_password(settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("changesource.management.commands.infer_schema.SERVER_SELECTION_TIMEOUT_MS", 100)
+    look_again_soon(monkeypatch)
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://me:secret@127.0.0.1:1/shop"}
     with pytest.raises(CommandError, match="CS103") as refusal:
         infer("city")

@@ -15,6 +15,7 @@ from changesource.publishing.schema_file import Schema
 from changesource.publishing.versions import begin_publish
 from changesource.tables.definition import Column, Table
 from tests.models.builders import build_app, set_grant
+from tests.mongo.impatience import do_not_wait
 from tests.simulation.sources import ITEMS, PlainDatabase, records_pre_images, refused
 from zerosources.embedded.servers import MongoServer
 
@@ -29,7 +30,7 @@ SCHEMA: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def default_source(settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that is away, for which a test does not wait."""
-    monkeypatch.setattr("changesource.mongo.source.SERVER_SELECTION_TIMEOUT_MS", 100)
+    do_not_wait(monkeypatch)
     settings.CHANGESOURCE_SOURCES = {"default": "mongodb://localhost/shop"}
 
 

@@ -16,7 +16,7 @@ from tests.models.builders import build_app
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SOON_SECONDS = 5.0
+SOON_SECONDS = 20.0
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.embedded.django_database import make_postgresql, make_sqlite
+
 pytestmark = pytest.mark.not_fast
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,7 +19,8 @@ PROCESSES = 4
 DEADLINE_SECONDS = 120
 
 SET_UP = """
-import asyncio, os, sys, time
+import asyncio, gc, os, sys, time
+gc.set_threshold(10_000, 50)  # as manage.py does
 import django
 django.setup()
 from pathlib import Path
@@ -37,7 +40,6 @@ class Database:
     def __init__(self, stack: ExitStack, url: str) -> None:
         self._stack = stack
         self.url = url
-        self.finish(self.start("from django.core.management import call_command; call_command('migrate', verbosity=0)"))
 
     def start(self, script: str, *args: str) -> subprocess.Popen[str]:
         """A Python process that runs `script`, with Django set up and `args` in `sys.argv`."""
@@ -69,7 +71,7 @@ class Database:
 
 @pytest.fixture
 def postgresql(postgres_server) -> str:
-    return postgres_server.create_database(f"django_{os.getpid()}_{os.urandom(4).hex()}")
+    return make_postgresql(postgres_server)
 
 
 @pytest.fixture
@@ -81,6 +83,7 @@ def stack() -> Iterator[ExitStack]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path, stack: ExitStack) -> Database:
     if request.param == "sqlite":
+        make_sqlite(tmp_path / "db.sqlite3")
         return Database(stack, f"sqlite:///{tmp_path / 'db.sqlite3'}")
     return Database(stack, request.getfixturevalue("postgresql"))
 

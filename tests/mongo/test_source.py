@@ -15,7 +15,6 @@ from pymongo.server_description import ServerDescription
 
 from changesource.conf import ChangeSourceSettings
 from changesource.errors import ChangeSourceError, SourceUnreachable, SourceUnusable, UnknownSource
-from changesource.mongo import source
 from changesource.mongo.change_stream import StreamContent, open_change_stream
 from changesource.mongo.documents import find_documents, scan
 from changesource.mongo.source import (
@@ -30,6 +29,7 @@ from changesource.mongo.source import (
     timestamp_of,
 )
 from tests.mongo.failing import fail_commands
+from tests.mongo.impatience import do_not_wait
 from tests.mongo.opening import AskedDatabase
 from zerosources.embedded.ports import free_port
 from zerosources.embedded.servers import MongoServer
@@ -38,7 +38,7 @@ from zerosources.embedded.servers import MongoServer
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is not there is not waited for."""
-    monkeypatch.setattr(source, "SERVER_SELECTION_TIMEOUT_MS", 100)
+    do_not_wait(monkeypatch)
 
 
 # URIs

@@ -18,6 +18,7 @@ from changesource.replication.app_source import AppSource
 from changesource.replication.entry_reader import EntryReader
 from changesource.replication.readings import Lull
 from changesource.tables.definition import Column, Table
+from tests.mongo.impatience import look_again_soon
 from tests.mongod.events import DATABASE, SECONDS, insert
 from tests.mongod.known_streams import KNOWN_STREAMS, Change, KnownStream, bern, row
 from tests.mongod.scripted_server import Failure, Reply, ScriptedServer, running
@@ -36,6 +37,11 @@ ITEM = Table(
 TABLES = version(CITY, replace(CITY, name="old_city", server_name="old_city", collection="old_city"), ITEM)
 BEGIN = cluster_time_of(Timestamp(SECONDS, 1))
 DEADLINE_SECONDS = 20.0
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_again_soon(monkeypatch)
 
 
 def changes_of(entry: Entry) -> list[Change]:

@@ -8,13 +8,13 @@ import pytest
 
 from changesource.errors import InvalidDefinition, SourceUnreachable, SourceUnusable
 from changesource.models import App, Version
-from changesource.mongo import source
 from changesource.operations import publish_estimate, publisher
 from changesource.operations.publisher import publish_app
 from changesource.protocol.transforms import KEPT_SECONDS
 from changesource.publishing.collection_problems import CollectionProblems
 from changesource.publishing.versions import begin_publish
 from tests.models.builders import build_app, build_table
+from tests.mongo.impatience import do_not_wait
 from tests.simulation.sources import ITEMS, PlainDatabase, default_source, failing, records_pre_images, refused
 from zerosources.embedded.ports import free_port
 from zerosources.embedded.servers import MongoServer
@@ -73,7 +73,7 @@ def test_without_the_right_nothing_is_published(mongo_server: MongoServer, datab
 
 def test_an_unreachable_source_prevents_the_publish(settings: Any, monkeypatch: pytest.MonkeyPatch, app: App) -> None:
     """A source that is away is said to be, and nothing is published."""
-    monkeypatch.setattr(source, "SERVER_SELECTION_TIMEOUT_MS", 100)
+    do_not_wait(monkeypatch)
     settings.CHANGESOURCE_SOURCES = {"default": f"mongodb://127.0.0.1:{free_port()}/shop"}
     with pytest.raises(SourceUnreachable):
         publish_app(app)
@@ -82,7 +82,7 @@ def test_an_unreachable_source_prevents_the_publish(settings: Any, monkeypatch: 
 
 def test_a_source_of_which_nothing_is_needed_may_be_away(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A draft whose keys come from `_id` is published while the source is away, and the person is told."""
-    monkeypatch.setattr(source, "SERVER_SELECTION_TIMEOUT_MS", 100)
+    do_not_wait(monkeypatch)
     settings.CHANGESOURCE_SOURCES = {"default": f"mongodb://127.0.0.1:{free_port()}/shop"}
     warnings: list[str] = []
     assert publish_app(build_app(), warn=warnings.append).number == 1

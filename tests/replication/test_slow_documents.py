@@ -134,7 +134,7 @@ async def test_python_switches_as_usual_when_no_thread_works() -> None:
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
 

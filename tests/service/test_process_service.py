@@ -48,7 +48,7 @@ async def database(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
 
 async def test_a_cancelled_first_caller_does_not_stop_the_start(database: Database) -> None:
     """A probe with a short timeout. Later callers get the service, which is started once."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         probe = asyncio.create_task(running_service())
         await database.is_asked.wait()
         probe.cancel()
@@ -65,7 +65,7 @@ async def test_every_caller_is_told_that_the_start_failed(database: Database) ->
     """None of them waits forever."""
     database.error = ValueError("a fault of ours")
     database.may_answer.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         for _ in range(2):
             with pytest.raises(ValueError, match="a fault of ours"):
                 await running_service()
@@ -73,7 +73,7 @@ async def test_every_caller_is_told_that_the_start_failed(database: Database) ->
 
 async def test_a_stop_during_the_start_ends_it(database: Database) -> None:
     """A caller that waits for the start is cancelled."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         waiting = asyncio.create_task(running_service())
         await database.is_asked.wait()
         await stop_service()

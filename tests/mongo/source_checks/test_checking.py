@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from changesource.mongo import source
 from changesource.mongo.source import Database, Sources
 from changesource.mongo.source_checks import checking
 from changesource.mongo.source_checks.checking import check_database
 from changesource.mongo.source_checks.results import CheckResult, PublishedCollection, worst_status
 from tests.mongo.failing import fail_commands
+from tests.mongo.impatience import do_not_wait
 from tests.mongo.source_checks.conftest import DATABASE, PASSWORD, USERS, AsUser, uri_of
 from zerosources.embedded.ports import free_port
 from zerosources.embedded.servers import MongoServer
@@ -93,7 +93,7 @@ async def test_a_standalone_is_refused_with_the_remedy(run_dir: Path) -> None:
 
 
 async def test_an_unreachable_server_is_one_result_without_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "SERVER_SELECTION_TIMEOUT_MS", 100)
+    do_not_wait(monkeypatch)
     [result] = await check_uri(f"mongodb://reader:{PASSWORD}@127.0.0.1:{free_port()}/shop")
     assert statuses([result]) == {"server": "error"}
     assert "CS103" in result.text

@@ -6,6 +6,8 @@ a dozen times, which takes longer than the answer, and the streams have to wait 
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.handlers.asgi import ASGIHandler
@@ -18,6 +20,11 @@ from changesource.api.zero import query
 class QueryHandler(ASGIHandler):
     """Answers requests for named queries without middleware. What matters of it here is done: the host has to be one of
     ALLOWED_HOSTS, and `request.session` and `request.user` are there for USER_AUTHENTICATION."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Without a thread for each request, which Django begins for its signals, and which would last until the answer.
+        `caller_of` begins one where it needs it."""
+        await self.handle(scope, receive, send)
 
     def load_middleware(self, is_async: bool = False) -> None:
         self._middleware_chain = convert_exception_to_response(_answer)

@@ -12,14 +12,16 @@ token. So cookies count only with an `Origin` that Django trusts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from inspect import isawaitable
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
+from asgiref.sync import ThreadSensitiveContext, iscoroutinefunction, sync_to_async
 from django.conf import settings as django_settings
 from django.core.exceptions import DisallowedHost
+from django.db import close_old_connections
 from django.db.models import Manager
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
@@ -48,7 +50,9 @@ async def caller_of(request: HttpRequest, settings: ChangeSourceSettings) -> Cal
     presented, and whatever a function of USER_AUTHENTICATION raises.
     """
     for path in settings.user_authentication:
-        caller = await _ask(_configured(path), request)
+        authentication = _configured(path)
+        async with _database_thread(may_query=_may_query(authentication, request)):
+            caller = await _ask(authentication, request)
         if caller is not None:
             return _checked(caller, path)
     return Caller()
@@ -127,6 +131,24 @@ def _configured(path: str) -> Authentication:
     except InvalidUserAuthentication as error:
         logger.error("users cannot be authenticated: %s", error)
         raise CallerRefused("USER_AUTHENTICATION is wrong; manage.py check says how") from error
+
+
+@asynccontextmanager
+async def _database_thread(*, may_query: bool) -> AsyncIterator[None]:
+    """What is asked inside runs in a thread of this request, if it runs in a thread, and connections to the database that it
+    has opened there are closed as Django closes them after a request."""
+    async with ThreadSensitiveContext():
+        try:
+            yield
+        finally:
+            if may_query:
+                await sync_to_async(close_old_connections)()
+
+
+def _may_query(authentication: Authentication, request: HttpRequest) -> bool:
+    if authentication is session_caller:
+        return django_settings.SESSION_COOKIE_NAME in request.COOKIES
+    return authentication is not jwt_caller
 
 
 async def _ask(authentication: Authentication, request: HttpRequest) -> Any:

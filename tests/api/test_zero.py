@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.http import HttpRequest
 from django.test import AsyncClient
 from django.test.client import AsyncClientHandler
 
@@ -19,6 +21,7 @@ from changesource.conf import load_settings
 from changesource.limits.limits import Limits
 from changesource.models import App, Client
 from changesource.protocol.transforms import MAX_QUERIES
+from changesource.queries import Caller
 from changesource.queries.restriction import NO_ROW
 from tests.authentication.issuer import AUDIENCE, ISSUER, SECRET
 from tests.models.builders import build_app, publish, set_grant
@@ -325,12 +328,50 @@ async def test_what_zero_cache_asks_does_not_pass_the_middleware_of_pages(
 ) -> None:
     """All else does."""
     handled: list[str] = []
-    sent: list[dict[str, Any]] = []
 
     async def django(scope: Any, receive: Any, send: Any) -> None:
         handled.append(scope["path"])
 
-    messages = [{"type": "http.request", "body": b""}]
+    application = make_application(django, replace(load_settings(), root_path=root_path))
+    assert await status_of(application, "GET", path) == (405 if is_query else None)
+    assert (handled == []) == is_query
+
+
+async def test_requests_that_wait_have_no_threads(
+    service: Service, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of threads would leave the streams a small share of the process."""
+    may_end = asyncio.Event()
+    waiting: list[HttpRequest] = []
+
+    async def answer(*_: Any) -> bytes:
+        await may_end.wait()
+        return b"null"
+
+    async def caller_of(request: HttpRequest, settings: Any) -> Caller:
+        waiting.append(request)
+        return Caller()
+
+    monkeypatch.setattr(zero, "answer_request", answer)
+    monkeypatch.setattr(zero, "caller_of", caller_of)
+    path, query_string = ADDRESS.split("?")
+    handler = QueryHandler()
+    before = threading.active_count()
+    asking = [
+        asyncio.create_task(status_of(handler, "POST", path, query_string.encode(), x_api_key=token)) for _ in range(20)
+    ]
+    async with asyncio.timeout(30):
+        while len(waiting) < len(asking):
+            await asyncio.sleep(0.01)
+    assert threading.active_count() <= before + 3  # for tokens, and for what Django does at the begin of a request
+    may_end.set()
+    assert await asyncio.gather(*asking) == [200] * len(asking)
+
+
+async def status_of(application: Any, method: str, path: str, query_string: bytes = b"", **headers: str) -> int | None:
+    """The status with which an ASGI application answers."""
+    messages = [{"type": "http.request", "body": json.dumps(TRANSFORM).encode()}]
+    statuses: list[int] = []
 
     async def receive() -> dict[str, Any]:
         if not messages:
@@ -338,21 +379,20 @@ async def test_what_zero_cache_asks_does_not_pass_the_middleware_of_pages(
         return messages.pop()
 
     async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
+        if "status" in message:
+            statuses.append(message["status"])
 
-    application = make_application(django, replace(load_settings(), root_path=root_path))
-    headers = [(b"host", b"testserver")]
+    given = {"host": "testserver", **headers}
     scope = {
         "type": "http",
-        "method": "GET",
+        "method": method,
         "path": path,
-        "query_string": b"",
-        "headers": headers,
+        "query_string": query_string,
+        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in given.items()],
         "client": ["::1", 1],
     }
     await application(scope, receive, send)
-    assert (handled == []) == is_query
-    assert [message["status"] for message in sent if "status" in message] == ([405] if is_query else [])
+    return statuses[0] if statuses else None
 
 
 async def test_a_database_that_does_not_answer_makes_zero_cache_try_again(

@@ -10,6 +10,7 @@ from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.db.backends.signals import connection_created
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.test import AsyncRequestFactory, Client, RequestFactory
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 USER_AUDIENCE = "https://users.example.com"
 ORIGIN = "https://app.example.com"
 HERE = "tests.authentication.test_callers"
+SESSION = "changesource.authentication.callers.session_caller"
 
 
 @pytest.fixture
@@ -337,6 +339,10 @@ def count_users(request: HttpRequest) -> Caller:
     return Caller(f"one of {User.objects.count()}")
 
 
+async def count_users_asynchronously(request: HttpRequest) -> Caller:
+    return Caller(f"one of {await User.objects.acount()}")
+
+
 async def by_header(request: HttpRequest) -> Caller | None:
     user = request.headers.get("X-User")
     return Caller(user) if user else None
@@ -417,6 +423,28 @@ async def test_a_synchronous_function_may_query_the_database(name_paths: Any, ad
     """It runs in a thread."""
     name_paths("count_users")
     assert await asked(forwarded()) == Caller("one of 1")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["count_users", "count_users_asynchronously", "ByHeader", "changesource.authentication.callers.session_caller"],
+)
+async def test_connections_to_the_database_are_closed(name_paths: Any, ada: User, cookie: str, name: str) -> None:
+    """As Django closes them after a request, in the thread that opened them."""
+    opened: list[Any] = []
+
+    def note(connection: Any, **_: Any) -> None:
+        opened.append(connection)
+
+    name_paths(name)
+    request = forwarded(cookie=cookie, **{"X-User": "ada", "Origin": "http://testserver"})
+    connection_created.connect(note)
+    try:
+        await asked(request)
+    finally:
+        connection_created.disconnect(note)
+    assert opened
+    assert [connection.connection for connection in opened] == [None] * len(opened)
 
 
 @pytest.mark.parametrize(("name", "user_id"), [("by_header", "ada"), ("by_object", "by an object")])

@@ -31,8 +31,6 @@ from zerosources.embedded.servers import MongoServer, PostgresServer, ValkeyServ
 SERVERS = 2
 CLIENT_GROUPS = 1_000
 QUERIES = 10
-CONNECTIONS = 100
-"""How many client groups of a zero-cache wait for an answer at a time."""
 QUIET_SECONDS = 8.0
 PAUSE_SECONDS = 0.01
 """Between two inserts, on average."""
@@ -46,8 +44,9 @@ def main() -> None:
         valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
         postgres = PostgresServer(folder / "postgres")  # not started: no zero-cache takes part
         schema, queries = zero_schema(definition()), {"issues.byNumber": BY_NUMBER}
+        limits = {"CONNECTIONS_PER_ADDRESS": "0", "WEBSOCKET_DEFLATE": "0"}
         deployment = Deployment(
-            stack, folder / "app", mongo, postgres, valkey, schema, permissions=permissions(), WEBSOCKET_DEFLATE="0"
+            stack, folder / "app", mongo, postgres, valkey, schema, permissions=permissions(), **limits
         )
         deployment.publish(schema, {}, permissions(), queries)
         deployment.watch()
@@ -67,7 +66,7 @@ def main() -> None:
         slowest = max(json.loads(process.stdout.readline())["slowest"] for process in zero_caches)
         seconds = time.perf_counter() - began
         meanwhile = streams.take()
-    print(f"{CLIENT_GROUPS:,} client groups of two zero-caches ask for {QUERIES} queries each, {CONNECTIONS} at a time")
+    print(f"{CLIENT_GROUPS:,} client groups of two zero-caches ask for {QUERIES} queries each at once")
     print(f"all answered in {seconds:.2f} s; slowest request {slowest:.2f} s")
     for name, quantile in (("p50", 0.5), ("p99", 0.99)):
         before, then = (sorted(each)[int(quantile * len(each))] * 1000 for each in (quiet, meanwhile))
@@ -144,7 +143,6 @@ def zero_cache(deployment: Deployment, server: ServeCommand, shard_num: int) -> 
         "url": f"{server.url}/api/zero/query?schema={deployment.app_id}_{shard_num}&appID={deployment.app_id}",
         "headers": {"X-Api-Key": deployment.token, "Content-Type": "application/json"},
         "bodies": [json.dumps(["transform", requests(QUERIES)])] * (CLIENT_GROUPS // SERVERS),
-        "connections": CONNECTIONS // SERVERS,
     }
     with subprocess.Popen(
         [str(node_executable()), str(Path(__file__).with_name("ask_together.mjs"))],

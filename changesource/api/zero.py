@@ -37,12 +37,12 @@ async def query(request: HttpRequest) -> HttpResponse:
     service = await running_service()
     client = ""
     try:
-        async with service.limits.named_queries.work(with_rest=False):
+        async with service.limits.named_queries.work():
             identity = await _authenticated(request)
         client = identity.name
         caller = await caller_of(request, service.settings)
         deployment = deployment_of(identity, request.GET.get("appID", ""), request.GET.get("schema", ""))
-        async with service.limits.named_queries.work(with_rest=True):
+        async with service.limits.named_queries.work():
             answer = await answer_request(deployment, _body_of(request), caller, asked_at)
     except InvalidTransform as error:
         return _json(transform_failed(error))

@@ -26,8 +26,8 @@ class OneAtATime:
         self._waiting = 0
 
     @asynccontextmanager
-    async def work(self, *, with_rest: bool) -> AsyncIterator[None]:
-        """Waits for all that came before. `with_rest`: the next one begins after a rest."""
+    async def work(self) -> AsyncIterator[None]:
+        """Waits for all that came before, and for a rest after each."""
         self._waiting += 1
         try:
             await self._lock.acquire()
@@ -37,7 +37,7 @@ class OneAtATime:
         try:
             yield
         finally:
-            if with_rest and self._waiting:
+            if self._waiting:
                 rest = min(REST_FACTOR * (time.monotonic() - began), MAX_REST_SECONDS)
                 asyncio.get_running_loop().call_later(rest, self._lock.release)
             else:

@@ -17,7 +17,7 @@ async def test_while_one_works_no_other_begins() -> None:
     may_end = asyncio.Event()
 
     async def work(name: str) -> None:
-        async with turns.work(with_rest=True):
+        async with turns.work():
             order.append(f"{name} begins")
             await may_end.wait()
             order.append(f"{name} ends")
@@ -34,45 +34,36 @@ async def test_while_one_works_no_other_begins() -> None:
 async def test_those_who_wait_begin_after_a_rest() -> None:
     """Which is as long as the work before it demands, up to a limit."""
     turns = OneAtATime()
-    rests: list[float] = []
+    times: list[float] = []
 
-    async def work(seconds: float, *, with_rest: bool) -> None:
-        async with turns.work(with_rest=with_rest):
-            rests.append(time.monotonic())
+    async def work(seconds: float) -> None:
+        async with turns.work():
+            times.append(time.monotonic())
             await asyncio.sleep(seconds)
-            rests.append(time.monotonic())
+            times.append(time.monotonic())
 
     short = MAX_REST_SECONDS / REST_FACTOR / 2
-    await asyncio.gather(
-        work(short, with_rest=True), work(MAX_REST_SECONDS, with_rest=True), work(short, with_rest=False)
-    )
-    after_short, after_long = rests[2] - rests[1], rests[4] - rests[3]
+    await asyncio.gather(work(short), work(MAX_REST_SECONDS), work(short))
+    after_short, after_long = times[2] - times[1], times[4] - times[3]
     assert after_short >= MAX_REST_SECONDS / 2 * 0.9
     assert after_long >= MAX_REST_SECONDS * 0.9
 
 
 async def test_without_anyone_who_waits_there_is_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor after work that needs none."""
     monkeypatch.setattr(one_at_a_time, "MAX_REST_SECONDS", 3600.0)
     monkeypatch.setattr(one_at_a_time, "REST_FACTOR", 10**9)
     turns = OneAtATime()
     async with asyncio.timeout(5):
         for _ in range(2):
-            async with turns.work(with_rest=True):
+            async with turns.work():
                 pass
-
-        async def work() -> None:
-            async with turns.work(with_rest=False):
-                await asyncio.sleep(0)
-
-        await asyncio.gather(work(), work())
 
 
 async def test_work_that_fails_or_is_cancelled_lets_the_next_begin() -> None:
     turns = OneAtATime()
 
     async def work() -> None:
-        async with turns.work(with_rest=True):
+        async with turns.work():
             await asyncio.Event().wait()
 
     working, waiting = asyncio.create_task(work()), asyncio.create_task(work())
@@ -80,5 +71,5 @@ async def test_work_that_fails_or_is_cancelled_lets_the_next_begin() -> None:
     for task in (waiting, working):
         task.cancel()
     await asyncio.gather(working, waiting, return_exceptions=True)
-    async with asyncio.timeout(5), turns.work(with_rest=True):
+    async with asyncio.timeout(5), turns.work():
         pass

@@ -56,8 +56,18 @@ def main() -> None:
         time.sleep(QUIET_SECONDS)
         quiet = streams.take()
         deployment.publish(schema, {}, {**permissions(), "issue": {"select": [{"owner": "$auth.sub"}]}}, queries)
+        print(f"{CLIENT_GROUPS:,} client groups of two zero-caches ask for {QUERIES} queries each at once")
+        report(streams, quiet, "serve", [server.url for server in servers], deployment)
+        time.sleep(QUIET_SECONDS)
+        others = [stack.enter_context(another_server()) for _ in servers]
+        report(streams, quiet, "a server that does nothing", others, deployment)
+
+
+def report(streams: Streams, quiet: list[float], name: str, urls: list[str], deployment: Deployment) -> None:
+    """All client groups ask once, and the streams are watched meanwhile."""
+    with ExitStack() as stack:
         zero_caches = [
-            stack.enter_context(zero_cache(deployment, server, shard_num)) for shard_num, server in enumerate(servers)
+            stack.enter_context(zero_cache(deployment, url, shard_num)) for shard_num, url in enumerate(urls)
         ]
         streams.take()
         began = time.perf_counter()
@@ -66,13 +76,12 @@ def main() -> None:
         slowest = max(json.loads(process.stdout.readline())["slowest"] for process in zero_caches)
         seconds = time.perf_counter() - began
         meanwhile = streams.take()
-    print(f"{CLIENT_GROUPS:,} client groups of two zero-caches ask for {QUERIES} queries each at once")
-    print(f"all answered in {seconds:.2f} s; slowest request {slowest:.2f} s")
-    for name, quantile in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
-        before, then = (sorted(each)[int(quantile * len(each))] * 1000 for each in (quiet, meanwhile))
+    print(f"{name}: all answered in {seconds:.2f} s; slowest request {slowest:.2f} s")
+    for quantile in (50, 95, 99):
+        before, then = (sorted(each)[quantile * len(each) // 100] * 1000 for each in (quiet, meanwhile))
         print(
-            f"insert to frame, ms, {name}: quiet {before:.2f}   meanwhile {then:.2f}   ratio {then / before:.2f}   "
-            f"({len(quiet)} and {len(meanwhile)} frames)"
+            f"{name}: insert to frame, ms, p{quantile}: quiet {before:.2f}   meanwhile {then:.2f}   "
+            f"ratio {then / before:.2f}   ({len(quiet)} and {len(meanwhile)} frames)"
         )
 
 
@@ -137,25 +146,42 @@ class Streams:
 
 
 @contextmanager
-def zero_cache(deployment: Deployment, server: ServeCommand, shard_num: int) -> Iterator[Any]:
+def another_server() -> Iterator[str]:
+    """The URL of a server that takes nothing from streams but a share of the processors."""
+    answer = json.dumps({"queries": [{"ast": {"table": "issue"}}] * QUERIES})
+    with node("answer_at_once.mjs") as process:
+        print(answer, file=process.stdin, flush=True)
+        yield f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
+
+
+@contextmanager
+def zero_cache(deployment: Deployment, server: str, shard_num: int) -> Iterator[Any]:
     """A process with `ask_together.mjs`, which asks at the next line that it gets."""
     given = {
-        "url": f"{server.url}/api/zero/query?schema={deployment.app_id}_{shard_num}&appID={deployment.app_id}",
+        "url": f"{server}/api/zero/query?schema={deployment.app_id}_{shard_num}&appID={deployment.app_id}",
         "headers": {"X-Api-Key": deployment.token, "Content-Type": "application/json"},
         "bodies": [json.dumps(["transform", requests(QUERIES)])] * (CLIENT_GROUPS // SERVERS),
     }
+    with node("ask_together.mjs") as process:
+        print(json.dumps(given), file=process.stdin, flush=True)
+        process.stdout.readline()
+        yield process
+
+
+@contextmanager
+def node(program: str) -> Iterator[Any]:
+    """A process of Node, which is ended at the end."""
     with subprocess.Popen(
-        [str(node_executable()), str(Path(__file__).with_name("ask_together.mjs"))],
+        [str(node_executable()), str(Path(__file__).with_name(program))],
         env=node_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        print(json.dumps(given), file=process.stdin, flush=True)
-        process.stdout.readline()
-        yield process
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ class ChangeSourceSettings:
     """Log-ins a minute that one address may try, including those that succeed."""
     logins_per_user: int = 10
     """Log-ins a minute that may be tried with one user name, from all addresses."""
-    connections_per_address: int = 256
+    connections_per_address: int = 2048
     """Open connections from one address, unless it is a proxy's."""
     handshakes_per_address: int = 600
     """WebSocket handshakes a minute from one address, counted before authentication."""

@@ -77,7 +77,7 @@ async def _refusal(
     """Refuses a request after a while, as zero-cache asks again at once. Who is refused does not learn why."""
     address = normalised(request.META.get("REMOTE_ADDR", "")) or UNKNOWN
     service.limits.refusals.note(Refused(address, client, int(status), reason))
-    await service.limits.holds.hold(address)
+    await service.limits.held_queries.hold(address)
     return _detail(status, "The credentials of this request do not allow it. The server's log has the reason.")
 
 

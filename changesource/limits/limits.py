@@ -39,6 +39,8 @@ class Limits:
         self.handshakes_of_address = TokenBuckets(settings.handshakes_per_address)
         self.handshakes_of_client = TokenBuckets(settings.handshakes_per_client)
         self.holds = Holds()
+        self.held_queries = Holds()
+        """Apart from connections: refused requests for named queries must not end the holding of those."""
         self.refusals = RefusalNotes()
         self.named_queries = OneAtATime()
 

@@ -40,7 +40,7 @@ class Service:
         self.settings = settings
         self.limits = Limits(settings)
         self.held: list[str] = []
-        self.limits.holds.hold = self._hold  # type: ignore[method-assign]
+        self.limits.held_queries.hold = self._hold  # type: ignore[method-assign]
 
     async def _hold(self, address: str) -> None:
         self.held.append(address)

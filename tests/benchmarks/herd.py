@@ -44,9 +44,8 @@ def main() -> None:
         valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
         postgres = PostgresServer(folder / "postgres")  # not started: no zero-cache takes part
         schema, queries = zero_schema(definition()), {"issues.byNumber": BY_NUMBER}
-        limits = {"CONNECTIONS_PER_ADDRESS": "0", "WEBSOCKET_DEFLATE": "0"}
         deployment = Deployment(
-            stack, folder / "app", mongo, postgres, valkey, schema, permissions=permissions(), **limits
+            stack, folder / "app", mongo, postgres, valkey, schema, permissions=permissions(), WEBSOCKET_DEFLATE="0"
         )
         deployment.publish(schema, {}, permissions(), queries)
         deployment.watch()

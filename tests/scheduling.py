@@ -39,6 +39,7 @@ WAITING = (
 time. The longest begin first."""
 
 MEASURING = (
+    "e2e/test_under_load.py",
     "e2e/test_limits.py",
     "e2e/test_many.py",
     "e2e/test_queries.py",

@@ -23,7 +23,8 @@ DATABASE_FOLDER = tempfile.TemporaryDirectory(prefix="zero-sources-", ignore_cle
 SQLITE = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": ":memory:",
+        # Django does not close a connection to one in memory when it goes on to the test's database.
+        "NAME": os.path.join(DATABASE_FOLDER.name, "before.sqlite3"),
         "TEST": {"NAME": os.path.join(DATABASE_FOLDER.name, "django.sqlite3")},
         "OPTIONS": {
             "timeout": 20,

@@ -46,8 +46,9 @@ pytestmark = pytest.mark.timeout(150)
 
 MAX_GROWTH_BYTES = 30 * 2**20
 LARGE_FORMS = [form for form in FORMS if len(str(form.data)) > 50_000]
-"""A form of megabytes takes tens of megabytes while it is read, which the process keeps for the next: they are sent once
-before."""
+LARGE_ASKS = [ask for ask in ASKS if len(ask.body) > 50_000]
+"""A form or a body of megabytes takes tens of megabytes while it is read, which the process keeps for the next: they are sent
+once before."""
 MAX_DELAY_SECONDS = 2
 AT_A_TIME = 16
 """Fewer than the streams that a client may have."""
@@ -234,6 +235,8 @@ def found(site: Site) -> Found:
     for case in (CALLS[0], *FORMS):
         if case in LARGE_FORMS or case in (CALLS[0], FORMS[0]):
             send_http(site, case)
+    for ask in LARGE_ASKS:
+        send_ask(site, ask)
     with site.open_stream(signed()) as connection:
         assert connection.closing().code == 1000
     rows_before = site.rows()
@@ -343,9 +346,11 @@ PLACES: list[tuple[int, Any, Any]] = [
     (AT_A_TIME, send_upstream, UPSTREAM),
     (1, send_http, FORMS),
     (1, send_http, CALLS),
-    (4, send_ask, ASKS),
+    (AT_A_TIME, send_ask, [ask for ask in ASKS if ask.says == REFUSED]),
+    (1, send_ask, [ask for ask in ASKS if ask.says != REFUSED]),
 ]
-"""How many at a time, by what, and which. Of forms and calls one, as each takes a thread's worth of memory and of time."""
+"""How many at a time, by what, and which. Of forms, calls and what is read for named queries one, as each takes a thread's
+worth of memory and of time. Refused credentials have to wait, and take nothing meanwhile."""
 
 
 def answered(found: Found, case: Any) -> Answered:

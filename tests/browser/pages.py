@@ -18,13 +18,18 @@ def open_table(page: Page, app_id: str, table: str) -> None:
 
 
 def editor(page: Page, label: str) -> Locator:
-    """The JSON editor of the field with `label`."""
-    return page.get_by_role("textbox", name=label)
+    """The JSON editor of the field with `label`, once the script has put it in the place of the plain field."""
+    return page.get_by_role("textbox", name=label).and_(page.locator(".cm-content"))
 
 
 def write(page: Page, label: str, text: str) -> None:
     """In place of what the JSON editor holds."""
     editor(page, label).fill(text)
+
+
+def write_plainly(page: Page, label: str, text: str) -> None:
+    """Where no script runs."""
+    page.get_by_role("textbox", name=label).fill(text)
 
 
 def save(page: Page) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import LogIn, TakeScreenshot
-from tests.browser.pages import open_app, write
+from tests.browser.pages import open_app, write, write_plainly
 from tests.browser.site import Site
 
 COLUMN = {"type": "string", "optional": True}
@@ -52,7 +53,7 @@ def page(log_in: LogIn, site: Site, app_id: str) -> Page:
     return log_in()
 
 
-def try_query(page: Page, arguments: str) -> None:
+def try_query(page: Page, arguments: str, write: Callable[[Page, str, str], None] = write) -> None:
     write(page, "Arguments", arguments)
     write(page, "Claims", '{"sub": "ada"}')
     page.get_by_role("button", name="Try").click()
@@ -81,5 +82,5 @@ def test_try_a_query(page: Page, log_in: LogIn, app_id: str, screenshot: TakeScr
     plain = log_in(scripts=False)
     plain.goto(address)
     plain.get_by_label("Query:").fill("rooms.byKind")
-    try_query(plain, '{"kind": "lounge"}')
+    try_query(plain, '{"kind": "lounge"}', write_plainly)
     expect(plain.get_by_role("article", name="room 2")).to_contain_text("✗ hidden")

@@ -180,8 +180,9 @@ class Programs:
     """Draws programs over the tables of one app.
 
     Args:
-        misfits: now and then something that one of the builders refuses. Without, `NOT IN` has a list of at least one value:
-            SQLite finds null in no list of nothing, and zero-cache's own filters say that it is in none.
+        misfits: now and then something that one of the builders refuses. Without, `NOT IN`, and `IN`, which may stand under a
+            `not`, have a list of at least one value: SQLite finds null in no list of nothing, and zero-cache's own filters
+            say that it is in none.
     """
 
     def __init__(self, draw: st.DrawFn, scope: RuleScope, *, misfits: bool) -> None:
@@ -285,7 +286,7 @@ class Programs:
                 return [column.name, self._draw(_VALUES[column.type])]
             case "membership":
                 operator, values = self._draw(_MEMBERSHIP), self._draw(_LISTS[column.type])
-                if operator == "NOT IN" and not values and not self._misfits:
+                if not values and not self._misfits:
                     values = [self._draw(_VALUES[column.type])]
                 return [column.name, operator, values]
             case "like":
